@@ -1,0 +1,34 @@
+"""Alembic migrations of the Postgres schema `textmill`, and the roles that use it."""
+
+from importlib.resources import as_file, files
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+
+def upgrade(engine: sa.Engine) -> str | None:
+    """Bring the database to the latest migration and grant the roles their rights.
+
+    Returns:
+        None when all was done; otherwise the SQL that a more privileged role must run,
+        because this one may not create roles.
+    """
+    package = files(__name__)
+    with as_file(package) as folder, engine.connect() as connection:
+        config = Config()
+        # A percent sign in the path would be read as interpolation.
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('textmill.upgrade'))"))
+        command.upgrade(config, "head")
+        connection.commit()
+    roles = package.joinpath("roles.sql").read_text(encoding="utf-8")
+    try:
+        with engine.begin() as connection:
+            connection.execution_options(no_parameters=True).exec_driver_sql(roles)
+    except sa.exc.ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != "42501":  # insufficient_privilege
+            raise
+        return roles
+    return None

@@ -1,0 +1,10 @@
+"""What Alembic runs: migrate over the connection that `migrations.upgrade` hands over."""
+
+import sqlalchemy as sa
+from alembic import context
+
+connection = context.config.attributes["connection"]
+connection.execute(sa.text("create schema if not exists textmill"))
+context.configure(connection=connection, version_table_schema="textmill")
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,86 @@
+-- Monthly partitions of document, result and failure: for the month of now() and `ahead` more.
+-- Built aside and attached, so that running readers and writers are not locked out.
+create function textmill.make_partitions(ahead integer default 2) returns integer
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    parent text;
+    partition text;
+    month timestamptz;
+    made integer := 0;
+begin
+    perform pg_advisory_xact_lock(hashtext('textmill.make_partitions'));
+    for step in 0..least(greatest(ahead, 0), 24) loop
+        month := date_trunc('month', now() at time zone 'UTC') at time zone 'UTC';
+        month := (month at time zone 'UTC' + make_interval(months => step)) at time zone 'UTC';
+        foreach parent in array array['document', 'result', 'failure'] loop
+            partition := format('%s_%s', parent, to_char(month at time zone 'UTC', 'YYYYMM'));
+            continue when to_regclass(format('textmill.%I', partition)) is not null;
+            execute format('create table textmill.%I (like textmill.%I including all)',
+                partition, parent);
+            execute format('alter table textmill.%I attach partition textmill.%I'
+                ' for values from (%L) to (%L)', parent, partition,
+                textmill.job_id_at(month),
+                textmill.job_id_at(
+                    (month at time zone 'UTC' + interval '1 month') at time zone 'UTC'));
+            made := made + 1;
+        end loop;
+    end loop;
+    return made;
+end
+$$;
+
+select textmill.make_partitions();
+
+-- Feedback speaks of one result: find it, check the verdict against its task, copy what later
+-- training needs. SECURITY DEFINER, so that whoever may insert feedback need not read documents.
+create function textmill.check_feedback() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    allowed text[];
+begin
+    select d.seq, d.text, j.task, r.payload, r.model_version
+        into new.seq, new.text, new.task, new.payload, new.model_version
+        from textmill.document d
+        join textmill.job j using (job_id)
+        join textmill.result r using (job_id, seq)
+        where d.job_id = new.job_id and d.external_id = new.external_id
+        order by d.seq
+        limit 1;
+    if not found then
+        raise exception 'document "%" of job % has no result', new.external_id, new.job_id
+            using errcode = 'foreign_key_violation',
+            hint = 'Feedback speaks of a succeeded document; see textmill.document_status.';
+    end if;
+    if new.verdict = 'agree' then
+        return new;
+    end if;
+    if new.task = 'keywords' then
+        if coalesce(cardinality(new.keywords), 0) = 0 then
+            raise exception 'a disagreement about keywords names the right keywords'
+                using errcode = 'check_violation',
+                hint = 'Set keywords to a non-empty array, and leave labels null.';
+        end if;
+        return new;
+    end if;
+    allowed := case new.task
+        when 'sentiment' then array['negative', 'neutral', 'positive']
+        else array['abuse', 'hate', 'sexual', 'violence', 'spam', 'fraud', 'illicit']
+    end;
+    if new.labels is null or not new.labels <@ allowed
+        or (new.task = 'sentiment' and cardinality(new.labels) <> 1) then
+        raise exception 'a disagreement about % names the right label(s)', new.task
+            using errcode = 'check_violation',
+            hint = format('Set labels to %s of: %s.',
+                case new.task when 'sentiment' then 'exactly one' else 'any (none: clean)' end,
+                array_to_string(allowed, ', '));
+    end if;
+    return new;
+end
+$$;
+
+create trigger feedback_check before insert on textmill.feedback
+    for each row execute function textmill.check_feedback();

@@ -1,0 +1,1 @@
+"""What producers and workers share: words, tables, messages and settings."""

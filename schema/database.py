@@ -1,0 +1,93 @@
+"""Engines for Postgres: one way to connect, with timeouts and errors that say what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from schema.errors import SchemaVersionError, ServiceUnavailableError, SettingsError
+from schema.tables import MIGRATION
+
+CONNECT_TIMEOUT = 10
+"""Seconds to wait for a connection."""
+
+
+def create_engine(url: str, *, application: str, connections: int = 4) -> sa.Engine:
+    """Make an engine for `url`; nothing connects before it is used.
+
+    Args:
+        url: `postgresql://…`, as psql takes it.
+        application: shown in `pg_stat_activity`.
+        connections: most connections held at once.
+
+    Raises:
+        SettingsError: `url` is not a Postgres URL.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        msg = "TEXTMILL_DATABASE_URL is not a URL; it looks like postgresql://user@host/database"
+        raise SettingsError(msg) from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        msg = f"TEXTMILL_DATABASE_URL must begin with postgresql://, not {parsed.drivername}://"
+        raise SettingsError(msg)
+    return sa.create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        pool_size=connections,
+        max_overflow=0,
+        pool_pre_ping=True,
+        connect_args={
+            "application_name": application,
+            "connect_timeout": CONNECT_TIMEOUT,
+            # A server-side prepared statement does not survive a transaction pooler.
+            "prepare_threshold": None,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        },
+    )
+
+
+@contextmanager
+def reachable(engine: sa.Engine) -> Iterator[None]:
+    """Turn a lost or refused connection into an error for people.
+
+    Raises:
+        ServiceUnavailableError: names the server without its password, and what to do.
+    """
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        msg = (
+            f"Postgres at {where} does not answer ({_first_line(error)}); "
+            "start it, or correct TEXTMILL_DATABASE_URL"
+        )
+        raise ServiceUnavailableError(msg) from error
+
+
+def check_version(connection: sa.Connection) -> None:
+    """Refuse a database of another migration.
+
+    Raises:
+        SchemaVersionError: the database was not migrated, or is older or newer than this code.
+    """
+    table = connection.scalar(sa.text("select to_regclass('textmill.alembic_version')"))
+    found = (
+        connection.scalar(sa.text("select version_num from textmill.alembic_version"))
+        if table is not None
+        else None
+    )
+    if found == MIGRATION:
+        return
+    if found is None:
+        msg = "the database holds no Textmill tables; run: textmill db upgrade"
+    elif found < MIGRATION:
+        msg = f"the database is at migration {found}, this code at {MIGRATION}; run: textmill db upgrade"
+    else:
+        msg = f"the database is at migration {found}, newer than this code's {MIGRATION}; update textmill"
+    raise SchemaVersionError(msg)
+
+
+def _first_line(error: sa.exc.OperationalError) -> str:
+    return str(error.orig).strip().partition("\n")[0]

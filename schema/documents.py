@@ -1,0 +1,84 @@
+"""What a producer hands over: documents, refused records, and a job's options."""
+
+from enum import StrEnum
+from typing import Annotated, NewType
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
+
+from schema.base import Frozen
+from schema.outcomes import ErrorCode
+
+JobId = NewType("JobId", UUID)
+
+
+class Task(StrEnum):
+    """The three kinds of analysis."""
+
+    SENTIMENT = "sentiment"
+    KEYWORDS = "keywords"
+    MODERATION = "moderation"
+
+
+class Lane(StrEnum):
+    """Interactive jobs go first; bulk jobs fill the rest of the machine."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class Document(Frozen):
+    """One input text.
+
+    Attributes:
+        external_id: the producer's own id, unique within the job; None lets intake use the
+            document's position in the job, counted from 1.
+        text: what is analysed; spans in results count its code points.
+        metadata: kept beside the document and handed back with its outcome.
+        line: where the document stood in its file, counted from 1.
+    """
+
+    external_id: str | None = None
+    text: str
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    line: int | None = None
+
+
+class Rejected(Frozen):
+    """A record refused at intake; it counts as a failed document of its job.
+
+    Attributes:
+        external_id: the producer's id, where it could be read.
+        line: where the record stood in its file, counted from 1.
+        code: why it was refused.
+        message: what is wrong and how to mend it; never holds the text itself.
+    """
+
+    external_id: str | None = None
+    line: int | None = None
+    code: ErrorCode
+    message: str
+
+
+Record = Document | Rejected
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class JobOptions(Frozen):
+    """How a job is to be run.
+
+    Attributes:
+        name: what people call it.
+        lane: which queue it goes through.
+        idempotency_key: submitting again with the same key and content returns the first job.
+        weight: share of the machine against other jobs of its lane.
+        deadline_at: when to give up what is not done.
+    """
+
+    name: Label | None = None
+    lane: Lane = Lane.BULK
+    idempotency_key: Label | None = None
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    deadline_at: AwareDatetime | None = None
+

@@ -1,0 +1,72 @@
+"""Every exception Textmill raises on purpose.
+
+::
+
+    TextmillError
+    ├── UsageError                 the caller can mend it: exit code 2
+    │   ├── SettingsError
+    │   ├── InputError
+    │   ├── JobNotFoundError
+    │   └── IdempotencyConflictError
+    ├── ServiceUnavailableError    a server does not answer: exit code 3
+    ├── SchemaVersionError         the database has another migration: exit code 3
+    ├── ArtifactError              a model folder is missing, broken or of another task
+    ├── DocumentError              one document fails, its neighbours go on
+    └── LeaseLostError             another attempt owns the chunk; nothing was written
+"""
+
+from schema.outcomes import ErrorCode, Stage
+
+
+class TextmillError(Exception):
+    """Base of all errors raised on purpose; its text says what to do."""
+
+
+class UsageError(TextmillError):
+    """The request cannot be carried out as it stands."""
+
+
+class SettingsError(UsageError):
+    """A setting is missing or malformed."""
+
+
+class InputError(UsageError):
+    """A file cannot be read as asked; nothing was written."""
+
+
+class JobNotFoundError(UsageError):
+    """No job has this id."""
+
+
+class IdempotencyConflictError(UsageError):
+    """The idempotency key was used before, for other content."""
+
+
+class ServiceUnavailableError(TextmillError):
+    """Postgres or Redis does not answer."""
+
+
+class SchemaVersionError(TextmillError):
+    """The database's migration is not the one this code was written for."""
+
+
+class ArtifactError(TextmillError):
+    """An artifact is missing, broken, or made for another task."""
+
+
+class DocumentError(TextmillError):
+    """One document cannot be processed.
+
+    Attributes:
+        code: what went wrong, for programs.
+        stage: where it went wrong.
+    """
+
+    def __init__(self, code: ErrorCode, stage: Stage, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.stage = stage
+
+
+class LeaseLostError(TextmillError):
+    """The chunk was claimed again since; this attempt may write nothing."""

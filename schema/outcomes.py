@@ -1,0 +1,151 @@
+"""Outcomes of a document: a result of its task, or a failure."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, TypeAdapter
+
+from schema.base import Frozen
+
+Language = Literal["zh", "en", "mixed", "other"]
+Score = Annotated[float, Field(ge=0, le=1)]
+
+SENTIMENT_LABELS = ("negative", "neutral", "positive")
+MODERATION_LABELS = ("abuse", "hate", "sexual", "violence", "spam", "fraud", "illicit")
+
+SentimentLabel = Literal["negative", "neutral", "positive"]
+ModerationLabel = Literal["abuse", "hate", "sexual", "violence", "spam", "fraud", "illicit"]
+
+
+def _half_open(span: tuple[int, int]) -> tuple[int, int]:
+    start, end = span
+    if not 0 <= start < end:
+        msg = f"a span is half-open with 0 <= start < end, not {span}"
+        raise ValueError(msg)
+    return span
+
+
+Span = Annotated[tuple[int, int], AfterValidator(_half_open)]
+
+
+class Outcome(Frozen):
+    """What every result carries.
+
+    Attributes:
+        v: version of this format.
+        language: language of the document; `other` is neither Chinese nor Latin-script text.
+        model_version: content hash of the artifact that made the result.
+    """
+
+    v: Literal[1] = 1
+    language: Language
+    model_version: str
+
+
+class SentimentResult(Outcome):
+    """Polarity of a document.
+
+    Attributes:
+        label: the label with the highest score.
+        score: that label's score.
+        scores: a score per label; they sum to 1.
+    """
+
+    task: Literal["sentiment"] = "sentiment"
+    label: SentimentLabel
+    score: Score
+    scores: dict[SentimentLabel, Score]
+
+
+class ModerationResult(Outcome):
+    """What a moderator should know about a document.
+
+    Attributes:
+        flagged: whether any label reached its threshold.
+        labels: the labels that did, highest score first.
+        scores: a score per label, each on its own.
+    """
+
+    task: Literal["moderation"] = "moderation"
+    flagged: bool
+    labels: list[ModerationLabel]
+    scores: dict[ModerationLabel, Score]
+
+
+class Keyword(Frozen):
+    """One keyword or phrase.
+
+    Attributes:
+        text: as it first stands in the document.
+        score: how sure the model is.
+        spans: every place where it stands, `[start, end)` in code points of the original text.
+    """
+
+    text: Annotated[str, Field(min_length=1)]
+    score: Score
+    spans: list[Span]
+
+
+class KeywordsResult(Outcome):
+    """Keywords of a document, best first."""
+
+    task: Literal["keywords"] = "keywords"
+    keywords: list[Keyword]
+
+
+Result = Annotated[
+    SentimentResult | ModerationResult | KeywordsResult, Field(discriminator="task")
+]
+RESULT: TypeAdapter[SentimentResult | ModerationResult | KeywordsResult] = TypeAdapter(Result)
+
+
+class Stage(StrEnum):
+    """Where on its way a document failed."""
+
+    INTAKE = "intake"
+    PREPROCESS = "preprocess"
+    TOKENIZE = "tokenize"
+    PREDICT = "predict"
+    POSTPROCESS = "postprocess"
+    RUN = "run"
+
+
+class ErrorCode(StrEnum):
+    """Why a document failed; a stable word for programs.
+
+    The first group is decided at intake, before the job opens; those documents have no text and
+    are never retried.
+    """
+
+    INVALID_JSON = "invalid_json"
+    INVALID_RECORD = "invalid_record"
+    INVALID_ENCODING = "invalid_encoding"
+    INVALID_CHARACTER = "invalid_character"
+    INVALID_ID = "invalid_id"
+    INVALID_METADATA = "invalid_metadata"
+    MISSING_TEXT = "missing_text"
+    EMPTY_TEXT = "empty_text"
+    TEXT_TOO_LARGE = "text_too_large"
+    METADATA_TOO_LARGE = "metadata_too_large"
+    DUPLICATE_ID = "duplicate_id"
+
+    NO_CONTENT = "no_content"
+    STAGE_ERROR = "stage_error"
+    TOO_LARGE_FOR_DEVICE = "too_large_for_device"
+    WORKER_CRASHED = "worker_crashed"
+
+
+class Failure(Frozen):
+    """Why a document has no result.
+
+    Attributes:
+        code: for programs.
+        stage: where it happened.
+        message: for people; never holds the text itself.
+        line: the record's line in its file, for failures at intake.
+    """
+
+    code: ErrorCode
+    stage: Stage
+    message: str
+    line: int | None = None

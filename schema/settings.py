@@ -1,0 +1,116 @@
+"""Every setting; the only reader of the environment.
+
+Each class serves one concern and reads variables that begin with `TEXTMILL_`.
+"""
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schema.errors import SettingsError
+
+_FROM_ENVIRONMENT = SettingsConfigDict(env_prefix="TEXTMILL_", frozen=True, extra="ignore")
+
+
+class ServiceSettings(BaseSettings):
+    """Where the servers are; a URL that is not set is served by the embedded stack.
+
+    Attributes:
+        database_url: `postgresql://user:password@host:port/database`.
+        broker_url: `redis://:password@host:port/number`.
+        data_dir: data of the embedded stack.
+    """
+
+    model_config = _FROM_ENVIRONMENT
+
+    database_url: SecretStr | None = None
+    broker_url: SecretStr | None = None
+    data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("textmill")))
+
+
+class IntakeSettings(BaseSettings):
+    """Limits of what a producer may hand over, and how a job is cut into chunks.
+
+    Attributes:
+        max_document_bytes: longest text, in bytes of UTF-8.
+        max_metadata_bytes: largest metadata of a document, as JSON.
+        max_id_characters: longest external id.
+        chunk_documents: most documents of a chunk.
+        chunk_tokens: most estimated tokens of a chunk; a longer document is a chunk of its own.
+        load_batch: documents of one transaction while a job loads; a job that is no larger
+            is loaded and opened in a single one.
+        abandoned_after: seconds after which a job that is still loading is purged.
+    """
+
+    model_config = _FROM_ENVIRONMENT
+
+    max_document_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
+    max_metadata_bytes: Annotated[int, Field(ge=2)] = 16 * 1024
+    max_id_characters: Annotated[int, Field(ge=1)] = 500
+    chunk_documents: Annotated[int, Field(ge=1)] = 256
+    chunk_tokens: Annotated[int, Field(ge=1)] = 32_768
+    load_batch: Annotated[int, Field(ge=1)] = 10_000
+    abandoned_after: Annotated[float, Field(gt=0)] = 3600
+
+
+class DispatchSettings(BaseSettings):
+    """How pending chunks reach Redis.
+
+    Attributes:
+        poll_interval: seconds between steps when no notification arrives.
+        republish_after: seconds after which a chunk nobody claimed may be published again.
+        worker_timeout: seconds without a heartbeat after which a process counts as gone.
+        max_attempts: claims of a chunk before its documents are given up.
+    """
+
+    model_config = _FROM_ENVIRONMENT
+
+    poll_interval: Annotated[float, Field(gt=0)] = 1
+    republish_after: Annotated[float, Field(gt=0)] = 10
+    worker_timeout: Annotated[float, Field(gt=0)] = 30
+    max_attempts: Annotated[int, Field(ge=1)] = 5
+
+
+class WorkerSettings(BaseSettings):
+    """How a worker process runs.
+
+    Attributes:
+        threads: chunks in work at once in a process.
+        lease: seconds that a claim lasts; renewed while the process lives.
+        heartbeat: seconds between heartbeats.
+        micro_batch_tokens: most padded tokens of a micro-batch (longest × rows).
+        linger: seconds an idle device waits for more documents.
+        drain: seconds that running chunks get to finish after SIGTERM.
+        artifacts: folder with one artifact a task; None takes those that ship.
+    """
+
+    model_config = _FROM_ENVIRONMENT
+
+    threads: Annotated[int, Field(ge=2)] = 4
+    lease: Annotated[float, Field(gt=0)] = 60
+    heartbeat: Annotated[float, Field(gt=0)] = 5
+    micro_batch_tokens: Annotated[int, Field(ge=1)] = 4096
+    linger: Annotated[float, Field(ge=0)] = 0.003
+    drain: Annotated[float, Field(ge=0)] = 30
+    artifacts: Path | None = None
+
+
+SettingsClass = TypeVar("SettingsClass", bound=BaseSettings)
+
+
+def read(settings: type[SettingsClass]) -> SettingsClass:
+    """Read `settings` from the environment.
+
+    Raises:
+        SettingsError: a variable is malformed; the text names it, its value stays out.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"TEXTMILL_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()
+        )
+        raise SettingsError(faults) from None

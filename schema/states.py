@@ -1,0 +1,75 @@
+"""Job and chunk states, and every legal transition between them."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+
+class JobState(StrEnum):
+    """Where a job stands; `loading` jobs are invisible."""
+
+    LOADING = "loading"
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class ChunkState(StrEnum):
+    """Where a chunk stands; `split` chunks were replaced by their halves."""
+
+    PENDING = "pending"
+    DISPATCHED = "dispatched"
+    RUNNING = "running"
+    DONE = "done"
+    SPLIT = "split"
+    CANCELLED = "cancelled"
+
+
+JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.LOADING: frozenset({JobState.PENDING, JobState.COMPLETED}),
+    JobState.PENDING: frozenset(
+        {JobState.RUNNING, JobState.PAUSED, JobState.CANCELLING, JobState.EXPIRED}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.COMPLETED, JobState.PAUSED, JobState.CANCELLING, JobState.EXPIRED}
+    ),
+    JobState.PAUSED: frozenset(
+        {
+            JobState.PENDING,
+            JobState.RUNNING,
+            JobState.COMPLETED,
+            JobState.CANCELLING,
+            JobState.EXPIRED,
+        }
+    ),
+    JobState.CANCELLING: frozenset({JobState.CANCELLED}),
+    JobState.COMPLETED: frozenset({JobState.RUNNING}),  # retry of its failures
+    JobState.CANCELLED: frozenset(),
+    JobState.EXPIRED: frozenset(),
+}
+
+CHUNK_TRANSITIONS: Mapping[ChunkState, frozenset[ChunkState]] = {
+    ChunkState.PENDING: frozenset({ChunkState.DISPATCHED, ChunkState.CANCELLED}),
+    ChunkState.DISPATCHED: frozenset(
+        {ChunkState.RUNNING, ChunkState.PENDING, ChunkState.CANCELLED}
+    ),
+    ChunkState.RUNNING: frozenset(
+        {ChunkState.DONE, ChunkState.PENDING, ChunkState.SPLIT, ChunkState.CANCELLED}
+    ),
+    ChunkState.DONE: frozenset({ChunkState.PENDING}),  # retry of its failures
+    ChunkState.SPLIT: frozenset(),
+    ChunkState.CANCELLED: frozenset(),
+}
+
+TERMINAL_JOB_STATES = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED})
+
+State = TypeVar("State", JobState, ChunkState)
+
+
+def sources(table: Mapping[State, frozenset[State]], target: State) -> list[State]:
+    """The states from which `target` may be reached, for the WHERE of an UPDATE."""
+    return [state for state, targets in table.items() if target in targets]

@@ -1,0 +1,223 @@
+"""The tables, as SQLAlchemy Core metadata; the migrations create them, a test compares the two.
+
+`document`, `result` and `failure` are partitioned by RANGE (job_id): job ids order by time, so a
+job lies in one partition and retention drops partitions. They have no foreign keys: COPY stays
+fast and a partition can go without a scan of the others.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from schema.documents import Lane, Task
+from schema.outcomes import Stage
+from schema.states import TERMINAL_JOB_STATES, ChunkState, JobState
+
+MIGRATION = "0001"
+"""The migration that these tables stand for."""
+
+metadata = sa.MetaData(schema="textmill")
+
+
+def _one_of(column: str, values: type[Task | Lane | Stage | JobState | ChunkState]) -> str:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return f"{column} in ({listed})"
+
+
+def _now(name: str) -> sa.Column[object]:
+    return sa.Column(
+        name, sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
+    )
+
+
+_TERMINAL = ", ".join(f"'{state}'" for state in JobState if state in TERMINAL_JOB_STATES)
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("job_id", sa.Uuid, server_default=sa.text("textmill.new_job_id()")),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("lane", sa.Text, nullable=False),
+    sa.Column("name", sa.Text),
+    sa.Column("submitted_by", sa.Text, nullable=False, server_default=sa.text("session_user")),
+    sa.Column("idempotency_key", sa.Text),
+    sa.Column("content_hash", sa.LargeBinary),
+    sa.Column("state", sa.Text, nullable=False, server_default=JobState.LOADING),
+    sa.Column("options", pg.JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("accepted", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("rejected", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("succeeded", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("failed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("cancelled", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("weight", sa.Integer, nullable=False, server_default=sa.text("1")),
+    sa.Column("deadline_at", sa.DateTime(timezone=True)),
+    _now("created_at"),
+    _now("loaded_at"),
+    sa.Column("started_at", sa.DateTime(timezone=True)),
+    sa.Column("finished_at", sa.DateTime(timezone=True)),
+    sa.PrimaryKeyConstraint("job_id", name="job_pkey"),
+    sa.UniqueConstraint("submitted_by", "idempotency_key", name="job_idempotency_key"),
+    sa.CheckConstraint(_one_of("task", Task), name="job_task"),
+    sa.CheckConstraint(_one_of("lane", Lane), name="job_lane"),
+    sa.CheckConstraint(_one_of("state", JobState), name="job_state"),
+    sa.CheckConstraint("weight between 1 and 1000", name="job_weight"),
+    sa.CheckConstraint(
+        "accepted >= 0 and rejected >= 0 and succeeded >= 0 and cancelled >= 0"
+        " and failed >= rejected",
+        name="job_counters",
+    ),
+    sa.CheckConstraint("succeeded + failed + cancelled <= accepted", name="job_conservation"),
+    sa.CheckConstraint(
+        f"(state in ({_TERMINAL})) = (finished_at is not null)", name="job_finished"
+    ),
+    sa.CheckConstraint(
+        f"state not in ({_TERMINAL}) or succeeded + failed + cancelled = accepted",
+        name="job_finished_whole",
+    ),
+    sa.CheckConstraint(
+        "idempotency_key is null or content_hash is not null", name="job_idempotency"
+    ),
+    sa.Index("job_created", "created_at"),
+    sa.Index(
+        "job_live",
+        "lane",
+        "job_id",
+        postgresql_where=sa.text("state in ('loading', 'pending', 'running', 'cancelling')"),
+    ),
+)
+
+chunk = sa.Table(
+    "chunk",
+    metadata,
+    sa.Column("job_id", sa.Uuid, nullable=False),
+    sa.Column("chunk_no", sa.Integer, nullable=False),
+    sa.Column("first_seq", sa.BigInteger, nullable=False),
+    sa.Column("last_seq", sa.BigInteger, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default=ChunkState.PENDING),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("crashes", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("not_before", sa.DateTime(timezone=True)),
+    sa.Column("dispatched_at", sa.DateTime(timezone=True)),
+    sa.Column("lease_expires_at", sa.DateTime(timezone=True)),
+    sa.Column("worker", sa.Text),
+    sa.PrimaryKeyConstraint("job_id", "chunk_no", name="chunk_pkey"),
+    sa.ForeignKeyConstraint(
+        ["job_id"], ["textmill.job.job_id"], name="chunk_job", ondelete="CASCADE"
+    ),
+    sa.CheckConstraint(_one_of("state", ChunkState), name="chunk_state"),
+    sa.CheckConstraint("chunk_no >= 0 and tokens >= 0", name="chunk_numbers"),
+    sa.CheckConstraint("first_seq between 1 and last_seq", name="chunk_range"),
+    sa.CheckConstraint("attempt >= 0 and crashes between 0 and attempt", name="chunk_attempts"),
+    sa.CheckConstraint(
+        "(state = 'running') = (lease_expires_at is not null)", name="chunk_lease"
+    ),
+    sa.CheckConstraint(
+        "state not in ('dispatched', 'running') or dispatched_at is not null",
+        name="chunk_dispatched",
+    ),
+    sa.CheckConstraint(
+        "state <> 'running' or (attempt > 0 and worker is not null)", name="chunk_claimed"
+    ),
+    sa.Index(
+        "chunk_pending", "job_id", "chunk_no", postgresql_where=sa.text("state = 'pending'")
+    ),
+    sa.Index(
+        "chunk_dispatched_at",
+        "dispatched_at",
+        postgresql_where=sa.text("state = 'dispatched'"),
+    ),
+    sa.Index(
+        "chunk_running", "lease_expires_at", postgresql_where=sa.text("state = 'running'")
+    ),
+)
+
+document = sa.Table(
+    "document",
+    metadata,
+    sa.Column("job_id", sa.Uuid, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("external_id", sa.Text),
+    sa.Column("text", sa.Text),
+    sa.Column("metadata", pg.JSONB),
+    sa.PrimaryKeyConstraint("job_id", "seq", name="document_pkey"),
+    sa.CheckConstraint("seq >= 1", name="document_seq"),
+    sa.Index("document_external_id", "job_id", "external_id"),
+    postgresql_partition_by="RANGE (job_id)",
+)
+
+result = sa.Table(
+    "result",
+    metadata,
+    sa.Column("job_id", sa.Uuid, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("label", sa.Text),
+    sa.Column("score", sa.REAL),
+    sa.Column("payload", pg.JSONB, nullable=False),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    _now("created_at"),
+    sa.PrimaryKeyConstraint("job_id", "seq", name="result_pkey"),
+    sa.CheckConstraint("score between 0 and 1", name="result_score"),
+    sa.CheckConstraint("attempt >= 1", name="result_attempt"),
+    postgresql_partition_by="RANGE (job_id)",
+)
+
+failure = sa.Table(
+    "failure",
+    metadata,
+    sa.Column("job_id", sa.Uuid, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("line", sa.BigInteger),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    _now("created_at"),
+    sa.PrimaryKeyConstraint("job_id", "seq", name="failure_pkey"),
+    sa.CheckConstraint(_one_of("stage", Stage), name="failure_stage"),
+    sa.CheckConstraint("(stage = 'intake') = (attempt = 0)", name="failure_attempt"),
+    sa.CheckConstraint("code ~ '^[a-z_]+$'", name="failure_code"),
+    postgresql_partition_by="RANGE (job_id)",
+)
+
+worker = sa.Table(
+    "worker",
+    metadata,
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("device", sa.Text, nullable=False),
+    sa.Column("tasks", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("threads", sa.Integer, nullable=False),
+    _now("started_at"),
+    _now("heartbeat_at"),
+    sa.PrimaryKeyConstraint("worker", name="worker_pkey"),
+    sa.CheckConstraint("threads >= 2", name="worker_threads"),
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("feedback_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+    sa.Column("job_id", sa.Uuid, nullable=False),
+    sa.Column("external_id", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("labels", pg.ARRAY(sa.Text)),
+    sa.Column("keywords", pg.ARRAY(sa.Text)),
+    sa.Column("comment", sa.Text),
+    sa.Column("annotator", sa.Text, nullable=False, server_default=sa.text("session_user")),
+    _now("created_at"),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("payload", pg.JSONB, nullable=False),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("feedback_id", name="feedback_pkey"),
+    sa.UniqueConstraint("job_id", "seq", "annotator", name="feedback_once"),
+    sa.CheckConstraint("verdict in ('agree', 'disagree')", name="feedback_verdict"),
+    sa.CheckConstraint(_one_of("task", Task), name="feedback_task"),
+    sa.CheckConstraint(
+        "num_nonnulls(labels, keywords) = case verdict when 'agree' then 0 else 1 end",
+        name="feedback_correction",
+    ),
+)

@@ -1,0 +1,74 @@
+"""What the pipeline's stages hand to each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schema.outcomes import Language
+
+IntArray = NDArray[np.int32]
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class CleanText:
+    """A document as the model sees it, and where each of its characters came from.
+
+    Attributes:
+        text: cleaned text.
+        language: language of the document.
+        starts: for each character of `text`, where its source begins in the original text;
+            None where cleaning moved nothing.
+        ends: for each character of `text`, where its source ends in the original text.
+    """
+
+    text: str
+    language: Language
+    starts: IntArray | None = None
+    ends: IntArray | None = None
+
+    def original_span(self, start: int, end: int) -> tuple[int, int]:
+        """Map a non-empty span of the cleaned text to the original text."""
+        if self.starts is None or self.ends is None:
+            return start, end
+        return int(self.starts[start]), int(self.ends[end - 1])
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedDocument:
+    """A document cut into tokens and windows.
+
+    Attributes:
+        clean: the text that was tokenized.
+        ids: vocabulary entry of each token, (tokens,).
+        starts: where each token begins in `clean.text`, (tokens,); empty where the task needs
+            no spans.
+        ends: where each token ends in `clean.text`, (tokens,); empty where `starts` is.
+        windows: token ranges `[first, last)` that cover the document, in order; consecutive ones
+            overlap.
+    """
+
+    clean: CleanText
+    ids: IntArray
+    starts: IntArray
+    ends: IntArray
+    windows: Sequence[tuple[int, int]]
+
+    def window_ids(self) -> list[IntArray]:
+        """The token ids of each window, each (tokens of the window,)."""
+        return [self.ids[first:last] for first, last in self.windows]
+
+
+class Candidate(NamedTuple):
+    """A possible keyword: tokens `[first, last)` of a window, and its probability."""
+
+    first: int
+    last: int
+    score: float
+
+
+Prediction = FloatArray | list[Candidate]
+"""What the model says of one window: label probabilities (labels,), or keyword candidates."""
