@@ -20,6 +20,8 @@ revoke all on all tables in schema textmill from textmill_producer, textmill_wor
 revoke execute on all functions in schema textmill from public;
 grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz)
     to textmill_producer, textmill_worker, textmill_reader;
+grant execute on function textmill.count_outcomes(uuid, bigint, bigint)
+    to textmill_producer, textmill_worker;
 grant execute on function textmill.make_partitions(integer) to textmill_producer;
 
 -- Submits, dispatches, reads everything; cannot write a result.
@@ -45,3 +47,8 @@ grant insert, update, delete on textmill.worker to textmill_worker;
 grant select on textmill.job_status, textmill.job_failure_summary, textmill.document_status,
     textmill.sentiment_result, textmill.moderation_result, textmill.keyword_result
     to textmill_producer, textmill_worker, textmill_reader;
+
+-- A reader's forgotten transaction must not hold back vacuum. A login role copies these settings
+-- with ALTER ROLE … SET, since members do not inherit them.
+alter role textmill_reader set statement_timeout = '60s';
+alter role textmill_reader set idle_in_transaction_session_timeout = '60s';

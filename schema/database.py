@@ -72,7 +72,7 @@ def check_version(connection: sa.Connection) -> None:
     Raises:
         SchemaVersionError: the database was not migrated, or is older or newer than this code.
     """
-    table = connection.scalar(sa.text("select to_regclass('textmill.alembic_version')"))
+    table = connection.scalar(sa.text("select to_regclass('textmill.alembic_version')::text"))
     found = (
         connection.scalar(sa.text("select version_num from textmill.alembic_version"))
         if table is not None
@@ -82,10 +82,9 @@ def check_version(connection: sa.Connection) -> None:
         return
     if found is None:
         msg = "the database holds no Textmill tables; run: textmill db upgrade"
-    elif found < MIGRATION:
-        msg = f"the database is at migration {found}, this code at {MIGRATION}; run: textmill db upgrade"
     else:
-        msg = f"the database is at migration {found}, newer than this code's {MIGRATION}; update textmill"
+        remedy = "run: textmill db upgrade" if found < MIGRATION else "update textmill"
+        msg = f"the database is at migration {found}, this code is made for {MIGRATION}; {remedy}"
     raise SchemaVersionError(msg)
 
 

@@ -81,4 +81,3 @@ class JobOptions(Frozen):
     idempotency_key: Label | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     deadline_at: AwareDatetime | None = None
-

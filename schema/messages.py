@@ -1,6 +1,6 @@
 """The Celery message: a pointer to a chunk, never its content."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -8,8 +8,7 @@ from pydantic import Field
 from schema.base import Frozen
 from schema.documents import Lane, Task
 
-MESSAGE_VERSION = 1
-KEY_PREFIX = "textmill:"
+MESSAGE_VERSION: Final = 1
 TASK_NAME = "textmill.process_chunk"
 
 
@@ -25,3 +24,21 @@ class ChunkMessage(Frozen):
 def queue_name(task: Task, lane: Lane) -> str:
     """The queue that carries chunks of `task` in `lane`; its name holds the message version."""
     return f"textmill.v{MESSAGE_VERSION}.{task}.{lane}"
+
+
+def broker_options(key_prefix: str) -> dict[str, object]:
+    """Options of the Redis transport, the same for every publisher and consumer.
+
+    Args:
+        key_prefix: before every key, since several applications may share a Redis.
+    """
+    return {
+        "global_keyprefix": key_prefix,
+        # Far above the time of a chunk: a message that comes back is only noise, because
+        # dispatch publishes again what nobody claimed. It has to be the same everywhere.
+        "visibility_timeout": 6 * 3600,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+    }

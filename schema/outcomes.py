@@ -10,11 +10,19 @@ from schema.base import Frozen
 Language = Literal["zh", "en", "mixed", "other"]
 Score = Annotated[float, Field(ge=0, le=1)]
 
-SENTIMENT_LABELS = ("negative", "neutral", "positive")
-MODERATION_LABELS = ("abuse", "hate", "sexual", "violence", "spam", "fraud", "illicit")
-
 SentimentLabel = Literal["negative", "neutral", "positive"]
 ModerationLabel = Literal["abuse", "hate", "sexual", "violence", "spam", "fraud", "illicit"]
+
+SENTIMENT_LABELS: tuple[SentimentLabel, ...] = ("negative", "neutral", "positive")
+MODERATION_LABELS: tuple[ModerationLabel, ...] = (
+    "abuse",
+    "hate",
+    "sexual",
+    "violence",
+    "spam",
+    "fraud",
+    "illicit",
+)
 
 
 def _half_open(span: tuple[int, int]) -> tuple[int, int]:
@@ -93,9 +101,7 @@ class KeywordsResult(Outcome):
     keywords: list[Keyword]
 
 
-Result = Annotated[
-    SentimentResult | ModerationResult | KeywordsResult, Field(discriminator="task")
-]
+Result = Annotated[SentimentResult | ModerationResult | KeywordsResult, Field(discriminator="task")]
 RESULT: TypeAdapter[SentimentResult | ModerationResult | KeywordsResult] = TypeAdapter(Result)
 
 
@@ -142,10 +148,8 @@ class Failure(Frozen):
         code: for programs.
         stage: where it happened.
         message: for people; never holds the text itself.
-        line: the record's line in its file, for failures at intake.
     """
 
     code: ErrorCode
     stage: Stage
     message: str
-    line: int | None = None

@@ -3,6 +3,7 @@
 Each class serves one concern and reads variables that begin with `TEXTMILL_`.
 """
 
+import getpass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -21,6 +22,7 @@ class ServiceSettings(BaseSettings):
     Attributes:
         database_url: `postgresql://user:password@host:port/database`.
         broker_url: `redis://:password@host:port/number`.
+        key_prefix: before every Redis key, since several applications may share a server.
         data_dir: data of the embedded stack.
     """
 
@@ -28,6 +30,7 @@ class ServiceSettings(BaseSettings):
 
     database_url: SecretStr | None = None
     broker_url: SecretStr | None = None
+    key_prefix: str = "textmill:"
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("textmill")))
 
 
@@ -42,7 +45,8 @@ class IntakeSettings(BaseSettings):
         chunk_tokens: most estimated tokens of a chunk; a longer document is a chunk of its own.
         load_batch: documents of one transaction while a job loads; a job that is no larger
             is loaded and opened in a single one.
-        abandoned_after: seconds after which a job that is still loading is purged.
+        abandoned_after: seconds without a batch after which a loading job is purged.
+        submitter: in whose name jobs are submitted; idempotency keys are unique per submitter.
     """
 
     model_config = _FROM_ENVIRONMENT
@@ -54,6 +58,7 @@ class IntakeSettings(BaseSettings):
     chunk_tokens: Annotated[int, Field(ge=1)] = 32_768
     load_batch: Annotated[int, Field(ge=1)] = 10_000
     abandoned_after: Annotated[float, Field(gt=0)] = 3600
+    submitter: Annotated[str, Field(min_length=1)] = Field(default_factory=getpass.getuser)
 
 
 class DispatchSettings(BaseSettings):

@@ -24,9 +24,7 @@ def _one_of(column: str, values: type[Task | Lane | Stage | JobState | ChunkStat
 
 
 def _now(name: str) -> sa.Column[object]:
-    return sa.Column(
-        name, sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()
-    )
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
 
 
 _TERMINAL = ", ".join(f"'{state}'" for state in JobState if state in TERMINAL_JOB_STATES)
@@ -108,9 +106,7 @@ chunk = sa.Table(
     sa.CheckConstraint("chunk_no >= 0 and tokens >= 0", name="chunk_numbers"),
     sa.CheckConstraint("first_seq between 1 and last_seq", name="chunk_range"),
     sa.CheckConstraint("attempt >= 0 and crashes between 0 and attempt", name="chunk_attempts"),
-    sa.CheckConstraint(
-        "(state = 'running') = (lease_expires_at is not null)", name="chunk_lease"
-    ),
+    sa.CheckConstraint("(state = 'running') = (lease_expires_at is not null)", name="chunk_lease"),
     sa.CheckConstraint(
         "state not in ('dispatched', 'running') or dispatched_at is not null",
         name="chunk_dispatched",
@@ -118,17 +114,13 @@ chunk = sa.Table(
     sa.CheckConstraint(
         "state <> 'running' or (attempt > 0 and worker is not null)", name="chunk_claimed"
     ),
-    sa.Index(
-        "chunk_pending", "job_id", "chunk_no", postgresql_where=sa.text("state = 'pending'")
-    ),
+    sa.Index("chunk_pending", "job_id", "chunk_no", postgresql_where=sa.text("state = 'pending'")),
     sa.Index(
         "chunk_dispatched_at",
         "dispatched_at",
         postgresql_where=sa.text("state = 'dispatched'"),
     ),
-    sa.Index(
-        "chunk_running", "lease_expires_at", postgresql_where=sa.text("state = 'running'")
-    ),
+    sa.Index("chunk_running", "lease_expires_at", postgresql_where=sa.text("state = 'running'")),
 )
 
 document = sa.Table(
@@ -139,6 +131,7 @@ document = sa.Table(
     sa.Column("external_id", sa.Text),
     sa.Column("text", sa.Text),
     sa.Column("metadata", pg.JSONB),
+    sa.Column("line", sa.BigInteger),
     sa.PrimaryKeyConstraint("job_id", "seq", name="document_pkey"),
     sa.CheckConstraint("seq >= 1", name="document_seq"),
     sa.Index("document_external_id", "job_id", "external_id"),
@@ -170,7 +163,6 @@ failure = sa.Table(
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("stage", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
-    sa.Column("line", sa.BigInteger),
     sa.Column("attempt", sa.Integer, nullable=False),
     _now("created_at"),
     sa.PrimaryKeyConstraint("job_id", "seq", name="failure_pkey"),

@@ -84,3 +84,22 @@ $$;
 
 create trigger feedback_check before insert on textmill.feedback
     for each row execute function textmill.check_feedback();
+
+-- Count the outcomes that this transaction wrote, and complete the job with its last one.
+create function textmill.count_outcomes(of_job uuid, more_succeeded bigint, more_failed bigint)
+    returns void
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    update textmill.job set
+        succeeded = succeeded + more_succeeded,
+        failed = failed + more_failed,
+        state = case when whole then 'completed' else state end,
+        finished_at = case when whole then now() end
+    from (
+        select accepted = succeeded + failed + cancelled + more_succeeded + more_failed
+            and state in ('running', 'paused') as whole
+        from textmill.job where job_id = of_job for update
+    ) as before
+    where job_id = of_job
+$$;

@@ -35,6 +35,7 @@ def downgrade() -> None:
     for table in ("feedback", "worker", "failure", "result", "document", "chunk", "job"):
         connection.exec_driver_sql(f"drop table textmill.{table}")
     for function in (
+        "count_outcomes(uuid, bigint, bigint)",
         "check_feedback()",
         "make_partitions(integer)",
         "new_job_id()",

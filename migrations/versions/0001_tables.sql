@@ -103,6 +103,7 @@ create table textmill.document (
     external_id text,
     text text,
     metadata jsonb,
+    line bigint,
     constraint document_pkey primary key (job_id, seq),
     constraint document_seq check (seq >= 1)
 ) partition by range (job_id);
@@ -129,7 +130,6 @@ create table textmill.failure (
     code text not null,
     stage text not null,
     message text not null,
-    line bigint,
     attempt integer not null,
     created_at timestamptz not null default now(),
     constraint failure_pkey primary key (job_id, seq),

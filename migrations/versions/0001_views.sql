@@ -51,7 +51,7 @@ select d.job_id, d.seq, d.external_id,
         when j.state in ('cancelled', 'expired') then 'cancelled'
         else 'pending'
     end as status,
-    f.code, f.stage, f.message, f.line, coalesce(r.created_at, f.created_at) as finished_at
+    f.code, f.stage, f.message, d.line, coalesce(r.created_at, f.created_at) as finished_at
 from textmill.document d
 join textmill.job j using (job_id)
 left join textmill.result r using (job_id, seq)
@@ -67,7 +67,7 @@ comment on column textmill.document_status.status is 'succeeded, failed, cancell
 comment on column textmill.document_status.code is 'Why it failed.';
 comment on column textmill.document_status.stage is 'Where it failed.';
 comment on column textmill.document_status.message is 'What to know about the failure.';
-comment on column textmill.document_status.line is 'Line of the input file, for failures at intake.';
+comment on column textmill.document_status.line is 'Line of the input file where it stood.';
 comment on column textmill.document_status.finished_at is 'When the outcome was written.';
 
 create view textmill.sentiment_result as

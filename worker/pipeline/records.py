@@ -47,6 +47,7 @@ class TokenizedDocument:
         starts: where each token begins in `clean.text`, (tokens,); empty where the task needs
             no spans.
         ends: where each token ends in `clean.text`, (tokens,); empty where `starts` is.
+        words: number of the word that each token is part of, (tokens,); empty where `starts` is.
         windows: token ranges `[first, last)` that cover the document, in order; consecutive ones
             overlap.
     """
@@ -55,6 +56,7 @@ class TokenizedDocument:
     ids: IntArray
     starts: IntArray
     ends: IntArray
+    words: IntArray
     windows: Sequence[tuple[int, int]]
 
     def window_ids(self) -> list[IntArray]:

@@ -1,0 +1,40 @@
+# Everything runs from a virtual environment of this clone; the path may hold blanks.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test test-slow lint format clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## virtual environment with the locked dependencies
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Textmill needs Python 3.11 or later; try: make PYTHON=python3.12 …")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,dev]'
+	touch $@
+
+demo: setup  ## documents become rows in Postgres, in a minute
+	TEXTMILL_DATA_DIR='$(CURDIR)/.data/demo' $(BIN)/python examples/demo.py
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## format, lint, types, import contracts and all tests
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: setup  ## the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+format: setup  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove the virtual environment and the demo's data
+	rm -rf $(VENV) .data

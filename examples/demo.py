@@ -1,0 +1,129 @@
+"""Carry the documents of this folder through the whole of Textmill, and show what comes out.
+
+`make demo` runs it: real servers, real workers, everything ended when it ends.
+"""
+
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from producer import Document, JobOptions, Submission, Task, Textmill
+from producer.local import running
+from producer.readers import read_documents
+from schema.documents import Record
+from schema.settings import IntakeSettings, ServiceSettings, read
+
+EXAMPLES = Path(__file__).parent
+RESULTS_SHOWN = 12
+TEXT_SHOWN = 44
+
+console = Console(width=max(110, Console().width), soft_wrap=False)
+
+
+def main() -> None:
+    """Run the demo."""
+    services = read(ServiceSettings)
+    records = {task: list(_records(task)) for task in Task}
+    console.print("starting Postgres, Redis, dispatch and workers …", style="dim")
+    with running(services) as stack, Textmill(stack.urls.producer) as textmill:
+        jobs = {
+            task: textmill.submit(task, records[task], JobOptions(name=f"demo {task}"))
+            for task in Task
+        }
+        _follow(textmill, jobs)
+        for task, job in jobs.items():
+            console.print(_results(textmill, task, job, records[task]))
+        console.print(_failures(textmill, jobs))
+        console.print(_view(textmill, "select * from textmill.job_status"))
+    console.print("\nEverything is stopped; the rows stay. To look at them with psql, run")
+    console.print(f"    TEXTMILL_DATA_DIR='{services.data_dir}' .venv/bin/textmill up")
+    console.print("which prints the psql command, and in another terminal that command, then")
+    console.print("    select * from textmill.sentiment_result;")
+
+
+def _records(task: Task) -> list[Record]:
+    return list(read_documents(str(EXAMPLES / f"{task}.jsonl"), limits=read(IntakeSettings)))
+
+
+def _follow(textmill: Textmill, jobs: dict[Task, Submission]) -> None:
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bars = {task: progress.add_task(task, total=job.accepted) for task, job in jobs.items()}
+        for task, job in jobs.items():
+            while not (seen := textmill.status(job.job_id)).finished:
+                progress.update(bars[task], completed=seen.accepted - seen.pending)
+                time.sleep(0.1)
+            progress.update(bars[task], completed=seen.accepted)
+
+
+def _results(textmill: Textmill, task: Task, job: Submission, records: list[Record]) -> Table:
+    texts = {
+        record.external_id: " ".join(record.text.split())
+        for record in records
+        if isinstance(record, Document)
+    }
+    table = Table(title=f"\n{task}", title_justify="left", box=None, pad_edge=False)
+    for name in ("id", "text", "result"):
+        table.add_column(name, no_wrap=True)
+    succeeded = [row for row in textmill.results(job.job_id) if row["status"] == "succeeded"]
+    for row in succeeded[:RESULTS_SHOWN]:
+        external_id = str(row["external_id"])
+        table.add_row(external_id, texts[external_id][:TEXT_SHOWN], _summary(row["result"]))
+    hidden = len(succeeded) - RESULTS_SHOWN
+    if hidden > 0:
+        table.add_row("…", f"and {hidden} more", "")
+    return table
+
+
+def _summary(result: dict) -> str:
+    """A result in a few words."""
+    match result["task"]:
+        case "sentiment":
+            return f"{result['label']} {result['score']:.2f}"
+        case "moderation":
+            labels = [f"{label} {result['scores'][label]:.2f}" for label in result["labels"]]
+            return f"flagged: {', '.join(labels)}" if result["flagged"] else "clean"
+        case _:
+            return ", ".join(keyword["text"] for keyword in result["keywords"][:5])
+
+
+def _failures(textmill: Textmill, jobs: dict[Task, Submission]) -> Table:
+    table = Table(title="\nfailures", title_justify="left", box=None, pad_edge=False)
+    for name in ("task", "line", "id", "code", "message"):
+        table.add_column(name)
+    for task, job in jobs.items():
+        for row in textmill.results(job.job_id):
+            if row["status"] == "failed":
+                error = row["error"]
+                cells = (row["line"] or "", row["external_id"] or "", error["code"])
+                table.add_row(task, *map(str, cells), error["message"])
+    return table
+
+
+def _view(textmill: Textmill, query: str) -> Table:
+    with textmill.engine.connect() as connection:
+        rows = connection.execute(sa.text(query))
+        table = Table(title=f"\n{query}", title_justify="left", box=None, pad_edge=False)
+        names = list(rows.keys())
+        for name in names:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*map(_cell, row))
+        return table
+
+
+def _cell(value: object) -> str:
+    return f"{value:%H:%M:%S}" if hasattr(value, "strftime") else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Redis, as dispatch sees it: publish pointers, count what waits."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from schema.documents import Lane, Task
+from schema.errors import ServiceUnavailableError
+from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
+
+
+class Broker:
+    """Publishes chunk messages to the queues of the workers."""
+
+    def __init__(self, url: str, key_prefix: str) -> None:
+        self._url = url
+        self._prefix = key_prefix
+        self._app = Celery("textmill", broker=url, set_as_current=False)
+        self._app.conf.update(
+            broker_transport_options=broker_options(key_prefix),
+            broker_connection_timeout=5,
+            task_serializer="json",
+            task_ignore_result=True,
+        )
+
+    def publish(self, messages: Iterable[tuple[ChunkMessage, Lane]]) -> None:
+        """Publish each message to the queue of its task and lane.
+
+        Raises:
+            ServiceUnavailableError: Redis does not answer; earlier messages may have gone out.
+        """
+        with self._reachable(), self._app.producer_pool.acquire(block=True) as producer:
+            for message, lane in messages:
+                self._app.send_task(
+                    TASK_NAME,
+                    kwargs=message.model_dump(mode="json"),
+                    queue=queue_name(message.task, lane),
+                    producer=producer,
+                    retry=False,
+                )
+
+    def waiting(self) -> int:
+        """Messages in Redis: queued ones, and delivered ones that are not acknowledged.
+
+        Raises:
+            ServiceUnavailableError: Redis does not answer.
+        """
+        with self._reachable(), self._app.connection_for_write() as connection:
+            client = connection.default_channel.client
+            queued = sum(client.llen(queue_name(task, lane)) for task in Task for lane in Lane)
+            return int(queued + client.hlen("unacked"))
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._app.close()
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, RedisError, OSError) as error:
+            msg = (
+                f"Redis at {_masked(self._url)} does not answer ({error});"
+                " start it, or correct TEXTMILL_BROKER_URL"
+            )
+            raise ServiceUnavailableError(msg) from error
+
+
+def _masked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

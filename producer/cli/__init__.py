@@ -1,0 +1,48 @@
+"""`textmill`: submit documents, follow jobs, read outcomes, run the servers."""
+
+import sys
+
+import click
+
+from producer.cli.feedback import feedback
+from producer.cli.jobs import results, status
+from producer.cli.services import db, dispatch, up
+from producer.cli.submit import submit
+from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
+
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+
+
+class _Group(click.Group):
+    """Turns errors made for people into a line on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except TextmillError as error:
+            click.echo(f"textmill: {error}", err=True)
+            unreachable = isinstance(error, ServiceUnavailableError | SchemaVersionError)
+            sys.exit(EXIT_UNREACHABLE if unreachable else EXIT_USAGE)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="textmill")
+def main() -> None:
+    """Text analysis in bulk: sentiment, keywords and moderation of Chinese and English.
+
+    \b
+    Examples:
+      textmill submit sentiment reviews.jsonl --wait
+      textmill status --watch
+      textmill results 0190f3c2-… --format csv -o results.csv
+
+    Without TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, the commands use an embedded Postgres
+    and Redis, kept in TEXTMILL_DATA_DIR.
+
+    Exit codes: 0 all well, 1 the job ended with failures, 2 usage, 3 a service is unreachable.
+    """  # noqa: D301  # \b keeps click from rewrapping
+
+
+for command in (db, dispatch, feedback, results, status, submit, up):
+    main.add_command(command)

@@ -1,0 +1,128 @@
+"""`textmill feedback`."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from producer import feedback as verdicts
+from producer.cli.show import console
+from producer.client import Textmill
+from schema.documents import Task
+from schema.errors import InputError
+
+EXIT_REFUSED = 1
+
+
+@click.group()
+def feedback() -> None:
+    """People's verdicts on results."""
+
+
+@feedback.command()
+@click.argument("job", type=click.UUID)
+@click.argument("external_id")
+@click.argument("verdict", type=click.Choice(["agree", "disagree"]))
+@click.option("--label", "labels", multiple=True, help="A right label; may be repeated.")
+@click.option("--clean", is_flag=True, help="No label applies (moderation).")
+@click.option("--keyword", "keywords", multiple=True, help="A right keyword; may be repeated.")
+@click.option("--comment")
+@click.option("--annotator", help="Who says so; default: the database user.")
+def add(
+    *,
+    labels: tuple[str, ...],
+    clean: bool,
+    keywords: tuple[str, ...],
+    **fields: object,
+) -> None:
+    """Agree or disagree with the result of document EXTERNAL_ID of JOB.
+
+    \b
+    Examples:
+      textmill feedback add 0190f3c2-… review-17 agree
+      textmill feedback add 0190f3c2-… review-18 disagree --label neutral --comment sarcasm
+    """  # noqa: D301
+    if clean and labels:
+        msg = "--clean says that no label applies; leave out --label"
+        raise click.UsageError(msg)
+    verdict = verdicts.parse(
+        {
+            "job_id": fields.pop("job"),
+            "labels": list(labels) if labels or clean else None,
+            "keywords": list(keywords) or None,
+            **fields,
+        }
+    )
+    with Textmill() as textmill:
+        click.echo(textmill.add_feedback(verdict))
+
+
+@feedback.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_(file: Path) -> None:
+    """Add the verdicts of FILE, JSON Lines or CSV; a refused line is named, the others count.
+
+    Fields: job_id, external_id, verdict, labels or keywords (in CSV: a;b, and clean for none),
+    comment, annotator. Exit code 1 when a line was refused.
+
+    \b
+    Example:
+      textmill feedback import reviewed.csv
+    """  # noqa: D301
+    added = refused = 0
+    with Textmill() as textmill:
+        for line, row in _rows(file):
+            try:
+                textmill.add_feedback(verdicts.parse(_fields(row)))
+                added += 1
+            except InputError as error:
+                click.echo(f"{file}:{line}: {error}", err=True)
+                refused += 1
+    console.print(f"{added:,} verdicts added, {refused:,} refused")
+    if refused:
+        sys.exit(EXIT_REFUSED)
+
+
+@feedback.command()
+@click.argument("task", type=click.Choice(list(Task)))
+def export(task: Task) -> None:
+    """Print every verdict on results of TASK as JSON Lines that a trainer can read.
+
+    \b
+    Example:
+      textmill feedback export sentiment > gold.jsonl
+    """  # noqa: D301
+    with Textmill() as textmill:
+        for row in verdicts.export(textmill.engine, Task(task)):
+            click.echo(json.dumps(row, ensure_ascii=False))
+
+
+def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str]]]:
+    """Each row with its line: a line of JSON, or a row of CSV."""
+    try:
+        with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            if file.suffix == ".csv":
+                reader = csv.DictReader(stream)
+                yield from ((reader.line_num, row) for row in reader)
+                return
+            yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+    except (OSError, csv.Error) as error:
+        msg = f"cannot read {file}: {error}"
+        raise InputError(msg) from error
+
+
+def _fields(row: str | dict[str, str]) -> dict[str, object]:
+    if isinstance(row, dict):
+        return dict(row)
+    try:
+        fields = json.loads(row)
+    except ValueError as error:
+        msg = f"not JSON: {error}"
+        raise InputError(msg) from error
+    if not isinstance(fields, dict):
+        msg = "not a JSON object"
+        raise InputError(msg)
+    return fields

@@ -1,0 +1,111 @@
+"""`textmill status` and `textmill results`."""
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from uuid import UUID
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from producer import jobs
+from producer.cli.show import job_progress, status_table
+from producer.client import Textmill
+from producer.jobs import POLL_INTERVAL, JobStatus
+from producer.writers import OutputFormat, write_outcomes
+from schema.errors import InputError
+
+LATEST = 20
+"""Jobs that `textmill status` lists."""
+
+WATCH_JSON_INTERVAL = 1
+"""Seconds between the lines of `--watch --json`."""
+
+
+@click.command()
+@click.argument("job", type=click.UUID, required=False)
+@click.option("--watch", is_flag=True, help="Follow it until it is finished.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a job and line.")
+def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
+    """Show one job, or the latest ones.
+
+    \b
+    Examples:
+      textmill status
+      textmill status 0190f3c2-… --watch
+      textmill status --json | jq .state
+    """  # noqa: D301
+    with Textmill() as textmill:
+
+        def look() -> list[JobStatus]:
+            if job is not None:
+                return [textmill.status(job)]
+            return jobs.latest(textmill.engine, LATEST)
+
+        seen = look()
+        if watch and not as_json:
+            with Live(status_table(seen), console=Console()) as live:
+                while not _all_finished(seen):
+                    time.sleep(POLL_INTERVAL)
+                    seen = look()
+                    live.update(status_table(seen))
+            return
+        while watch and not _all_finished(seen):
+            _print_json(seen)
+            time.sleep(WATCH_JSON_INTERVAL)
+            seen = look()
+        if as_json:
+            _print_json(seen)
+        else:
+            Console().print(status_table(seen))
+
+
+@click.command()
+@click.argument("job", type=click.UUID)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(OutputFormat)),
+    help="Default: by the suffix of FILE, else jsonl.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+def results(job: UUID, form: OutputFormat | None, output: Path | None) -> None:
+    """Write every document of a job with its outcome, in the order of submission.
+
+    \b
+    Examples:
+      textmill results 0190f3c2-… | jq -r 'select(.status == "failed")'
+      textmill results 0190f3c2-… -o results.parquet
+    """  # noqa: D301
+    form = form or _format_of(output)
+    with Textmill() as textmill:
+        rows = textmill.results(job)
+        if output is None:
+            write_outcomes(rows, form, sys.stdout.buffer)
+            return
+        total = textmill.status(job).accepted
+        # Written aside and renamed, so that a file of this name is always whole.
+        part = output.with_name(f"{output.name}.part")
+        try:
+            with job_progress() as bar, part.open("wb") as file:
+                write_outcomes(bar.track(rows, total=total, description="writing"), form, file)
+        except OSError as error:
+            msg = f"cannot write {output}: {error.strerror}; choose another place with -o"
+            raise InputError(msg) from error
+        part.replace(output)
+
+
+def _all_finished(statuses: Iterable[JobStatus]) -> bool:
+    return all(status.finished for status in statuses)
+
+
+def _print_json(statuses: Iterable[JobStatus]) -> None:
+    for status in statuses:
+        click.echo(status.model_dump_json())
+
+
+def _format_of(output: Path | None) -> OutputFormat:
+    suffix = output.suffix.removeprefix(".") if output else ""
+    return OutputFormat(suffix) if suffix in list(OutputFormat) else OutputFormat.JSONL

@@ -1,0 +1,158 @@
+"""`textmill up`, `textmill dispatch` and `textmill db`."""
+
+import json
+import logging
+import signal
+import threading
+from datetime import UTC, datetime
+
+import click
+
+import migrations
+from producer.broker import Broker
+from producer.cli.show import console
+from producer.dispatch import Dispatcher
+from producer.local import Stack, find, running
+from producer.workers import Worker, registered
+from schema.database import check_version, create_engine, reachable
+from schema.errors import SettingsError
+from schema.settings import DispatchSettings, IntakeSettings, ServiceSettings, read
+
+
+def _until_told_to_stop() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+@click.command()
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Worker processes for each device; default: one a core, or one a GPU.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Once ready, print a line of JSON.")
+def up(*, workers: int | None, as_json: bool) -> None:
+    """Run Postgres, Redis, dispatch and workers until SIGTERM or Ctrl-C.
+
+    Servers that TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL name are not started, but used.
+
+    \b
+    Examples:
+      textmill up
+      textmill up --workers 1 --json
+    """  # noqa: D301
+    stop = _until_told_to_stop()
+    began = datetime.now(UTC)
+    with running(read(ServiceSettings), workers) as stack:
+        console.print("starting …", style="dim")
+        expected = 1 if workers is None else workers
+        alive = _wait_for_workers(stack, expected, began, stop)
+        if as_json:
+            processes = [
+                *(process._asdict() for process in stack.processes),
+                *({"name": worker.worker, "pid": worker.pid} for worker in alive),
+            ]
+            ready = {
+                "database_url": stack.urls.owner,
+                "broker_url": stack.urls.broker,
+                "processes": processes,
+            }
+            click.echo(json.dumps(ready))
+        else:
+            console.print("ready; in another terminal:  textmill submit sentiment FILE --wait")
+            click.echo(f"psql '{stack.urls.reader}'")
+        while not stop.wait(0.5):
+            stack.check()
+
+
+def _wait_for_workers(
+    stack: Stack, expected: int, since: datetime, stop: threading.Event
+) -> list[Worker]:
+    """Wait until the models are loaded; a worker that cannot load them ends the stack."""
+    engine = create_engine(stack.urls.producer, application="textmill-up")
+    try:
+        while len(alive := registered(engine, since)) < expected and not stop.wait(0.1):
+            stack.check()
+        return alive
+    finally:
+        engine.dispose()
+
+
+@click.command()
+def dispatch() -> None:
+    """Publish pending chunks to Redis until SIGTERM.
+
+    Any number may run; they take turns.
+
+    \b
+    Example:
+      TEXTMILL_DATABASE_URL=… TEXTMILL_BROKER_URL=… textmill dispatch
+    """  # noqa: D301
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
+    )
+    services = read(ServiceSettings)
+    if services.broker_url is None:
+        stack = find(services)
+        broker_url = stack.urls.broker if stack else None
+    else:
+        broker_url = services.broker_url.get_secret_value()
+    if broker_url is None:
+        msg = "set TEXTMILL_BROKER_URL, or run everything with: textmill up"
+        raise SettingsError(msg)
+    engine = create_engine(_database_url(services), application="textmill-dispatch")
+    broker = Broker(broker_url, services.key_prefix)
+    Dispatcher(engine, broker, read(DispatchSettings), read(IntakeSettings)).run(
+        _until_told_to_stop()
+    )
+    broker.close()
+
+
+@click.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Migrate the database, and grant the roles their rights.
+
+    \b
+    Example:
+      TEXTMILL_DATABASE_URL=postgresql://owner@host/database textmill db upgrade
+    """  # noqa: D301
+    engine = create_engine(_database_url(read(ServiceSettings)), application="textmill-db")
+    with reachable(engine):
+        left = migrations.upgrade(engine)
+    if left is None:
+        console.print("the database is up to date")
+        return
+    console.print("the database is up to date, but this role may not create or grant roles;")
+    console.print("have someone who may run this SQL:")
+    click.echo(left)
+
+
+@db.command()
+def check() -> None:
+    """Exit with 0 when the database answers and its migration is this version's.
+
+    \b
+    Example:
+      textmill db check && echo fine
+    """  # noqa: D301
+    engine = create_engine(_database_url(read(ServiceSettings)), application="textmill-db")
+    with reachable(engine), engine.connect() as connection:
+        check_version(connection)
+    console.print("the database answers, and is up to date")
+
+
+def _database_url(services: ServiceSettings) -> str:
+    if services.database_url is not None:
+        return services.database_url.get_secret_value()
+    stack = find(services)
+    if stack is None:
+        msg = "no stack runs here: set TEXTMILL_DATABASE_URL, or run: textmill up"
+        raise SettingsError(msg)
+    return stack.urls.owner

@@ -1,0 +1,147 @@
+"""`textmill submit`."""
+
+import json
+import sys
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+
+import click
+from rich.progress import Progress
+
+from producer.cli.show import console, job_progress, status_table
+from producer.client import Textmill
+from producer.jobs import JobStatus, wait
+from producer.local import find, running
+from producer.readers import Format, read_documents
+from producer.submit import Submission
+from producer.submit import submit as submit_records
+from schema.documents import JobOptions, Lane, Task
+from schema.settings import IntakeSettings, ServiceSettings, read
+
+EXIT_FAILURES = 1
+
+
+@click.command()
+@click.argument("task", type=click.Choice(list(Task)))
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(list(Format)),
+    help="Default: by the suffix; jsonl for standard input.",
+)
+@click.option("--text-field", default="text", show_default=True, help="Field of the text.")
+@click.option("--id-field", default="id", show_default=True, help="Field of the external id.")
+@click.option("--name", help="What people call the job.")
+@click.option(
+    "--lane",
+    type=click.Choice(list(Lane)),
+    default=Lane.BULK,
+    show_default=True,
+    help="Interactive jobs go first.",
+)
+@click.option("--idempotency-key", help="Submitting again with this key returns the first job.")
+@click.option("--wait", "waits", is_flag=True, help="Wait until the job is finished.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the job id alone.")
+def submit(  # noqa: PLR0913  # a parameter for each option
+    task: Task,
+    files: tuple[str, ...],
+    *,
+    file_format: Format | None,
+    text_field: str,
+    id_field: str,
+    name: str | None,
+    lane: Lane,
+    idempotency_key: str | None,
+    waits: bool,
+    as_json: bool,
+) -> None:
+    """Submit the documents of FILE… as one job of TASK, and print the job's id.
+
+    Files are JSON Lines, CSV, TSV, Parquet or plain text (a document a line), also
+    gzip-compressed; - is standard input. Fields other than text and id are kept as metadata. A
+    broken record becomes a failed document of the job; its neighbours run.
+
+    \b
+    Examples:
+      textmill submit sentiment reviews.jsonl --wait
+      textmill submit moderation posts.csv.gz --text-field body --id-field post_id
+      zcat feed.jsonl.gz | textmill submit keywords - --lane interactive --json
+    """  # noqa: D301
+    limits = read(IntakeSettings)
+    options = JobOptions(name=name, lane=lane, idempotency_key=idempotency_key)
+    # All files are opened before anything is written, so that a wrong name costs nothing.
+    sources = [
+        read_documents(
+            path,
+            file_format=file_format,
+            text_field=text_field,
+            id_field=id_field,
+            limits=limits,
+        )
+        for path in files
+    ]
+    with ExitStack() as stack:
+        if waits:
+            _start_stack(stack)
+        textmill = stack.enter_context(Textmill())
+        with job_progress() as progress:
+            loading = progress.add_task("loading", total=None)
+            submission = submit_records(
+                textmill.engine,
+                Task(task),
+                chain(*sources),
+                options,
+                submitter=limits.submitter,
+                limits=limits,
+                progress=partial(progress.advance, loading),
+            )
+            progress.remove_task(loading)
+            if not waits:
+                _announce(submission, as_json=as_json)
+                return
+            final = _follow(progress, textmill, submission)
+        _announce(submission, as_json=as_json, final=final)
+    if final.failed or final.cancelled:
+        sys.exit(EXIT_FAILURES)
+
+
+def _start_stack(stack: ExitStack) -> None:
+    """Run what is needed to finish a job, where no URLs are set and no stack runs."""
+    services = read(ServiceSettings)
+    own_servers = services.database_url is not None and services.broker_url is not None
+    if not own_servers and find(services) is None:
+        console.print("starting servers and workers …", style="dim")
+        stack.enter_context(running(services))
+
+
+def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> JobStatus:
+    bar = progress.add_task("running", total=submission.accepted)
+    return wait(
+        textmill.engine,
+        submission.job_id,
+        progress=lambda seen: progress.update(bar, completed=seen.accepted - seen.pending),
+    )
+
+
+def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None = None) -> None:
+    if as_json:
+        fields = {
+            "job_id": str(submission.job_id),
+            "accepted": submission.accepted,
+            "rejected": submission.rejected,
+        }
+        if final is not None:
+            fields |= json.loads(final.model_dump_json())
+        click.echo(json.dumps(fields, ensure_ascii=False))
+        return
+    click.echo(submission.job_id)
+    if submission.repeated:
+        console.print("the same documents were submitted before with this key: that job it is")
+    if submission.rejected:
+        console.print(f"{submission.rejected:,} of {submission.accepted:,} documents refused")
+    if final is not None:
+        console.print(status_table([final]))
+        if final.failed:
+            console.print(f"see the failures with: textmill results {submission.job_id}")

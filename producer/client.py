@@ -1,0 +1,146 @@
+"""The Python interface that an ETL job imports."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Self
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from producer import feedback, jobs
+from producer.feedback import Verdict
+from producer.intake import examine, from_mapping
+from producer.jobs import JobStatus
+from producer.local import find, servers
+from producer.submit import Submission, submit
+from schema.database import create_engine
+from schema.documents import Document, JobOptions, Record, Rejected, Task
+from schema.settings import IntakeSettings, ServiceSettings, read
+
+
+class Textmill:
+    """Submits documents, follows jobs and reads outcomes.
+
+    ::
+
+        with Textmill() as textmill:
+            job = textmill.submit("sentiment", [{"id": "1", "text": "Works like a charm."}])
+            textmill.wait(job.job_id)
+            for outcome in textmill.results(job.job_id):
+                print(outcome["external_id"], outcome["result"])
+
+    Without a URL, here or in `TEXTMILL_DATABASE_URL`, it uses the embedded stack: the running one
+    (`textmill up`), or else servers that end with the `with` block.
+    """
+
+    def __init__(self, database_url: str | None = None) -> None:
+        """Remember where the database is; nothing connects before the `with` block."""
+        self._database_url = database_url
+        self._limits = read(IntakeSettings)
+        self._stack = ExitStack()
+        self._engine: sa.Engine | None = None
+
+    def __enter__(self) -> Self:
+        """Connect, starting the embedded servers where none run.
+
+        Raises:
+            TextmillError: the servers cannot be started.
+        """
+        url = self._database_url or self._default_url()
+        self._engine = create_engine(url, application="textmill")
+        self._stack.callback(self._engine.dispose)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The database, inside the `with` block."""
+        if self._engine is None:
+            msg = "use Textmill as a context manager: with Textmill() as textmill: …"
+            raise RuntimeError(msg)
+        return self._engine
+
+    def submit(
+        self,
+        task: Task | str,
+        documents: Iterable[Record | Mapping[str, object]],
+        options: JobOptions | None = None,
+    ) -> Submission:
+        """Submit documents for `task`; broken ones become failures of the job.
+
+        Args:
+            task: sentiment, keywords or moderation.
+            documents: `Document`s, or mappings with `text`, `id` and whatever else is to be
+                kept as metadata; read once, so a generator over millions is fine.
+            options: how to run the job.
+
+        Raises:
+            IdempotencyConflictError: the key was used for other documents.
+            ServiceUnavailableError: Postgres does not answer; nothing was submitted.
+            ValueError: there is no such task.
+        """
+        return submit(
+            self.engine,
+            Task(task),
+            (self._record(document) for document in documents),
+            options or JobOptions(),
+            submitter=self._limits.submitter,
+            limits=self._limits,
+        )
+
+    def status(self, job_id: UUID) -> JobStatus:
+        """The status of a job.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+        """
+        return jobs.status(self.engine, job_id)
+
+    def wait(self, job_id: UUID, timeout: float | None = None) -> JobStatus:
+        """Wait until a job is finished, `timeout` seconds at most.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+            TimeoutError: the job is not finished in time; it goes on.
+        """
+        return jobs.wait(self.engine, job_id, timeout=timeout)
+
+    def results(self, job_id: UUID) -> Iterator[dict[str, object]]:
+        """Every document with its outcome, in order, streamed.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+        """
+        return jobs.outcomes(self.engine, job_id)
+
+    def add_feedback(self, verdict: Verdict) -> int:
+        """Store a person's verdict on a result and return its number.
+
+        Raises:
+            InputError: it does not fit the result it speaks of.
+        """
+        return feedback.add(self.engine, verdict)
+
+    def _record(self, document: Record | Mapping[str, object]) -> Record:
+        match document:
+            case Document():
+                return examine(
+                    external_id=document.external_id,
+                    text=document.text,
+                    metadata=document.metadata,
+                    line=document.line,
+                    limits=self._limits,
+                )
+            case Rejected():
+                return document
+            case _:
+                return from_mapping(document, limits=self._limits)
+
+    def _default_url(self) -> str:
+        services = read(ServiceSettings)
+        if services.database_url is not None:
+            return services.database_url.get_secret_value()
+        stack = find(services) or self._stack.enter_context(servers(services))
+        return stack.urls.producer

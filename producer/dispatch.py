@@ -1,0 +1,279 @@
+"""Publish pending chunks to Redis: fairly between jobs, bounded in depth, without a leader.
+
+Any number of dispatchers may run. Each step is one short transaction under an advisory lock that
+ends with it, so a frozen dispatcher holds nobody up for longer than the idle timeout. A chunk is
+marked before it is published; when the dispatcher or Redis dies in between, nobody claims it and
+it is published again.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from producer.broker import Broker
+from producer.doorbell import Doorbell
+from producer.loading import purge
+from producer.rescue import rescue
+from schema.database import check_version, reachable
+from schema.documents import Lane, Task
+from schema.errors import ServiceUnavailableError
+from schema.messages import ChunkMessage
+from schema.settings import DispatchSettings, IntakeSettings
+
+logger = logging.getLogger(__name__)
+
+JOBS_CONSIDERED = 200
+"""Jobs of a lane among which one step shares the free slots, oldest first."""
+
+UPKEEP_INTERVAL = 60
+"""Seconds between looks for abandoned loads and missing partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How many more chunks of a lane may be published.
+
+    Attributes:
+        total: over all tasks.
+        by_task: of each task.
+    """
+
+    total: int
+    by_task: dict[Task, int]
+
+
+class Dispatcher:
+    """Moves chunks from `pending` to `dispatched` and into Redis."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        broker: Broker,
+        settings: DispatchSettings,
+        limits: IntakeSettings,
+    ) -> None:
+        self._engine = engine
+        self._broker = broker
+        self._settings = settings
+        self._limits = limits
+        self._upkeep_due = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Take steps until `stop`; an unreachable server is logged and tried again.
+
+        Raises:
+            SchemaVersionError: the database is of another migration.
+            ServiceUnavailableError: Postgres does not answer at the start.
+        """
+        with reachable(self._engine), self._engine.connect() as connection:
+            check_version(connection)
+        with Doorbell(self._engine) as doorbell:
+            while not stop.is_set():
+                try:
+                    self.step()
+                    doorbell.wait(self._settings.poll_interval, stop)
+                except ServiceUnavailableError as error:
+                    logger.warning("%s", error)
+                    stop.wait(self._settings.poll_interval)
+
+    def step(self) -> int:
+        """Rescue, publish, publish again what was lost.
+
+        Returns:
+            The number of chunks published.
+
+        Raises:
+            ServiceUnavailableError: Postgres or Redis does not answer.
+        """
+        with reachable(self._engine):
+            if time.monotonic() >= self._upkeep_due:
+                self._upkeep()
+                self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
+            with self._engine.begin() as connection:
+                if not _alone(connection):
+                    return 0
+                rescue(connection, self._settings.max_attempts)
+                due = [
+                    message
+                    for lane in (Lane.INTERACTIVE, Lane.BULK)
+                    for message in _mark(connection, lane, self._slots(connection, lane))
+                ]
+            self._broker.publish(due)
+            return len(due) + self._republish()
+
+    def _slots(self, connection: sa.Connection, lane: Lane) -> Slots:
+        """Free places of a lane.
+
+        Bulk chunks take all threads but one of each process, so that a thread is always free
+        for an interactive chunk; of these, there are two for every thread.
+        """
+        workers = connection.execute(
+            sa.text(
+                "select tasks, threads from textmill.worker"
+                " where heartbeat_at > now() - make_interval(secs => :timeout)"
+            ),
+            {"timeout": self._settings.worker_timeout},
+        ).all()
+        published: dict[str, int] = dict(
+            connection.execute(
+                sa.text(
+                    "select j.task, count(*) from textmill.chunk c"
+                    " join textmill.job j using (job_id)"
+                    " where c.state in ('dispatched', 'running') and j.lane = :lane"
+                    " group by j.task"
+                ),
+                {"lane": lane},
+            )
+            .tuples()
+            .all()
+        )
+
+        def capacity(threads: int) -> int:
+            return threads - 1 if lane is Lane.BULK else threads * 2
+
+        return Slots(
+            total=sum(capacity(worker.threads) for worker in workers) - sum(published.values()),
+            by_task={
+                task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
+                - published.get(task, 0)
+                for task in Task
+            },
+        )
+
+    def _republish(self) -> int:
+        """Publish again chunks that nobody claimed, as many as Redis lacks messages.
+
+        A delivered message stays in Redis until its chunk is finished, so Redis holds one for
+        every dispatched and every running chunk unless messages were lost.
+        """
+        held = self._broker.waiting()
+        with self._engine.begin() as connection:
+            if not _alone(connection):
+                return 0
+            published = connection.scalar(
+                sa.text(
+                    "select count(*) from textmill.chunk where state in ('dispatched', 'running')"
+                )
+            )
+            again = _messages(
+                connection,
+                """
+                update textmill.chunk c set dispatched_at = now()
+                from (
+                    select job_id, chunk_no from textmill.chunk
+                    where state = 'dispatched'
+                        and dispatched_at < now() - make_interval(secs => :after)
+                    order by dispatched_at
+                    limit greatest(:lost, 0)
+                    for update skip locked
+                ) as stale
+                join textmill.job j using (job_id)
+                where c.job_id = stale.job_id and c.chunk_no = stale.chunk_no
+                returning c.job_id, c.chunk_no, j.task, j.lane
+                """,
+                {"after": self._settings.republish_after, "lost": published - held},
+            )
+        if again:
+            logger.warning("publishing %d chunks again: their messages were lost", len(again))
+            self._broker.publish(again)
+        return len(again)
+
+    def _upkeep(self) -> None:
+        with self._engine.begin() as connection:
+            if not _alone(connection):
+                return
+            connection.execute(sa.text("select textmill.make_partitions()"))
+            abandoned = connection.scalars(
+                sa.text(
+                    "select job_id from textmill.job where state = 'loading'"
+                    " and loaded_at < now() - make_interval(secs => :after)"
+                    " for update skip locked"
+                ),
+                {"after": self._limits.abandoned_after},
+            ).all()
+            for job_id in abandoned:
+                logger.warning("purging job %s: its load was abandoned", job_id)
+                purge(connection, job_id)
+
+
+def _alone(connection: sa.Connection) -> bool:
+    """Whether this transaction is the only step under way; a frozen one is ended by Postgres."""
+    connection.execute(sa.text("set local idle_in_transaction_session_timeout = '10s'"))
+    return bool(
+        connection.scalar(
+            sa.text("select pg_try_advisory_xact_lock(hashtext('textmill.dispatch'))")
+        )
+    )
+
+
+def _mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[tuple[ChunkMessage, Lane]]:
+    """Mark chunks as dispatched, as many as there are slots.
+
+    The next chunk is of the job with the fewest tokens under way for its weight, so a small job
+    behind a huge one waits for a few chunks, not for the job.
+    """
+    tasks = [task for task in Task if slots.by_task[task] > 0]
+    if slots.total <= 0 or not tasks:
+        return []
+    return _messages(
+        connection,
+        """
+        with runnable as (
+            select job_id, task, weight from textmill.job j
+            where lane = :lane and state in ('pending', 'running') and task = any(:tasks)
+                and exists (
+                    select from textmill.chunk c
+                    where c.job_id = j.job_id and c.state = 'pending'
+                        and (c.not_before is null or c.not_before <= now())
+                )
+            order by job_id limit :jobs
+        ), candidate as (
+            select j.job_id, j.task, c.chunk_no,
+                (under_way.tokens + sum(c.tokens) over (partition by j.job_id order by c.chunk_no))
+                    / j.weight as turn
+            from runnable j
+            cross join lateral (
+                select coalesce(sum(tokens), 0) as tokens from textmill.chunk
+                where job_id = j.job_id and state in ('dispatched', 'running')
+            ) as under_way
+            cross join lateral (
+                select chunk_no, tokens from textmill.chunk
+                where job_id = j.job_id and state = 'pending'
+                    and (not_before is null or not_before <= now())
+                order by chunk_no limit :total
+            ) as c
+        ), ranked as (
+            select *, row_number() over (partition by task order by turn, job_id) as place
+            from candidate
+        ), chosen as (
+            select job_id, chunk_no, turn from ranked
+            join unnest(:tasks, :slots) as free (task, slots) using (task)
+            where place <= slots
+            order by turn, job_id
+            limit :total
+        )
+        update textmill.chunk c set state = 'dispatched', dispatched_at = now()
+        from chosen join textmill.job j using (job_id)
+        where c.job_id = chosen.job_id and c.chunk_no = chosen.chunk_no and c.state = 'pending'
+        returning c.job_id, c.chunk_no, j.task, j.lane
+        """,
+        {
+            "lane": lane,
+            "tasks": tasks,
+            "slots": [slots.by_task[task] for task in tasks],
+            "total": slots.total,
+            "jobs": JOBS_CONSIDERED,
+        },
+    )
+
+
+def _messages(
+    connection: sa.Connection, statement: str, parameters: dict[str, object]
+) -> list[tuple[ChunkMessage, Lane]]:
+    return [
+        (ChunkMessage(job_id=row.job_id, chunk_no=row.chunk_no, task=row.task), Lane(row.lane))
+        for row in connection.execute(sa.text(statement), parameters)
+    ]

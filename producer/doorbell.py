@@ -1,0 +1,62 @@
+"""Hear of submitted and finished chunks before the next poll."""
+
+import threading
+import time
+from typing import TYPE_CHECKING, Self, cast
+
+import sqlalchemy as sa
+
+from schema.database import reachable
+
+if TYPE_CHECKING:
+    import psycopg
+
+CHANNEL = "textmill_pending"
+
+
+class Doorbell:
+    """Listens on one connection of its own, so that nothing is missed between two waits.
+
+    Through a transaction pooler no notification arrives; then every wait lasts its full time.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._connection: sa.Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hang_up()
+
+    def wait(self, seconds: float, stop: threading.Event) -> None:
+        """Return when the bell rings, `seconds` have passed or `stop` is set.
+
+        Raises:
+            ServiceUnavailableError: Postgres does not answer; the next wait connects again.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            with reachable(self._engine):
+                driver = self._listening()
+                # Short looks at `stop`, so that SIGTERM is not kept waiting.
+                while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+                    if any(True for _ in driver.notifies(timeout=min(left, 0.2), stop_after=1)):
+                        return
+        except BaseException:
+            self._hang_up()
+            raise
+
+    def _listening(self) -> "psycopg.Connection":
+        if self._connection is None:
+            connection = self._engine.connect()
+            self._connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            self._connection.exec_driver_sql(f"listen {CHANNEL}")
+        return cast("psycopg.Connection", self._connection.connection.driver_connection)
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,203 @@
+"""The rules that every document passes on its way in, wherever it comes from."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from pydantic import ValidationError
+
+from schema.documents import Document, Record, Rejected
+from schema.errors import DocumentError
+from schema.outcomes import ErrorCode, Stage
+from schema.settings import IntakeSettings
+
+MAX_METADATA_DEPTH = 64
+"""Objects and lists that metadata may hold inside each other."""
+
+
+def from_mapping(
+    fields: Mapping[str, object],
+    *,
+    limits: IntakeSettings,
+    text_field: str = "text",
+    id_field: str = "id",
+    line: int | None = None,
+) -> Record:
+    """Make a record of a mapping; fields that are neither text nor id become its metadata.
+
+    Args:
+        fields: a row of a file, or what a program hands over.
+        limits: largest text, metadata and id.
+        text_field: which field is the text.
+        id_field: which field is the external id; it may be absent.
+        line: where the record stood in its file, counted from 1.
+
+    Returns:
+        The document, or why it is refused; broken content raises nothing.
+    """
+    return examine(
+        external_id=fields.get(id_field),
+        text=fields.get(text_field),
+        metadata={
+            name: value for name, value in fields.items() if name not in (text_field, id_field)
+        },
+        limits=limits,
+        line=line,
+    )
+
+
+def examine(
+    *,
+    external_id: object,
+    text: object,
+    metadata: Mapping[str, object],
+    limits: IntakeSettings,
+    line: int | None = None,
+) -> Record:
+    """Make a record of parts that nobody has checked.
+
+    Args:
+        external_id: a string, an integer, or None where the document has no id of its own.
+        text: a string that is not blank.
+        metadata: anything JSON can hold.
+        limits: largest text, metadata and id.
+        line: where the record stood in its file, counted from 1.
+
+    Returns:
+        The document, or the first rule that it breaks; broken content raises nothing.
+    """
+    known_id = None
+    try:
+        known_id = _examine_id(external_id, limits.max_id_characters)
+        return Document(
+            external_id=known_id,
+            text=_examine_text(text, limits.max_document_bytes),
+            metadata=_examine_metadata(metadata, limits.max_metadata_bytes),
+            line=line,
+        )
+    except DocumentError as error:
+        return Rejected(external_id=known_id, line=line, code=error.code, message=str(error))
+    except ValidationError:
+        return Rejected(
+            external_id=known_id,
+            line=line,
+            code=ErrorCode.INVALID_METADATA,
+            message="the metadata holds something that JSON has no form for",
+        )
+
+
+def _examine_id(value: object, limit: int) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        msg = f"the id is {_kind(value)}; it must be a string or an integer"
+        raise _refusal(ErrorCode.INVALID_ID, msg)
+    try:
+        text = str(value)
+    except ValueError:  # Python writes out no integer of thousands of digits
+        text = ""
+    if not text or text.isspace() or len(text) > limit:
+        msg = f"the id must have 1 to {limit} characters and not be blank"
+        raise _refusal(ErrorCode.INVALID_ID, msg)
+    _examine_characters(text, "id")
+    return text
+
+
+def _examine_text(value: object, limit: int) -> str:
+    if value is None:
+        msg = "there is no text"
+        raise _refusal(ErrorCode.MISSING_TEXT, msg)
+    if not isinstance(value, str):
+        msg = f"the text is {_kind(value)}; it must be a string"
+        raise _refusal(ErrorCode.INVALID_RECORD, msg)
+    if not value or value.isspace():
+        msg = "the text is empty"
+        raise _refusal(ErrorCode.EMPTY_TEXT, msg)
+    size = _examine_characters(value, "text")
+    if size > limit:
+        msg = (
+            f"the text has {size} bytes, the limit is {limit};"
+            " split it, or raise TEXTMILL_MAX_DOCUMENT_BYTES"
+        )
+        raise _refusal(ErrorCode.TEXT_TOO_LARGE, msg)
+    return value
+
+
+def _examine_metadata(value: Mapping[str, object], limit: int) -> dict[str, object]:
+    metadata = dict(value)
+    if not metadata:
+        return metadata
+    try:
+        encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        msg = f"the metadata is not JSON: {error}"
+        raise _refusal(ErrorCode.INVALID_METADATA, msg) from None
+    except RecursionError:
+        raise _too_deep() from None
+    size = _examine_characters(encoded, "metadata")
+    if size > limit:
+        msg = (
+            f"the metadata has {size} bytes as JSON, the limit is {limit};"
+            " hand over fewer fields, or raise TEXTMILL_MAX_METADATA_BYTES"
+        )
+        raise _refusal(ErrorCode.METADATA_TOO_LARGE, msg)
+    # Only these can hide a NUL (JSON escapes it) or nest too deep; the walk is slow.
+    if "\\u0000" in encoded or encoded.count("{") + encoded.count("[") > MAX_METADATA_DEPTH:
+        _walk(metadata)
+    return metadata
+
+
+def _walk(metadata: dict[str, object]) -> None:
+    for value, depth in _values(metadata):
+        if depth > MAX_METADATA_DEPTH:
+            raise _too_deep()
+        if isinstance(value, str):
+            _examine_characters(value, "metadata")
+
+
+def _values(root: object) -> Iterator[tuple[object, int]]:
+    """Every key and value under `root` with its depth, without recursion."""
+    waiting = [(root, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        yield value, depth
+        if isinstance(value, dict):
+            waiting.extend((key, depth) for key in value)
+            waiting.extend((inner, depth + 1) for inner in value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend((inner, depth + 1) for inner in value)
+
+
+def _examine_characters(value: str, what: str) -> int:
+    """Bytes of `value` in UTF-8; Postgres stores neither a NUL nor a lone surrogate."""
+    if "\x00" in value:
+        msg = f"the {what} holds a NUL character; remove it"
+        raise _refusal(ErrorCode.INVALID_CHARACTER, msg)
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError:
+        msg = f"the {what} holds half of a surrogate pair; write the character whole"
+        raise _refusal(ErrorCode.INVALID_CHARACTER, msg) from None
+
+
+def _too_deep() -> DocumentError:
+    msg = f"the metadata is nested more than {MAX_METADATA_DEPTH} levels deep"
+    return _refusal(ErrorCode.INVALID_METADATA, msg)
+
+
+def _refusal(code: ErrorCode, message: str) -> DocumentError:
+    return DocumentError(code, Stage.INTAKE, message)
+
+
+def _kind(value: object) -> str:
+    """What JSON calls the type of `value`, with an article."""
+    match value:
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return f"of type {type(value).__name__}"

@@ -1,0 +1,135 @@
+"""What became of a job: its status, and its outcomes one by one."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from schema.base import Frozen
+from schema.database import reachable
+from schema.documents import Lane, Task
+from schema.errors import JobNotFoundError
+from schema.states import TERMINAL_JOB_STATES, JobState
+
+POLL_INTERVAL = 0.2
+"""Seconds between looks at a job that is waited for."""
+
+
+class JobStatus(Frozen):
+    """A row of the view `textmill.job_status`."""
+
+    job_id: UUID
+    task: Task
+    name: str | None
+    lane: Lane
+    state: JobState
+    accepted: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    pending: int
+    rejected: int
+    percent: float
+    submitted_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every document has its outcome."""
+        return self.state in TERMINAL_JOB_STATES
+
+
+def status(engine: sa.Engine, job_id: UUID) -> JobStatus:
+    """The status of one job.
+
+    Raises:
+        JobNotFoundError: there is no such job, or it is still loading.
+    """
+    with reachable(engine), engine.connect() as connection:
+        row = connection.execute(
+            sa.text("select * from textmill.job_status where job_id = :job_id"),
+            {"job_id": job_id},
+        ).one_or_none()
+    if row is None:
+        msg = f"there is no job {job_id}; `textmill status` lists the latest"
+        raise JobNotFoundError(msg)
+    return JobStatus.model_validate(row._asdict())
+
+
+def latest(engine: sa.Engine, limit: int) -> list[JobStatus]:
+    """The latest jobs, newest first."""
+    with reachable(engine), engine.connect() as connection:
+        rows = connection.execute(
+            sa.text("select * from textmill.job_status order by job_id desc limit :limit"),
+            {"limit": limit},
+        )
+        return [JobStatus.model_validate(row._asdict()) for row in rows]
+
+
+def wait(
+    engine: sa.Engine,
+    job_id: UUID,
+    *,
+    timeout: float | None = None,
+    progress: Callable[[JobStatus], None] = lambda _: None,
+) -> JobStatus:
+    """Wait until a job is finished.
+
+    Args:
+        engine: database of the job.
+        job_id: the job.
+        timeout: seconds to wait at most.
+        progress: told the status at every look.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+        TimeoutError: the job is not finished in time; it goes on.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        seen = status(engine, job_id)
+        progress(seen)
+        if seen.finished:
+            return seen
+        if deadline is not None and time.monotonic() >= deadline:
+            msg = f"job {job_id} has {seen.pending} documents to go after {timeout:g} s"
+            raise TimeoutError(msg)
+        time.sleep(POLL_INTERVAL)
+
+
+def outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[dict[str, object]]:
+    """Every document of a job with its outcome, in the order of submission, streamed.
+
+    Yields:
+        `external_id`, `status` (succeeded, failed, cancelled or pending), `result`, `error`
+        (`code`, `stage`, `message`), `metadata` and `line`; what does not apply is None.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    status(engine, job_id)
+    return _outcomes(engine, job_id)
+
+
+def _outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[dict[str, object]]:
+    with reachable(engine), engine.connect() as connection:
+        rows = connection.execution_options(yield_per=1000).execute(
+            sa.text("""
+                select s.external_id, s.status, r.payload as result,
+                    case when s.status = 'failed' then jsonb_build_object(
+                        'code', s.code, 'stage', s.stage, 'message', s.message) end as error,
+                    d.metadata, s.line
+                from textmill.document_status s
+                join textmill.document d using (job_id, seq)
+                left join textmill.result r using (job_id, seq)
+                where job_id = :job_id
+                order by seq
+            """),
+            {"job_id": job_id},
+        )
+        for row in rows:
+            yield row._asdict()

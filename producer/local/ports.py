@@ -1,0 +1,68 @@
+"""Start a server on a free port of the loopback interface."""
+
+import socket
+import time
+from collections.abc import Callable
+
+from producer.local.children import Child, Children, Program
+from schema.errors import ServiceUnavailableError
+
+LOOPBACK = "127.0.0.1"
+
+_ATTEMPTS = 5
+_START_TIMEOUT = 60.0  # seconds; recovery after a crash reads the whole log of changes
+_POLL = 0.02  # seconds
+
+
+def start_on_free_port(
+    children: Children, program: Callable[[int], Program], ready: Callable[[Child, int], bool]
+) -> int:
+    """Start what `program` makes for a port, and wait until it is `ready`.
+
+    Between choosing a port and binding it another process may take it; then the next is tried.
+
+    Returns:
+        The port.
+
+    Raises:
+        ServiceUnavailableError: the server ended or was not ready in time.
+    """
+    attempt = 1
+    while True:
+        port = _free_port()
+        child = children.start(program(port))
+        try:
+            _wait(child, port, ready)
+        except ServiceUnavailableError:
+            children.end(child)
+            if attempt == _ATTEMPTS or not answers(port):
+                raise
+            attempt += 1
+        else:
+            return port
+
+
+def answers(port: int) -> bool:
+    """Whether anything accepts connections on `port`."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(child: Child, port: int, ready: Callable[[Child, int], bool]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while not ready(child, port):
+        child.check()
+        if time.monotonic() > deadline:
+            msg = f"{child.name} was not ready after {_START_TIMEOUT:.0f} seconds"
+            raise ServiceUnavailableError(msg)
+        time.sleep(_POLL)

@@ -1,0 +1,205 @@
+"""The stack as a whole: find it, start its servers, run everything."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from producer.local.children import Child, Children, Program, children
+from producer.local.folder import is_owned, owned, passwords, write_private
+from producer.local.ports import LOOPBACK
+from producer.local.postgres import OWNER, start_postgres
+from producer.local.provision import DATABASE, LOGINS, provision
+from producer.local.redis import start_redis
+from schema.errors import SettingsError
+from schema.settings import ServiceSettings, WorkerSettings, read
+
+
+class Process(NamedTuple):
+    """A process of the stack."""
+
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Where the servers are, with a database URL for each role; passwords are in them."""
+
+    owner: str = field(repr=False)
+    producer: str = field(repr=False)
+    worker: str = field(repr=False)
+    reader: str = field(repr=False)
+    broker: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack.
+
+    Attributes:
+        urls: where its servers are.
+        processes: what runs, in the order of its start.
+    """
+
+    urls: Urls
+    processes: tuple[Process, ...]
+    _children: tuple[Child, ...] = field(default=(), repr=False, compare=False)
+
+    def check(self) -> None:
+        """Find out whether all that this process started still runs.
+
+        A stack of another process, as `find` returns it, is watched by that process.
+
+        Raises:
+            ServiceUnavailableError: a process ended; the text holds the end of its log.
+        """
+        for child in self._children:
+            child.check()
+
+
+def find(services: ServiceSettings) -> Stack | None:
+    """The stack that runs in the data directory of `services`, whoever started it.
+
+    Raises:
+        SettingsError: the data directory belongs to another account.
+    """
+    state = _state(services)
+    if not is_owned(services.data_dir) or not state.exists():
+        return None
+    content = json.loads(state.read_text(encoding="utf-8"))
+    processes = tuple(Process(**process) for process in content["processes"])
+    return Stack(Urls(**content["urls"]), processes)
+
+
+@contextmanager
+def servers(services: ServiceSettings, *, durable: bool = True) -> Iterator[Stack]:
+    """Run the servers that `services` does not name, the database migrated.
+
+    A database that `services` names is taken as it is.
+
+    Args:
+        services: URLs of the user's own servers, and the data directory.
+        durable: False for tests: a crash of the machine may lose everything.
+
+    Yields:
+        The stack; it ends with the block, or with this process.
+
+    Raises:
+        UsageError: another process runs a stack in the data directory.
+        SettingsError: a server program is missing, or the data directory cannot be used.
+        ServiceUnavailableError: a server does not start.
+    """
+    with (
+        _started(services, durable=durable) as (urls, started),
+        _announced(services, urls, started) as stack,
+    ):
+        yield stack
+
+
+@contextmanager
+def running(
+    services: ServiceSettings, workers: int | None = None, *, durable: bool = True
+) -> Iterator[Stack]:
+    """Run the servers, dispatch, and worker processes.
+
+    Args:
+        services: URLs of the user's own servers, and the data directory.
+        workers: number of worker processes; None leaves it to the devices, 0 runs none.
+        durable: False for tests: a crash of the machine may lose everything.
+
+    Yields:
+        The stack; it ends with the block, or with this process. Workers may still be loading
+        their models.
+
+    Raises:
+        UsageError: another process runs a stack in the data directory.
+        SettingsError: as `servers`, or what a worker needs is not installed.
+        ServiceUnavailableError: a server does not start.
+    """
+    if workers != 0 and find_spec("torch") is None:
+        msg = "this installation has no worker; add it with: pip install 'textmill[worker]'"
+        raise SettingsError(msg)
+    with _started(services, durable=durable) as (urls, started):
+        started.start(_dispatch(urls))
+        if workers != 0:
+            started.start(_worker(urls, workers))
+        with _announced(services, urls, started) as stack:
+            yield stack
+
+
+@contextmanager
+def _started(services: ServiceSettings, *, durable: bool) -> Iterator[tuple[Urls, Children]]:
+    data_dir = services.data_dir.absolute()
+    with owned(data_dir) as lock, children(data_dir / "logs", lock) as started:
+        _state(services).unlink(missing_ok=True)  # of a stack that was killed
+        secrets = passwords(data_dir)
+        database = (
+            dict.fromkeys(("owner", *LOGINS), services.database_url.get_secret_value())
+            if services.database_url
+            else _postgres(started, data_dir, secrets, durable=durable)
+        )
+        broker = (
+            services.broker_url.get_secret_value()
+            if services.broker_url
+            else start_redis(started, data_dir / "redis", secrets["redis"])
+        )
+        yield Urls(**database, broker=broker), started
+
+
+def _postgres(
+    started: Children, data_dir: Path, secrets: Mapping[str, str], *, durable: bool
+) -> dict[str, str]:
+    port = start_postgres(started, data_dir / "postgres", secrets["owner"], durable=durable)
+    logins = {"owner": OWNER, **LOGINS}
+    urls = {
+        side: f"postgresql://{login}:{secrets[side]}@{LOOPBACK}:{port}/{DATABASE}"
+        for side, login in logins.items()
+    }
+    provision(urls["owner"], secrets)
+    return urls
+
+
+@contextmanager
+def _announced(services: ServiceSettings, urls: Urls, started: Children) -> Iterator[Stack]:
+    """Let others find the stack while the block runs."""
+    running = started.running()
+    stack = Stack(urls, tuple(Process(child.name, child.pid) for child in running), running)
+    processes = [process._asdict() for process in stack.processes]
+    state = _state(services)
+    write_private(state, {"urls": asdict(urls), "processes": processes})
+    try:
+        yield stack
+    finally:
+        state.unlink(missing_ok=True)
+
+
+def _state(services: ServiceSettings) -> Path:
+    return services.data_dir / "stack.json"
+
+
+def _dispatch(urls: Urls) -> Program:
+    return _python("dispatch", ["producer.cli", "dispatch"], urls.producer, urls.broker)
+
+
+def _worker(urls: Urls, workers: int | None) -> Program:
+    processes = [] if workers is None else ["--processes", str(workers)]
+    program = _python("worker", ["worker.cli", "run", *processes], urls.worker, urls.broker)
+    # It releases what it could not finish after its own time to drain.
+    return replace(program, grace=read(WorkerSettings).drain + 10)
+
+
+def _python(name: str, module: list[str], database: str, broker: str) -> Program:
+    urls = {"TEXTMILL_DATABASE_URL": database, "TEXTMILL_BROKER_URL": broker}
+    return Program(
+        name=name,
+        # -P: a folder named `schema` or `worker` where the user stands is not ours.
+        arguments=[sys.executable, "-P", "-m", *module],
+        folder=Path.cwd(),
+        environment=os.environ | urls,
+    )

@@ -1,0 +1,123 @@
+"""CSV and TSV with a header row, as RFC 4180 describes them."""
+
+import csv
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from producer.readers.lines import Line
+from producer.readers.rows import Expected, Row
+from schema.documents import Rejected
+from schema.errors import InputError
+from schema.outcomes import ErrorCode
+
+
+def read_delimited(
+    lines: Iterable[Line], expected: Expected, *, delimiter: str, limit: int
+) -> Iterator[Row | Rejected]:
+    """Make a row of every record; quoted values may hold line breaks.
+
+    A broken record costs its first line only: reading goes on with the line below it, so that a
+    stray quote does not swallow its neighbours. A blank line is a record only where there is
+    one column.
+
+    Args:
+        lines: the physical lines.
+        expected: columns that the header must name.
+        delimiter: what stands between values.
+        limit: most characters of a record.
+
+    Raises:
+        InputError: there is no header row, or it lacks an expected column.
+    """
+    # The csv module has one limit for the whole process, so it is never lowered.
+    csv.field_size_limit(max(csv.field_size_limit(), limit))
+    source = _RecordLines(lines, limit)
+    values = csv.reader(source, delimiter=delimiter, strict=True)
+    header = _header(source, values, expected)
+    while source.begin():
+        row = _row(source, values, header)
+        if row is not None:
+            yield row
+
+
+class _RecordLines:
+    """Feeds csv.reader the lines of one record at a time, and takes back those of a broken one.
+
+    Attributes:
+        taken: the lines of the record so far.
+    """
+
+    def __init__(self, lines: Iterable[Line], limit: int) -> None:
+        self.taken: list[Line] = []
+        self._lines = iter(lines)
+        self._again: deque[Line] = deque()
+        self._limit = limit
+        self._size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        # An open quote that led a record through these lines to an error leads any later record
+        # that it reaches to the same one. To stop here keeps the work linear.
+        if self.taken and (self._again or self._size > self._limit):
+            raise StopIteration
+        line = self._again.popleft() if self._again else next(self._lines)
+        self.taken.append(line)
+        self._size += len(line.text)
+        return line.text
+
+    def begin(self) -> bool:
+        """Go to the next record; False where there is none."""
+        self.taken.clear()
+        self._size = 0
+        if not self._again:
+            self._again.extend(line for line in (next(self._lines, None),) if line)
+        return bool(self._again)
+
+    def take_back(self) -> Line:
+        """Give up the record; all its lines but the first are read anew."""
+        first, *others = self.taken
+        self._again.extendleft(reversed(others))
+        return first
+
+
+def _header(source: _RecordLines, values: Iterator[list[str]], expected: Expected) -> list[str]:
+    try:
+        header = next(values) if source.begin() else []
+    except csv.Error as error:
+        msg = f"the first line of {expected.name} is no header row: {error}"
+        raise InputError(msg) from error
+    if not header or any(line.fault for line in source.taken):
+        msg = f"{expected.name} has no header row; name its columns in its first line, in UTF-8"
+        raise InputError(msg)
+    expected.check(header)
+    return header
+
+
+def _row(
+    source: _RecordLines, values: Iterator[list[str]], header: list[str]
+) -> Row | Rejected | None:
+    try:
+        record = next(values)
+    except csv.Error as error:
+        first = source.take_back()
+        return first.fault or _refused(
+            first, f"no record starts here ({error}); close quotes, and double those in values"
+        )
+    first = source.taken[0]
+    for line in source.taken:
+        if line.fault:
+            return line.fault.model_copy(update={"line": first.number})
+    if not record and len(header) > 1:
+        return None
+    record = record or [""]
+    if len(record) != len(header):
+        return _refused(
+            first, f"the record has {len(record)} values, the header names {len(header)} columns"
+        )
+    return Row(first.number, dict(zip(header, record, strict=True)))
+
+
+def _refused(line: Line, message: str) -> Rejected:
+    return Rejected(line=line.number, code=ErrorCode.INVALID_RECORD, message=message)

@@ -1,0 +1,75 @@
+"""JSON Lines: an object a line."""
+
+import json
+from collections.abc import Iterable, Iterator
+
+from producer.readers.lines import Line
+from producer.readers.rows import Expected, Row
+from schema.documents import Rejected
+from schema.errors import InputError
+from schema.outcomes import ErrorCode
+
+HEAD = 100
+"""Records to look at before a field counts as unknown; a single one may just be broken."""
+
+
+def read_jsonl(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Rejected]:
+    """Make a row of every line that is not blank.
+
+    Raises:
+        InputError: none of the first objects has an expected field, or the file is one JSON
+            array.
+    """
+    rows = _rows(lines, expected.name)
+    head = []
+    found: dict[str, None] = {}
+    for row in rows:
+        head.append(row)
+        if isinstance(row, Row):
+            found |= dict.fromkeys(row.fields)
+        if len(head) == HEAD or found.keys() >= set(expected.fields):
+            break
+    if found:
+        expected.check(list(found))
+    yield from head
+    yield from rows
+
+
+def _rows(lines: Iterable[Line], name: str) -> Iterator[Row | Rejected]:
+    for line in lines:
+        if line.fault:
+            yield line.fault
+        elif line.text.strip():
+            _refuse_array(line, name)
+            yield _parse(line)
+
+
+def _refuse_array(line: Line, name: str) -> None:
+    start = line.text[:64].split()
+    if line.number == 1 and (start == ["["] or "".join(start).startswith("[{")):
+        msg = (
+            f"{name} is one JSON array; write an object a line, for instance with: jq -c '.[]' FILE"
+        )
+        raise InputError(msg)
+
+
+def _parse(line: Line) -> Row | Rejected:
+    try:
+        fields = json.loads(line.text)
+    except json.JSONDecodeError as error:
+        reason = f"the line is not JSON: {error.msg} at character {error.pos + 1}"
+        return _refused(line, ErrorCode.INVALID_JSON, reason)
+    except ValueError:
+        reason = "the line holds an integer of too many digits; write it as a string"
+        return _refused(line, ErrorCode.INVALID_JSON, reason)
+    except RecursionError:
+        reason = "the line is nested too deep"
+        return _refused(line, ErrorCode.INVALID_JSON, reason)
+    if not isinstance(fields, dict):
+        reason = 'the line is JSON but no object; write {"text": ...}'
+        return _refused(line, ErrorCode.INVALID_RECORD, reason)
+    return Row(line.number, fields)
+
+
+def _refused(line: Line, code: ErrorCode, message: str) -> Rejected:
+    return Rejected(line=line.number, code=code, message=message)

@@ -1,0 +1,24 @@
+"""Plain text: a document a line."""
+
+from collections.abc import Iterable, Iterator
+
+from producer.readers.lines import Line
+from producer.readers.rows import Expected, Row
+from schema.documents import Rejected
+
+TEXT_FIELD = "text"
+
+
+def read_plain(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Rejected]:
+    """Make a row of every line, of blank ones too; the line break is no part of the text.
+
+    Raises:
+        InputError: a field other than `text` is asked for.
+    """
+    expected.check([TEXT_FIELD])
+    for line in lines:
+        if line.fault:
+            yield line.fault
+        else:
+            text = line.text.removesuffix("\n").removesuffix("\r")
+            yield Row(line.number, {TEXT_FIELD: text})

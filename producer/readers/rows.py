@@ -1,0 +1,58 @@
+"""What the readers hand to intake."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from schema.errors import InputError
+
+MOST_SHOWN = 20
+
+
+class Row(NamedTuple):
+    """One record as its file holds it; nothing about its content was checked.
+
+    Attributes:
+        line: where it starts in its file, counted from 1; in Parquet its row.
+        fields: its values by field or column.
+    """
+
+    line: int
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a file must have for its records to make sense.
+
+    Attributes:
+        name: what people call the file.
+        fields: fields or columns that must exist.
+    """
+
+    name: str
+    fields: Sequence[str]
+
+    def check(self, found: Sequence[str]) -> None:
+        """Compare with the fields a file has.
+
+        Raises:
+            InputError: one is missing, or a name stands there twice.
+        """
+        for field in self.fields:
+            if field not in found:
+                msg = (
+                    f"{self.name} has no field {field!r}; it has: {_listed(found)}."
+                    " Name the right one with --text-field or --id-field"
+                )
+                raise InputError(msg)
+        twice = [field for field, count in Counter(found).items() if count > 1]
+        if twice:
+            msg = f"{self.name} has more than one column {twice[0]!r}; rename one"
+            raise InputError(msg)
+
+
+def _listed(fields: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, fields[:MOST_SHOWN]))
+    return f"{shown}, …" if len(fields) > MOST_SHOWN else shown

@@ -1,0 +1,120 @@
+"""Where bytes come from: files, pipes and standard input, plain or gzip-compressed."""
+
+import codecs
+import gzip
+import io
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from shutil import copyfileobj
+from typing import BinaryIO, cast
+
+from producer.readers.formats import STDIN
+from schema.errors import InputError
+
+DAMAGED = (OSError, EOFError, zlib.error)
+"""What reading a stream raises where its disk, its pipe or its compression is broken."""
+
+Stream = io.BufferedReader | gzip.GzipFile
+
+_GZIP = b"\x1f\x8b"
+_NOT_UTF8 = {
+    codecs.BOM_UTF16_LE: "UTF-16 or UTF-32 text; convert it to UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16 text; convert it to UTF-8",
+    codecs.BOM_UTF32_BE: "UTF-32 text; convert it to UTF-8",
+    b"PAR1": "a Parquet file; give --format parquet",
+    b"PK\x03\x04": "a zip archive; unpack it",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed; decompress it, or use gzip",
+    b"\xfd7zXZ": "xz-compressed; decompress it, or use gzip",
+    b"BZh91AY": "bzip2-compressed; decompress it, or use gzip",
+}
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Stream]:
+    """The bytes of a file, or of standard input where `path` is `-`, decompressed.
+
+    Raises:
+        InputError: nothing can be read from it.
+    """
+    with _opened_raw(path) as raw:
+        # A buffer over a buffer: peek then sees the head also where a pipe trickles.
+        buffered: io.BufferedReader = io.BufferedReader(raw)
+        try:
+            yield _decompressed(buffered, path)
+        finally:
+            buffered.detach()
+
+
+@contextmanager
+def seekable(stream: Stream, name: str) -> Iterator[BinaryIO]:
+    """The same bytes with random access; those of a pipe or of gzip go through a file on disk.
+
+    Raises:
+        InputError: the stream is damaged.
+    """
+    if isinstance(stream, io.BufferedReader) and stream.seekable():
+        yield stream
+        return
+    with tempfile.TemporaryFile(prefix="textmill-") as spool:
+        try:
+            copyfileobj(stream, spool)
+        except DAMAGED as error:
+            raise _unreadable(name, error) from error
+        spool.seek(0)
+        yield spool
+
+
+def refuse_other_formats(stream: Stream, name: str) -> None:
+    """Let pass what may be UTF-8 text; its head stays unread.
+
+    Raises:
+        InputError: the stream begins like another encoding, an archive or a Parquet file.
+    """
+    try:
+        head = stream.peek(8)
+    except DAMAGED as error:
+        raise _unreadable(name, error) from error
+    for signature, remedy in _NOT_UTF8.items():
+        if head.startswith(signature):
+            msg = f"{name} is {remedy}"
+            raise InputError(msg)
+
+
+def display_name(path: str) -> str:
+    """What people call the file at `path`."""
+    return "standard input" if path == STDIN else path
+
+
+def rereadable(path: str) -> bool:
+    """Whether opening `path` again gives the same bytes, which no pipe does."""
+    return path != STDIN and Path(path).is_file()
+
+
+@contextmanager
+def _opened_raw(path: str) -> Iterator[io.BufferedReader]:
+    if path == STDIN:
+        yield cast("io.BufferedReader", sys.stdin.buffer)
+        return
+    with ExitStack() as stack:
+        try:
+            raw = stack.enter_context(Path(path).open("rb"))
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise _unreadable(path, error) from error
+        yield raw
+
+
+def _decompressed(raw: io.BufferedReader, path: str) -> Stream:
+    try:
+        head = raw.peek(len(_GZIP))
+    except OSError as error:
+        raise _unreadable(display_name(path), error) from error
+    return gzip.GzipFile(fileobj=raw) if head.startswith(_GZIP) else raw
+
+
+def _unreadable(name: str, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{name} cannot be read: {reason}; give a whole file that you may read")

@@ -1,0 +1,155 @@
+"""Put documents into a job.
+
+A job that fits in one batch is loaded and opened in one transaction. A larger one arrives as a
+`loading` job, a transaction a batch, since a long COPY would hold back vacuum; the last
+transaction opens it. Until then nobody sees it, and a load that is abandoned gets purged.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from producer.loading import Load
+from schema.database import check_version, reachable
+from schema.documents import Document, JobId, JobOptions, Record, Task
+from schema.errors import IdempotencyConflictError
+from schema.settings import IntakeSettings
+from schema.tables import job
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of a submit.
+
+    Attributes:
+        job_id: the job that holds the documents.
+        accepted: documents handed over, the refused ones included.
+        rejected: documents refused at intake; each is a failure of the job.
+        repeated: whether the idempotency key named a job that was there before.
+    """
+
+    job_id: JobId
+    accepted: int
+    rejected: int
+    repeated: bool = False
+
+
+def submit(  # noqa: PLR0913  # one argument for each thing a submission is made of
+    engine: sa.Engine,
+    task: Task,
+    records: Iterable[Record],
+    options: JobOptions,
+    *,
+    submitter: str,
+    limits: IntakeSettings,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Submission:
+    """Load `records` into a job of `task` and open it.
+
+    Args:
+        engine: database of a migrated Textmill.
+        task: what to do with the documents.
+        records: documents and refused records, in order; read once, never held all at once.
+        options: how to run the job.
+        submitter: in whose name; idempotency keys are unique per submitter.
+        limits: how the job is cut into batches and chunks.
+        progress: told the number of records of each batch.
+
+    Raises:
+        IdempotencyConflictError: the key was used for other content.
+        SchemaVersionError: the database is of another migration.
+        ServiceUnavailableError: Postgres does not answer; a job that was not opened is purged.
+    """
+    digest = _Digest(task)
+    key = options.idempotency_key
+    if key is not None:
+        records = digest.over(records)
+    with reachable(engine), engine.connect() as connection:
+        check_version(connection)
+        first = None if key is None else _find(connection, submitter, key)
+        connection.rollback()
+        if first is not None:
+            for _ in records:
+                pass  # only its digest is wanted
+            return _same(first, digest)
+        load = Load(connection, task, options, submitter=submitter, limits=limits)
+        try:
+            for batch in _batches(records, limits.load_batch):
+                if load.accepted:
+                    connection.commit()
+                load.add(batch)
+                progress(len(batch))
+            opened = load.open(digest.value() if key is not None else None)
+            connection.commit()
+        except BaseException:
+            load.discard()
+            raise
+        if opened:
+            return Submission(load.job_id, load.accepted, load.rejected)
+        load.discard()
+        return _same(_find(connection, submitter, key or ""), digest)
+
+
+def _batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    """Batches of `size`; at least one, so that a job without records exists too."""
+    iterator = iter(records)
+    yield list(islice(iterator, size))
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+class _Digest:
+    """SHA-256 over a task and its records, taken while they pass."""
+
+    def __init__(self, task: Task) -> None:
+        self._hash = hashlib.sha256(task.encode())
+
+    def over(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            fields = (
+                (record.external_id, record.text, record.metadata)
+                if isinstance(record, Document)
+                else (record.external_id, record.code, record.line)
+            )
+            self._hash.update(json.dumps(fields, sort_keys=True).encode() + b"\n")
+            yield record
+
+    def value(self) -> bytes:
+        return self._hash.digest()
+
+
+class _First(NamedTuple):
+    """The job that took an idempotency key."""
+
+    job_id: JobId
+    content_hash: bytes
+    accepted: int
+    rejected: int
+
+
+def _find(connection: sa.Connection, submitter: str, key: str) -> _First | None:
+    row = connection.execute(
+        sa.select(job.c.job_id, job.c.content_hash, job.c.accepted, job.c.rejected).where(
+            job.c.submitted_by == submitter, job.c.idempotency_key == key
+        )
+    ).one_or_none()
+    return None if row is None else _First(*row)
+
+
+def _same(first: _First | None, digest: _Digest) -> Submission:
+    """The job that came first, if it holds the same content."""
+    if first is None:
+        msg = "the job that held the idempotency key is gone; submit again"
+        raise IdempotencyConflictError(msg)
+    if first.content_hash != digest.value():
+        msg = (
+            f"the idempotency key was used before, by job {first.job_id}, for other documents;"
+            " choose another key for them"
+        )
+        raise IdempotencyConflictError(msg)
+    return Submission(first.job_id, first.accepted, first.rejected, repeated=True)

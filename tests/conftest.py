@@ -1,0 +1,16 @@
+"""Fixtures live in one module per service; this names them, and shuts out the environment."""
+
+import os
+
+pytest_plugins = [
+    "tests.fixtures.postgres",
+    "tests.fixtures.redis",
+    "tests.fixtures.servers",
+    "tests.fixtures.processes",
+]
+
+
+def pytest_configure() -> None:
+    """Tests run on servers of their own, whatever the developer's shell points at."""
+    for name in [name for name in os.environ if name.startswith("TEXTMILL_")]:
+        del os.environ[name]

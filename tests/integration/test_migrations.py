@@ -1,0 +1,53 @@
+"""The migrations make what `schema/tables.py` describes."""
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from schema.tables import MIGRATION, metadata
+
+CONSTRAINTS = """
+    select c.conname, c.conrelid::regclass::text, pg_get_constraintdef(c.oid)
+    from pg_constraint c join pg_class t on t.oid = c.conrelid
+    where c.connamespace = 'textmill'::regnamespace and not t.relispartition and c.contype <> 'n'
+        and t.relname <> 'alembic_version'
+    order by 2, 1
+"""
+COLUMNS = """
+    select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+        a.attidentity, pg_get_expr(d.adbin, d.adrelid)
+    from pg_attribute a join pg_class c on c.oid = a.attrelid
+    left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+    where c.relnamespace = 'textmill'::regnamespace and c.relkind in ('r', 'p')
+        and not c.relispartition and a.attnum > 0 and c.relname <> 'alembic_version'
+    order by 1, 2
+"""
+INDEXES = """
+    select indexname, indexdef from pg_indexes
+    where schemaname = 'textmill' and tablename !~ '_[0-9]{6}$' and tablename <> 'alembic_version'
+    order by 1
+"""
+
+
+def test_migrated_tables_equal_the_declared_ones(engine: sa.Engine) -> None:
+    """Without it, code and database drift apart unseen."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        migrated = [connection.exec_driver_sql(q).all() for q in (CONSTRAINTS, COLUMNS, INDEXES)]
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql("alter schema textmill rename to migrated")
+        connection.exec_driver_sql("create schema textmill")
+        connection.exec_driver_sql("alter function migrated.new_job_id() set schema textmill")
+        metadata.create_all(connection)
+        declared = [connection.exec_driver_sql(q).all() for q in (CONSTRAINTS, COLUMNS, INDEXES)]
+
+    for ours, theirs in zip(declared, migrated, strict=True):
+        assert ours == theirs
+
+
+def test_migration_that_the_tables_name_is_the_head() -> None:
+    """Without it, every command would refuse a freshly migrated database."""
+    config = Config()
+    config.set_main_option("script_location", "migrations")
+
+    assert ScriptDirectory.from_config(config).get_current_head() == MIGRATION

@@ -1,0 +1,180 @@
+"""Documents on their way into a job."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from producer.submit import Submission, submit
+from schema.documents import Document, JobOptions, Record, Rejected, Task
+from schema.errors import IdempotencyConflictError
+from schema.outcomes import ErrorCode
+from schema.settings import IntakeSettings
+
+LIMITS = IntakeSettings(load_batch=10, chunk_documents=4)
+REFUSED = Rejected(line=3, code=ErrorCode.INVALID_JSON, message="line 3 is not JSON")
+
+
+def documents(count: int) -> list[Record]:
+    return [Document(external_id=f"d{n}", text=f"text {n}") for n in range(count)]
+
+
+def hand_over(
+    engine: sa.Engine, records: list[Record] | Iterator[Record], **options: object
+) -> Submission:
+    return submit(
+        engine,
+        Task.SENTIMENT,
+        records,
+        JobOptions.model_validate(options),
+        submitter="tester",
+        limits=LIMITS,
+    )
+
+
+def jobs(engine: sa.Engine) -> list[sa.Row[object]]:
+    with engine.connect() as connection:
+        return list(connection.execute(sa.text("select * from textmill.job order by job_id")))
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 35])
+def test_every_document_is_in_exactly_one_chunk(producer_engine: sa.Engine, count: int) -> None:
+    """Without it, a document is lost or processed twice."""
+    job_id = hand_over(producer_engine, documents(count)).job_id
+
+    with producer_engine.connect() as connection:
+        chunks_of_each = connection.scalars(
+            sa.text(
+                "select count(c.chunk_no) from textmill.document d left join textmill.chunk c"
+                " on c.job_id = d.job_id and d.seq between c.first_seq and c.last_seq"
+                " where d.job_id = :job_id group by d.seq"
+            ),
+            {"job_id": job_id},
+        ).all()
+    assert chunks_of_each == [1] * count
+
+
+def test_refused_records_count_as_failures_and_neighbours_run(producer_engine: sa.Engine) -> None:
+    """Without it, a broken line vanishes or takes the file with it."""
+    submission = hand_over(producer_engine, [*documents(2), REFUSED])
+
+    (job,) = jobs(producer_engine)
+    assert (submission.accepted, submission.rejected) == (3, 1)
+    assert (job.state, job.accepted, job.failed, job.rejected) == ("pending", 3, 1, 1)
+
+
+def test_job_without_runnable_documents_completes_at_once(producer_engine: sa.Engine) -> None:
+    """Without it, an empty file is waited for for ever."""
+    hand_over(producer_engine, [])
+    hand_over(producer_engine, [REFUSED, REFUSED])
+
+    assert [(job.state, job.accepted, job.failed) for job in jobs(producer_engine)] == [
+        ("completed", 0, 0),
+        ("completed", 2, 2),
+    ]
+
+
+def test_second_document_of_an_id_is_refused_across_batches(producer_engine: sa.Engine) -> None:
+    """Without it, an outcome cannot be told from that of its namesake."""
+    twins = [*documents(25), Document(external_id="d0", text="again", line=26)]
+
+    submission = hand_over(producer_engine, twins)
+
+    with producer_engine.connect() as connection:
+        failure = connection.execute(
+            sa.text("select * from textmill.document_status where status = 'failed'")
+        ).one()
+    assert submission.rejected == 1
+    assert (failure.seq, failure.code, failure.line) == (26, "duplicate_id", 26)
+
+
+def test_document_without_id_gets_its_position(producer_engine: sa.Engine) -> None:
+    """Without it, an outcome of a plain text file cannot be named."""
+    hand_over(producer_engine, [Document(text="one"), Document(text="two")])
+
+    with producer_engine.connect() as connection:
+        ids = connection.scalars(sa.text("select external_id from textmill.document order by seq"))
+        assert ids.all() == ["1", "2"]
+
+
+def test_same_key_and_content_is_one_job(producer_engine: sa.Engine) -> None:
+    """Without it, a retried ETL run doubles its rows."""
+    first = hand_over(producer_engine, documents(25), idempotency_key="night-1")
+
+    second = hand_over(producer_engine, documents(25), idempotency_key="night-1")
+
+    assert second.job_id == first.job_id
+    assert (first.repeated, second.repeated) == (False, True)
+    assert len(jobs(producer_engine)) == 1
+
+
+def test_same_key_for_other_content_is_refused(producer_engine: sa.Engine) -> None:
+    """Without it, the second night's rows silently become the first's."""
+    hand_over(producer_engine, documents(2), idempotency_key="night-1")
+
+    with pytest.raises(IdempotencyConflictError, match="other documents"):
+        hand_over(producer_engine, documents(3), idempotency_key="night-1")
+
+    assert len(jobs(producer_engine)) == 1
+
+
+def test_racing_submits_of_one_key_make_one_job(producer_engine: sa.Engine) -> None:
+    """Without it, two schedulers that fire together double the rows."""
+    with ThreadPoolExecutor(2) as pool:
+        submissions = list(
+            pool.map(
+                lambda _: hand_over(producer_engine, documents(25), idempotency_key="night-1"),
+                range(2),
+            )
+        )
+
+    assert submissions[0].job_id == submissions[1].job_id
+    assert len(jobs(producer_engine)) == 1
+
+
+def test_job_is_invisible_until_it_is_whole(producer_engine: sa.Engine) -> None:
+    """Without it, workers run half a file, and people see counts that grow."""
+    seen = []
+
+    def watched() -> Iterator[Record]:
+        for record in documents(25):
+            with producer_engine.connect() as connection:
+                seen.append(connection.scalar(sa.text("select count(*) from textmill.job_status")))
+            yield record
+
+    hand_over(producer_engine, watched())
+
+    assert set(seen) == {0}
+    assert len(jobs(producer_engine)) == 1
+
+
+def test_load_that_fails_leaves_nothing(producer_engine: sa.Engine) -> None:
+    """Without it, half a job takes up space until it is purged."""
+
+    def broken() -> Iterator[Record]:
+        yield from documents(25)
+        message = "the source went away"
+        raise ConnectionError(message)
+
+    with pytest.raises(ConnectionError):
+        hand_over(producer_engine, broken())
+
+    with producer_engine.connect() as connection:
+        left = connection.scalar(
+            sa.text(
+                "select (select count(*) from textmill.job)"
+                " + (select count(*) from textmill.document)"
+            )
+        )
+    assert left == 0
+
+
+def test_chunks_are_bounded_by_tokens(producer_engine: sa.Engine) -> None:
+    """Without it, a chunk of long documents is minutes of work."""
+    long = [Document(text="word " * 40_000) for _ in range(3)]
+
+    hand_over(producer_engine, long)
+
+    with producer_engine.connect() as connection:
+        assert connection.scalar(sa.text("select count(*) from textmill.chunk")) == len(long)

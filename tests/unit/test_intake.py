@@ -1,0 +1,171 @@
+"""The rules of intake: what is refused, with which code, and what passes unchanged."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.intake import MAX_METADATA_DEPTH, examine, from_mapping
+from schema.documents import Document, Rejected
+from schema.outcomes import ErrorCode
+from schema.settings import IntakeSettings
+
+LIMITS = IntakeSettings(max_document_bytes=100, max_metadata_bytes=600, max_id_characters=10)
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.text(st.sampled_from("a\x00\ud800\udfff中")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def nested(depth: int) -> dict[str, object]:
+    value: dict[str, object] = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+def refusal(**parts: object) -> Rejected:
+    fields: dict[str, object] = {"text": "fine"} | parts
+    record = from_mapping(fields, limits=LIMITS, line=7)
+    assert isinstance(record, Rejected)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (None, ErrorCode.MISSING_TEXT),
+        (5, ErrorCode.INVALID_RECORD),
+        (["fine"], ErrorCode.INVALID_RECORD),
+        ("", ErrorCode.EMPTY_TEXT),
+        (" \t\u3000\n", ErrorCode.EMPTY_TEXT),
+        ("a\x00b", ErrorCode.INVALID_CHARACTER),
+        ("a\ud800b", ErrorCode.INVALID_CHARACTER),
+        ("中" * 34, ErrorCode.TEXT_TOO_LARGE),
+    ],
+)
+def test_a_text_that_cannot_be_analysed_is_refused(text: object, code: ErrorCode) -> None:
+    """Postgres would refuse some of these in the middle of a COPY, with all their neighbours."""
+    assert refusal(text=text).code == code
+
+
+@pytest.mark.parametrize(
+    ("external_id", "code"),
+    [
+        ("", ErrorCode.INVALID_ID),
+        ("  ", ErrorCode.INVALID_ID),
+        ("12345678901", ErrorCode.INVALID_ID),
+        (True, ErrorCode.INVALID_ID),
+        (1.0, ErrorCode.INVALID_ID),
+        ({"a": 1}, ErrorCode.INVALID_ID),
+        ("a\x00", ErrorCode.INVALID_CHARACTER),
+        ("a\udfff", ErrorCode.INVALID_CHARACTER),
+    ],
+)
+def test_an_id_that_cannot_name_a_document_is_refused(external_id: object, code: ErrorCode) -> None:
+    """An id that is altered on the way can no longer be joined to the producer's rows."""
+    rejected = refusal(id=external_id)
+
+    assert rejected.code == code
+    assert rejected.external_id is None
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (float("nan"), ErrorCode.INVALID_METADATA),
+        ({"deep": [float("inf")]}, ErrorCode.INVALID_METADATA),
+        (b"bytes", ErrorCode.INVALID_METADATA),
+        ((1, 2), ErrorCode.INVALID_METADATA),
+        ({1: 2}, ErrorCode.INVALID_METADATA),
+        (nested(MAX_METADATA_DEPTH), ErrorCode.INVALID_METADATA),
+        (nested(100_000), ErrorCode.INVALID_METADATA),
+        ("x" * 600, ErrorCode.METADATA_TOO_LARGE),
+        ([{"a": "\x00"}], ErrorCode.INVALID_CHARACTER),
+        ({"\x00": 1}, ErrorCode.INVALID_CHARACTER),
+        ({"\udc00": 1}, ErrorCode.INVALID_CHARACTER),
+    ],
+)
+def test_metadata_that_jsonb_cannot_hold_is_refused(value: object, code: ErrorCode) -> None:
+    """One such value would break the COPY of its whole batch."""
+    assert refusal(extra=value).code == code
+
+
+def test_what_only_a_program_can_hand_over_is_refused() -> None:
+    """No file holds these, but one of them would stop the program's whole submission."""
+    circle: list[object] = []
+    circle.append(circle)
+
+    assert refusal(extra=circle).code == ErrorCode.INVALID_METADATA
+    assert refusal(extra=10**5000).code == ErrorCode.INVALID_METADATA
+    assert refusal(id=10**5000).code == ErrorCode.INVALID_ID
+
+
+def test_what_is_at_the_limits_passes_unchanged() -> None:
+    """Limits that are off by one refuse documents for no reason."""
+    fields = {
+        "id": "1234567890",
+        "text": "中" * 33 + "a",
+        "extra": nested(MAX_METADATA_DEPTH - 1),
+        "backslash": "\\u0000 is no NUL",
+    }
+
+    record = from_mapping(fields, limits=LIMITS)
+
+    assert isinstance(record, Document)
+    assert record.text == fields["text"]
+    assert record.metadata == {key: fields[key] for key in ("extra", "backslash")}
+
+
+def test_an_integer_id_becomes_its_digits_and_a_missing_one_stays_open() -> None:
+    """Databases hand out integer ids; no id lets submit use the document's position."""
+    numbered = from_mapping({"id": 42, "text": "a"}, limits=LIMITS)
+    nameless = from_mapping({"id": None, "text": "a"}, limits=LIMITS)
+
+    assert numbered.external_id == "42"
+    assert isinstance(nameless, Document)
+    assert nameless.external_id is None
+
+
+def test_fields_that_are_neither_text_nor_id_become_metadata_under_their_names() -> None:
+    """What a producer hands over comes back beside the outcome."""
+    fields = {"key": "k", "body": "b", "text": "kept", "metadata": {"a": 1}, "n": None}
+
+    record = from_mapping(fields, text_field="body", id_field="key", limits=LIMITS, line=3)
+
+    assert record == Document(
+        external_id="k",
+        text="b",
+        metadata={"text": "kept", "metadata": {"a": 1}, "n": None},
+        line=3,
+    )
+
+
+def test_a_refusal_keeps_the_id_and_the_line_but_not_the_text() -> None:
+    """People find the record by these; the text may be private and goes into no message."""
+    rejected = refusal(id="a1", text="secret " * 100)
+
+    assert (rejected.external_id, rejected.line) == ("a1", 7)
+    assert "secret" not in rejected.message
+
+
+@given(external_id=ANYTHING, text=ANYTHING, extra=ANYTHING)
+def test_whatever_is_handed_over_postgres_can_store_what_passes(
+    external_id: object, text: object, extra: object
+) -> None:
+    """A record that intake lets through and COPY refuses sinks a batch of ten thousand."""
+    record = examine(external_id=external_id, text=text, metadata={"extra": extra}, limits=LIMITS)
+
+    stored = record.model_dump_json()
+    assert "\\u0000" not in stored.replace("\\\\", "")
+    if isinstance(record, Document):
+        assert record.text == text
+        assert json.loads(stored)["metadata"] == {"extra": extra}

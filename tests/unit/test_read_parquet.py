@@ -1,0 +1,143 @@
+"""Parquet: columns of every kind become fields, and a broken row costs only itself."""
+
+import gzip
+import io
+import sys
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from producer.readers import Format, read_documents
+from schema.documents import Document, Record, Rejected
+from schema.errors import InputError
+from schema.outcomes import ErrorCode
+from schema.settings import IntakeSettings
+
+LIMITS = IntakeSettings()
+
+
+def packed(columns: dict[str, pa.Array], **options: object) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table(columns), out, **options)
+    return out.getvalue()
+
+
+def read(data: bytes, folder: Path) -> list[Record]:
+    path = folder / "a.parquet"
+    path.write_bytes(data)
+    return list(read_documents(str(path), limits=LIMITS))
+
+
+def metadata(records: list[Record], name: str) -> list[object]:
+    return [
+        record.metadata[name] if isinstance(record, Document) else record.code for record in records
+    ]
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
+def test_rows_are_read_from_file_and_from_stdin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, compressed: bool
+) -> None:
+    """Parquet needs random access, which neither gzip nor a pipe has."""
+    rows = 1000
+    data = packed({"id": pa.array(range(rows)), "text": pa.array(["好用"] * rows)})
+    data = gzip.compress(data) if compressed else data
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    from_file = read(data, tmp_path)
+    from_stdin = list(read_documents("-", file_format=Format.PARQUET, limits=LIMITS))
+
+    assert from_file == from_stdin
+    assert from_file == [
+        Document(external_id=str(row), text="好用", line=row + 1) for row in range(rows)
+    ]
+
+
+def test_a_wrong_column_is_refused_at_the_call(tmp_path: Path) -> None:
+    """Submit must know before it writes anything, and people see the names to choose from."""
+    path = tmp_path / "a.parquet"
+    path.write_bytes(packed({"id": pa.array([1]), "body": pa.array(["a"])}))
+
+    with pytest.raises(InputError, match="'id', 'body'"):
+        read_documents(str(path), limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([date(2024, 2, 29)]), "2024-02-29"),
+        (pa.array([datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC)]), "2024-02-29T01:02:03+00:00"),
+        (
+            pa.array([datetime(2024, 2, 29, 1, tzinfo=timezone(timedelta(hours=8)))]),
+            "2024-02-28T17:00:00+00:00",
+        ),
+        (pa.array([1_000_000_123], pa.timestamp("ns")), "1970-01-01T00:00:01"),
+        (pa.array([Decimal("1.50")]), "1.50"),
+        (pa.array([timedelta(seconds=90)]), "0:01:30"),
+        (pa.array([b"old writer"]), "old writer"),
+        (pa.array([[{"a": date(2024, 1, 1)}]]), [{"a": "2024-01-01"}]),
+        (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), {"k": 1}),
+        (pa.array(["x"]).dictionary_encode(), "x"),
+        (pa.array([None], pa.float64()), None),
+        (pa.array([float("nan")]), ErrorCode.INVALID_METADATA),
+        (pa.array([b"\xff"]), ErrorCode.INVALID_ENCODING),
+        (pa.array([2**62], pa.timestamp("ms")), ErrorCode.INVALID_METADATA),
+    ],
+)
+def test_values_that_json_lacks_are_written_out_or_refused(
+    column: pa.Array, expected: object, tmp_path: Path
+) -> None:
+    """Exports of warehouses hold dates and decimals; none of them may stop a job."""
+    records = read(packed({"text": pa.array(["a"]), "value": column}), tmp_path)
+
+    assert metadata(records, "value") == [expected]
+
+
+def test_a_text_that_is_not_utf8_costs_only_its_row(tmp_path: Path) -> None:
+    """Parquet does not check its strings, so exports hold bytes of any kind."""
+    text = pa.array([b"first", b"\xff\xfe", b"last"]).view(pa.string())
+
+    records = read(packed({"text": text}), tmp_path)
+
+    assert [getattr(record, "code", None) for record in records] == [
+        None,
+        ErrorCode.INVALID_ENCODING,
+        None,
+    ]
+
+
+def test_a_file_that_breaks_off_keeps_the_rows_before_and_says_so(tmp_path: Path) -> None:
+    """A broken page in the middle must not look like the end."""
+    rows = 4000
+    text = pa.array([f"{row:05} text" for row in range(rows)])
+    data = bytearray(packed({"text": text}, row_group_size=1000, use_dictionary=False))
+    middle = len(data) // 2
+    data[middle : middle + 3000] = b"\xff" * 3000
+
+    *before, last = read(bytes(data), tmp_path)
+
+    assert 0 < len(before) < rows
+    assert all(isinstance(record, Document) for record in before)
+    assert isinstance(last, Rejected)
+    assert (last.code, last.line) == (ErrorCode.INVALID_ENCODING, len(before) + 1)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(at=st.integers(0, 600), junk=st.binary(min_size=1, max_size=8))
+def test_no_damage_raises_anything_but_a_refusal(at: int, junk: bytes, tmp_path: Path) -> None:
+    """An exception nobody expected ends a submission with a traceback."""
+    data = bytearray(packed({"id": pa.array(range(20)), "text": pa.array(["some text"] * 20)}))
+    data[at : at + len(junk)] = junk
+
+    try:
+        records = read(bytes(data), tmp_path)
+    except InputError:
+        return
+
+    assert all(isinstance(record, Document | Rejected) for record in records)

@@ -1,0 +1,413 @@
+"""Readers: every format gives the same documents, and a broken record costs only itself."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import sys
+import threading
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from producer.readers import LINE_MARGIN, Format, read_documents
+from schema.documents import Document, Record, Rejected
+from schema.errors import InputError
+from schema.outcomes import ErrorCode
+from schema.settings import IntakeSettings
+
+LIMITS = IntakeSettings(max_document_bytes=1000)
+
+JSONL = (
+    '{"id": "a", "text": "好用 and sturdy", "shop": "n1"}\n{"id": 2, "text": "x", "shop": null}\n'
+)
+CSV = 'id,text,shop\na,好用 and sturdy,n1\n2,"x, ""y""\nz",\n'
+TSV = "id\ttext\tshop\r\na\t好用 and sturdy\tn1\r\n2\tx\tn2\r\n"
+TXT = "好用 and sturdy\nx"
+
+FUZZING = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+
+Write = Callable[[str, bytes], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a file and give its path."""
+
+    def write(name: str, data: bytes) -> str:
+        path = tmp_path / name
+        path.write_bytes(data)
+        return str(path)
+
+    return write
+
+
+def read(
+    path: str, file_format: Format | None = None, text_field: str = "text", id_field: str = "id"
+) -> list[Record]:
+    return list(
+        read_documents(
+            path,
+            file_format=file_format,
+            text_field=text_field,
+            id_field=id_field,
+            limits=LIMITS,
+        )
+    )
+
+
+def codes(records: list[Record]) -> list[tuple[int | None, str | None]]:
+    """Line and code of each record; a document has no code."""
+    return [
+        (record.line, record.code if isinstance(record, Rejected) else None) for record in records
+    ]
+
+
+def pipe_in(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    ("suffix", "data", "expected"),
+    [
+        ("jsonl", JSONL, [("a", "好用 and sturdy", 1), ("2", "x", 2)]),
+        ("ndjson", JSONL, [("a", "好用 and sturdy", 1), ("2", "x", 2)]),
+        ("csv", CSV, [("a", "好用 and sturdy", 2), ("2", 'x, "y"\nz', 3)]),
+        ("tsv", TSV, [("a", "好用 and sturdy", 2), ("2", "x", 3)]),
+        ("txt", TXT, [(None, "好用 and sturdy", 1), (None, "x", 2)]),
+    ],
+)
+def test_every_text_format_is_read_from_file_and_from_stdin(
+    suffix: str,
+    data: str,
+    expected: list[tuple[str | None, str, int]],
+    *,
+    packed: bool,
+    write: Write,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A producer may choose any of them; gzip is seen by its content, a byte order mark is not."""
+    content = b"\xef\xbb\xbf" + data.encode()
+    content = gzip.compress(content) if packed else content
+    path = write(f"Docs.{suffix.upper()}{'.gz' if packed else ''}", content)
+    pipe_in(content, monkeypatch)
+    known = Format.JSONL if suffix == "ndjson" else Format(suffix)
+
+    for records in (read(path), read("-", known)):
+        assert [(r.external_id, getattr(r, "text", r), r.line) for r in records] == expected
+
+
+def test_other_fields_are_kept_as_metadata(write: Write) -> None:
+    """They come back with the outcome, so a consumer needs no join."""
+    from_json = read(write("a.jsonl", JSONL.encode()))
+    from_csv = read(write("a.csv", CSV.encode()))
+
+    assert [getattr(r, "metadata", r) for r in from_json] == [{"shop": "n1"}, {"shop": None}]
+    assert [getattr(r, "metadata", r) for r in from_csv] == [{"shop": "n1"}, {"shop": ""}]
+
+
+def test_fields_of_other_names_are_read_where_they_are_named(write: Write) -> None:
+    """Nobody should have to rename columns of a database export."""
+    path = write("a.csv", b"key,body,text\nk1,hello,kept\n")
+
+    assert read(path, text_field="body", id_field="key") == [
+        Document(external_id="k1", text="hello", metadata={"text": "kept"}, line=2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "remedy"),
+    [
+        ("a.jsonl", JSONL.encode(), {"text_field": "txt"}, "'id', 'text', 'shop'"),
+        ("a.jsonl", JSONL.encode(), {"id_field": "key"}, "--id-field"),
+        ("a.csv", CSV.encode(), {"text_field": "txt"}, "'id', 'text', 'shop'"),
+        ("a.csv", CSV.encode(), {"id_field": "key"}, "--id-field"),
+        ("a.txt", b"a\n", {"id_field": "key"}, "--id-field"),
+        ("a.csv", b"", {}, "header"),
+        ("a.csv", b"\nid,text\n", {}, "header"),
+        ("a.csv", b"id,te\xffxt\n1,a\n", {}, "UTF-8"),
+        ("a.csv", b'id,"text\n1,a\n', {}, "header"),
+        ("a.csv", b"text,text\na,b\n", {}, "more than one column 'text'"),
+        ("a.xyz", b"", {}, "--format"),
+        ("a", b"", {}, "--format"),
+        ("a.json", b'[\n  {"text": "a"}\n]\n', {}, "jq"),
+        ("a.json", b'[{"text": "a"},\n{"text": "b"}]\n', {}, "jq"),
+        ("a.jsonl", JSONL.encode("utf-16"), {}, "convert it to UTF-8"),
+        ("a.csv", CSV.encode("utf-32"), {}, "convert it to UTF-8"),
+        ("a.txt", b"PK\x03\x04rest", {}, "unpack"),
+        ("a.csv", b"PAR1rest", {}, "--format parquet"),
+        ("a.jsonl.gz", b"\x1f\x8b\x08cut", {}, "cannot be read"),
+        ("a.parquet", JSONL.encode(), {}, "not a Parquet file"),
+        ("a.parquet", b"", {}, "not a Parquet file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_as_asked_is_refused_at_the_call(
+    name: str, content: bytes, options: dict[str, str], remedy: str, write: Write
+) -> None:
+    """Submit must know before it writes anything, and the message says what to do."""
+    path = write(name, content)
+
+    with pytest.raises(InputError, match=remedy):
+        read_documents(path, limits=LIMITS, **options)  # type: ignore[arg-type]
+
+
+def test_a_path_without_a_readable_file_is_refused_at_the_call(tmp_path: Path) -> None:
+    """A typing error must not become a job without documents."""
+    for path in (tmp_path / "missing.jsonl", tmp_path, "nul\x00.jsonl"):
+        with pytest.raises(InputError):
+            read_documents(str(path), file_format=Format.JSONL, limits=LIMITS)
+
+
+def test_files_are_not_held_open_before_they_are_read(write: Write) -> None:
+    """Thousands of part files would run out of file descriptors."""
+    paths = [write(f"{number}.jsonl", JSONL.encode()) for number in range(5)]
+    before = len(list(Path("/dev/fd").iterdir()))
+
+    sources = [read_documents(path, limits=LIMITS) for path in paths]
+
+    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert [len(list(source)) for source in sources] == [2] * 5
+
+
+def test_a_pipe_that_trickles_is_read_whole(tmp_path: Path) -> None:
+    """`<(zcat …)` gives few bytes at a time, and what the head check took is not lost."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    def feed() -> None:
+        with path.open("wb", buffering=0) as pipe:
+            for byte in gzip.compress(JSONL.encode()):
+                pipe.write(bytes([byte]))
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    records = read(str(path), Format.JSONL)
+    feeder.join()
+
+    assert [record.external_id for record in records] == ["a", "2"]
+
+
+def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
+    """One bad line must neither stop a job nor vanish from its count."""
+    lines = [
+        b'{"id": 1, "text": "first"}',
+        b'{"id": 2, "text": "broken',
+        b'["no", "object"]',
+        b'{"id": 4}',
+        b'{"id": 5, "text": null}',
+        b'{"id": 6, "text": ["x"]}',
+        b'{"id": 7, "text": " "}',
+        b'{"id": 8, "text": "\xff\xfe"}',
+        b'{"id": 9, "text": "a\\u0000b"}',
+        b'{"id": 10, "text": "a\\ud800b"}',
+        b'{"id": 11, "text": "a", "score": NaN}',
+        b'{"id": 12, "text": "' + b"x" * 1001 + b'"}',
+        b'{"id": {}, "text": "a"}',
+        b"[" * 100_000,
+        b'{"id": 15, "text": "a", "n": ' + b"9" * 5000 + b"}",
+        b"   ",
+        b'{"id": 17, "text": "last"}',
+    ]
+    path = write("a.jsonl", b"\r\n".join(lines))
+
+    assert codes(read(path)) == [
+        (1, None),
+        (2, ErrorCode.INVALID_JSON),
+        (3, ErrorCode.INVALID_RECORD),
+        (4, ErrorCode.MISSING_TEXT),
+        (5, ErrorCode.MISSING_TEXT),
+        (6, ErrorCode.INVALID_RECORD),
+        (7, ErrorCode.EMPTY_TEXT),
+        (8, ErrorCode.INVALID_ENCODING),
+        (9, ErrorCode.INVALID_CHARACTER),
+        (10, ErrorCode.INVALID_CHARACTER),
+        (11, ErrorCode.INVALID_METADATA),
+        (12, ErrorCode.TEXT_TOO_LARGE),
+        (13, ErrorCode.INVALID_ID),
+        (14, ErrorCode.INVALID_JSON),
+        (15, ErrorCode.INVALID_JSON),
+        (17, None),
+    ]
+
+
+def test_a_first_object_without_text_does_not_refuse_the_file(write: Write) -> None:
+    """Only a field that none of the first objects has is a wrong name."""
+    path = write("a.jsonl", b'{broken\n{"id": 1}\n{"id": 2, "text": "a"}\n')
+
+    assert codes(read(path)) == [
+        (1, ErrorCode.INVALID_JSON),
+        (2, ErrorCode.MISSING_TEXT),
+        (3, None),
+    ]
+
+
+def test_broken_csv_records_cost_only_themselves(write: Write) -> None:
+    """A stray quote must not swallow the records below it, up to the next quote or the end."""
+    lines = [
+        b"id,text",
+        b"1,first",
+        b"2,too,many",
+        b"3",
+        b'4,"never closed',
+        b"5,swallowed?",
+        b'6,"fine, ""quoted""',
+        b'over two lines"',
+        b'8,"closed" too early',
+        b"9,bad \xff byte",
+        b'10,"bad \xff byte',
+        b'in two lines"',
+        b"",
+        b"13,a\rb",
+        b'14,"open until the end',
+        b"15,last",
+    ]
+    path = write("a.csv", b"\n".join(lines) + b"\n")
+
+    assert codes(read(path)) == [
+        (2, None),
+        (3, ErrorCode.INVALID_RECORD),
+        (4, ErrorCode.INVALID_RECORD),
+        (5, ErrorCode.INVALID_RECORD),
+        (6, None),
+        (7, None),
+        (9, ErrorCode.INVALID_RECORD),
+        (10, ErrorCode.INVALID_ENCODING),
+        (11, ErrorCode.INVALID_ENCODING),
+        (14, ErrorCode.INVALID_RECORD),
+        (15, ErrorCode.INVALID_RECORD),
+        (16, None),
+    ]
+
+
+def test_a_blank_line_is_a_document_where_a_line_is_a_value(write: Write) -> None:
+    """Nothing is dropped in silence: an empty value is an empty text, with its line."""
+    expected = [(1, None), (2, ErrorCode.EMPTY_TEXT), (3, None)]
+
+    assert codes(read(write("a.txt", b"a\n\nb\n"))) == expected
+    assert codes(read(write("a.csv", b"text\na\n\nb\n"))) == [
+        (line + 1, code) for line, code in expected if line
+    ]
+
+
+def test_open_quotes_in_every_line_are_read_in_linear_time(write: Write) -> None:
+    """Each line opens a quote that never closes: to read all of the rest anew would never end."""
+    count = 20_000
+    path = write("a.csv", b"text,n\n" + b'x","\n' * count)
+
+    assert codes(read(path)) == [(line, ErrorCode.INVALID_RECORD) for line in range(2, count + 2)]
+
+
+def test_a_line_without_end_is_skipped_without_being_held(write: Write) -> None:
+    """A small gzip file may hold a line larger than memory."""
+    lines = (b'{"text": "a"}', b"x" * 80_000_000, b'{"text": "b"}')
+    path = write("a.jsonl.gz", gzip.compress(b"\n".join(lines)))
+
+    tracemalloc.start()
+    records = read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert codes(records) == [(1, None), (2, ErrorCode.TEXT_TOO_LARGE), (3, None)]
+    assert peak < 3 * LINE_MARGIN
+
+
+def test_memory_does_not_grow_with_the_file(write: Write) -> None:
+    """A night's export has millions of rows."""
+    peaks = []
+    for count in (2_000, 20_000):
+        path = write("a.jsonl", b'{"text": "%s"}\n' % (b"x" * 500) * count)
+        tracemalloc.start()
+        assert sum(1 for _ in read_documents(path, limits=LIMITS)) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+@pytest.mark.parametrize("kept", [-4, -8, 0.5])
+def test_a_damaged_gzip_file_keeps_what_came_before_and_says_so(kept: float, write: Write) -> None:
+    """A cut upload must not look like a whole one."""
+    count = 2000
+    lines = b"".join(
+        json.dumps({"text": os.urandom(20).hex()}).encode() + b"\n" for _ in range(count)
+    )
+    packed = gzip.compress(lines)
+    path = write("a.jsonl.gz", packed[: int(kept if kept < 0 else kept * len(packed))])
+
+    *before, last = read(path)
+
+    assert all(isinstance(record, Document) for record in before)
+    assert len(before) == count if kept < 0 else 500 < len(before) < count
+    assert isinstance(last, Rejected)
+    assert last.code == ErrorCode.INVALID_ENCODING
+    assert last.line == len(before) + 1
+
+
+@FUZZING
+@given(junk=st.binary(max_size=200))
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "txt"])
+def test_whatever_stands_between_two_records_both_are_read(
+    suffix: str, junk: bytes, write: Write
+) -> None:
+    """Bytes nobody thought of are what files hold in the end."""
+    head, first, last = {
+        "jsonl": (b"", b'{"id": "f", "text": "first"}\n', b'{"id": "l", "text": "last"}\n'),
+        "csv": (b"id,text\n", b"f,first\n", b"l,last\n"),
+        "tsv": (b"id\ttext\n", b"f\tfirst\n", b"l\tlast\n"),
+        "txt": (b"", b"first\n", b"last\n"),
+    }[suffix]
+    path = write(f"a.{suffix}", head + first + junk + b"\n" + last)
+
+    records = read(path)
+
+    lines = [record.line or 0 for record in records]
+    assert [getattr(records[at], "text", None) for at in (0, -1)] == ["first", "last"]
+    assert lines == sorted(set(lines))
+    if suffix == "txt":
+        assert len(records) == 3 + junk.count(b"\n")
+
+
+@FUZZING
+@given(data=st.binary(max_size=300), packed=st.booleans())
+@pytest.mark.parametrize("known", Format)
+def test_no_content_raises_anything_but_a_refusal(
+    known: Format, data: bytes, write: Write, *, packed: bool
+) -> None:
+    """An exception nobody expected ends a submission of millions with a traceback."""
+    path = write("fuzz", b"\x1f\x8b\x08\x00" + data if packed else data)
+
+    try:
+        records = read(path, known)
+    except InputError:
+        return
+
+    assert all(isinstance(record, Document | Rejected) for record in records)
+
+
+@FUZZING
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1),
+            st.text(st.characters(codec="utf-8", exclude_characters="\x00")),
+        ).filter(lambda row: not row[0].isspace()),
+        max_size=5,
+    )
+)
+def test_what_the_csv_module_writes_is_read_back(rows: list[tuple[str, str]], write: Write) -> None:
+    """Line breaks, quotes and delimiters inside values belong to the text."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerows([("text", "other"), *rows])
+    path = write("a.csv", text.getvalue().encode())
+
+    assert [
+        (getattr(record, "text", record), getattr(record, "metadata", record))
+        for record in read(path)
+    ] == [(row[0], {"other": row[1]}) for row in rows]

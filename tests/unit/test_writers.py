@@ -1,0 +1,100 @@
+"""Outcome files: the same rows in every format."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+
+import pyarrow.parquet as pq
+import pytest
+
+from producer import writers
+from producer.writers import FIELDS, OutputFormat, write_outcomes
+
+ROWS: list[dict[str, object]] = [
+    {
+        "external_id": "1",
+        "status": "succeeded",
+        "result": {"label": "positive", "score": 0.9, "text": '很好, "great"\nreally'},
+        "error": None,
+        "metadata": {"source": "shop"},
+        "line": 1,
+        "seq": 1,
+    },
+    {
+        "external_id": None,
+        "status": "failed",
+        "result": None,
+        "error": {"code": "invalid_json", "stage": "intake", "message": "the line is not JSON"},
+        "metadata": None,
+        "line": 2,
+        "seq": 2,
+    },
+]
+EXPECTED = [{name: row[name] for name in FIELDS} for row in ROWS]
+
+
+def read_jsonl(data: bytes) -> list[dict[str, object]]:
+    return [json.loads(line) for line in data.decode().split("\n")[:-1]]
+
+
+def read_csv(data: bytes) -> list[dict[str, object]]:
+    return [parsed(row) for row in csv.DictReader(io.StringIO(data.decode(), newline=""))]
+
+
+def read_parquet(data: bytes) -> list[dict[str, object]]:
+    return [parsed(row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+
+
+def parsed(row: Mapping[str, object]) -> dict[str, object]:
+    values = {name: None if value == "" else value for name, value in row.items()}
+    for name in ("result", "error", "metadata", "line"):
+        values[name] = None if values[name] is None else json.loads(str(values[name]))
+    return values
+
+
+READERS = {
+    OutputFormat.JSONL: read_jsonl,
+    OutputFormat.CSV: read_csv,
+    OutputFormat.PARQUET: read_parquet,
+}
+
+
+@pytest.mark.parametrize("form", OutputFormat)
+def test_every_format_holds_the_same_rows(form: OutputFormat) -> None:
+    """A consumer may change the format without losing a field, a line break or a quote."""
+    out = io.BytesIO()
+
+    write_outcomes(ROWS, form, out)
+
+    assert READERS[form](out.getvalue()) == EXPECTED
+
+
+@pytest.mark.parametrize("form", OutputFormat)
+def test_a_job_without_documents_gives_a_file_that_can_be_read(form: OutputFormat) -> None:
+    """A nightly consumer must not break on an empty night."""
+    out = io.BytesIO()
+
+    write_outcomes([], form, out)
+
+    assert READERS[form](out.getvalue()) == []
+
+
+@pytest.mark.parametrize("form", OutputFormat)
+def test_rows_are_written_while_they_come(
+    form: OutputFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Millions of outcomes do not fit into memory."""
+    monkeypatch.setattr(writers, "ROWS_AT_ONCE", 100)
+    out = io.BytesIO()
+    seen = []
+
+    def rows() -> Iterator[dict[str, object]]:
+        for _ in range(5000):
+            seen.append(out.tell())
+            yield ROWS[0]
+
+    write_outcomes(rows(), form, out)
+
+    assert 0 < seen[2500] < seen[-1]
+    assert len(READERS[form](out.getvalue())) == len(seen)

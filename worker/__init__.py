@@ -1,0 +1,1 @@
+"""The heavy side of Textmill: consume chunks, run the models, store outcomes."""

@@ -1,0 +1,69 @@
+"""The Celery application of a worker process."""
+
+from collections.abc import Callable, Sequence
+
+from celery import Celery
+
+from schema.documents import Lane, Task
+from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
+
+
+def create_app(broker_url: str, key_prefix: str) -> Celery:
+    """A Celery application that consumes chunk messages; connects to nothing yet."""
+    app = Celery("textmill", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        broker_connection_max_retries=None,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            **broker_options(key_prefix),
+            # Consume in the order of the queues: interactive lanes first.
+            "queue_order_strategy": "priority",
+        },
+        task_acks_late=True,
+        task_ignore_result=True,
+        task_serializer="json",
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=False,
+        worker_hijack_root_logger=False,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+    )
+    return app
+
+
+def consume(
+    app: Celery,
+    process: Callable[[ChunkMessage], None],
+    *,
+    name: str,
+    tasks: Sequence[Task],
+    threads: int,
+) -> None:
+    """Consume until SIGTERM, then let running chunks finish.
+
+    Args:
+        app: made by `create_app`.
+        process: called in a thread with each message; may raise.
+        name: the process's name.
+        tasks: whose queues to consume.
+        threads: messages in work at once.
+    """
+
+    def process_chunk(**fields: object) -> None:
+        process(ChunkMessage.model_validate(fields))
+
+    app.task(process_chunk, name=TASK_NAME)
+
+    queues = [queue_name(task, lane) for lane in (Lane.INTERACTIVE, Lane.BULK) for task in tasks]
+    worker = app.Worker(
+        concurrency=threads,
+        hostname=name,
+        pool="threads",
+        queues=queues,
+        quiet=True,
+        without_gossip=True,
+        without_heartbeat=True,
+        without_mingle=True,
+    )
+    worker.start()

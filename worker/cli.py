@@ -1,0 +1,55 @@
+"""`textmill-worker`: train, measure and try the models."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
+from worker.exit_codes import EXIT_UNREACHABLE
+
+COMMANDS = ("evaluate", "predict", "run", "train")
+"""Modules of `worker.commands`; each defines its `command`."""
+
+EXIT_USAGE = 2
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is asked for, and turns expected errors into an exit code.
+
+    Training needs torch and much else; a process that is pinned to a device must not have
+    imported torch before it is.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The commands' names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command; None where there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"worker.commands.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; a mistake of the user's is a line on stderr, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except TextmillError as error:
+            click.echo(f"textmill-worker: {error}", err=True)
+            unreachable = isinstance(error, ServiceUnavailableError | SchemaVersionError)
+            sys.exit(EXIT_UNREACHABLE if unreachable else EXIT_USAGE)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="textmill")
+def main() -> None:
+    """Train, measure and run Textmill's models.
+
+    \b
+    Examples:
+      textmill-worker run --devices cpu
+      textmill-worker predict sentiment "The delivery was quick, and the tea is lovely."
+      textmill-worker train keywords --data ../shared/data --out my-keywords
+    """  # noqa: D301 - click's mark for an example that keeps its lines

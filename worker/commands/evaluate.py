@@ -1,0 +1,76 @@
+"""`textmill-worker evaluate`."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from schema.documents import Task
+from schema.errors import InputError
+from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
+from worker.pipeline import Pipeline
+from worker.training.evaluate import (
+    KeywordsMeasures,
+    Measures,
+    ModerationMeasures,
+    SentimentMeasures,
+    evaluate,
+)
+from worker.training.rows import ROW_TYPES, RowFile
+
+
+@click.command("evaluate")
+@click.argument("task", type=TASK)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@artifact_option
+@json_option
+def command(*, task: str, files: tuple[Path, ...], artifact: Path | None, as_json: bool) -> None:
+    """Measure a model of TASK on labelled FILES.
+
+    FILES hold JSON Lines, gzip-compressed or not: `text` with `label` for sentiment, `labels` and
+    `annotated` for moderation, `keywords` for keywords.
+
+    \b
+    Examples:
+      textmill-worker evaluate sentiment ../shared/data/sentiment/*/test.jsonl.gz
+      textmill-worker evaluate keywords my.jsonl --artifact my-model --json
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    pipeline = open_pipeline(Task(task), artifact)
+    table = Table("file", "documents", "measure", "value")
+    for file in files:
+        rows = list(RowFile(file, ROW_TYPES[pipeline.task]))
+        if not rows:
+            msg = f"{file} holds no rows; name a file with labelled ones"
+            raise InputError(msg)
+        measures = evaluate(pipeline, rows)
+        if as_json:
+            click.echo(_json_line(file, pipeline, measures))
+        for name, value in _lines(measures):
+            table.add_row(str(file), f"{measures.documents:,}", name, value)
+    if not as_json:
+        Console().print(table)
+
+
+def _json_line(file: Path, pipeline: Pipeline, measures: Measures) -> str:
+    head = {"file": str(file), "model_version": pipeline.model_version}
+    return json.dumps(head | measures.model_dump(), ensure_ascii=False)
+
+
+def _lines(measures: Measures) -> Iterable[tuple[str, str]]:
+    match measures:
+        case SentimentMeasures():
+            for name in ("accuracy", "macro_f1", "macro_recall", "loss", "ece"):
+                yield name, f"{getattr(measures, name):.3f}"
+        case KeywordsMeasures():
+            yield "f1_at_5", f"{measures.f1_at_5:.3f}"
+            yield "f1_at_10", f"{measures.f1_at_10:.3f}"
+            yield "present_documents", f"{measures.present_documents:,}"
+        case ModerationMeasures():
+            yield "flag_f1", f"{measures.flag_f1:.3f}"
+            yield "flag_auc", "–" if measures.flag_auc is None else f"{measures.flag_auc:.3f}"
+            yield "ece", f"{measures.ece:.3f}"
+            for name, label in measures.labels.items():
+                yield name, f"F1 {label.f1:.3f} ({label.support:,} rows)"

@@ -1,0 +1,91 @@
+"""`textmill-worker predict`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from schema.documents import Task
+from schema.errors import InputError
+from schema.outcomes import Failure, KeywordsResult, ModerationResult, SentimentResult
+from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
+from worker.pipeline import AnyResult, analyse
+from worker.training.rows import read_texts
+
+_BLOCK = 1024
+_SHOWN = 60
+"""Characters of a document that a table shows."""
+
+
+@click.command("predict")
+@click.argument("task", type=TASK)
+@click.argument("source", metavar="[TEXT|FILE|-]", default="-")
+@artifact_option
+@json_option
+def command(*, task: str, source: str, artifact: Path | None, as_json: bool) -> None:
+    """Analyse documents in this process, without servers.
+
+    The argument is a file (a document a line, or JSON Lines with `text`), `-` for standard input,
+    or else the document itself.
+
+    \b
+    Examples:
+      textmill-worker predict sentiment "味道不错，送得也快"
+      textmill-worker predict keywords abstracts.jsonl.gz --json
+      cat comments.txt | textmill-worker predict moderation -
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    texts = _read(source)
+    pipeline = open_pipeline(Task(task), artifact)
+    table = Table("document", "language", "outcome")
+    for first in range(0, len(texts), _BLOCK):
+        block = texts[first : first + _BLOCK]
+        for text, outcome in zip(block, analyse(pipeline, block), strict=True):
+            if as_json:
+                click.echo(_json_line(outcome))
+            else:
+                table.add_row(*_cells(text, outcome))
+    if not as_json:
+        Console().print(table)
+
+
+def _read(source: str) -> Sequence[str]:
+    if source == "-":
+        try:
+            return [line.rstrip("\r\n") for line in sys.stdin]
+        except UnicodeDecodeError as error:
+            msg = "standard input is not UTF-8; convert it first"
+            raise InputError(msg) from error
+    return read_texts(Path(source)) if _is_file(source) else [source]
+
+
+def _is_file(source: str) -> bool:
+    try:
+        return Path(source).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL: a document
+        return False
+
+
+def _json_line(outcome: AnyResult | Failure) -> str:
+    name = "error" if isinstance(outcome, Failure) else "result"
+    status = "failed" if isinstance(outcome, Failure) else "succeeded"
+    line = {"status": status, name: outcome.model_dump(mode="json")}
+    return json.dumps(line, ensure_ascii=False)
+
+
+def _cells(text: str, outcome: AnyResult | Failure) -> tuple[str, str, str]:
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    match outcome:
+        case Failure():
+            return shown, "", f"failed: {outcome.code} ({outcome.message})"
+        case SentimentResult():
+            return shown, outcome.language, f"{outcome.label} {outcome.score:.2f}"
+        case ModerationResult():
+            labels = [f"{label} {outcome.scores[label]:.2f}" for label in outcome.labels]
+            return shown, outcome.language, ", ".join(labels) or "clean"
+        case KeywordsResult():
+            words = [f"{keyword.text} {keyword.score:.2f}" for keyword in outcome.keywords]
+            return shown, outcome.language, ", ".join(words) or "none"

@@ -1,0 +1,73 @@
+"""`textmill-worker run`."""
+
+import logging
+import sys
+
+import click
+
+from schema.database import check_version, create_engine, reachable
+from schema.documents import Task
+from schema.errors import UsageError
+from schema.settings import ServiceSettings, WorkerSettings, read
+from worker.devices import Supervisor, parse_devices
+
+
+@click.command("run")
+@click.option(
+    "--devices",
+    default="auto",
+    show_default=True,
+    help="cpu, or cuda:0,cuda:1; auto takes all GPUs, or else the CPU.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="For each device; default: one a core of the CPU, one a GPU.",
+)
+@click.option(
+    "--tasks",
+    default=",".join(Task),
+    show_default=True,
+    help="Whose chunks to process.",
+)
+def command(*, devices: str, processes: int | None, tasks: str) -> None:
+    """Process chunks until SIGTERM, in processes that are each pinned to a device.
+
+    On SIGTERM running chunks get TEXTMILL_DRAIN seconds to finish; a second one ends them at once
+    and another process takes them up.
+
+    \b
+    Examples:
+      textmill-worker run
+      textmill-worker run --devices cuda:0,cuda:1 --tasks moderation
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s supervisor: %(message)s", level=logging.INFO
+    )
+    services = read(ServiceSettings)
+    if services.database_url is None or services.broker_url is None:
+        msg = "set TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, or run: textmill up"
+        raise UsageError(msg)
+    engine = create_engine(
+        services.database_url.get_secret_value(), application="textmill-supervisor", connections=1
+    )
+    with reachable(engine), engine.connect() as connection:
+        check_version(connection)
+    supervisor = Supervisor(
+        parse_devices(devices),
+        processes=processes,
+        tasks=_parse_tasks(tasks),
+        database=engine,
+        drain=read(WorkerSettings).drain,
+    )
+    sys.exit(supervisor.run())
+
+
+def _parse_tasks(text: str) -> list[Task]:
+    known = list(Task)
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            msg = f"{name!r} is no task; say any of {', '.join(known)}"
+            raise UsageError(msg)
+    return [Task(name) for name in names]

@@ -1,0 +1,240 @@
+"""The supervisor: one or more processes for each device, restarted when they die.
+
+It never imports torch. Each process is started with its device pinned in the environment and
+with a pipe as standard input that ends when the supervisor does, so that none is left behind.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from schema.documents import Task
+from schema.errors import UsageError
+from worker.exit_codes import EXIT_HOPELESS
+
+logger = logging.getLogger(__name__)
+
+RESTART_DELAYS = (1, 2, 5, 10, 30)
+"""Seconds to wait before the first, second … restart of a process in a row."""
+
+SETTLED = 60
+"""Seconds after which a process that lives counts as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that processes are pinned to.
+
+    Attributes:
+        name: `cpu` or `cuda:N`, N as the driver counts.
+    """
+
+    name: str
+
+    def environment(self) -> dict[str, str]:
+        """Variables that pin a process to this device before it imports torch."""
+        if self.name == "cpu":
+            return {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        return {"CUDA_VISIBLE_DEVICES": self.name.removeprefix("cuda:")}
+
+    def seen_as(self) -> str:
+        """The device's name inside a pinned process."""
+        return "cpu" if self.name == "cpu" else "cuda:0"
+
+
+def parse_devices(text: str) -> list[Device]:
+    """Read `auto`, or names such as `cpu` and `cuda:0,cuda:1`.
+
+    Raises:
+        UsageError: a name is not one of these.
+    """
+    if text == "auto":
+        gpus = _count_gpus()
+        return [Device(f"cuda:{number}") for number in range(gpus)] or [Device("cpu")]
+    names = text.split(",")
+    for name in names:
+        if name != "cpu" and not (name.startswith("cuda:") and name[5:].isdigit()):
+            msg = f"{name!r} is no device; say auto, cpu, or cuda:0,cuda:1"
+            raise UsageError(msg)
+    return [Device(name) for name in names]
+
+
+def default_processes(device: Device) -> int:
+    """A process for each core of the CPU, one for a GPU."""
+    if device.name != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place for one process; whoever dies in it is replaced."""
+
+    device: Device
+    name: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    deaths: int = 0
+    due: float = field(default=0.0)
+
+
+class Supervisor:
+    """Keeps the processes of all devices running until it is told to stop."""
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        *,
+        processes: int | None,
+        tasks: Sequence[Task],
+        database: sa.Engine,
+        drain: float,
+    ) -> None:
+        """Plan the processes; `run` starts them.
+
+        Args:
+            devices: what to run on.
+            processes: how many for each device; None takes `default_processes`.
+            tasks: whose chunks to process.
+            database: to end the leases of a process that died.
+            drain: seconds that running chunks get after SIGTERM.
+        """
+        self._slots = [
+            _Slot(device)
+            for device in devices
+            for _ in range(processes or default_processes(device))
+        ]
+        self._tasks = tasks
+        self._database = database
+        self._drain = drain
+        self._signals = 0
+        self._wake = threading.Event()
+
+    def run(self) -> int:
+        """Supervise until SIGTERM or SIGINT; a second one ends the processes at once.
+
+        Returns:
+            The exit code: 0, or that of a process which would only fail again.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        while not self._signals:
+            for slot in self._slots:
+                if self._tend(slot) == EXIT_HOPELESS:
+                    logger.error("a process cannot start; see its message above")
+                    self._stop()
+                    return EXIT_HOPELESS
+            self._wake.wait(0.2)
+        self._stop()
+        return 0
+
+    def _on_signal(self, *_: object) -> None:
+        self._signals += 1
+        self._wake.set()
+
+    def _tend(self, slot: _Slot) -> int | None:
+        """Start the slot's process, or find that it died. Returns its exit code then."""
+        if slot.process is None:
+            if time.monotonic() >= slot.due:
+                self._start(slot)
+            return None
+        code = slot.process.poll()
+        if code is None:
+            return None
+        logger.error("%s ended with exit code %d", slot.name, code)
+        self._bury(slot)
+        if time.monotonic() - slot.started > SETTLED:
+            slot.deaths = 0
+        slot.due = time.monotonic() + RESTART_DELAYS[min(slot.deaths, len(RESTART_DELAYS) - 1)]
+        slot.deaths += 1
+        return code
+
+    def _start(self, slot: _Slot) -> None:
+        # A name of its own for every process: a successor never owns its forerunner's chunks.
+        slot.name = f"{socket.gethostname()}:{slot.device.name}:{secrets.token_hex(4)}"
+        slot.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "worker.process",
+                "--name",
+                slot.name,
+                "--device",
+                slot.device.seen_as(),
+                "--tasks",
+                ",".join(self._tasks),
+            ],
+            env={**os.environ, **slot.device.environment()},
+            stdin=subprocess.PIPE,
+            # A Ctrl-C in the terminal reaches the supervisor alone; it says when to stop.
+            start_new_session=True,
+        )
+        slot.started = time.monotonic()
+        logger.info("started %s, process %d", slot.name, slot.process.pid)
+
+    def _bury(self, slot: _Slot) -> None:
+        """End the leases of a dead process at once, so that dispatch rescues its chunks."""
+        slot.process = None
+        try:
+            with self._database.begin() as connection:
+                connection.execute(
+                    sa.text(
+                        "update textmill.chunk set lease_expires_at = now()"
+                        " where worker = :worker and state = 'running'"
+                    ),
+                    {"worker": slot.name},
+                )
+                connection.execute(
+                    sa.text("delete from textmill.worker where worker = :worker"),
+                    {"worker": slot.name},
+                )
+                connection.execute(sa.text("notify textmill_pending"))
+        except sa.exc.OperationalError as error:
+            logger.warning("%s's chunks wait for their leases to end: %s", slot.name, error.orig)
+
+    def _stop(self) -> None:
+        """SIGTERM to all, SIGKILL to those that outlast the drain time or a second signal."""
+        running = [slot for slot in self._slots if slot.process is not None]
+        for slot in running:
+            if slot.process is not None:
+                slot.process.terminate()
+        deadline = time.monotonic() + self._drain
+        asked = self._signals
+        for slot in running:
+            if slot.process is None:
+                continue
+            while (
+                slot.process.poll() is None
+                and time.monotonic() < deadline
+                and self._signals <= max(asked, 1)
+            ):
+                self._wake.clear()
+                self._wake.wait(0.1)
+            if slot.process.poll() is None:
+                logger.warning("killing %s: it did not drain in time", slot.name)
+                slot.process.kill()
+                slot.process.wait()
+                self._bury(slot)
+
+
+def _count_gpus() -> int:
+    """Ask torch in a process of its own: here, importing it would claim a device."""
+    counted = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return int(counted.stdout)

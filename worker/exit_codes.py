@@ -1,0 +1,7 @@
+"""Exit codes of worker processes, as their supervisor reads them."""
+
+EXIT_HOPELESS = 78
+"""The process would only fail again: a broken artifact, another migration, a wrong setting."""
+
+EXIT_UNREACHABLE = 3
+"""A server does not answer; it may, later."""

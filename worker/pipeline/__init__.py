@@ -1,0 +1,200 @@
+"""From a text to its result: the stages, composed for one task.
+
+    text ── preprocess ── tokenize ──► windows ── predict ──► predictions ── postprocess ──► result
+
+No stage knows another, reads a file or keeps state; this module hands one's output to the next.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+from schema.documents import Task
+from schema.errors import ArtifactError, DocumentError
+from schema.outcomes import (
+    ErrorCode,
+    Failure,
+    KeywordsResult,
+    ModerationResult,
+    SentimentResult,
+    Stage,
+)
+from worker.pipeline.artifact import (
+    TOKENIZER,
+    ArtifactConfig,
+    model_version,
+    read_config,
+    read_model,
+)
+from worker.pipeline.batch import micro_batches
+from worker.pipeline.postprocess import keywords_result, moderation_result, sentiment_result
+from worker.pipeline.predict import Predictor
+from worker.pipeline.preprocess import preprocess
+from worker.pipeline.records import (
+    Candidate,
+    FloatArray,
+    IntArray,
+    Prediction,
+    TokenizedDocument,
+)
+from worker.pipeline.tokenize import Tokenizer
+
+AnyResult = SentimentResult | ModerationResult | KeywordsResult
+
+
+class Pipeline:
+    """The stages of one artifact; `prepare` and `finish` may run in any thread.
+
+    Attributes:
+        task: what it analyses.
+        model_version: content hash of the artifact.
+        thresholds: see `ArtifactConfig`.
+    """
+
+    def __init__(
+        self, config: ArtifactConfig, tokenizer: Tokenizer, predictor: Predictor, version: str
+    ) -> None:
+        self.task: Task = config.model.task
+        self.model_version = version
+        self.thresholds = config.thresholds
+        self._config = config
+        self._tokenizer = tokenizer
+        self._predictor = predictor
+
+    @classmethod
+    def load(cls, artifact: Path, device: str) -> "Pipeline":
+        """Read an artifact folder and put its weights on `device` (`cpu`, `cuda:N`).
+
+        Raises:
+            ArtifactError: the folder is missing or broken; the text says what to do.
+        """
+        config = read_config(artifact)
+        predictor = Predictor(read_model(artifact, config.model, device), device)
+        tokenizer = Tokenizer.load(artifact / TOKENIZER)
+        if tokenizer.size != config.model.vocabulary:
+            msg = f"{artifact / TOKENIZER} belongs to another artifact; copy the folder whole"
+            raise ArtifactError(msg)
+        return cls(config, tokenizer, predictor, model_version(artifact))
+
+    def prepare(self, text: str) -> TokenizedDocument:
+        """Clean and tokenize a document.
+
+        Raises:
+            DocumentError: nothing is left to analyse, or a stage failed on this document.
+        """
+        with _stage(Stage.PREPROCESS):
+            clean = preprocess(text)
+        with _stage(Stage.TOKENIZE):
+            return self._tokenizer.tokenize(
+                clean,
+                spans=self.task is Task.KEYWORDS,
+                window=self._config.window,
+                overlap=self._config.overlap,
+            )
+
+    def predict(self, windows: Sequence[IntArray]) -> list[Prediction]:
+        """Run one micro-batch on the device; only one thread may call it.
+
+        Args:
+            windows: token ids, of any documents.
+
+        Returns:
+            One prediction per window, in their order.
+        """
+        return self._predictor(windows)
+
+    def finish(
+        self, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
+    ) -> AnyResult:
+        """Turn the predictions of a document's windows into its result.
+
+        Args:
+            text: the original text.
+            document: what `prepare` made of it.
+            predictions: one per window of `document`, in order.
+
+        Raises:
+            DocumentError: the stage failed on this document.
+        """
+        with _stage(Stage.POSTPROCESS):
+            return self._result(text, document, predictions)
+
+    def _result(
+        self, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
+    ) -> AnyResult:
+        thresholds, version = self.thresholds, self.model_version
+        match self.task:
+            case Task.SENTIMENT:
+                scores = cast("Sequence[FloatArray]", predictions)
+                return sentiment_result(document, scores, version)
+            case Task.MODERATION:
+                scores = cast("Sequence[FloatArray]", predictions)
+                return moderation_result(document, scores, thresholds, version)
+            case Task.KEYWORDS:
+                candidates = cast("Sequence[list[Candidate]]", predictions)
+                limit, threshold = self._config.keywords, thresholds["keyword"]
+                return keywords_result(document, candidates, text, limit, threshold, version)
+
+
+def analyse(
+    pipeline: Pipeline, texts: Sequence[str], budget: int = 4096
+) -> list[AnyResult | Failure]:
+    """Run documents through a pipeline in this thread.
+
+    Args:
+        pipeline: the stages of one task.
+        texts: the documents.
+        budget: most padded tokens of a micro-batch.
+
+    Returns:
+        One result or failure per document, in their order.
+    """
+    prepared = [_attempt(pipeline, text) for text in texts]
+    documents = [item for item in prepared if isinstance(item, TokenizedDocument)]
+    windows = [window for document in documents for window in document.window_ids()]
+    predictions: list[Prediction | None] = [None] * len(windows)
+    for rows in micro_batches([len(window) for window in windows], budget):
+        for row, prediction in zip(
+            rows, pipeline.predict([windows[row] for row in rows]), strict=True
+        ):
+            predictions[row] = prediction
+    queue = iter(cast("list[Prediction]", predictions))
+    return [
+        item if isinstance(item, Failure) else _finish(pipeline, text, item, queue)
+        for text, item in zip(texts, prepared, strict=True)
+    ]
+
+
+def failure(error: DocumentError) -> Failure:
+    """The outcome of a document that cannot be processed."""
+    return Failure(code=error.code, stage=error.stage, message=str(error))
+
+
+def _attempt(pipeline: Pipeline, text: str) -> TokenizedDocument | Failure:
+    try:
+        return pipeline.prepare(text)
+    except DocumentError as error:
+        return failure(error)
+
+
+def _finish(
+    pipeline: Pipeline, text: str, document: TokenizedDocument, queue: Iterator[Prediction]
+) -> AnyResult | Failure:
+    predictions = [next(queue) for _ in document.windows]
+    try:
+        return pipeline.finish(text, document, predictions)
+    except DocumentError as error:
+        return failure(error)
+
+
+@contextmanager
+def _stage(stage: Stage) -> Iterator[None]:
+    """Charge any error to the document, by the stage and the exception's type, never the text."""
+    try:
+        yield
+    except DocumentError:
+        raise
+    except Exception as error:
+        msg = f"{stage} failed with {type(error).__name__}; report it with the document's id"
+        raise DocumentError(ErrorCode.STAGE_ERROR, stage, msg) from error

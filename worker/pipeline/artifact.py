@@ -1,0 +1,92 @@
+"""What an artifact folder holds, and how it is read."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from schema.errors import ArtifactError
+from worker.pipeline.model import Model, ModelConfig
+
+CONFIG: Final = "config.json"
+TOKENIZER: Final = "tokenizer.json"
+WEIGHTS: Final = "weights.safetensors"
+FILES: Final = (CONFIG, TOKENIZER, WEIGHTS)
+"""The files that decide outputs; the model version is a hash over them."""
+
+SHIPPED: Final = Path(__file__).parents[1] / "artifacts"
+"""The artifacts that ship, one folder a task."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactConfig:
+    """Everything beside vocabulary and weights that decides outputs.
+
+    Attributes:
+        model: shape of the network.
+        thresholds: score from which a moderation label holds, by label; of keywords the score
+            from which a phrase is one, as `keyword`; empty for sentiment.
+        window: most tokens of a window.
+        overlap: tokens that neighbouring windows share.
+        keywords: most keywords of a document.
+    """
+
+    model: ModelConfig
+    thresholds: dict[str, float]
+    window: int = 256
+    overlap: int = 32
+    keywords: int = 10
+
+
+CONFIG_ADAPTER: Final = TypeAdapter(ArtifactConfig)
+
+
+def read_config(folder: Path) -> ArtifactConfig:
+    """Read an artifact's configuration.
+
+    Raises:
+        ArtifactError: a file is missing or the configuration is broken.
+    """
+    absent = [name for name in FILES if not (folder / name).is_file()]
+    if absent:
+        msg = f"{folder} is no artifact, {', '.join(absent)} is missing; {_REMEDY}"
+        raise ArtifactError(msg)
+    try:
+        return CONFIG_ADAPTER.validate_json((folder / CONFIG).read_bytes())
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        msg = f"{folder / CONFIG} is broken ({where}: {fault['msg']}); {_REMEDY}"
+        raise ArtifactError(msg) from error
+
+
+def read_model(folder: Path, config: ModelConfig, device: str) -> Model:
+    """Build the network of an artifact on `device`, in evaluation mode, float32.
+
+    Raises:
+        ArtifactError: the weights are broken or belong to another configuration.
+    """
+    model = Model(config)
+    try:
+        weights = load_file(folder / WEIGHTS)
+        model.load_state_dict({name: value.float() for name, value in weights.items()})
+    except (SafetensorError, RuntimeError) as error:
+        msg = f"{folder / WEIGHTS} does not fit its {CONFIG}; {_REMEDY}"
+        raise ArtifactError(msg) from error
+    return model.to(torch.device(device)).eval()
+
+
+def model_version(folder: Path) -> str:
+    """Content hash over the files that decide outputs, 16 hex digits."""
+    digest = sha256()
+    for name in FILES:
+        digest.update(sha256((folder / name).read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+_REMEDY: Final = "name another folder, or make one with: textmill-worker train TASK --data DIR"

@@ -1,0 +1,142 @@
+"""From the encoder's states to labels, their loss and their probabilities.
+
+Gold labels of both classifiers are one integer per label: 1 holds, 0 does not hold,
+`UNKNOWN` the source says nothing.
+"""
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from worker.pipeline.crf import TAGS, LinearChainCrf
+from worker.pipeline.records import Candidate, Prediction
+
+UNKNOWN: Final = -1
+LONGEST_PHRASE: Final = 12
+"""Most tokens of a keyword."""
+LEAST_PROBABILITY: Final = 0.02
+"""Spans below this probability are no candidates."""
+
+
+class Decoder(nn.Module):
+    """What a task adds to the encoder."""
+
+    def loss(self, states: Tensor, mask: Tensor, gold: Tensor) -> Tensor:
+        """Mean loss of a micro-batch.
+
+        Args:
+            states: encoder states, (batch, time, states).
+            mask: (batch, time), True for tokens.
+            gold: the task's integers, (batch, labels) or (batch, time).
+
+        Returns:
+            A scalar.
+        """
+        raise NotImplementedError
+
+    def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
+        """One prediction a row."""
+        raise NotImplementedError
+
+
+class Classifier(Decoder):
+    """Pools the states and scores each label; subclasses choose the link function."""
+
+    def __init__(self, states: int, labels: int, dropout: float, temperatures: int) -> None:
+        super().__init__()
+        self.attention = nn.Linear(states, states, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(3 * states, labels)
+        self.register_buffer("temperature", torch.ones(temperatures))
+
+    def logits(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Score per label before the link function and calibration, (batch, labels)."""
+        pooled: Tensor = self.dropout(self._pool(states, mask))
+        scores: Tensor = self.output(pooled)
+        return scores
+
+    def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Attention, maximum and mean over the tokens, (batch, 3 * states).
+
+        The attention is the `general` form of Luong et al. (2015); the mean asks the question.
+        """
+        inside = mask[:, :, None]
+        mean = (states * inside).sum(1) / inside.sum(1)
+        maximum = states.masked_fill(~inside, -torch.inf).amax(1)
+        match = (states @ self.attention(mean)[:, :, None]).squeeze(2)  # (batch, time)
+        weight = torch.softmax(match.masked_fill(~mask, -torch.inf), dim=1)
+        context = (weight[:, None, :] @ states).squeeze(1)
+        return torch.cat([context, maximum, mean], dim=1)
+
+
+class SoftmaxDecoder(Classifier):
+    """Exactly one label holds."""
+
+    def __init__(self, states: int, labels: int, dropout: float) -> None:
+        super().__init__(states, labels, dropout, temperatures=1)
+
+    def loss(self, states: Tensor, mask: Tensor, gold: Tensor) -> Tensor:
+        """Cross-entropy among the labels that the row's source knows."""
+        logits = self.logits(states, mask).masked_fill(gold == UNKNOWN, -torch.inf)
+        return functional.cross_entropy(logits, gold.argmax(dim=1))
+
+    def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
+        """Label probabilities of each row, (labels,)."""
+        scores = torch.softmax(self.logits(states, mask) / self.get_buffer("temperature"), dim=1)
+        return list(scores.cpu().numpy())
+
+
+class SigmoidDecoder(Classifier):
+    """Any number of labels hold, each on its own."""
+
+    def __init__(self, states: int, labels: int, dropout: float) -> None:
+        super().__init__(states, labels, dropout, temperatures=labels)
+
+    def loss(self, states: Tensor, mask: Tensor, gold: Tensor) -> Tensor:
+        """Binary cross-entropy over annotated labels; the others get no gradient."""
+        known = gold != UNKNOWN
+        losses = functional.binary_cross_entropy_with_logits(
+            self.logits(states, mask), gold.clamp(min=0).float(), reduction="none"
+        )
+        return (losses * known).sum() / known.sum().clamp(min=1)
+
+    def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
+        """Probability per label of each row, (labels,)."""
+        scores = torch.sigmoid(self.logits(states, mask) / self.get_buffer("temperature"))
+        return list(scores.cpu().numpy())
+
+
+class CrfDecoder(Decoder):
+    """Tags tokens as outside, begin or inside of a keyword."""
+
+    def __init__(self, states: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(states, TAGS)
+        self.crf = LinearChainCrf()
+
+    def loss(self, states: Tensor, mask: Tensor, gold: Tensor) -> Tensor:
+        """Negative log-likelihood per token; `gold` holds tags, any value in the padding."""
+        emissions = self.output(self.dropout(states))
+        tags = gold.long().masked_fill(~mask, 0)
+        return -self.crf.log_likelihood(emissions, tags, mask).sum() / mask.sum()
+
+    def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
+        """Candidates of each row with their probability, in the order of the text."""
+        emissions = self.output(self.dropout(states))
+        spans = self.crf.span_log_probabilities(emissions, mask, LONGEST_PHRASE).exp().cpu()
+        rows: list[Prediction] = []
+        for row in spans:
+            firsts, lengths = torch.nonzero(row >= LEAST_PROBABILITY, as_tuple=True)
+            scores = row[firsts, lengths].clamp(max=1)
+            rows.append(
+                [
+                    Candidate(first, first + length + 1, score)
+                    for first, length, score in zip(
+                        firsts.tolist(), lengths.tolist(), scores.tolist(), strict=True
+                    )
+                ]
+            )
+        return rows

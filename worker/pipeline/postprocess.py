@@ -1,0 +1,172 @@
+"""Turn the predictions of a document's windows into the result of its task."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from schema.outcomes import (
+    MODERATION_LABELS,
+    SENTIMENT_LABELS,
+    Keyword,
+    KeywordsResult,
+    ModerationResult,
+    SentimentResult,
+)
+from worker.pipeline.records import Candidate, FloatArray, TokenizedDocument
+
+DECIMALS = 6
+
+_EDGE = re.compile(r"^[^\w+#]+|[^\w+#]+$")
+_BLANKS = re.compile(r"\s+")
+
+
+def sentiment_result(
+    document: TokenizedDocument, predictions: Sequence[FloatArray], model_version: str
+) -> SentimentResult:
+    """Average the windows' probabilities, each weighted by its length.
+
+    Args:
+        document: the document.
+        predictions: a probability per label, (labels,), for each window.
+        model_version: of the artifact that made them.
+    """
+    lengths = [last - first for first, last in document.windows]
+    mean = np.average(np.stack(predictions).astype(np.float64), axis=0, weights=lengths)
+    scores = {
+        label: round(float(score), DECIMALS)
+        for label, score in zip(SENTIMENT_LABELS, mean / mean.sum(), strict=True)
+    }
+    label = max(scores, key=lambda name: scores[name])
+    return SentimentResult(
+        language=document.clean.language,
+        model_version=model_version,
+        label=label,
+        score=scores[label],
+        scores=scores,
+    )
+
+
+def moderation_result(
+    document: TokenizedDocument,
+    predictions: Sequence[FloatArray],
+    thresholds: Mapping[str, float],
+    model_version: str,
+) -> ModerationResult:
+    """Take each label's highest probability over the windows: one bad passage is enough.
+
+    Args:
+        document: the document.
+        predictions: a probability per label, (labels,), for each window.
+        thresholds: from which score on a label applies.
+        model_version: of the artifact that made them.
+    """
+    highest = np.max(np.stack(predictions), axis=0)
+    scores = {
+        label: round(float(score), DECIMALS)
+        for label, score in zip(MODERATION_LABELS, highest, strict=True)
+    }
+    labels = [label for label in scores if scores[label] >= thresholds[label]]
+    labels.sort(key=lambda label: -scores[label])
+    return ModerationResult(
+        language=document.clean.language,
+        model_version=model_version,
+        flagged=bool(labels),
+        labels=labels,
+        scores=scores,
+    )
+
+
+def keywords_result(
+    document: TokenizedDocument,
+    predictions: Sequence[list[Candidate]],
+    original: str,
+    limit: int,
+    threshold: float,
+    model_version: str,
+) -> KeywordsResult:
+    """Merge the candidates of all windows into ranked phrases.
+
+    A candidate is widened to whole words. Candidates that read the same once case, width, script
+    and blanks are folded are one phrase; its score is the chance that at least one of its places
+    is a keyword, `1 - ∏(1 - p)`, places taken as independent. A phrase that stands only inside
+    places of a better one is dropped.
+
+    Args:
+        document: the document, with spans.
+        predictions: the candidates of each window.
+        original: the text that spans point into.
+        limit: most phrases returned.
+        threshold: lowest score of a phrase.
+        model_version: of the artifact that made them.
+    """
+    chances = _chances(document, predictions)
+    ranked = sorted(chances, key=lambda phrase: (-chances[phrase], phrase))
+    kept: list[Keyword] = []
+    covered: list[tuple[int, int]] = []
+    for phrase in ranked:
+        if chances[phrase] < threshold or len(kept) == limit:
+            break
+        places = list(_places(document.clean.text, phrase))
+        if all(_inside(place, covered) for place in places):
+            continue
+        covered += places
+        spans = [document.clean.original_span(*place) for place in places]
+        first = slice(*spans[0])
+        score = round(chances[phrase], DECIMALS)
+        kept.append(Keyword(text=original[first], score=score, spans=spans))
+    return KeywordsResult(
+        language=document.clean.language, model_version=model_version, keywords=kept
+    )
+
+
+def _chances(
+    document: TokenizedDocument, predictions: Sequence[list[Candidate]]
+) -> dict[str, float]:
+    """Each phrase with the chance that it is a keyword."""
+    best: dict[tuple[int, int], float] = {}
+    for (offset, _), candidates in zip(document.windows, predictions, strict=True):
+        for candidate in candidates:
+            span = _whole_words(document, offset + candidate.first, offset + candidate.last)
+            if span is not None:
+                best[span] = max(best.get(span, 0.0), candidate.score)
+    missed: dict[str, float] = {}
+    for (start, end), score in best.items():
+        phrase = _BLANKS.sub(" ", document.clean.text[start:end])
+        missed[phrase] = missed.get(phrase, 1.0) * (1.0 - min(score, 1.0))
+    return {phrase: 1.0 - chance for phrase, chance in missed.items()}
+
+
+def _whole_words(document: TokenizedDocument, first: int, last: int) -> tuple[int, int] | None:
+    """The span in the cleaned text, from word border to word border, without outer punctuation."""
+    words = document.words
+    from_token = int(np.searchsorted(words, words[first], side="left"))
+    to_token = int(np.searchsorted(words, words[last - 1], side="right"))
+    start, end = int(document.starts[from_token]), int(document.ends[to_token - 1])
+    text = document.clean.text[start:end]
+    stripped = _EDGE.sub("", text)
+    if not stripped:
+        return None
+    start += text.index(stripped)
+    return start, start + len(stripped)
+
+
+def _places(text: str, phrase: str) -> Iterator[tuple[int, int]]:
+    """Where a phrase stands in the cleaned text, not as a part of a longer Latin word."""
+    at = text.find(phrase)
+    while at >= 0:
+        end = at + len(phrase)
+        if not (_joined(text[at - 1 : at], phrase[0]) or _joined(phrase[-1], text[end : end + 1])):
+            yield at, end
+            at = text.find(phrase, end)
+        else:
+            at = text.find(phrase, at + 1)
+
+
+def _joined(left: str, right: str) -> bool:
+    """Whether two neighbouring characters belong to one word of letters, not of Han characters."""
+    return left.isalnum() and right.isalnum() and left < "\u3040" and right < "\u3040"
+
+
+def _inside(place: tuple[int, int], covered: Sequence[tuple[int, int]]) -> bool:
+    return any(start <= place[0] and place[1] <= end for start, end in covered)

@@ -1,0 +1,99 @@
+"""One worker process: a device, its models, and the threads that feed them.
+
+The supervisor starts it as `python -m worker.process` with the device already pinned by the
+environment, since torch reads that when it is imported.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import torch
+
+import worker
+from schema.database import check_version, create_engine, reachable
+from schema.documents import Task
+from schema.errors import ArtifactError, SchemaVersionError, ServiceUnavailableError, UsageError
+from schema.settings import ServiceSettings, WorkerSettings, read
+from worker.celery_app import consume, create_app
+from worker.chunk_processor import ChunkProcessor
+from worker.chunks import ChunkStore
+from worker.engine import Engine
+from worker.exit_codes import EXIT_HOPELESS, EXIT_UNREACHABLE
+from worker.heartbeat import Heartbeat
+from worker.pipeline import Pipeline
+
+SHIPPED_ARTIFACTS = Path(worker.__file__).parent / "artifacts"
+
+
+def main() -> None:
+    """Run until SIGTERM, or until the supervisor is gone."""
+    parser = argparse.ArgumentParser(prog="python -m worker.process", description=__doc__)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--device", required=True, help="cpu, or cuda:0 for the pinned GPU")
+    parser.add_argument("--tasks", required=True, type=lambda text: text.split(","))
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        format=f"%(asctime)s %(levelname)s {arguments.name} %(name)s: %(message)s",
+        level=logging.INFO,
+    )
+    logging.getLogger("celery").setLevel(logging.WARNING)
+    threading.Thread(target=_end_with_supervisor, name="guard", daemon=True).start()
+    try:
+        run(arguments.name, arguments.device, [Task(task) for task in arguments.tasks])
+    except (ArtifactError, SchemaVersionError, UsageError) as error:
+        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # made for people
+        sys.exit(EXIT_HOPELESS)
+    except ServiceUnavailableError as error:
+        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400
+        sys.exit(EXIT_UNREACHABLE)
+
+
+def run(name: str, device: str, tasks: list[Task]) -> None:
+    """Wire everything together and consume.
+
+    Raises:
+        ArtifactError: a model cannot be loaded.
+        SchemaVersionError: the database is of another migration.
+        ServiceUnavailableError: Postgres does not answer.
+    """
+    services = read(ServiceSettings)
+    settings = read(WorkerSettings)
+    if services.database_url is None or services.broker_url is None:
+        msg = "set TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, or run: textmill up"
+        raise UsageError(msg)
+    if device == "cpu":
+        torch.set_num_threads(1)  # a process a core; more threads only fight over it
+    database = create_engine(
+        services.database_url.get_secret_value(),
+        application=name,
+        connections=settings.threads + 1,
+    )
+    with reachable(database), database.connect() as connection:
+        check_version(connection)
+    artifacts = settings.artifacts or SHIPPED_ARTIFACTS
+    pipelines = {task: Pipeline.load(artifacts / task, device) for task in tasks}
+    chunks = ChunkStore(database, name, settings.lease)
+    app = create_app(services.broker_url.get_secret_value(), services.key_prefix)
+    with (
+        Engine(
+            pipelines, token_budget=settings.micro_batch_tokens, linger=settings.linger
+        ) as engine,
+        Heartbeat(database, chunks, settings, worker=name, device=device, tasks=tasks) as heartbeat,
+    ):
+        processor = ChunkProcessor(chunks, heartbeat, engine, pipelines)
+        consume(app, processor, name=name, tasks=tasks, threads=settings.threads)
+
+
+def _end_with_supervisor() -> None:
+    """End when standard input does: the supervisor holds its other end."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How the models that ship are made: labelled rows, steps, measures, artifacts with their cards."""

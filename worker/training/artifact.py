@@ -1,0 +1,52 @@
+"""Writing artifacts: what serving reads, and the card that people read."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from worker.pipeline import Pipeline
+from worker.pipeline.artifact import CONFIG, CONFIG_ADAPTER, TOKENIZER, WEIGHTS, ArtifactConfig
+from worker.pipeline.model import Model
+from worker.pipeline.predict import Predictor
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.card import Card, readable
+
+CARD = "card.json"
+READABLE_CARD = "CARD.md"
+
+
+def write_artifact(
+    folder: Path, config: ArtifactConfig, tokenizer: Tokenizer, model: Model
+) -> None:
+    """Write what decides outputs; weights are stored as float16.
+
+    Args:
+        folder: made where it does not exist; files of an artifact in it are replaced.
+        config: goes to `config.json`.
+        tokenizer: goes to `tokenizer.json`.
+        model: its state goes to `weights.safetensors`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    (folder / WEIGHTS).write_bytes(save(weights))
+    tokenizer.save(folder / TOKENIZER)
+    (folder / CONFIG).write_bytes(CONFIG_ADAPTER.dump_json(config, indent=2) + b"\n")
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write a card beside the artifact it speaks of, for programs and for people."""
+    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / READABLE_CARD).write_text(readable(card), encoding="utf-8")
+
+
+def in_memory(config: ArtifactConfig, tokenizer: Tokenizer, model: Model) -> Pipeline:
+    """A pipeline over a network that is still being trained; puts it in evaluation mode."""
+    return Pipeline(config, tokenizer, Predictor(model.eval(), "cpu"), version="unfinished")
+
+
+def round_weights(model: Model) -> None:
+    """Round weights to what `write_artifact` stores, so that what is measured is what ships."""
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.copy_(value.half().float())

@@ -1,0 +1,114 @@
+"""What is chosen on validation after training: temperatures and thresholds."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from worker.pipeline import Pipeline
+from worker.training import metrics
+from worker.training.evaluate import (
+    moderation_gold,
+    moderation_scores,
+    present_keywords,
+    ranked_phrases,
+    sentiment_scores,
+)
+from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
+
+_TEMPERATURES: Final = np.geomspace(0.4, 4, 60)
+_THRESHOLDS: Final = np.linspace(0.05, 0.95, 91)
+_PHRASE_THRESHOLDS: Final = np.linspace(0, 0.8, 41)
+_FALSE_ALARMS: Final = 0.003
+"""Share of ordinary texts that one label may flag."""
+
+
+def sentiment_temperature(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> list[float]:
+    """The temperature of the softmax with the least validation loss (Guo et al. 2017).
+
+    Args:
+        pipeline: with a temperature of 1.
+        rows: of validation.
+    """
+    logits = np.log(np.clip(sentiment_scores(pipeline, rows), 1e-9, 1))
+    gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
+    losses = [metrics.log_loss(gold, _softmax(logits / value)) for value in _TEMPERATURES]
+    return [float(_TEMPERATURES[int(np.argmin(losses))])]
+
+
+def moderation_temperatures(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> list[float]:
+    """Per label the temperature of the sigmoid with the least validation loss.
+
+    Args:
+        pipeline: with temperatures of 1.
+        rows: of validation; only annotated labels count.
+    """
+    scores = np.clip(moderation_scores(pipeline, rows), 1e-6, 1 - 1e-6)
+    logits = np.log(scores / (1 - scores))
+    holds, known = moderation_gold(rows)
+    chosen = []
+    for column in range(len(MODERATION_LABELS)):
+        at = known[:, column]
+        signed = np.where(holds[at, column], 1, -1) * logits[at, column]
+        losses = [np.logaddexp(0, -signed / value).mean() for value in _TEMPERATURES]
+        chosen.append(float(_TEMPERATURES[int(np.argmin(losses))]) if at.any() else 1.0)
+    return chosen
+
+
+def moderation_thresholds(
+    pipeline: Pipeline, rows: Sequence[ModerationRow], ordinary: Sequence[ModerationRow]
+) -> dict[str, float]:
+    """Per label the threshold with the best F1 among those that spare ordinary text.
+
+    Args:
+        pipeline: with its final temperatures.
+        rows: of validation; only annotated labels count.
+        ordinary: clean texts of validation; each label may flag 0.3 % of them.
+    """
+    scores, (holds, known) = moderation_scores(pipeline, rows), moderation_gold(rows)
+    calm = moderation_scores(pipeline, ordinary) if ordinary else np.zeros((1, scores.shape[1]))
+    thresholds: dict[str, float] = {}
+    for column, label in enumerate(MODERATION_LABELS):
+        at = known[:, column]
+        least = float(np.quantile(calm[:, column], 1 - _FALSE_ALARMS))
+        allowed = [value for value in _THRESHOLDS if value > least] or [_THRESHOLDS[-1]]
+        f1 = [metrics.f1(holds[at, column], scores[at, column] >= value) for value in allowed]
+        thresholds[label] = round(float(allowed[int(np.argmax(f1))]), 2)
+    return thresholds
+
+
+def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]) -> float:
+    """The score from which a phrase is a keyword: best F1@5, each source counting alike.
+
+    Args:
+        pipeline: with a threshold of 0.
+        sets: validation rows of each source.
+    """
+    gains = np.mean([_gains(pipeline, rows) for rows in sets if rows], axis=0)
+    return round(float(_PHRASE_THRESHOLDS[int(np.argmax(gains))]), 2)
+
+
+def _gains(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> list[float]:
+    """Mean F1@5 at each candidate threshold."""
+    judged = [
+        (gold, phrases, scores)
+        for row, (phrases, scores) in zip(rows, ranked_phrases(pipeline, rows), strict=True)
+        if (gold := present_keywords(row))
+    ]
+    return [
+        float(
+            np.mean(
+                [
+                    metrics.f1_at(gold, phrases[: sum(score >= value for score in scores)], 5)
+                    for gold, phrases, scores in judged
+                ]
+            )
+        )
+        for value in _PHRASE_THRESHOLDS
+    ]
+
+
+def _softmax(logits: metrics.Floats) -> metrics.Floats:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

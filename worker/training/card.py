@@ -1,0 +1,181 @@
+"""The card of an artifact: what it was made from, how good it is, and what it is not good at."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from schema.base import Frozen
+from schema.documents import Task
+from worker.training.corpus import LicenceClass
+from worker.training.evaluate import (
+    KeywordsMeasures,
+    ModerationMeasures,
+    SentimentMeasures,
+)
+
+
+class SourceEntry(Frozen):
+    """One source of training data.
+
+    Attributes:
+        name: its folder.
+        licence_class: A permissive, B share-alike or terms of the texts' own, C none found.
+        rows: training rows.
+    """
+
+    name: str
+    licence_class: LicenceClass
+    rows: int
+
+
+class TestEntry(Frozen):
+    """One final measurement, on rows that decided nothing before.
+
+    Attributes:
+        name: the source.
+        majority: accuracy of always saying the commonest label, or F1@5 of the keywords that are
+            commonest in training; null for moderation, whose measures do not reward it.
+        measures: on the test split.
+    """
+
+    name: str
+    majority: float | None
+    measures: SentimentMeasures | ModerationMeasures | KeywordsMeasures
+
+
+class Card(Frozen):
+    """Everything a person decides by before using an artifact.
+
+    Attributes:
+        task: what it analyses.
+        model_version: content hash of the artifact.
+        command: makes the artifact from the data.
+        seed: of the training.
+        cell: kind of recurrent cell.
+        parameters: number of weights.
+        data_hash: over every file of the sources.
+        sources: what it was trained on.
+        epochs: passes over the training rows that the weights saw.
+        validation_score: of the chosen weights.
+        tests: final measurements.
+        ordinary_flagged: of moderation, share of ordinary titles, abstracts and praise from the
+            other tasks' test splits that is flagged; else null.
+        limits: what it is not good at, and its known biases.
+    """
+
+    task: Task
+    model_version: str
+    command: str
+    seed: int
+    cell: str
+    parameters: int
+    data_hash: str
+    sources: tuple[SourceEntry, ...]
+    epochs: int
+    validation_score: float
+    tests: tuple[TestEntry, ...]
+    ordinary_flagged: float | None
+    limits: tuple[str, ...]
+
+
+LIMITS: Final[dict[Task, tuple[str, ...]]] = {
+    Task.SENTIMENT: (
+        "Knows tweets, Reddit, reviews, Weibo and television dialogue; less accurate elsewhere.",
+        "Neutral Chinese text is learned from Weibo and dialogue only; reviews had no such label.",
+        "Labels of zh-cped follow voice and face: two in five cannot be guessed from the text.",
+        "Sarcasm and quoted opinion are often misread.",
+    ),
+    Task.MODERATION: (
+        "Scores support a moderator and do not replace one: decisions on people need a person.",
+        "African-American English and words of identity are flagged more often than they should.",
+        "English abuse and hate come from tweets sampled by keyword and from sexism data.",
+        "Chinese abuse and hate are about region, race and gender; other targets are unseen.",
+        "Sexual and violent content have few hundred training rows each; recall is low.",
+        "English fraud is text messages only; Chinese spam had its numbers and names masked.",
+    ),
+    Task.KEYWORDS: (
+        "Finds phrases that stand in the text; it makes none of its own.",
+        "Knows abstracts, questions and Chinese news titles; less accurate elsewhere.",
+        "News keywords were made by a machine and are incomplete: precision is a lower bound.",
+    ),
+}
+"""Limits and biases of the shipped recipes, by task."""
+
+_CLASSES: Final = "A permissive; B share-alike or terms of the texts' own; C none found"
+
+_TEST_HEADS: Final[dict[Task, Sequence[str]]] = {
+    Task.SENTIMENT: ("set", "rows", "accuracy", "majority", "macro F1", "macro recall", "ECE"),
+    Task.MODERATION: ("set", "label", "rows with it", "precision", "recall", "F1", "AUC"),
+    Task.KEYWORDS: ("set", "documents", "F1@5", "F1@10", "commonest keywords F1@5"),
+}
+
+
+def readable(card: Card) -> str:
+    """The card as a page of Markdown."""
+    facts = [
+        ("model version", f"`{card.model_version}`"),
+        ("made by", f"`{card.command}`"),
+        ("cell", card.cell),
+        ("weights", f"{card.parameters:,}, stored as float16"),
+        ("seed", str(card.seed)),
+        ("epochs", str(card.epochs)),
+        ("data hash", f"`{card.data_hash}`"),
+        ("validation score", f"{card.validation_score:.3f}"),
+    ]
+    data = [(entry.name, entry.licence_class, f"{entry.rows:,}") for entry in card.sources]
+    parts = [
+        f"# Textmill {card.task} model\n",
+        _table(("", ""), facts),
+        "## Training data\n",
+        f"Licence class: {_CLASSES}.\n",
+        _table(("source", "class", "rows"), data),
+        "## Test splits, measured once\n",
+        _tests(card),
+        *_ordinary(card),
+        "## Limits and biases\n",
+        "".join(f"* {limit}\n" for limit in card.limits),
+    ]
+    return "\n".join(parts)
+
+
+def _ordinary(card: Card) -> list[str]:
+    if card.ordinary_flagged is None:
+        return []
+    return [
+        f"Of ordinary text (titles, abstracts, praise) {card.ordinary_flagged:.1%} is flagged.\n"
+    ]
+
+
+def _tests(card: Card) -> str:
+    return _table(_TEST_HEADS[card.task], [row for test in card.tests for row in _test_rows(test)])
+
+
+def _test_rows(entry: TestEntry) -> Iterable[Sequence[str]]:
+    match measures := entry.measures:
+        case SentimentMeasures():
+            yield (
+                entry.name,
+                f"{measures.documents:,}",
+                _number(measures.accuracy),
+                _number(entry.majority),
+                _number(measures.macro_f1),
+                _number(measures.macro_recall),
+                _number(measures.ece),
+            )
+        case ModerationMeasures():
+            flags = map(_number, (measures.flag_f1, measures.flag_auc))
+            yield (entry.name, "(any)", f"{measures.documents:,} in all", "", "", *flags)
+            for name, label in measures.labels.items():
+                numbers = map(_number, (label.precision, label.recall, label.f1, label.auc))
+                yield (entry.name, name, f"{label.support:,}", *numbers)
+        case KeywordsMeasures():
+            numbers = map(_number, (measures.f1_at_5, measures.f1_at_10, entry.majority))
+            yield (entry.name, f"{measures.present_documents:,}", *numbers)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,97 @@
+"""A training state on disk: tensors as safetensors, the rest as JSON."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from schema.errors import InputError
+from worker.training.loop import TrainingState
+
+_STATE: Final = "state.json"
+_PARTS: Final = ("model", "best", "optimizer")
+
+
+def save_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
+    """Store a training state; the one before stays valid until this one is whole.
+
+    Args:
+        folder: made where it does not exist.
+        state: right after an `EpochReport`.
+        identity: says which training it belongs to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        "model": state.model.state_dict(),
+        "best": state.best_weights,
+        "optimizer": _optimizer_tensors(state),
+    }
+    for part in _PARTS:
+        save_file(tensors[part], _file(folder, part, state.epoch))
+    written = folder / f"{_STATE}.part"
+    written.write_text(
+        json.dumps(
+            {
+                "identity": identity,
+                "epoch": state.epoch,
+                "best_score": state.best_score,
+                "stale": state.stale,
+            }
+        ),
+        encoding="utf-8",
+    )
+    # The names of the tensor files hold the epoch: this rename is what switches to them.
+    written.replace(folder / _STATE)
+    for part in _PARTS:
+        _file(folder, part, state.epoch - 1).unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
+    """Bring a fresh state to where the stored one was.
+
+    Raises:
+        InputError: there is no checkpoint, it is broken, or it is another training's.
+    """
+    try:
+        stored = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        if stored["identity"] != identity:
+            msg = (
+                f"{folder} holds a training with other data or options; "
+                "repeat the options it was started with, or start anew without --resume"
+            )
+            raise InputError(msg)
+        epoch = int(stored["epoch"])
+        state.model.load_state_dict(load_file(_file(folder, "model", epoch)))
+        state.best_weights = load_file(_file(folder, "best", epoch))
+        _restore_optimizer(state, load_file(_file(folder, "optimizer", epoch)))
+        state.best_score, state.stale = float(stored["best_score"]), int(stored["stale"])
+        state.epoch = epoch
+    except FileNotFoundError as error:
+        msg = f"{folder} holds no training to resume; start one without --resume"
+        raise InputError(msg) from error
+    except (ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        msg = f"the checkpoint in {folder} is broken; start anew without --resume"
+        raise InputError(msg) from error
+
+
+def _file(folder: Path, part: str, epoch: int) -> Path:
+    return folder / f"{part}-{epoch}.safetensors"
+
+
+def _optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value
+        for name, parameter in state.model.named_parameters()
+        for key, value in state.optimizer.state[parameter].items()
+    }
+
+
+def _restore_optimizer(state: TrainingState, tensors: dict[str, Tensor]) -> None:
+    parameters = dict(state.model.named_parameters())
+    for entry, value in tensors.items():
+        name, _, key = entry.rpartition("/")
+        state.optimizer.state[parameters[name]][key] = torch.clone(value)

@@ -1,0 +1,128 @@
+"""From labelled rows to what a training step takes: token ids and gold integers."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schema.errors import DocumentError
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS, SentimentLabel
+from worker.pipeline.crf import BEGIN, INSIDE
+from worker.pipeline.decoders import UNKNOWN
+from worker.pipeline.preprocess import preprocess
+from worker.pipeline.records import IntArray, TokenizedDocument
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+
+WINDOW: Final = 256
+OVERLAP: Final = 32
+
+GoldArray = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One window with its gold.
+
+    Attributes:
+        ids: token ids, (tokens,).
+        gold: as the task's decoder takes it, (labels,) or (tokens,).
+    """
+
+    ids: IntArray
+    gold: GoldArray
+
+
+def examples(rows: Sequence[LabelledRow], tokenizer: Tokenizer) -> Iterator[Example]:
+    """Encode the rows of one source; rows that hold nothing to learn from are left out.
+
+    A label that no sentiment row of the source has is masked: that reviews were collected without
+    neutral ones does not mean that reviews are never neutral.
+    """
+    known = {row.label for row in rows if isinstance(row, SentimentRow)}
+    for row in rows:
+        try:
+            document = tokenizer.tokenize(
+                preprocess(row.text),
+                spans=isinstance(row, KeywordsRow),
+                window=WINDOW,
+                overlap=OVERLAP,
+            )
+        except DocumentError:  # nothing is left of the text after cleaning
+            continue
+        if isinstance(row, KeywordsRow):
+            yield from _tagged_windows(document, row.keywords)
+        else:
+            gold = _sentiment(row, known) if isinstance(row, SentimentRow) else _moderation(row)
+            yield Example(document.window_ids()[0], gold)
+
+
+def _sentiment(row: SentimentRow, known: set[SentimentLabel]) -> GoldArray:
+    values = [int(label == row.label) if label in known else UNKNOWN for label in SENTIMENT_LABELS]
+    return np.array(values, dtype=np.int8)
+
+
+def _moderation(row: ModerationRow) -> GoldArray:
+    annotated = row.annotated | row.labels
+    values = [
+        int(label in row.labels) if label in annotated else UNKNOWN for label in MODERATION_LABELS
+    ]
+    return np.array(values, dtype=np.int8)
+
+
+def _tagged_windows(document: TokenizedDocument, keywords: Iterable[str]) -> Iterator[Example]:
+    """The windows in which a keyword occurs.
+
+    In a window without any, nothing says that none was due: most sources list but a few keywords
+    of many, often in other words than the text's.
+    """
+    tags = _tags(document, keywords)
+    for (first, last), ids in zip(document.windows, document.window_ids(), strict=True):
+        window = tags[first:last].copy()
+        if window[0] == INSIDE:
+            window[: np.argmax(np.append(window, 0) != INSIDE)] = 0
+        if window.any():
+            yield Example(ids, window)
+
+
+def _tags(document: TokenizedDocument, keywords: Iterable[str]) -> GoldArray:
+    """BIO tags of the tokens; where keywords overlap the longest wins."""
+    tags = np.zeros(len(document.ids), dtype=np.int8)
+    first_at = {start: token for token, start in enumerate(document.starts.tolist())}
+    last_at = {end: token + 1 for token, end in enumerate(document.ends.tolist())}
+    for phrase in sorted(_cleaned(keywords), key=len, reverse=True):
+        for start in _occurrences(document.clean.text, phrase):
+            first, last = first_at.get(start), last_at.get(start + len(phrase))
+            if first is not None and last is not None and not tags[first:last].any():
+                tags[first:last] = INSIDE
+                tags[first] = BEGIN
+    return tags
+
+
+def _cleaned(keywords: Iterable[str]) -> set[str]:
+    phrases = set()
+    for keyword in keywords:
+        try:
+            phrases.add(preprocess(keyword).text)
+        except DocumentError:  # a keyword of blanks or control characters
+            continue
+    return phrases
+
+
+def _occurrences(text: str, phrase: str) -> Iterator[int]:
+    """Where `phrase` stands in `text` with word borders on both sides."""
+    start = text.find(phrase)
+    while start >= 0:
+        end = start + len(phrase)
+        if not _joins(text[start - 1 : start], phrase[0]) and not _joins(
+            phrase[-1], text[end : end + 1]
+        ):
+            yield start
+        start = text.find(phrase, start + 1)
+
+
+def _joins(left: str, right: str) -> bool:
+    """Whether two characters belong to one word; Chinese has no visible borders."""
+    return left.isascii() and right.isascii() and left.isalnum() and right.isalnum()

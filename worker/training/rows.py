@@ -1,0 +1,116 @@
+"""Labelled rows, as training and evaluation files hold them."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Final, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from schema.documents import Task
+from schema.errors import InputError
+from schema.outcomes import MODERATION_LABELS, ModerationLabel, SentimentLabel
+
+
+class Row(BaseModel):
+    """A text with its gold; fields that a task does not know are let through."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    text: Annotated[str, Field(min_length=1)]
+
+
+class SentimentRow(Row):
+    """A text of one polarity."""
+
+    label: SentimentLabel
+
+
+class ModerationRow(Row):
+    """A text and the labels that hold of it.
+
+    Attributes:
+        labels: those that hold.
+        annotated: those of which the source says something; of the others nothing is known.
+    """
+
+    labels: frozenset[ModerationLabel]
+    annotated: frozenset[ModerationLabel] = frozenset(MODERATION_LABELS)
+
+
+class KeywordsRow(Row):
+    """A text with its keywords, in any order; they need not occur in it."""
+
+    keywords: tuple[str, ...]
+
+
+LabelledRow = SentimentRow | ModerationRow | KeywordsRow
+RowType = TypeVar("RowType", bound=Row)
+
+ROW_TYPES: Final[dict[Task, type[LabelledRow]]] = {
+    Task.SENTIMENT: SentimentRow,
+    Task.MODERATION: ModerationRow,
+    Task.KEYWORDS: KeywordsRow,
+}
+
+
+class RowFile(Generic[RowType]):
+    """A file of JSON Lines, gzip-compressed where its name ends in `.gz`.
+
+    Args:
+        path: the file.
+        row_type: what its lines hold.
+    """
+
+    def __init__(self, path: Path, row_type: type[RowType]) -> None:
+        self._path = path
+        self._adapter = TypeAdapter(row_type)
+
+    def __iter__(self) -> Iterator[RowType]:
+        """Read the rows.
+
+        Raises:
+            InputError: the file cannot be read, or a line is broken; the text names the line.
+        """
+        for number, line in enumerate(read_lines(self._path), start=1):
+            if line.strip():
+                yield self._parse(line, number)
+
+    def _parse(self, line: str, number: int) -> RowType:
+        try:
+            return self._adapter.validate_json(line)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"]) or "JSON"
+            msg = f"{self._path}, line {number}: {where}: {fault['msg']}; correct the line"
+            raise InputError(msg) from None
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 text file, which may be gzip-compressed (`.gz`).
+
+    Raises:
+        InputError: the file cannot be read; the text says why.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as file:
+            yield from file
+    except UnicodeDecodeError as error:
+        msg = f"{path} is not UTF-8; convert it first"
+        raise InputError(msg) from error
+    except (OSError, EOFError, zlib.error) as error:
+        msg = f"{path} cannot be read ({error}); name a .jsonl or .jsonl.gz file"
+        raise InputError(msg) from error
+
+
+def read_texts(path: Path) -> list[str]:
+    """The documents of a file: a line each, or the `text` of each line of `.jsonl(.gz)`.
+
+    Raises:
+        InputError: the file cannot be read, or a line is broken.
+    """
+    if ".jsonl" in path.suffixes:
+        return [row.text for row in RowFile(path, Row)]
+    return [line.rstrip("\r\n") for line in read_lines(path)]
