@@ -53,3 +53,7 @@ def main() -> None:
       textmill-worker predict sentiment "The delivery was quick, and the tea is lovely."
       textmill-worker train keywords --data ../shared/data --out my-keywords
     """  # noqa: D301 - click's mark for an example that keeps its lines
+
+
+if __name__ == "__main__":
+    main(prog_name="textmill-worker")

@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
+import warnings
 
 import torch
+from celery.exceptions import SecurityWarning
 
-import worker
 from schema.database import check_version, create_engine, reachable
 from schema.documents import Task
 from schema.errors import ArtifactError, SchemaVersionError, ServiceUnavailableError, UsageError
@@ -26,8 +26,7 @@ from worker.engine import Engine
 from worker.exit_codes import EXIT_HOPELESS, EXIT_UNREACHABLE
 from worker.heartbeat import Heartbeat
 from worker.pipeline import Pipeline
-
-SHIPPED_ARTIFACTS = Path(worker.__file__).parent / "artifacts"
+from worker.pipeline.artifact import SHIPPED
 
 
 def main() -> None:
@@ -42,6 +41,8 @@ def main() -> None:
         level=logging.INFO,
     )
     logging.getLogger("celery").setLevel(logging.WARNING)
+    # Celery warns root against pickled messages; ours are JSON.
+    warnings.simplefilter("ignore", SecurityWarning)
     threading.Thread(target=_end_with_supervisor, name="guard", daemon=True).start()
     try:
         run(arguments.name, arguments.device, [Task(task) for task in arguments.tasks])
@@ -75,7 +76,7 @@ def run(name: str, device: str, tasks: list[Task]) -> None:
     )
     with reachable(database), database.connect() as connection:
         check_version(connection)
-    artifacts = settings.artifacts or SHIPPED_ARTIFACTS
+    artifacts = settings.artifacts or SHIPPED
     pipelines = {task: Pipeline.load(artifacts / task, device) for task in tasks}
     chunks = ChunkStore(database, name, settings.lease)
     app = create_app(services.broker_url.get_secret_value(), services.key_prefix)
@@ -91,7 +92,8 @@ def run(name: str, device: str, tasks: list[Task]) -> None:
 
 def _end_with_supervisor() -> None:
     """End when standard input does: the supervisor holds its other end."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):
+        pass  # nothing is ever written
     os.kill(os.getpid(), signal.SIGTERM)
 
 

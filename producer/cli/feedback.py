@@ -87,8 +87,8 @@ def import_(file: Path) -> None:
 
 
 @feedback.command()
-@click.argument("task", type=click.Choice(list(Task)))
-def export(task: Task) -> None:
+@click.argument("task", type=click.Choice([*map(str, Task)]))
+def export(task: str) -> None:
     """Print every verdict on results of TASK as JSON Lines that a trainer can read.
 
     \b

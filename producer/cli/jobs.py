@@ -7,11 +7,10 @@ from pathlib import Path
 from uuid import UUID
 
 import click
-from rich.console import Console
 from rich.live import Live
 
 from producer import jobs
-from producer.cli.show import job_progress, status_table
+from producer.cli.show import job_progress, make_console, status_table
 from producer.client import Textmill
 from producer.jobs import POLL_INTERVAL, JobStatus
 from producer.writers import OutputFormat, write_outcomes
@@ -46,7 +45,7 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
 
         seen = look()
         if watch and not as_json:
-            with Live(status_table(seen), console=Console()) as live:
+            with Live(status_table(seen), console=make_console(stderr=False)) as live:
                 while not _all_finished(seen):
                     time.sleep(POLL_INTERVAL)
                     seen = look()
@@ -59,19 +58,19 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
         if as_json:
             _print_json(seen)
         else:
-            Console().print(status_table(seen))
+            make_console(stderr=False).print(status_table(seen))
 
 
 @click.command()
 @click.argument("job", type=click.UUID)
 @click.option(
     "--format",
-    "form",
-    type=click.Choice(list(OutputFormat)),
+    "file_format",
+    type=click.Choice([*map(str, OutputFormat)]),
     help="Default: by the suffix of FILE, else jsonl.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-def results(job: UUID, form: OutputFormat | None, output: Path | None) -> None:
+def results(job: UUID, file_format: str | None, output: Path | None) -> None:
     """Write every document of a job with its outcome, in the order of submission.
 
     \b
@@ -79,7 +78,7 @@ def results(job: UUID, form: OutputFormat | None, output: Path | None) -> None:
       textmill results 0190f3c2-… | jq -r 'select(.status == "failed")'
       textmill results 0190f3c2-… -o results.parquet
     """  # noqa: D301
-    form = form or _format_of(output)
+    form = OutputFormat(file_format) if file_format else _format_of(output)
     with Textmill() as textmill:
         rows = textmill.results(job)
         if output is None:

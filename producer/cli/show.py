@@ -8,7 +8,17 @@ from rich.table import Table
 
 from producer.jobs import JobStatus
 
-console = Console(stderr=True)
+WIDE = 160
+"""Columns of output that goes to a file or a pipe."""
+
+
+def make_console(*, stderr: bool) -> Console:
+    """A console that is wide enough for a table also where it is no terminal."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=WIDE)
+
+
+console = make_console(stderr=True)
 """Where progress and messages go; data goes to standard output."""
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import chain
 
 import click
+from pydantic import ValidationError
 from rich.progress import Progress
 
 from producer.cli.show import console, job_progress, status_table
@@ -23,12 +24,12 @@ EXIT_FAILURES = 1
 
 
 @click.command()
-@click.argument("task", type=click.Choice(list(Task)))
+@click.argument("task", type=click.Choice([*map(str, Task)]))
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(list(Format)),
+    type=click.Choice([*map(str, Format)]),
     help="Default: by the suffix; jsonl for standard input.",
 )
 @click.option("--text-field", default="text", show_default=True, help="Field of the text.")
@@ -36,8 +37,8 @@ EXIT_FAILURES = 1
 @click.option("--name", help="What people call the job.")
 @click.option(
     "--lane",
-    type=click.Choice(list(Lane)),
-    default=Lane.BULK,
+    type=click.Choice([*map(str, Lane)]),
+    default=Lane.BULK.value,
     show_default=True,
     help="Interactive jobs go first.",
 )
@@ -45,14 +46,14 @@ EXIT_FAILURES = 1
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job is finished.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the job id alone.")
 def submit(  # noqa: PLR0913  # a parameter for each option
-    task: Task,
+    task: str,
     files: tuple[str, ...],
     *,
-    file_format: Format | None,
+    file_format: str | None,
     text_field: str,
     id_field: str,
     name: str | None,
-    lane: Lane,
+    lane: str,
     idempotency_key: str | None,
     waits: bool,
     as_json: bool,
@@ -70,12 +71,12 @@ def submit(  # noqa: PLR0913  # a parameter for each option
       zcat feed.jsonl.gz | textmill submit keywords - --lane interactive --json
     """  # noqa: D301
     limits = read(IntakeSettings)
-    options = JobOptions(name=name, lane=lane, idempotency_key=idempotency_key)
+    options = _options(name=name, lane=lane, idempotency_key=idempotency_key)
     # All files are opened before anything is written, so that a wrong name costs nothing.
     sources = [
         read_documents(
             path,
-            file_format=file_format,
+            file_format=Format(file_format) if file_format else None,
             text_field=text_field,
             id_field=id_field,
             limits=limits,
@@ -105,6 +106,15 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         _announce(submission, as_json=as_json, final=final)
     if final.failed or final.cancelled:
         sys.exit(EXIT_FAILURES)
+
+
+def _options(**given: str | None) -> JobOptions:
+    try:
+        return JobOptions.model_validate(given)
+    except ValidationError as error:
+        (fault, *_) = error.errors()
+        msg = f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['msg']}"
+        raise click.UsageError(msg) from None
 
 
 def _start_stack(stack: ExitStack) -> None:

@@ -1,6 +1,6 @@
 """Documents on their way into a job."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,9 +20,7 @@ def documents(count: int) -> list[Record]:
     return [Document(external_id=f"d{n}", text=f"text {n}") for n in range(count)]
 
 
-def hand_over(
-    engine: sa.Engine, records: list[Record] | Iterator[Record], **options: object
-) -> Submission:
+def hand_over(engine: sa.Engine, records: Iterable[Record], **options: object) -> Submission:
     return submit(
         engine,
         Task.SENTIMENT,

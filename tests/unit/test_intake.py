@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producer.intake import MAX_METADATA_DEPTH, examine, from_mapping
@@ -45,6 +45,8 @@ def refusal(**parts: object) -> Rejected:
         (None, ErrorCode.MISSING_TEXT),
         (5, ErrorCode.INVALID_RECORD),
         (["fine"], ErrorCode.INVALID_RECORD),
+        (True, ErrorCode.INVALID_RECORD),
+        (b"fine", ErrorCode.INVALID_RECORD),
         ("", ErrorCode.EMPTY_TEXT),
         (" \t\u3000\n", ErrorCode.EMPTY_TEXT),
         ("a\x00b", ErrorCode.INVALID_CHARACTER),
@@ -157,6 +159,7 @@ def test_a_refusal_keeps_the_id_and_the_line_but_not_the_text() -> None:
     assert "secret" not in rejected.message
 
 
+@settings(deadline=None)
 @given(external_id=ANYTHING, text=ANYTHING, extra=ANYTHING)
 def test_whatever_is_handed_over_postgres_can_store_what_passes(
     external_id: object, text: object, extra: object

@@ -128,7 +128,9 @@ def test_a_file_that_breaks_off_keeps_the_rows_before_and_says_so(tmp_path: Path
     assert (last.code, last.line) == (ErrorCode.INVALID_ENCODING, len(before) + 1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None
+)
 @given(at=st.integers(0, 600), junk=st.binary(min_size=1, max_size=8))
 def test_no_damage_raises_anything_but_a_refusal(at: int, junk: bytes, tmp_path: Path) -> None:
     """An exception nobody expected ends a submission with a traceback."""

@@ -30,7 +30,9 @@ CSV = 'id,text,shop\na,好用 and sturdy,n1\n2,"x, ""y""\nz",\n'
 TSV = "id\ttext\tshop\r\na\t好用 and sturdy\tn1\r\n2\tx\tn2\r\n"
 TXT = "好用 and sturdy\nx"
 
-FUZZING = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+FUZZING = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=75, deadline=None
+)
 
 Write = Callable[[str, bytes], str]
 
@@ -97,7 +99,7 @@ def test_every_text_format_is_read_from_file_and_from_stdin(
     content = gzip.compress(content) if packed else content
     path = write(f"Docs.{suffix.upper()}{'.gz' if packed else ''}", content)
     pipe_in(content, monkeypatch)
-    known = Format.JSONL if suffix == "ndjson" else Format(suffix)
+    known = None if suffix == "ndjson" else Format(suffix)
 
     for records in (read(path), read("-", known)):
         assert [(r.external_id, getattr(r, "text", r), r.line) for r in records] == expected

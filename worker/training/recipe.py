@@ -56,9 +56,9 @@ _LABELS: Final[dict[Task, tuple[str, ...]]] = {
 }
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
-    Task.SENTIMENT: TrainingConfig(epochs=5),
-    Task.MODERATION: TrainingConfig(epochs=6),
-    Task.KEYWORDS: TrainingConfig(epochs=8, budget=6144),
+    Task.SENTIMENT: TrainingConfig(epochs=3),
+    Task.MODERATION: TrainingConfig(epochs=4),
+    Task.KEYWORDS: TrainingConfig(epochs=6),
 }
 """How each shipped model is trained."""
 
