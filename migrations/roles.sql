@@ -29,6 +29,7 @@ grant select on textmill.job, textmill.chunk, textmill.document, textmill.result
     textmill.failure, textmill.worker, textmill.feedback, textmill.alembic_version
     to textmill_producer;
 grant insert, update, delete on textmill.job, textmill.chunk to textmill_producer;
+grant delete on textmill.worker to textmill_producer;
 grant insert, delete on textmill.document, textmill.failure to textmill_producer;
 grant update (text, metadata) on textmill.document to textmill_producer;
 grant insert (job_id, external_id, verdict, labels, keywords, comment, annotator)

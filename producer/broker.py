@@ -43,16 +43,15 @@ class Broker:
                     retry=False,
                 )
 
-    def waiting(self) -> int:
-        """Messages in Redis: queued ones, and delivered ones that are not acknowledged.
+    def queued(self) -> int:
+        """Messages that no worker has taken.
 
         Raises:
             ServiceUnavailableError: Redis does not answer.
         """
         with self._reachable(), self._app.connection_for_write() as connection:
             client = connection.default_channel.client
-            queued = sum(client.llen(queue_name(task, lane)) for task in Task for lane in Lane)
-            return int(queued + client.hlen("unacked"))
+            return sum(client.llen(queue_name(task, lane)) for task in Task for lane in Lane)
 
     def close(self) -> None:
         """Give back the connections."""

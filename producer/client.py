@@ -79,6 +79,7 @@ class Textmill:
         Raises:
             IdempotencyConflictError: the key was used for other documents.
             ServiceUnavailableError: Postgres does not answer; nothing was submitted.
+            TypeError: something in `documents` is neither a Document nor a mapping.
             ValueError: there is no such task.
         """
         return submit(
@@ -135,8 +136,10 @@ class Textmill:
                 )
             case Rejected():
                 return document
-            case _:
+            case Mapping():
                 return from_mapping(document, limits=self._limits)
+        msg = f"a document is a Document or a mapping with `text`, not {type(document).__name__}"
+        raise TypeError(msg)
 
     def _default_url(self) -> str:
         services = read(ServiceSettings)

@@ -29,7 +29,7 @@ JOBS_CONSIDERED = 200
 """Jobs of a lane among which one step shares the free slots, oldest first."""
 
 UPKEEP_INTERVAL = 60
-"""Seconds between looks for abandoned loads and missing partitions."""
+"""Seconds between looks for abandoned loads, missing partitions and rows of dead hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +117,16 @@ class Dispatcher:
             ),
             {"timeout": self._settings.worker_timeout},
         ).all()
-        published: dict[str, int] = dict(
-            connection.execute(
-                sa.text(
-                    "select j.task, count(*) from textmill.chunk c"
-                    " join textmill.job j using (job_id)"
-                    " where c.state in ('dispatched', 'running') and j.lane = :lane"
-                    " group by j.task"
-                ),
-                {"lane": lane},
-            )
-            .tuples()
-            .all()
+        rows = connection.execute(
+            sa.text(
+                "select j.task, count(*) as chunks from textmill.chunk c"
+                " join textmill.job j using (job_id)"
+                " where c.state in ('dispatched', 'running') and j.lane = :lane"
+                " group by j.task"
+            ),
+            {"lane": lane},
         )
+        published: dict[str, int] = {row.task: row.chunks for row in rows}
 
         def capacity(threads: int) -> int:
             return threads - 1 if lane is Lane.BULK else threads * 2
@@ -144,19 +141,18 @@ class Dispatcher:
         )
 
     def _republish(self) -> int:
-        """Publish again chunks that nobody claimed, as many as Redis lacks messages.
+        """Publish again chunks that nobody claimed, as many as the queues lack messages.
 
-        A delivered message stays in Redis until its chunk is finished, so Redis holds one for
-        every dispatched and every running chunk unless messages were lost.
+        A worker takes no more messages than it has threads, so it claims at once what it takes. A
+        chunk that stays dispatched is therefore either queued, or its message was lost: forgotten
+        by Redis, or taken by a process that died. A message too many does nothing.
         """
-        held = self._broker.waiting()
+        queued = self._broker.queued()
         with self._engine.begin() as connection:
             if not _alone(connection):
                 return 0
-            published = connection.scalar(
-                sa.text(
-                    "select count(*) from textmill.chunk where state in ('dispatched', 'running')"
-                )
+            dispatched = connection.scalar(
+                sa.text("select count(*) from textmill.chunk where state = 'dispatched'")
             )
             again = _messages(
                 connection,
@@ -174,7 +170,7 @@ class Dispatcher:
                 where c.job_id = stale.job_id and c.chunk_no = stale.chunk_no
                 returning c.job_id, c.chunk_no, j.task, j.lane
                 """,
-                {"after": self._settings.republish_after, "lost": published - held},
+                {"after": self._settings.republish_after, "lost": dispatched - queued},
             )
         if again:
             logger.warning("publishing %d chunks again: their messages were lost", len(again))
@@ -186,6 +182,9 @@ class Dispatcher:
             if not _alone(connection):
                 return
             connection.execute(sa.text("select textmill.make_partitions()"))
+            connection.execute(
+                sa.text("delete from textmill.worker where heartbeat_at < now() - interval '1 day'")
+            )
             abandoned = connection.scalars(
                 sa.text(
                     "select job_id from textmill.job where state = 'loading'"

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -20,6 +19,9 @@ from schema.documents import Document, JobId, JobOptions, Record, Task
 from schema.errors import IdempotencyConflictError
 from schema.settings import IntakeSettings
 from schema.tables import job
+
+BATCH_CHARACTERS = 32_000_000
+"""Characters of text after which a batch ends, so that memory is bounded for long documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             return _same(first, digest)
         load = Load(connection, task, options, submitter=submitter, limits=limits)
         try:
-            for batch in _batches(records, limits.load_batch):
+            for batch in _batches(records, limits):
                 if load.accepted:
                     connection.commit()
                 load.add(batch)
@@ -95,11 +97,18 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         return _same(_find(connection, submitter, key or ""), digest)
 
 
-def _batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    """Batches of `size`; at least one, so that a job without records exists too."""
-    iterator = iter(records)
-    yield list(islice(iterator, size))
-    while batch := list(islice(iterator, size)):
+def _batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[list[Record]]:
+    """Batches bounded by records and by characters; at least one, an empty job exists too."""
+    batch: list[Record] = []
+    characters = yielded = 0
+    for record in records:
+        if len(batch) == limits.load_batch or characters > BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+            yielded += 1
+        batch.append(record)
+        characters += len(record.text) if isinstance(record, Document) else 0
+    if batch or not yielded:
         yield batch
 
 

@@ -36,7 +36,7 @@ def broker_options(key_prefix: str) -> dict[str, object]:
         "global_keyprefix": key_prefix,
         # Far above the time of a chunk: a message that comes back is only noise, because
         # dispatch publishes again what nobody claimed. It has to be the same everywhere.
-        "visibility_timeout": 6 * 3600,
+        "visibility_timeout": 3600,
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,

@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.fixtures.redis",
     "tests.fixtures.servers",
     "tests.fixtures.processes",
+    "tests.fixtures.corpus",
 ]
 
 

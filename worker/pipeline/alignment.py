@@ -1,11 +1,20 @@
 """A text under repair, that remembers where each of its characters came from."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from worker.pipeline.records import IntArray
+
+
+class Edit(NamedTuple):
+    """Replaces the non-empty range `[first, last)` of a text with `put`, possibly nothing."""
+
+    first: int
+    last: int
+    put: str
 
 
 class AlignedText:
@@ -23,51 +32,65 @@ class AlignedText:
         self.ends: IntArray | None = None
 
     def substitute(self, pattern: re.Pattern[str], replace: Callable[[str], str]) -> None:
-        """Replace every match; each new character stands for the whole match.
+        """Replace every match; each character put in stands for the whole match.
 
         Args:
             pattern: what to look for; must not match the empty string.
             replace: maps a match to what takes its place, possibly nothing.
         """
-        pieces: list[str] = []
-        starts: list[IntArray] = []
-        ends: list[IntArray] = []
-        kept = 0
-        for match in pattern.finditer(self.text):
-            found = match[0]
-            put = replace(found)
-            if put == found:
-                continue
-            before, after = match.span()
-            source = self._sources()
-            pieces += (self.text[kept:before], put)
-            starts += (source[0][kept:before], _repeat(source[0][before], len(put)))
-            ends += (source[1][kept:before], _repeat(source[1][after - 1], len(put)))
-            kept = after
-        if kept:
-            self.starts = np.concatenate([*starts, self._sources()[0][kept:]])
-            self.ends = np.concatenate([*ends, self._sources()[1][kept:]])
-            self.text = "".join((*pieces, self.text[kept:]))
+        self.apply(
+            [
+                Edit(*match.span(), put)
+                for match in pattern.finditer(self.text)
+                if (put := replace(match[0])) != match[0]
+            ]
+        )
 
     def strip(self) -> None:
         """Drop blanks at both ends."""
         left = len(self.text) - len(self.text.lstrip())
         right = len(self.text.rstrip())
-        if left == 0 and right == len(self.text):
+        outside = Edit(0, left, ""), Edit(right, len(self.text), "")
+        self.apply([edit for edit in outside if edit.first < edit.last])
+
+    def apply(self, edits: Sequence[Edit]) -> None:
+        """Carry out edits, which are in order and do not overlap.
+
+        Each character put in stands for the whole source of the range that it replaces.
+        """
+        if not edits:
             return
         starts, ends = self._sources()
-        self.text, self.starts, self.ends = (
-            self.text[left:right],
-            starts[left:right],
-            ends[left:right],
-        )
+        firsts = np.array([edit.first for edit in edits])
+        lasts = np.array([edit.last for edit in edits])
+        copies = self._kept(firsts, lasts)
+        lengths = [len(edit.put) for edit in edits]
+        # A replacement takes its start from the first replaced character, its end from the last.
+        copies[firsts] = lengths
+        self.starts = np.repeat(starts, copies)
+        copies[firsts] = 0
+        copies[lasts - 1] = lengths
+        self.ends = np.repeat(ends, copies)
+        self.text = self._spliced(edits)
 
     def _sources(self) -> tuple[IntArray, IntArray]:
-        if self.starts is None or self.ends is None:
-            self.starts = np.arange(len(self.text), dtype=np.int32)
-            self.ends = self.starts + np.int32(1)
-        return self.starts, self.ends
+        if self.starts is not None and self.ends is not None:
+            return self.starts, self.ends
+        starts = np.arange(len(self.text), dtype=np.int32)
+        return starts, starts + np.int32(1)
 
+    def _kept(self, firsts: IntArray, lasts: IntArray) -> IntArray:
+        """1 for each character outside all ranges, 0 inside, (characters,)."""
+        borders = np.zeros(len(self.text) + 1, dtype=np.int32)
+        borders[0] = 1
+        borders[firsts] -= 1
+        borders[lasts] += 1
+        return np.cumsum(borders[:-1], dtype=np.int32)
 
-def _repeat(value: np.int32, times: int) -> IntArray:
-    return np.full(times, value, dtype=np.int32)
+    def _spliced(self, edits: Sequence[Edit]) -> str:
+        pieces: list[str] = []
+        at = 0
+        for first, last, put in edits:
+            pieces += (self.text[at:first], put)
+            at = last
+        return "".join((*pieces, self.text[at:]))

@@ -54,7 +54,7 @@ def read_config(folder: Path) -> ArtifactConfig:
     """
     absent = [name for name in FILES if not (folder / name).is_file()]
     if absent:
-        msg = f"{folder} is no artifact, {', '.join(absent)} is missing; {_REMEDY}"
+        msg = f"{folder} is no artifact, it lacks {', '.join(absent)}; {_REMEDY}"
         raise ArtifactError(msg)
     try:
         return CONFIG_ADAPTER.validate_json((folder / CONFIG).read_bytes())

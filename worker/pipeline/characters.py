@@ -23,8 +23,9 @@ _NORMALISED_RANGES = (
 
 _HAN_RANGES = ((0x3400, 0x4DC0), (0x4E00, 0xA000))
 
-_KEPT = {"…"}
-"""Left alone by NFKC here: an ellipsis is one sign, in Chinese text a frequent one."""
+_KEPT = {"…", "\ufdfa"}
+"""Left alone by NFKC here: an ellipsis is one sign, in Chinese text a frequent one; the Arabic
+ligature would become a sentence of 18 characters."""
 
 
 @cache

@@ -13,12 +13,14 @@ from schema.outcomes import (
     ModerationResult,
     SentimentResult,
 )
-from worker.pipeline.records import Candidate, FloatArray, TokenizedDocument
+from worker.pipeline.records import Candidate, FloatArray, IntArray, TokenizedDocument
 
 DECIMALS = 6
 
+WIDENED = 32
+"""Most characters by which a candidate grows on either side to be a whole word."""
+
 _EDGE = re.compile(r"^[^\w+#]+|[^\w+#]+$")
-_BLANKS = re.compile(r"\s+")
 
 
 def sentiment_result(
@@ -87,10 +89,11 @@ def keywords_result(
 ) -> KeywordsResult:
     """Merge the candidates of all windows into ranked phrases.
 
-    A candidate is widened to whole words. Candidates that read the same once case, width, script
-    and blanks are folded are one phrase; its score is the chance that at least one of its places
-    is a keyword, `1 - ∏(1 - p)`, places taken as independent. A phrase that stands only inside
-    places of a better one is dropped.
+    A candidate is widened to whole words. Candidates that read the same in the cleaned text, where
+    case, width, script and blanks are folded, are one phrase; its score is the chance that at least
+    one of its places is a keyword, `1 - ∏(1 - p)`, places taken as independent. Its spans are all
+    places where it stands as words, found by the model or not. A phrase that stands only inside
+    places of better ones is dropped.
 
     Args:
         document: the document, with spans.
@@ -103,14 +106,13 @@ def keywords_result(
     chances = _chances(document, predictions)
     ranked = sorted(chances, key=lambda phrase: (-chances[phrase], phrase))
     kept: list[Keyword] = []
-    covered: list[tuple[int, int]] = []
+    reach = np.zeros(len(document.clean.text), dtype=np.int32)
     for phrase in ranked:
         if chances[phrase] < threshold or len(kept) == limit:
             break
         places = list(_places(document.clean.text, phrase))
-        if all(_inside(place, covered) for place in places):
+        if not _adds(places, reach):
             continue
-        covered += places
         spans = [document.clean.original_span(*place) for place in places]
         first = slice(*spans[0])
         score = round(chances[phrase], DECIMALS)
@@ -132,7 +134,7 @@ def _chances(
                 best[span] = max(best.get(span, 0.0), candidate.score)
     missed: dict[str, float] = {}
     for (start, end), score in best.items():
-        phrase = _BLANKS.sub(" ", document.clean.text[start:end])
+        phrase = document.clean.text[start:end]
         missed[phrase] = missed.get(phrase, 1.0) * (1.0 - min(score, 1.0))
     return {phrase: 1.0 - chance for phrase, chance in missed.items()}
 
@@ -148,7 +150,17 @@ def _whole_words(document: TokenizedDocument, first: int, last: int) -> tuple[in
     if not stripped:
         return None
     start += text.index(stripped)
-    return start, start + len(stripped)
+    return _widened(document.clean.text, start, start + len(stripped))
+
+
+def _widened(text: str, start: int, end: int) -> tuple[int, int]:
+    """Take in the rest of a name that segmentation cut, as in `covid|19`."""
+    least, most = start - WIDENED, end + WIDENED
+    while start > least and _joined(text[start - 1 : start], text[start]):
+        start -= 1
+    while end < most and _joined(text[end - 1], text[end : end + 1]):
+        end += 1
+    return start, end
 
 
 def _places(text: str, phrase: str) -> Iterator[tuple[int, int]]:
@@ -168,5 +180,18 @@ def _joined(left: str, right: str) -> bool:
     return left.isalnum() and right.isalnum() and left < "\u3040" and right < "\u3040"
 
 
-def _inside(place: tuple[int, int], covered: Sequence[tuple[int, int]]) -> bool:
-    return any(start <= place[0] and place[1] <= end for start, end in covered)
+def _adds(places: Sequence[tuple[int, int]], reach: IntArray) -> bool:
+    """Whether a place lies outside all kept ones; if so, all of them are kept.
+
+    Args:
+        places: where a phrase stands; none for a piece of a run that is too long for a word.
+        reach: for each character, how far a kept place that begins up to it goes, or 0; changed.
+    """
+    if not places:
+        return False
+    starts, ends = np.array(places, dtype=np.int32).T
+    if np.all(reach[starts] >= ends):
+        return False
+    reach[starts] = np.maximum(reach[starts], ends)
+    np.maximum.accumulate(reach, out=reach)
+    return True

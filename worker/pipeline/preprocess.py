@@ -15,7 +15,7 @@ import ftfy.badness
 
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Language, Stage
-from worker.pipeline.alignment import AlignedText
+from worker.pipeline.alignment import AlignedText, Edit
 from worker.pipeline.characters import HAN, expanding, model_eyes
 from worker.pipeline.records import CleanText
 
@@ -33,6 +33,9 @@ _INVISIBLE = (
     "\ud800-\udfff\U000e0000-\U000e0fff"
 )
 _COMBINING = r"\u0300-\u036f\u0483-\u0487\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\u3099\u309a"
+_LATIN = r"a-zA-Z\u00c0-\u024f"
+_DAMAGE = r"\x80-\x9f\xc2-\xf4"
+"""UTF-8 that was read as a Western encoding always shows one of these."""
 _TAGS = (
     "a|abbr|article|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|figure|font|footer"
     "|h[1-6]|head|header|hr|html|i|img|ins|label|li|main|mark|nav|ol|p|pre|q|s|section|small|span"
@@ -44,12 +47,15 @@ _ATTRIBUTE = (
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _TAG = re.compile(rf"</?(?:{_TAGS})(?:{_ATTRIBUTE}){{0,20}}\s{{0,9}}/?>", re.IGNORECASE)
+_DAMAGED = re.compile(f"[{_DAMAGE}]")
+_COMBINING_MARK = re.compile(f"[{_COMBINING}]")
+_CLUSTER = re.compile(f"[^{_COMBINING}][{_COMBINING}]{{1,30}}")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _REMOVED = re.compile(f"[{_INVISIBLE}]+")
 _BLANKS = re.compile(r"\s+")
 _HAN_LETTERS = re.compile(f"[{HAN}]+")
-_LATIN_LETTERS = re.compile(r"[a-zA-Z\u00c0-\u024f]+")
-_LETTERS = re.compile(r"[^\W\d_]+")
+_LATIN_LETTERS = re.compile(f"[{_LATIN}]+")
+_OTHER_LETTERS = re.compile(rf"[^\W\d_{_LATIN}{HAN}]+")
 
 
 def preprocess(text: str) -> CleanText:
@@ -77,13 +83,11 @@ def language_of(text: str) -> Language:
     Words are estimated from letters. Text without letters, or with more of other scripts than of
     these two, is `other`.
     """
-    han = sum(map(len, _HAN_LETTERS.findall(text)))
-    latin = sum(map(len, _LATIN_LETTERS.findall(text)))
+    latin = _count(_LATIN_LETTERS, text)
     if text.isascii():
         return "en" if latin else "other"
-    known = han + latin
-    letters = sum(map(len, _LETTERS.findall(text)))
-    if known == 0 or letters > 2 * known:
+    han = _count(_HAN_LETTERS, text)
+    if han + latin == 0 or _count(_OTHER_LETTERS, text) > han + latin:
         return "other"
     han_words = han / LETTERS_PER_WORD["han"]
     share = han_words / (han_words + latin / LETTERS_PER_WORD["latin"])
@@ -92,34 +96,61 @@ def language_of(text: str) -> Language:
     return "en" if share <= ENGLISH_SHARE else "mixed"
 
 
+def _count(letters: re.Pattern[str], text: str) -> int:
+    return sum(map(len, letters.findall(text)))
+
+
 @cache
 def _moves() -> re.Pattern[str]:
     """Finds a text in which cleaning may move a character; most texts have none."""
     return re.compile(
-        rf"[&<{_INVISIBLE}{_COMBINING}{re.escape(expanding())}]|\s\s|[^\S \u3000\xa0]"
-        r"|[\x80-\xff\u0152-\u0192\u02c6\u02dc\u2018-\u203a]"  # where encoding damage shows
+        rf"[&<{_DAMAGE}{_INVISIBLE}{_COMBINING}{re.escape(expanding())}]|\s\s|[^\S \u3000\xa0]"
     )
 
 
 @cache
-def _composed() -> re.Pattern[str]:
-    """Finds what NFKC turns into another number of characters."""
-    return re.compile(rf"[{re.escape(expanding())}]|[^{_COMBINING}][{_COMBINING}]{{1,30}}")
+def _expanding() -> re.Pattern[str]:
+    return re.compile(f"[{re.escape(expanding())}]")
 
 
 def _repair(aligned: AlignedText) -> None:
-    if ftfy.badness.is_bad(aligned.text):
-        aligned.substitute(_NOT_ASCII, _undo_mojibake)
+    if _DAMAGED.search(aligned.text) and ftfy.badness.is_bad(aligned.text):
+        aligned.apply(_undone_mojibake(aligned.text))
     aligned.substitute(_ENTITY, html.unescape)
     aligned.substitute(_TAG, lambda _: " ")
     aligned.substitute(_REMOVED, lambda _: "")
-    aligned.substitute(_composed(), _nfkc)
+    aligned.substitute(_expanding(), _nfkc)
+    if _COMBINING_MARK.search(aligned.text):
+        aligned.substitute(_CLUSTER, _nfkc)
     aligned.substitute(_BLANKS, lambda _: " ")
     aligned.strip()
 
 
-def _undo_mojibake(run: str) -> str:
-    return ftfy.fix_encoding(run) if ftfy.badness.is_bad(run) else run
+def _undone_mojibake(text: str) -> list[Edit]:
+    """Edits that give damaged runs the characters that were meant.
+
+    Where a character's bytes had become one character each, it stands for just these; otherwise
+    for its whole run.
+    """
+    meant = {run: ftfy.fix_encoding(run) for run in set(_NOT_ASCII.findall(text))}
+    edits: list[Edit] = []
+    for match in _NOT_ASCII.finditer(text):
+        run, repaired = match[0], meant[match[0]]
+        at = match.start()
+        if repaired == run:
+            continue
+        if _bytes(repaired) != len(run):
+            edits.append(Edit(at, match.end(), repaired))
+            continue
+        for character in repaired:
+            width = _bytes(character)
+            edits.append(Edit(at, at + width, character))
+            at += width
+    return edits
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 def _nfkc(cluster: str) -> str:

@@ -6,7 +6,7 @@ repeat, so the subwords of each are remembered: almost every word costs one look
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -27,15 +27,19 @@ PAD = 0
 LONGEST_WORD = 64
 """Characters; longer runs are cut, so that no single word costs much time or memory."""
 
-REMEMBERED_WORDS = 200_000
+REMEMBERED_WORDS = 100_000
+"""About 50 MB."""
 
-_WORDS = re.compile(
+_WORD = (
     rf"[{HAN}]{{1,512}}"
     rf"|[^\W\d_{HAN}]{{1,{LONGEST_WORD}}}(?:['’][^\W\d_{HAN}]{{1,8}})?"
     rf"|\d{{1,{LONGEST_WORD}}}"
     r"|[^\w\s]|_"
 )
+_WORDS = re.compile(_WORD)
+_WORDS_AND_BLANKS = re.compile(rf"{_WORD}|\s")
 _HAN_FIRST = re.compile(f"[{HAN}]")
+_FIRST_HAN = "\u3400"
 
 
 class _Subwords(NamedTuple):
@@ -44,6 +48,18 @@ class _Subwords(NamedTuple):
     ids: tuple[int, ...]
     starts: tuple[int, ...]
     ends: tuple[int, ...]
+
+
+class _Places(NamedTuple):
+    """Where tokens stand, see `TokenizedDocument`."""
+
+    starts: IntArray
+    ends: IntArray
+    words: IntArray
+
+
+_NOTHING = np.empty(0, dtype=np.int32)
+_NOWHERE = _Places(_NOTHING, _NOTHING, _NOTHING)
 
 
 class Tokenizer:
@@ -109,21 +125,14 @@ class Tokenizer:
         Raises:
             DocumentError: the text holds no token.
         """
-        found = list(word_spans(clean.text)) if spans else []
-        subwords = self._subwords([word for word, _ in found] if spans else words(clean.text))
+        parts = parts_of(clean.text) if spans else words(clean.text)
+        subwords = self._subwords(parts)
         ids = _array(entry.ids for entry in subwords)
         if not len(ids):
             msg = "the text holds no word"
             raise DocumentError(ErrorCode.NO_CONTENT, Stage.TOKENIZE, msg)
-        placed = [(entry, at) for entry, (_, at) in zip(subwords, found, strict=False)]
-        return TokenizedDocument(
-            clean,
-            ids,
-            starts=_array([at + start for start in entry.starts] for entry, at in placed),
-            ends=_array([at + end for end in entry.ends] for entry, at in placed),
-            words=_array([number] * len(entry.ids) for number, (entry, _) in enumerate(placed)),
-            windows=windows(len(ids), window, overlap),
-        )
+        places = _places(parts, subwords) if spans else _NOWHERE
+        return TokenizedDocument(clean, ids, *places, windows(len(ids), window, overlap))
 
     def _subwords(self, found: Sequence[str]) -> list[_Subwords]:
         known = self._known
@@ -136,34 +145,25 @@ class Tokenizer:
     def _learn(self, found: Sequence[str]) -> dict[str, _Subwords]:
         """Encode what is unknown. A full memory is replaced, never emptied: threads share it."""
         memory = self._known if len(self._known) < REMEMBERED_WORDS else {}
-        ordered = sorted(set(found) - memory.keys())
-        for word, encoding in zip(
-            ordered, self._encoder.encode_batch(ordered, add_special_tokens=False), strict=True
-        ):
-            starts, ends = zip(*encoding.offsets, strict=True)
-            memory[word] = _Subwords(tuple(encoding.ids), starts, ends)
+        for word in set(found):
+            if word not in memory:
+                # One at a time: the library's batches wake threads on every core for a few words.
+                encoding = self._encoder.encode(word)
+                starts = tuple(start for start, _ in encoding.offsets)
+                ends = tuple(end for _, end in encoding.offsets)
+                memory[word] = _Subwords(tuple(encoding.ids), starts, ends)
         self._known = memory
         return memory
 
 
 def words(text: str) -> list[str]:
     """The words of a cleaned text, in order: all of it but the blanks."""
-    found: list[str] = []
-    for run in _WORDS.findall(text):
-        if _HAN_FIRST.match(run):
-            found += rjieba.cut(run, False)  # noqa: FBT003  # positional only: no guessed words
-        else:
-            found.append(run)
-    return found
+    return _cut(_WORDS, text)
 
 
-def word_spans(text: str) -> Iterator[tuple[str, int]]:
-    """The words of a cleaned text, each with its position."""
-    for match in _WORDS.finditer(text):
-        at = match.start()
-        for word in words(match[0]):
-            yield word, at
-            at += len(word)
+def parts_of(text: str) -> list[str]:
+    """The words and blanks of a cleaned text; joined, they are the text."""
+    return _cut(_WORDS_AND_BLANKS, text)
 
 
 def windows(length: int, window: int, overlap: int) -> list[tuple[int, int]]:
@@ -172,6 +172,30 @@ def windows(length: int, window: int, overlap: int) -> list[tuple[int, int]]:
         return [(0, length)]
     starts = range(0, length - overlap, window - overlap)
     return [(start, min(start + window, length)) for start in starts]
+
+
+def _cut(pattern: re.Pattern[str], text: str) -> list[str]:
+    found: list[str] = []
+    for run in pattern.findall(text):
+        # Most runs are told apart by this comparison alone.
+        if run >= _FIRST_HAN and _HAN_FIRST.match(run):
+            found += rjieba.cut(run, False)  # noqa: FBT003  # positional only: no guessed words
+        else:
+            found.append(run)
+    return found
+
+
+def _places(parts: Sequence[str], subwords: Sequence[_Subwords]) -> _Places:
+    """Where each token begins and ends, and in which word, counted without the blanks."""
+    lengths = np.fromiter(map(len, parts), dtype=np.int32, count=len(parts))
+    counts = np.fromiter((len(entry.ids) for entry in subwords), dtype=np.int32, count=len(parts))
+    offsets = np.repeat(np.cumsum(lengths, dtype=np.int32) - lengths, counts)
+    numbers = np.cumsum(counts > 0, dtype=np.int32) - np.int32(1)
+    return _Places(
+        starts=offsets + _array(entry.starts for entry in subwords),
+        ends=offsets + _array(entry.ends for entry in subwords),
+        words=np.repeat(numbers, counts),
+    )
 
 
 def _array(parts: Iterable[Sequence[int]]) -> IntArray:

@@ -27,7 +27,7 @@ class SourceEntry(Frozen):
     rows: int
 
 
-class TestEntry(Frozen):
+class SetFigures(Frozen):
     """One final measurement, on rows that decided nothing before.
 
     Attributes:
@@ -72,7 +72,7 @@ class Card(Frozen):
     sources: tuple[SourceEntry, ...]
     epochs: int
     validation_score: float
-    tests: tuple[TestEntry, ...]
+    tests: tuple[SetFigures, ...]
     ordinary_flagged: float | None
     limits: tuple[str, ...]
 
@@ -149,7 +149,7 @@ def _tests(card: Card) -> str:
     return _table(_TEST_HEADS[card.task], [row for test in card.tests for row in _test_rows(test)])
 
 
-def _test_rows(entry: TestEntry) -> Iterable[Sequence[str]]:
+def _test_rows(entry: SetFigures) -> Iterable[Sequence[str]]:
     match measures := entry.measures:
         case SentimentMeasures():
             yield (

@@ -101,7 +101,10 @@ class TrainingState:
         torch.manual_seed(config.seed)
         model = make()
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            model.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         return cls(model, optimizer)
 

@@ -25,7 +25,7 @@ from worker.training.calibrate import (
     moderation_thresholds,
     sentiment_temperature,
 )
-from worker.training.card import LIMITS, Card, SourceEntry, TestEntry
+from worker.training.card import LIMITS, Card, SetFigures, SourceEntry
 from worker.training.corpus import (
     LicenceClass,
     Source,
@@ -58,7 +58,7 @@ _LABELS: Final[dict[Task, tuple[str, ...]]] = {
 TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.SENTIMENT: TrainingConfig(epochs=3),
     Task.MODERATION: TrainingConfig(epochs=4),
-    Task.KEYWORDS: TrainingConfig(epochs=6),
+    Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""
 
@@ -239,13 +239,13 @@ def _test_sets(used: Sequence[Source]) -> Iterator[tuple[Source, list[LabelledRo
             yield source, rows
 
 
-def _test(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> TestEntry:
+def _test(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:
     baseline = (
         _commonest(source, cast("Sequence[KeywordsRow]", rows))
         if pipeline.task is Task.KEYWORDS
         else majority(rows)
     )
-    return TestEntry(name=source.name, majority=baseline, measures=evaluate(pipeline, rows))
+    return SetFigures(name=source.name, majority=baseline, measures=evaluate(pipeline, rows))
 
 
 def _commonest(source: Source, rows: Sequence[KeywordsRow]) -> float:

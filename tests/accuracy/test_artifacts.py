@@ -1,0 +1,106 @@
+"""The artifacts that ship are as good as their cards say."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from schema.documents import Task
+from worker.pipeline import Pipeline
+from worker.pipeline.artifact import SHIPPED
+from worker.training.card import Card, SetFigures
+from worker.training.corpus import Source, sources
+from worker.training.evaluate import (
+    KeywordsMeasures,
+    Measures,
+    ModerationMeasures,
+    SentimentMeasures,
+    evaluate,
+)
+from worker.training.metrics import half_interval
+from worker.training.rows import LabelledRow
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+LARGEST = 15 * 1024 * 1024
+ROWS = {Task.SENTIMENT: 500, Task.MODERATION: 500, Task.KEYWORDS: 150}
+"""Rows of a test split that are measured."""
+CLEARLY = 1.05
+"""How many times the figure of a trivial answer counts as clearly better."""
+
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the data folder ../shared/data is not beside the repository"
+)
+
+
+def card(task: Task) -> Card:
+    return Card.model_validate_json((SHIPPED / task / "card.json").read_bytes())
+
+
+def figures() -> list[tuple[Task, SetFigures]]:
+    return [(task, entry) for task in Task for entry in card(task).tests]
+
+
+def names() -> list[str]:
+    return [entry.name for _, entry in figures()]
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> dict[Task, Pipeline]:
+    return {task: Pipeline.load(SHIPPED / task, "cpu") for task in Task}
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_an_artifact_is_small_and_carries_its_own_card(
+    task: Task, pipelines: dict[Task, Pipeline]
+) -> None:
+    """Without it figures of one model could stand beside the weights of another."""
+    files = list((SHIPPED / task).iterdir())
+
+    assert sum(file.stat().st_size for file in files) < LARGEST
+    assert card(task).model_version == pipelines[task].model_version
+
+
+@pytest.mark.parametrize(("task", "entry"), figures(), ids=names())
+def test_every_set_beats_a_trivial_answer(task: Task, entry: SetFigures) -> None:
+    """Without it a model that has learned nothing could ship."""
+    measures = entry.measures
+
+    if isinstance(measures, ModerationMeasures):
+        areas = [label.auc for label in measures.labels.values() if label.auc is not None]
+        assert all(area > 0.6 for area in areas)
+    else:
+        assert entry.majority is not None
+        assert headline(measures) > CLEARLY * entry.majority, task
+
+
+@needs_data
+@pytest.mark.parametrize(("task", "entry"), figures(), ids=names())
+def test_a_test_set_gives_the_figure_of_the_card(
+    task: Task, entry: SetFigures, pipelines: dict[Task, Pipeline]
+) -> None:
+    """Without it the pipeline could change around a model and quietly make it worse."""
+    [source] = [source for source in sources(DATA, task) if source.name == entry.name]
+    rows = sample(source, ROWS[task])
+
+    measured = headline(evaluate(pipelines[task], rows))
+
+    expected = headline(entry.measures)
+    assert measured >= expected - half_interval(expected, len(rows)) - 0.01
+
+
+def sample(source: Source, size: int) -> Sequence[LabelledRow]:
+    """The same rows at every call, in no order of the file's."""
+    rows = source.rows("test")
+    return sorted(rows, key=lambda row: sha256(row.text.encode()).digest())[:size]
+
+
+def headline(measures: Measures) -> float:
+    """The one figure that a set is judged by."""
+    match measures:
+        case SentimentMeasures():
+            return measures.accuracy
+        case ModerationMeasures():
+            return measures.flag_f1
+        case KeywordsMeasures():
+            return measures.f1_at_5

@@ -1,0 +1,174 @@
+"""The chunk protocol of a worker: claim, load, renew, store, release."""
+
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Rejected, Task
+from schema.errors import LeaseLostError
+from schema.messages import ChunkMessage
+from schema.outcomes import ErrorCode, Failure, SentimentResult, Stage
+from schema.settings import IntakeSettings
+from worker.chunks import ChunkStore
+
+RESULT = SentimentResult(
+    language="en",
+    model_version="test",
+    label="positive",
+    score=0.75,
+    scores={"negative": 0.125, "neutral": 0.125, "positive": 0.75},
+)
+FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
+
+
+@pytest.fixture
+def job_id(producer_engine: sa.Engine) -> UUID:
+    """A job of three good documents and a refused one, its only chunk dispatched."""
+    job_id = submit(
+        producer_engine,
+        Task.SENTIMENT,
+        [
+            Document(text="one"),
+            Rejected(code=ErrorCode.EMPTY_TEXT, message="empty"),
+            Document(text="two"),
+            Document(text="three"),
+        ],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    dispatch(producer_engine)
+    return job_id
+
+
+def dispatch(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "update textmill.chunk set state = 'dispatched', dispatched_at = now()"
+                " where state = 'pending'"
+            )
+        )
+
+
+def expire_and_rescue(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "update textmill.chunk set state = 'pending', lease_expires_at = null"
+                " where state = 'running'"
+            )
+        )
+    dispatch(engine)
+
+
+def message(job_id: UUID) -> ChunkMessage:
+    return ChunkMessage(job_id=job_id, chunk_no=0, task=Task.SENTIMENT)
+
+
+def job(engine: sa.Engine) -> sa.Row[tuple[object, ...]]:
+    with engine.connect() as connection:
+        return connection.execute(sa.text("select * from textmill.job_status")).one()
+
+
+def test_chunk_is_claimed_once(worker_engine: sa.Engine, job_id: UUID) -> None:
+    """Without it, a message delivered twice runs the chunk twice."""
+    chunks = ChunkStore(worker_engine, "w1", lease=60)
+
+    first = chunks.claim(message(job_id))
+    second = chunks.claim(message(job_id))
+
+    assert first is not None
+    assert first.attempt == 1
+    assert second is None
+    assert job(worker_engine).state == "running"
+
+
+def test_work_is_what_has_no_outcome(worker_engine: sa.Engine, job_id: UUID) -> None:
+    """Without it, a refused document is processed, or one gets two outcomes."""
+    chunks = ChunkStore(worker_engine, "w1", lease=60)
+    claim = chunks.claim(message(job_id))
+    assert claim is not None
+
+    assert [document.seq for document in chunks.load(claim)] == [1, 3, 4]
+
+
+def test_outcomes_and_counters_agree(worker_engine: sa.Engine, job_id: UUID) -> None:
+    """Without it, the status people see is not what the tables hold."""
+    chunks = ChunkStore(worker_engine, "w1", lease=60)
+    claim = chunks.claim(message(job_id))
+    assert claim is not None
+
+    chunks.store(claim, [(1, RESULT), (3, FAILURE), (4, RESULT)])
+
+    seen = job(worker_engine)
+    assert (seen.state, seen.accepted, seen.succeeded, seen.failed) == ("completed", 4, 2, 2)
+    with worker_engine.connect() as connection:
+        statuses = connection.scalars(
+            sa.text("select status from textmill.document_status order by seq")
+        ).all()
+    assert statuses == ["succeeded", "failed", "failed", "succeeded"]
+
+
+def test_late_attempt_writes_nothing(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: UUID
+) -> None:
+    """Without it, a process that was given up for dead overwrites its successor's outcomes."""
+    zombie = ChunkStore(worker_engine, "zombie", lease=60)
+    successor = ChunkStore(worker_engine, "successor", lease=60)
+    late = zombie.claim(message(job_id))
+    expire_and_rescue(producer_engine)
+    claim = successor.claim(message(job_id))
+    assert late is not None
+    assert claim is not None
+    assert claim.attempt == 2
+
+    with pytest.raises(LeaseLostError):
+        zombie.store(late, [(1, FAILURE), (3, FAILURE), (4, FAILURE)])
+    zombie.release(late, retry_after=0)
+    zombie.renew([late])
+    successor.store(claim, [(1, RESULT), (3, RESULT), (4, RESULT)])
+
+    seen = job(worker_engine)
+    assert (seen.succeeded, seen.failed) == (3, 1)
+
+
+def test_second_store_of_an_attempt_writes_nothing(worker_engine: sa.Engine, job_id: UUID) -> None:
+    """Without it, a retried transaction counts its documents twice."""
+    chunks = ChunkStore(worker_engine, "w1", lease=60)
+    claim = chunks.claim(message(job_id))
+    assert claim is not None
+    outcomes = [(1, RESULT), (3, RESULT), (4, RESULT)]
+    chunks.store(claim, outcomes)
+
+    with pytest.raises(LeaseLostError):
+        chunks.store(claim, outcomes)
+
+    assert job(worker_engine).succeeded == 3
+
+
+def test_released_chunk_waits_and_comes_back(worker_engine: sa.Engine, job_id: UUID) -> None:
+    """Without it, a chunk that failed as a whole is lost, or hammers the database."""
+    chunks = ChunkStore(worker_engine, "w1", lease=60)
+    claim = chunks.claim(message(job_id))
+    assert claim is not None
+
+    chunks.release(claim, retry_after=30)
+
+    with worker_engine.connect() as connection:
+        row = connection.execute(
+            sa.text("select state, attempt, not_before > now() as waits from textmill.chunk")
+        ).one()
+    assert tuple(row) == ("pending", 1, True)
+
+
+def test_chunk_of_a_paused_job_is_not_claimed(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: UUID
+) -> None:
+    """Without it, a pause does not hold what is already in Redis."""
+    with producer_engine.begin() as connection:
+        connection.execute(sa.text("update textmill.job set state = 'paused'"))
+
+    assert ChunkStore(worker_engine, "w1", lease=60).claim(message(job_id)) is None

@@ -1,0 +1,229 @@
+"""Dispatch: bounded, fair, and at ease with a Redis that forgets."""
+
+from collections import Counter
+from uuid import UUID
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from producer.broker import Broker
+from producer.dispatch import Dispatcher
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Lane, Task
+from schema.errors import ServiceUnavailableError
+from schema.messages import queue_name
+from schema.settings import DispatchSettings, IntakeSettings
+
+LIMITS = IntakeSettings(chunk_documents=1)
+THREADS = 4
+
+
+def add_job(engine: sa.Engine, chunks: int, lane: Lane = Lane.BULK) -> UUID:
+    return submit(
+        engine,
+        Task.SENTIMENT,
+        [Document(text=f"text {n}") for n in range(chunks)],
+        JobOptions(lane=lane),
+        submitter="tester",
+        limits=LIMITS,
+    ).job_id
+
+
+@pytest.fixture
+def live_worker(worker_engine: sa.Engine) -> None:
+    """A heartbeat row of a process with four threads."""
+    with worker_engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "insert into textmill.worker (worker, host, pid, device, tasks, threads)"
+                " values ('w1', 'here', 1, 'cpu', '{sentiment}', :threads)"
+            ),
+            {"threads": THREADS},
+        )
+
+
+def dispatcher(engine: sa.Engine, broker: Broker, republish_after: float = 60) -> Dispatcher:
+    settings = DispatchSettings(republish_after=republish_after)
+    return Dispatcher(engine, broker, settings, LIMITS)
+
+
+def forget(broker_url: str, key_prefix: str) -> None:
+    """What FLUSHALL would do, for the keys of this test."""
+    with redis.Redis.from_url(broker_url) as client:
+        client.delete(*client.scan_iter(match=f"{key_prefix}*"))
+
+
+def states(engine: sa.Engine) -> Counter[tuple[UUID, str]]:
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("select job_id, state from textmill.chunk"))
+        return Counter((row.job_id, row.state) for row in rows)
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_depth_leaves_a_thread_free(producer_engine: sa.Engine, broker: Broker) -> None:
+    """Without it, Redis grows without bound and interactive chunks wait behind bulk ones."""
+    bulk = add_job(producer_engine, 10)
+    dispatch = dispatcher(producer_engine, broker)
+
+    published = [dispatch.step(), dispatch.step()]
+
+    assert published == [THREADS - 1, 0]
+    assert broker.queued() == THREADS - 1
+    assert states(producer_engine)[bulk, "dispatched"] == THREADS - 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_interactive_chunks_go_while_bulk_is_full(
+    producer_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it, a person waits for the nightly load."""
+    add_job(producer_engine, 10)
+    dispatch = dispatcher(producer_engine, broker)
+    dispatch.step()
+    urgent = add_job(producer_engine, 1, Lane.INTERACTIVE)
+
+    dispatch.step()
+
+    assert states(producer_engine)[urgent, "dispatched"] == 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_small_job_does_not_wait_for_a_large_one(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it, jobs run in order of submission, however long the first takes."""
+    large = add_job(producer_engine, 50)
+    dispatch = dispatcher(producer_engine, broker)
+    dispatch.step()
+    small = add_job(producer_engine, 1)
+    with worker_engine.begin() as connection:  # one chunk of the large job is done
+        connection.execute(
+            sa.text(
+                "update textmill.chunk set state = 'pending', dispatched_at = null"
+                " where state = 'dispatched' and chunk_no = 0"
+            )
+        )
+
+    dispatch.step()
+
+    assert states(producer_engine)[small, "dispatched"] == 1
+    assert states(producer_engine)[large, "dispatched"] == THREADS - 2
+
+
+def test_nothing_is_published_without_a_live_worker(
+    producer_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it, an outage of the workers fills Redis."""
+    add_job(producer_engine, 3)
+
+    assert dispatcher(producer_engine, broker).step() == 0
+    assert broker.queued() == 0
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_lost_messages_are_published_again_once(
+    producer_engine: sa.Engine, broker: Broker, key_prefix: str, broker_url: str
+) -> None:
+    """Without it, chunks wait for ever for messages that Redis has forgotten."""
+    add_job(producer_engine, 10)
+    dispatcher(producer_engine, broker).step()
+    forget(broker_url, key_prefix)
+    impatient = dispatcher(producer_engine, broker, republish_after=1e-6)
+
+    published = [impatient.step(), impatient.step()]
+
+    assert published == [THREADS - 1, 0]
+    assert broker.queued() == THREADS - 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_message_taken_by_a_dead_worker_is_published_again(
+    producer_engine: sa.Engine, broker: Broker, key_prefix: str, broker_url: str
+) -> None:
+    """Without it, a chunk waits for Celery's visibility timeout when its consumer dies."""
+    add_job(producer_engine, 1)
+    dispatcher(producer_engine, broker).step()
+    with redis.Redis.from_url(broker_url) as client:
+        queue = key_prefix + queue_name(Task.SENTIMENT, Lane.BULK)
+        taken = client.rpop(queue)
+        client.hset(f"{key_prefix}unacked", "tag", taken)
+
+    published = dispatcher(producer_engine, broker, republish_after=1e-6).step()
+
+    assert published == 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_chunks_marked_while_redis_is_away_are_published_later(
+    producer_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it, an outage of Redis loses what was being dispatched."""
+    job = add_job(producer_engine, 2)
+    with pytest.raises(ServiceUnavailableError, match="TEXTMILL_BROKER_URL"):
+        dispatcher(producer_engine, Broker("redis://127.0.0.1:1/0", "away:")).step()
+    assert states(producer_engine)[job, "dispatched"] == 2
+
+    published = dispatcher(producer_engine, broker, republish_after=1e-6).step()
+
+    assert published == 2
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_dispatchers_take_turns(producer_engine: sa.Engine, broker: Broker) -> None:
+    """Without it, a frozen dispatcher stops all others, or two publish a chunk twice."""
+    add_job(producer_engine, 3)
+    with producer_engine.begin() as frozen:
+        frozen.execute(sa.text("select pg_try_advisory_xact_lock(hashtext('textmill.dispatch'))"))
+
+        assert dispatcher(producer_engine, broker).step() == 0
+
+    assert dispatcher(producer_engine, broker).step() == THREADS - 1
+
+
+@pytest.mark.parametrize(("attempt", "state", "failed"), [(1, "pending", 0), (5, "done", 1)])
+def test_expired_lease_is_rescued_until_attempts_run_out(
+    producer_engine: sa.Engine, broker: Broker, attempt: int, state: str, failed: int
+) -> None:
+    """Without it, the chunk of a dead host is lost, or a deadly one comes back for ever."""
+    add_job(producer_engine, 1)
+    with producer_engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "update textmill.chunk set state = 'running', attempt = :attempt, worker = 'w9',"
+                " dispatched_at = now(), lease_expires_at = now() - interval '1 second'"
+            ),
+            {"attempt": attempt},
+        )
+        connection.execute(sa.text("update textmill.job set state = 'running'"))
+
+    dispatcher(producer_engine, broker).step()
+
+    with producer_engine.connect() as connection:
+        chunk = connection.execute(sa.text("select state from textmill.chunk")).scalar_one()
+        job = connection.execute(sa.text("select state, failed from textmill.job")).one()
+    assert (chunk, job.failed) == (state, failed)
+    assert job.state == ("completed" if failed else "running")
+
+
+def test_abandoned_load_is_purged(producer_engine: sa.Engine, broker: Broker) -> None:
+    """Without it, the rows of a submit that was killed stay for ever."""
+    add_job(producer_engine, 2)
+    with producer_engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "update textmill.job set state = 'loading', loaded_at = now() - interval '1 day'"
+            )
+        )
+
+    dispatcher(producer_engine, broker).step()
+
+    with producer_engine.connect() as connection:
+        left = connection.scalar(
+            sa.text(
+                "select (select count(*) from textmill.job)"
+                " + (select count(*) from textmill.document)"
+                " + (select count(*) from textmill.chunk)"
+            )
+        )
+    assert left == 0

@@ -1,0 +1,133 @@
+"""Worker processes on real servers: from dispatched chunks to rows."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from producer import jobs
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Task
+from schema.outcomes import RESULT
+from schema.settings import IntakeSettings
+from tests.fixtures.processes import PATIENCE, Start
+
+TEXTS = [
+    "The delivery was quick and the tea tastes wonderful, I am so happy!",
+    "太差了，再也不会买了，客服态度恶劣。",
+    "   \u200b ",
+    "这个 app 的 UI 很好看，but it crashes every day, very disappointed.",
+]
+
+
+def submit_texts(engine: sa.Engine, task: Task, copies: int = 1) -> UUID:
+    return submit(
+        engine,
+        task,
+        [Document(text=text) for text in TEXTS * copies],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(chunk_documents=8),
+    ).job_id
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+
+
+def workers(engine: sa.Engine) -> list[int]:
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.text("select pid from textmill.worker")))
+
+
+@pytest.fixture
+def running(start: Start, producer_engine: sa.Engine) -> subprocess.Popen[str]:
+    """Dispatch and one worker process, ready; returns the worker's supervisor."""
+    start("producer.cli", "dispatch")
+    supervisor = start("worker.cli", "run", "--devices", "cpu", "--processes", "1")
+    until(lambda: supervisor.poll() is not None or len(workers(producer_engine)) == 1)
+    return supervisor
+
+
+@pytest.mark.usefixtures("running")
+def test_every_document_gets_its_outcome(producer_engine: sa.Engine) -> None:
+    """Without it, nothing of Textmill works."""
+    job_ids = {task: submit_texts(producer_engine, task) for task in Task}
+
+    for task, job_id in job_ids.items():
+        seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
+        outcomes = list(jobs.outcomes(producer_engine, job_id))
+
+        assert (seen.state, seen.succeeded, seen.failed) == ("completed", 3, 1)
+        assert [row["status"] for row in outcomes] == [
+            "succeeded",
+            "succeeded",
+            "failed",
+            "succeeded",
+        ]
+        for row in outcomes:
+            if row["status"] == "succeeded":
+                assert RESULT.validate_python(row["result"]).task == task
+
+
+def test_sigterm_finishes_running_chunks_and_exits_with_0(
+    running: subprocess.Popen[str], producer_engine: sa.Engine
+) -> None:
+    """Without it, every deployment charges attempts and repeats work."""
+    job_id = submit_texts(producer_engine, Task.SENTIMENT, copies=200)
+    until(lambda: jobs.status(producer_engine, job_id).succeeded > 0)
+
+    running.send_signal(signal.SIGTERM)
+
+    assert running.wait(PATIENCE) == 0
+    with producer_engine.connect() as connection:
+        left = connection.execute(
+            sa.text(
+                "select count(*) filter (where state = 'running'), max(attempt) from textmill.chunk"
+            )
+        ).one()
+    assert tuple(left) == (0, 1)
+    assert workers(producer_engine) == []
+
+
+@pytest.mark.usefixtures("running")
+def test_killed_process_is_replaced_and_its_chunks_are_done_again(
+    producer_engine: sa.Engine,
+) -> None:
+    """Without it, a crash loses the chunks in work until someone looks."""
+    (victim,) = workers(producer_engine)
+    job_id = submit_texts(producer_engine, Task.SENTIMENT, copies=400)
+    until(lambda: jobs.status(producer_engine, job_id).succeeded > 0)
+
+    os.kill(victim, signal.SIGKILL)
+
+    seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
+    assert (seen.succeeded, seen.failed) == (1200, 400)
+    assert workers(producer_engine) != [victim]
+
+
+def test_broken_artifact_ends_the_supervisor(start: Start, tmp_path: Path) -> None:
+    """Without it, a bad deployment is a crash loop that looks alive."""
+    supervisor = start(
+        "worker.cli",
+        "run",
+        "--devices",
+        "cpu",
+        "--processes",
+        "1",
+        TEXTMILL_ARTIFACTS=str(tmp_path),
+    )
+
+    output, _ = supervisor.communicate(timeout=PATIENCE)
+
+    assert supervisor.returncode == 78
+    assert str(tmp_path) in output

@@ -1,0 +1,121 @@
+"""Artifacts, as serving reads them."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from schema.documents import Task
+from schema.errors import ArtifactError, DocumentError
+from schema.outcomes import ErrorCode, Failure, SentimentResult
+from worker.pipeline import Pipeline, analyse
+from worker.training.card import Card
+
+LONG = "The tea was lovely and warm. " * 80
+
+
+@pytest.fixture(scope="module")
+def sentiment(artifacts: Path) -> Pipeline:
+    return Pipeline.load(artifacts / "sentiment", "cpu")
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_a_written_artifact_is_what_its_card_speaks_of(task: Task, artifacts: Path) -> None:
+    """Without it a result's model version would lead to the figures of another model."""
+    folder = artifacts / task
+
+    pipeline = Pipeline.load(folder, "cpu")
+
+    card = Card.model_validate_json((folder / "card.json").read_bytes())
+    assert (pipeline.task, pipeline.model_version) == (task, card.model_version)
+    page = (folder / "CARD.md").read_text(encoding="utf-8")
+    assert all(source.name in page for source in card.sources)
+    assert card.model_version in page
+
+
+def test_the_model_version_follows_the_content(artifacts: Path, tmp_path: Path) -> None:
+    """Without it two models could stand under one version."""
+    shutil.copytree(artifacts / "moderation", tmp_path / "copy")
+    same = Pipeline.load(tmp_path / "copy", "cpu").model_version
+    config = json.loads((tmp_path / "copy" / "config.json").read_bytes())
+    config["thresholds"]["spam"] = 0.123
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    changed = Pipeline.load(tmp_path / "copy", "cpu").model_version
+
+    assert same == Pipeline.load(artifacts / "moderation", "cpu").model_version
+    assert changed != same
+
+
+def _without_weights(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+
+
+def _cut_weights(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def _broken_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{", encoding="utf-8")
+
+
+def _other_shape(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"hidden": 128', '"hidden": 64'))
+
+
+def _broken_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "damage", [_without_weights, _cut_weights, _broken_config, _other_shape, _broken_tokenizer]
+)
+def test_a_broken_artifact_is_refused(
+    damage: Callable[[Path], None], artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it a worker would start and fail every document instead of saying what is wrong."""
+    folder = tmp_path / "artifact"
+    shutil.copytree(artifacts / "sentiment", folder)
+    damage(folder)
+
+    with pytest.raises(ArtifactError, match=str(folder)):
+        Pipeline.load(folder, "cpu")
+
+
+def test_a_bad_document_never_sinks_its_neighbours(sentiment: Pipeline) -> None:
+    outcomes = analyse(sentiment, ["lovely tea", "", "味道很差"], budget=64)
+
+    assert [type(outcome) for outcome in outcomes] == [SentimentResult, Failure, SentimentResult]
+    assert isinstance(outcomes[1], Failure)
+    assert outcomes[1].code is ErrorCode.NO_CONTENT
+
+
+def test_a_result_does_not_depend_on_the_documents_beside_it(sentiment: Pipeline) -> None:
+    texts = ["lovely tea", LONG, "味道很差", "The shop opens at nine"]
+
+    together = analyse(sentiment, texts, budget=2048)
+
+    for text, beside in zip(texts, together, strict=True):
+        [alone] = analyse(sentiment, [text])
+        assert isinstance(alone, SentimentResult)
+        assert isinstance(beside, SentimentResult)
+        assert alone.scores == pytest.approx(beside.scores, abs=1e-5)
+
+
+def test_a_long_document_is_cut_into_windows(sentiment: Pipeline) -> None:
+    assert len(sentiment.prepare(LONG).windows) > 1
+
+
+def test_a_failing_stage_fails_the_document_without_showing_it(sentiment: Pipeline) -> None:
+    """Without it an unforeseen error would end the process, or leak the text into logs."""
+    document = sentiment.prepare("lovely tea")
+
+    with pytest.raises(DocumentError, match="postprocess failed with") as caught:
+        sentiment.finish("lovely tea", document, [])
+
+    assert caught.value.code is ErrorCode.STAGE_ERROR
+    assert "tea" not in str(caught.value)

@@ -1,0 +1,104 @@
+"""The network and its decoders."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from schema.documents import Task
+from worker.pipeline.batch import pad
+from worker.pipeline.decoders import UNKNOWN, SigmoidDecoder, SoftmaxDecoder
+from worker.pipeline.model import Cell, Model, ModelConfig, VariationalDropout
+from worker.pipeline.records import IntArray
+
+LABELS = {
+    Task.SENTIMENT: ("negative", "neutral", "positive"),
+    Task.MODERATION: ("abuse", "spam"),
+    Task.KEYWORDS: (),
+}
+GOLD = {
+    Task.SENTIMENT: [[0, 0, 1], [1, UNKNOWN, 0]],
+    Task.MODERATION: [[0, 1], [1, UNKNOWN]],
+    Task.KEYWORDS: [[0, 1, 2], [1, 0, 0]],
+}
+
+
+def config(task: Task, cell: Cell = "gru") -> ModelConfig:
+    return ModelConfig(task, vocabulary=20, labels=LABELS[task], cell=cell, embedding=6, hidden=5)
+
+
+def windows() -> list[IntArray]:
+    return [np.array([3, 4, 5], np.int32), np.array([6, 7], np.int32)]
+
+
+@pytest.mark.parametrize("cell", get_args(Cell))
+@pytest.mark.parametrize("task", list(Task))
+def test_every_cell_learns_every_task(task: Task, cell: Cell) -> None:
+    """Without it a choice of cell or task would exist on paper only."""
+    torch.manual_seed(0)
+    model = Model(config(task, cell)).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    gold = torch.tensor(GOLD[task])
+
+    losses = []
+    for _ in range(40):
+        loss = model.loss(*pad(windows()), gold)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        losses.append(loss.item())
+
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    with torch.inference_mode():
+        assert len(model.eval().predict(*pad(windows()))) == 2
+
+
+def test_a_label_that_is_not_annotated_gets_no_gradient() -> None:
+    """Without it "not annotated" would be learned as "does not hold"."""
+    decoder = SigmoidDecoder(states=4, labels=2, dropout=0.0)
+    gold = torch.tensor([[1, UNKNOWN], [0, UNKNOWN]])
+
+    loss = decoder.loss(torch.randn(2, 3, 4), torch.ones(2, 3, dtype=torch.bool), gold)
+    torch.autograd.backward(loss)
+
+    gradient = decoder.output.weight.grad
+    assert gradient is not None
+    assert gradient[0].abs().sum() > 0
+    assert gradient[1].abs().sum() == 0
+
+
+def test_a_class_that_the_source_lacks_gets_no_gradient() -> None:
+    """Without it reviews collected without neutral ones would teach that none is neutral."""
+    decoder = SoftmaxDecoder(states=4, labels=3, dropout=0.0)
+    gold = torch.tensor([[1, UNKNOWN, 0]])
+
+    loss = decoder.loss(torch.randn(1, 3, 4), torch.ones(1, 3, dtype=torch.bool), gold)
+    torch.autograd.backward(loss)
+
+    gradient = decoder.output.weight.grad
+    assert gradient is not None
+    assert gradient[0].abs().sum() > 0
+    assert gradient[1].abs().sum() == 0
+
+
+def test_variational_dropout_hides_the_same_units_at_every_step() -> None:
+    """Without it noise would differ from step to step, which recurrent cells forget by."""
+    torch.manual_seed(0)
+
+    dropped = VariationalDropout(0.5).train()(torch.ones(4, 7, 16))
+
+    assert (dropped == dropped[:, :1]).all()
+    assert 0 < (dropped == 0).sum() < dropped.numel()
+
+
+def test_the_backward_direction_starts_at_the_last_token() -> None:
+    """Without it the state of a text would depend on the padding behind it."""
+    torch.manual_seed(0)
+    encoder = Model(config(Task.SENTIMENT)).encoder.eval()
+    ids, lengths = pad([windows()[1]])
+    padded = torch.cat([ids, torch.zeros(1, 3, dtype=torch.long)], dim=1)
+
+    alone, beside = encoder(ids, lengths), encoder(padded, lengths)
+
+    assert torch.allclose(alone, beside[:, : lengths[0]], atol=1e-6)

@@ -1,0 +1,173 @@
+"""Training, on a few sentences."""
+
+import gzip
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schema.documents import Task
+from schema.errors import InputError
+from schema.outcomes import MODERATION_LABELS
+from tests.fixtures.corpus import recipe
+from worker.pipeline.crf import BEGIN, INSIDE, OUTSIDE
+from worker.pipeline.decoders import UNKNOWN
+from worker.pipeline.preprocess import preprocess
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.corpus import clean_rows, sources
+from worker.training.examples import examples
+from worker.training.loop import EpochReport, TrainingConfig, train
+from worker.training.recipe import Validation, fresh_state, make_examples, make_tokenizer
+from worker.training.rows import KeywordsRow, RowFile, SentimentRow
+from worker.training.run import CHECKPOINT, Finished, Report, train_artifact
+
+
+def version(reports: Iterable[Report]) -> str:
+    return next(report.card.model_version for report in reports if isinstance(report, Finished))
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_a_resumed_training_ends_as_an_uninterrupted_one(
+    task: Task, data_folder: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it an interruption would change the model that a seed stands for."""
+    chosen, out = recipe(data_folder, task), tmp_path / "out"
+    for report in train_artifact(chosen, out, resume=False):
+        if isinstance(report, EpochReport):
+            break
+
+    resumed = version(train_artifact(chosen, out, resume=True))
+
+    for name in ("config.json", "tokenizer.json", "weights.safetensors"):
+        assert (out / name).read_bytes() == (artifacts / task / name).read_bytes()
+    assert resumed in (artifacts / task / "card.json").read_text(encoding="utf-8")
+    assert not (out / CHECKPOINT).exists()
+
+
+def test_another_seed_gives_another_model(
+    data_folder: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    other = recipe(data_folder, Task.SENTIMENT, seed=1, epochs=1)
+
+    made = version(train_artifact(other, tmp_path, resume=False))
+
+    assert made not in (artifacts / "sentiment" / "card.json").read_text(encoding="utf-8")
+
+
+def test_nothing_to_resume_is_said(data_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no training to resume"):
+        version(train_artifact(recipe(data_folder, Task.SENTIMENT), tmp_path, resume=True))
+
+
+def test_a_training_is_not_resumed_with_other_options(data_folder: Path, tmp_path: Path) -> None:
+    """Without it weights of one recipe would be sold under the card of another."""
+    for report in train_artifact(recipe(data_folder, Task.SENTIMENT), tmp_path, resume=False):
+        if isinstance(report, EpochReport):
+            break
+
+    with pytest.raises(InputError, match="other data or options"):
+        version(train_artifact(recipe(data_folder, Task.SENTIMENT, seed=9), tmp_path, resume=True))
+
+
+def test_the_loss_falls(data_folder: Path) -> None:
+    chosen = recipe(data_folder, Task.SENTIMENT, epochs=6)
+    tokenizer = make_tokenizer(chosen)
+    state = fresh_state(chosen, tokenizer)
+    validate = Validation(chosen, tokenizer)
+
+    reports = list(train(state, make_examples(chosen, tokenizer), validate, chosen.training))
+
+    losses = [report.loss for report in reports if isinstance(report, EpochReport)]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_training_ends_when_validation_stops_improving(data_folder: Path) -> None:
+    """Without it a network would go on to learn its training texts by heart."""
+    chosen = recipe(data_folder, Task.SENTIMENT)
+    tokenizer = make_tokenizer(chosen)
+    state = fresh_state(chosen, tokenizer)
+    scores = iter([0.5, 0.7, 0.6, 0.7, 0.9])
+    config = TrainingConfig(epochs=5, patience=2)
+
+    reports = list(train(state, make_examples(chosen, tokenizer), lambda _: next(scores), config))
+
+    epochs = [report for report in reports if isinstance(report, EpochReport)]
+    assert [report.best for report in epochs] == [True, True, False, False]
+    assert state.best_score == 0.7
+
+
+def test_a_licence_limit_leaves_other_sources_out(data_folder: Path) -> None:
+    """Without it a permissive model would hold what nobody licensed."""
+    permissive = sources(data_folder, Task.SENTIMENT, "A")
+
+    assert [source.name for source in permissive] == ["notes"]
+    assert len(sources(data_folder, Task.SENTIMENT)) == 2
+
+
+def test_a_folder_without_sources_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no source"):
+        sources(tmp_path, Task.KEYWORDS)
+
+
+def test_a_broken_line_is_named(tmp_path: Path) -> None:
+    """Without it one bad line among thousands could not be found."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "fine", "label": "neutral"}\n{"text": "x", "label": "great"}\n')
+
+    with pytest.raises(InputError, match="line 2: label"):
+        list(RowFile(path, SentimentRow))
+
+
+def test_a_cut_off_file_is_an_input_error(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "fine", "label": "neutral"}\n' * 100)[:-12])
+
+    with pytest.raises(InputError, match="cannot be read"):
+        list(RowFile(path, SentimentRow))
+
+
+def test_a_class_that_a_source_lacks_is_masked() -> None:
+    rows = [SentimentRow(text="good", label="positive"), SentimentRow(text="bad", label="negative")]
+
+    encoded = list(examples(rows, tokenizer()))
+
+    assert [example.gold.tolist() for example in encoded] == [[0, UNKNOWN, 1], [1, UNKNOWN, 0]]
+
+
+def test_keywords_are_tagged_at_whole_words_and_the_longest_wins() -> None:
+    """Without it "art" would be learned from "party"."""
+    row = KeywordsRow(text="art party, modern art", keywords=("Art", "modern  art", "absent"))
+
+    [example] = examples([row], tokenizer())
+
+    phrases = np.flatnonzero(example.gold == BEGIN)
+    assert phrases[0] == 0
+    assert len(phrases) == 2
+    assert example.gold[-1] == INSIDE
+    assert (example.gold[1 : phrases[1]] == OUTSIDE).all()
+
+
+def test_a_text_without_its_keywords_teaches_nothing() -> None:
+    """Without it a tagger would learn to stay silent: most sources list but a few of many."""
+    rows = [KeywordsRow(text="art party", keywords=("absent",))]
+
+    assert list(examples(rows, tokenizer())) == []
+
+
+def test_ordinary_texts_are_clean_of_what_their_source_rules_out(data_folder: Path) -> None:
+    """Without it a model trained on offence alone would flag what is merely ordinary."""
+    papers = clean_rows(sources(data_folder, Task.KEYWORDS)[0], "train")
+    [reviews] = [
+        source for source in sources(data_folder, Task.SENTIMENT) if source.name == "reviews"
+    ]
+    known = {row.text: row.annotated for row in clean_rows(reviews, "train")}
+
+    assert all(row.annotated == set(MODERATION_LABELS) for row in papers)
+    assert "hate" in known["lovely staff, great room"]
+    assert "hate" not in known["awful service, dirty room"]
+
+
+def tokenizer() -> Tokenizer:
+    texts = ["art party, modern art", "good", "bad"]
+    return Tokenizer.train([preprocess(text) for text in texts], 300)

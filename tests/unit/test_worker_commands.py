@@ -1,0 +1,136 @@
+"""`textmill-worker train`, `evaluate` and `predict`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from worker.cli import main
+
+SENTIMENT_FIELDS = {
+    "file",
+    "documents",
+    "model_version",
+    "loss",
+    "accuracy",
+    "macro_f1",
+    "macro_recall",
+    "ece",
+}
+MODERATION_FIELDS = {
+    "file",
+    "documents",
+    "model_version",
+    "flag_f1",
+    "flag_auc",
+    "ece",
+    "labels",
+}
+KEYWORDS_FIELDS = {
+    "file",
+    "documents",
+    "model_version",
+    "f1_at_5",
+    "f1_at_10",
+    "present_documents",
+}
+
+
+def run(*arguments: object, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("task", "source", "fields"),
+    [
+        ("sentiment", "reviews", SENTIMENT_FIELDS),
+        ("moderation", "mail", MODERATION_FIELDS),
+        ("keywords", "papers", KEYWORDS_FIELDS),
+    ],
+)
+def test_evaluate_prints_a_line_a_file(
+    task: str, source: str, fields: set[str], artifacts: Path, data_folder: Path
+) -> None:
+    """Without it programs that compare models would break on a renamed field."""
+    file = data_folder / task / source / "test.jsonl.gz"
+
+    found = lines(run("evaluate", task, file, file, "--artifact", artifacts / task, "--json"))
+
+    assert [set(line) for line in found] == [fields, fields]
+    assert found[0]["file"] == str(file)
+
+
+def test_evaluate_measures_only_annotated_labels(artifacts: Path, data_folder: Path) -> None:
+    """Without it "nothing is known" would count as "does not hold"."""
+    file = data_folder / "moderation" / "mail" / "test.jsonl.gz"
+
+    [line] = lines(
+        run("evaluate", "moderation", file, "--artifact", artifacts / "moderation", "--json")
+    )
+
+    assert set(line["labels"]) == {"spam", "fraud"}
+    assert set(line["labels"]["spam"]) == {"precision", "recall", "f1", "auc", "support"}
+    assert line["labels"]["fraud"]["auc"] is None
+
+
+def test_evaluate_names_a_broken_line(artifacts: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "fine", "label": "neutral"}\n{"text": 3}\n', encoding="utf-8")
+
+    result = run("evaluate", "sentiment", file, "--artifact", artifacts / "sentiment")
+
+    assert result.exit_code == 2
+    assert "line 2" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_predict_takes_a_document(artifacts: Path) -> None:
+    [line] = lines(
+        run("predict", "sentiment", "味道很好", "--artifact", artifacts / "sentiment", "--json")
+    )
+
+    assert line["status"] == "succeeded"
+    assert line["result"]["label"] in {"negative", "neutral", "positive"}
+
+
+def test_predict_takes_a_file_and_shows_failures_beside_results(
+    artifacts: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "documents.txt"
+    file.write_text("We study solar cells.\n\n我们研究水稻产量\n", encoding="utf-8")
+
+    found = lines(run("predict", "keywords", file, "--artifact", artifacts / "keywords", "--json"))
+
+    assert [line["status"] for line in found] == ["succeeded", "failed", "succeeded"]
+    assert found[1]["error"]["code"] == "no_content"
+
+
+def test_predict_reads_standard_input_and_draws_a_table(artifacts: Path) -> None:
+    result = run(
+        "predict", "moderation", "-", "--artifact", artifacts / "moderation", stdin="hello\n"
+    )
+
+    assert result.exit_code == 0
+    assert "hello" in result.stdout
+
+
+def test_a_model_of_another_task_is_refused(artifacts: Path) -> None:
+    """Without it moderation scores could be read as sentiment."""
+    result = run("predict", "sentiment", "hello", "--artifact", artifacts / "moderation")
+
+    assert result.exit_code == 2
+    assert "is a model for moderation" in result.stderr
+
+
+def test_train_says_what_is_missing(tmp_path: Path) -> None:
+    result = run("train", "keywords", "--data", tmp_path, "--out", tmp_path / "out")
+
+    assert result.exit_code == 2
+    assert "holds no source" in result.stderr
