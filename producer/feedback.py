@@ -9,12 +9,16 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from schema.base import Frozen
 from schema.database import reachable
 from schema.documents import Task
 from schema.errors import InputError
+
+
+# Postgres stores no NUL, and the pattern refuses half of a surrogate pair too.
+Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
 
 
 class Verdict(Frozen):
@@ -32,12 +36,12 @@ class Verdict(Frozen):
     """
 
     job_id: UUID
-    external_id: Annotated[str, Field(min_length=1)]
+    external_id: Words
     verdict: Literal["agree", "disagree"]
-    labels: list[str] | None = None
-    keywords: list[str] | None = None
-    comment: str | None = None
-    annotator: str | None = None
+    labels: list[Words] | None = None
+    keywords: list[Words] | None = None
+    comment: Words | None = None
+    annotator: Words | None = None
 
 
 def parse(fields: Mapping[str, object]) -> Verdict:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
+import psycopg
 import sqlalchemy as sa
 
 from schema.errors import SchemaVersionError, ServiceUnavailableError, SettingsError
@@ -10,6 +12,13 @@ from schema.tables import MIGRATION
 
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
+
+_UNDEFINED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+)
 
 
 def create_engine(url: str, *, application: str, connections: int = 4) -> sa.Engine:
@@ -57,7 +66,7 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
     """
     try:
         yield
-    except sa.exc.OperationalError as error:
+    except (sa.exc.OperationalError, psycopg.OperationalError) as error:  # COPY raises the latter
         where = engine.url.render_as_string(hide_password=True)
         msg = (
             f"Postgres at {where} does not answer ({_first_line(error)}); "
@@ -88,5 +97,6 @@ def check_version(connection: sa.Connection) -> None:
     raise SchemaVersionError(msg)
 
 
-def _first_line(error: sa.exc.OperationalError) -> str:
-    return str(error.orig).strip().partition("\n")[0]
+def _first_line(error: sa.exc.OperationalError | psycopg.OperationalError) -> str:
+    cause = error.orig if isinstance(error, sa.exc.OperationalError) else error
+    return str(cause).strip().partition("\n")[0]

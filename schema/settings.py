@@ -1,9 +1,11 @@
 """Every setting; the only reader of the environment.
 
-Each class serves one concern and reads variables that begin with `TEXTMILL_`.
+Each class serves one concern and reads variables that begin with `TEXTMILL_`; an empty one counts
+as not set.
 """
 
 import getpass
+import os
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -13,7 +15,21 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schema.errors import SettingsError
 
-_FROM_ENVIRONMENT = SettingsConfigDict(env_prefix="TEXTMILL_", frozen=True, extra="ignore")
+_FROM_ENVIRONMENT = SettingsConfigDict(
+    env_prefix="TEXTMILL_",
+    # Compose files and shells hand over `NAME=` for what is not set.
+    env_ignore_empty=True,
+    frozen=True,
+    extra="ignore",
+)
+
+
+def _user_name() -> str:
+    """Name of the account; a container may run under a number that has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 class ServiceSettings(BaseSettings):
@@ -58,7 +74,7 @@ class IntakeSettings(BaseSettings):
     chunk_tokens: Annotated[int, Field(ge=1)] = 32_768
     load_batch: Annotated[int, Field(ge=1)] = 10_000
     abandoned_after: Annotated[float, Field(gt=0)] = 3600
-    submitter: Annotated[str, Field(min_length=1)] = Field(default_factory=getpass.getuser)
+    submitter: Annotated[str, Field(min_length=1)] = Field(default_factory=_user_name)
 
 
 class DispatchSettings(BaseSettings):

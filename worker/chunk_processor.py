@@ -98,5 +98,5 @@ def failure_of(error: DocumentError) -> Failure:
 
 def backoff(attempt: int) -> float:
     """Seconds to wait after a failed attempt: 1, 2, 4 … up to 60, with full jitter above half."""
-    ceiling = min(60.0, 2.0 ** (attempt - 1))
+    ceiling = min(60.0, 2.0 ** min(attempt - 1, 6))
     return random.uniform(ceiling / 2, ceiling)  # noqa: S311  # spreads load, guards nothing

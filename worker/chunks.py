@@ -181,7 +181,7 @@ class ChunkStore:
             connection.execute(sa.text("notify textmill_pending"))
 
     def release(self, claim: Claim, retry_after: float) -> None:
-        """Give a chunk back after an attempt that failed as a whole.
+        """End the lease of an attempt that failed as a whole, so that dispatch rescues the chunk.
 
         Args:
             claim: the attempt.
@@ -190,7 +190,7 @@ class ChunkStore:
         with self._engine.begin() as connection:
             connection.execute(
                 sa.text(
-                    "update textmill.chunk set state = 'pending', lease_expires_at = null,"
+                    "update textmill.chunk set lease_expires_at = now(),"
                     " not_before = now() + make_interval(secs => :retry_after)"
                     " where job_id = :job_id and chunk_no = :chunk_no"
                     " and attempt = :attempt and state = 'running'"

@@ -105,7 +105,7 @@ def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str]]]:
     try:
         with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             if file.suffix == ".csv":
-                reader = csv.DictReader(stream)
+                reader = csv.DictReader(stream, restkey="more values than columns")
                 yield from ((reader.line_num, row) for row in reader)
                 return
             yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())
@@ -119,7 +119,7 @@ def _fields(row: str | dict[str, str]) -> dict[str, object]:
         return dict(row)
     try:
         fields = json.loads(row)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"not JSON: {error}"
         raise InputError(msg) from error
     if not isinstance(fields, dict):

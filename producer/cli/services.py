@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import signal
 import threading
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from producer.broker import Broker
 from producer.cli.show import console
 from producer.dispatch import Dispatcher
 from producer.local import Stack, find, running
+from producer.local.binaries import psql
 from producer.workers import Worker, registered
 from schema.database import check_version, create_engine, reachable
 from schema.errors import SettingsError
@@ -61,7 +63,7 @@ def up(*, workers: int | None, as_json: bool) -> None:
             click.echo(json.dumps(ready))
         else:
             console.print("ready; in another terminal:  textmill submit sentiment FILE --wait")
-            click.echo(f"psql '{stack.urls.reader}'")
+            click.echo(shlex.join([psql(), stack.urls.reader]))
         while not stop.wait(0.5):
             stack.check()
 

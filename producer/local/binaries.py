@@ -6,6 +6,7 @@ the modes of parent directories and breaks on a blank in a path.
 
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 from schema.errors import SettingsError
 
@@ -24,6 +25,17 @@ def postgres_install() -> Path:
         if package and (package / name / "bin" / "postgres").exists():
             return package / name
     raise SettingsError(_missing("Postgres", "TEXTMILL_DATABASE_URL"))
+
+
+def psql() -> str:
+    """The `psql` program: the one on the path, or else the wheel's.
+
+    Raises:
+        SettingsError: there is neither.
+    """
+    if found := which("psql"):
+        return found
+    return str(postgres_install() / "bin" / "psql")
 
 
 def redis_server() -> Path:

@@ -5,6 +5,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from producer.rescue import rescue
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Rejected, Task
 from schema.errors import LeaseLostError
@@ -149,13 +150,17 @@ def test_second_store_of_an_attempt_writes_nothing(worker_engine: sa.Engine, job
     assert job(worker_engine).succeeded == 3
 
 
-def test_released_chunk_waits_and_comes_back(worker_engine: sa.Engine, job_id: UUID) -> None:
+def test_released_chunk_is_rescued_and_waits(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: UUID
+) -> None:
     """Without it, a chunk that failed as a whole is lost, or hammers the database."""
     chunks = ChunkStore(worker_engine, "w1", lease=60)
     claim = chunks.claim(message(job_id))
     assert claim is not None
 
     chunks.release(claim, retry_after=30)
+    with producer_engine.begin() as connection:
+        rescue(connection, max_attempts=5)
 
     with worker_engine.connect() as connection:
         row = connection.execute(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from schema.documents import Task
 from worker.pipeline.model import Model, ModelConfig
 from worker.pipeline.predict import Predictor
-from worker.pipeline.records import IntArray, Prediction
+from worker.pipeline.records import Candidate, IntArray, Prediction
 
 VOCABULARY = 50
 
@@ -72,9 +72,9 @@ def test_candidates_lie_inside_their_window() -> None:
         assert 0 < score <= 1
 
 
-def as_candidates(prediction: Prediction) -> list[tuple[int, int, float]]:
+def as_candidates(prediction: Prediction) -> list[Candidate]:
     assert isinstance(prediction, list)
-    return [tuple(candidate) for candidate in prediction]
+    return prediction
 
 
 def test_no_windows_give_no_predictions() -> None:

@@ -56,8 +56,8 @@ _LABELS: Final[dict[Task, tuple[str, ...]]] = {
 }
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
-    Task.SENTIMENT: TrainingConfig(epochs=3),
-    Task.MODERATION: TrainingConfig(epochs=4),
+    Task.SENTIMENT: TrainingConfig(epochs=2),
+    Task.MODERATION: TrainingConfig(epochs=3),
     Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""

@@ -1,0 +1,39 @@
+"""Which processes run where."""
+
+import pytest
+
+from schema.errors import UsageError
+from worker.devices import Device, default_processes, parse_devices
+
+
+def test_named_devices_are_taken_as_they_are() -> None:
+    assert parse_devices("cuda:0,cuda:3") == [Device("cuda:0"), Device("cuda:3")]
+    assert parse_devices("cpu") == [Device("cpu")]
+
+
+@pytest.mark.parametrize("text", ["", "gpu", "cuda", "cuda:", "cuda:x", "cpu,", "cuda:0 cuda:1"])
+def test_unknown_device_is_refused_with_the_remedy(text: str) -> None:
+    """Without it, a typing error runs on another device than meant."""
+    with pytest.raises(UsageError, match="say auto, cpu, or"):
+        parse_devices(text)
+
+
+def test_gpu_process_sees_its_own_gpu_only() -> None:
+    """Without it, processes share a GPU and leave another idle."""
+    device = Device("cuda:3")
+
+    assert device.environment()["CUDA_VISIBLE_DEVICES"] == "3"
+    assert device.seen_as() == "cuda:0"
+    assert default_processes(device) == 1
+
+
+def test_cpu_process_sees_no_gpu_and_uses_one_thread() -> None:
+    """Without it, the threads of several processes fight for the same cores."""
+    device = Device("cpu")
+
+    assert device.environment() == {
+        "CUDA_VISIBLE_DEVICES": "",
+        "MKL_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    assert default_processes(device) >= 1
