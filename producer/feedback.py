@@ -9,15 +9,14 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from schema.base import Frozen
 from schema.database import reachable
 from schema.documents import Task
 from schema.errors import InputError
 
-
-# Postgres stores no NUL, and the pattern refuses half of a surrogate pair too.
+# Postgres stores no NUL.
 Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-import psycopg
 import sqlalchemy as sa
 
 from schema.errors import SchemaVersionError, ServiceUnavailableError, SettingsError
@@ -34,7 +33,7 @@ def create_engine(url: str, *, application: str, connections: int = 4) -> sa.Eng
     """
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         msg = "TEXTMILL_DATABASE_URL is not a URL; it looks like postgresql://user@host/database"
         raise SettingsError(msg) from None
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
@@ -59,20 +58,33 @@ def create_engine(url: str, *, application: str, connections: int = 4) -> sa.Eng
 
 @contextmanager
 def reachable(engine: sa.Engine) -> Iterator[None]:
-    """Turn a lost or refused connection into an error for people.
+    """Turn what a wrong or absent server says into errors for people.
+
+    They name the server without its password, and what to do.
 
     Raises:
-        ServiceUnavailableError: names the server without its password, and what to do.
+        SchemaVersionError: the database lacks a table, a column or a function.
+        ServiceUnavailableError: the connection was refused or lost.
+        SettingsError: the role that logs in lacks a right.
     """
+    where = engine.url.render_as_string(hide_password=True)
     try:
         yield
     except (sa.exc.OperationalError, psycopg.OperationalError) as error:  # COPY raises the latter
-        where = engine.url.render_as_string(hide_password=True)
         msg = (
             f"Postgres at {where} does not answer ({_first_line(error)}); "
             "start it, or correct TEXTMILL_DATABASE_URL"
         )
         raise ServiceUnavailableError(msg) from error
+    except sa.exc.ProgrammingError as error:
+        said = f"Postgres at {where} says: {_first_line(error)}"
+        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            msg = f"{said}; let TEXTMILL_DATABASE_URL log in as a role that may do this"
+            raise SettingsError(msg) from error
+        if isinstance(error.orig, _UNDEFINED):
+            msg = f"{said}; if it was not migrated, run: textmill db upgrade"
+            raise SchemaVersionError(msg) from error
+        raise
 
 
 def check_version(connection: sa.Connection) -> None:
@@ -97,6 +109,6 @@ def check_version(connection: sa.Connection) -> None:
     raise SchemaVersionError(msg)
 
 
-def _first_line(error: sa.exc.OperationalError | psycopg.OperationalError) -> str:
-    cause = error.orig if isinstance(error, sa.exc.OperationalError) else error
+def _first_line(error: sa.exc.DBAPIError | psycopg.Error) -> str:
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     return str(cause).strip().partition("\n")[0]

@@ -125,8 +125,9 @@ class Engine:
                 return False
             self._take(block=None)
             deadline = time.monotonic() + self._linger
-            while self._tokens() < self._budget and (left := deadline - time.monotonic()) > 0:
-                if not self._take(block=left):
+            while not self._closing and self._tokens() < self._budget:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._take(block=left):
                     break
         while self._take(block=0):
             pass

@@ -57,11 +57,14 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        with self._engine.begin() as connection:
-            connection.execute(
-                sa.text("delete from textmill.worker where worker = :worker"),
-                {"worker": self._worker},
-            )
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(
+                    sa.text("delete from textmill.worker where worker = :worker"),
+                    {"worker": self._worker},
+                )
+        except sa.exc.OperationalError as error:
+            logger.warning("the heartbeat row stays until it is old: %s", error.orig)
 
     @contextmanager
     def renewing(self, claim: Claim) -> Iterator[None]:

@@ -5,9 +5,12 @@ import logging
 import shlex
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import click
+import sqlalchemy as sa
 
 from producer.broker import Broker
 from producer.cli.show import console
@@ -126,8 +129,7 @@ def upgrade() -> None:
     """  # noqa: D301
     import migrations  # noqa: PLC0415  # Alembic costs every command a third of a second
 
-    engine = create_engine(_database_url(read(ServiceSettings)), application="textmill-db")
-    with reachable(engine):
+    with _database() as engine:
         left = migrations.upgrade(engine)
     if left is None:
         console.print("the database is up to date")
@@ -145,10 +147,19 @@ def check() -> None:
     Example:
       textmill db check && echo fine
     """  # noqa: D301
-    engine = create_engine(_database_url(read(ServiceSettings)), application="textmill-db")
-    with reachable(engine), engine.connect() as connection:
+    with _database() as engine, engine.connect() as connection:
         check_version(connection)
     console.print("the database answers, and is up to date")
+
+
+@contextmanager
+def _database() -> Iterator[sa.Engine]:
+    engine = create_engine(_database_url(read(ServiceSettings)), application="textmill-db")
+    try:
+        with reachable(engine):
+            yield engine
+    finally:
+        engine.dispose()
 
 
 def _database_url(services: ServiceSettings) -> str:

@@ -46,13 +46,13 @@ def score(crf: LinearChainCrf, emissions: Tensor, path: Sequence[int]) -> float:
     total = total + sum(emissions[place, tag] for place, tag in enumerate(path))
     for left, right in pairwise(path):
         total = total + crf.transition[left, right]
-    return float(total)
+    return total.detach().item()
 
 
 def probabilities(crf: LinearChainCrf, emissions: Tensor) -> dict[tuple[int, ...], float]:
     scores = {path: score(crf, emissions, path) for path in paths(len(emissions))}
     whole = torch.logsumexp(torch.tensor(list(scores.values())), dim=0)
-    return {path: float(torch.exp(value - whole)) for path, value in scores.items()}
+    return {path: torch.exp(value - whole).detach().item() for path, value in scores.items()}
 
 
 def test_likelihood_is_the_share_of_all_legal_paths(
@@ -83,7 +83,7 @@ def test_span_probability_is_the_share_of_paths_with_exactly_that_phrase(
                 expected = sum(
                     share for path, share in known.items() if has_phrase(path, first, extent)
                 )
-                assert float(spans[row, first, extent - 1]) == pytest.approx(expected, abs=1e-5)
+                assert spans[row, first, extent - 1].item() == pytest.approx(expected, abs=1e-5)
 
 
 def has_phrase(path: Sequence[int], first: int, extent: int) -> bool:
@@ -98,7 +98,7 @@ def test_spans_longer_than_the_text_are_impossible(crf: LinearChainCrf) -> None:
     )
 
     assert spans.shape == (1, 2, 5)
-    assert float(spans[..., 2:].exp().max()) == 0
+    assert spans[..., 2:].exp().max().item() == 0
 
 
 def test_gradients_are_finite(crf: LinearChainCrf, emissions: Tensor, mask: Tensor) -> None:

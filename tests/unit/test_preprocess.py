@@ -92,6 +92,7 @@ def test_the_original_of_a_cleaned_word_cleans_to_that_word(text: str) -> None:
         ("ＡＢＣ１２３！", "abc123!"),
         ("ﬁne ㌔", "fine キロ"),
         ("e\u0301te\u0301", "été"),
+        ("ｶﾞｽ", "ガス"),
         ("pass\u200bword \u202eevil", "password evil"),
         ("❤\ufe0f", "❤"),
         ("a\tb\r\n\n  c\u3000d", "a b c d"),

@@ -32,7 +32,9 @@ _INVISIBLE = (
     r"\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e0fff"
 )
-_COMBINING = r"\u0300-\u036f\u0483-\u0487\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\u3099\u309a"
+_COMBINING = (
+    r"\u0300-\u036f\u0483-\u0487\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\u3099\u309a\uff9e\uff9f"
+)
 _LATIN = r"a-zA-Z\u00c0-\u024f"
 _DAMAGE = r"\x80-\x9f\xc2-\xf4"
 """UTF-8 that was read as a Western encoding always shows one of these."""

@@ -7,7 +7,6 @@ repeat, so the subwords of each are remembered: almost every word costs one look
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,11 +42,17 @@ _FIRST_HAN = "\u3400"
 
 
 class _Subwords(NamedTuple):
-    """The subwords of a word; positions count within the word."""
+    """The subwords of a word or none of a blank; positions count within the word.
 
-    ids: tuple[int, ...]
-    starts: tuple[int, ...]
-    ends: tuple[int, ...]
+    The arrays are kept as their bytes, (tokens,) of int32 each: these join at once and take little
+    room.
+    """
+
+    characters: int
+    tokens: int
+    ids: bytes
+    starts: bytes
+    ends: bytes
 
 
 class _Places(NamedTuple):
@@ -127,11 +132,11 @@ class Tokenizer:
         """
         parts = parts_of(clean.text) if spans else words(clean.text)
         subwords = self._subwords(parts)
-        ids = _array(entry.ids for entry in subwords)
+        ids = _joined([entry.ids for entry in subwords])
         if not len(ids):
             msg = "the text holds no word"
             raise DocumentError(ErrorCode.NO_CONTENT, Stage.TOKENIZE, msg)
-        places = _places(parts, subwords) if spans else _NOWHERE
+        places = _places(subwords) if spans else _NOWHERE
         return TokenizedDocument(clean, ids, *places, windows(len(ids), window, overlap))
 
     def _subwords(self, found: Sequence[str]) -> list[_Subwords]:
@@ -149,9 +154,14 @@ class Tokenizer:
             if word not in memory:
                 # One at a time: the library's batches wake threads on every core for a few words.
                 encoding = self._encoder.encode(word)
-                starts = tuple(start for start, _ in encoding.offsets)
-                ends = tuple(end for _, end in encoding.offsets)
-                memory[word] = _Subwords(tuple(encoding.ids), starts, ends)
+                spans = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+                memory[word] = _Subwords(
+                    characters=len(word),
+                    tokens=len(spans),
+                    ids=np.array(encoding.ids, dtype=np.int32).tobytes(),
+                    starts=spans[:, 0].tobytes(),
+                    ends=spans[:, 1].tobytes(),
+                )
         self._known = memory
         return memory
 
@@ -185,18 +195,18 @@ def _cut(pattern: re.Pattern[str], text: str) -> list[str]:
     return found
 
 
-def _places(parts: Sequence[str], subwords: Sequence[_Subwords]) -> _Places:
+def _places(subwords: Sequence[_Subwords]) -> _Places:
     """Where each token begins and ends, and in which word, counted without the blanks."""
-    lengths = np.fromiter(map(len, parts), dtype=np.int32, count=len(parts))
-    counts = np.fromiter((len(entry.ids) for entry in subwords), dtype=np.int32, count=len(parts))
-    offsets = np.repeat(np.cumsum(lengths, dtype=np.int32) - lengths, counts)
-    numbers = np.cumsum(counts > 0, dtype=np.int32) - np.int32(1)
+    all_lengths, all_counts, _, starts, ends = zip(*subwords, strict=True)
+    lengths, counts = np.array(all_lengths, np.int32), np.array(all_counts, np.int32)
+    offsets = (lengths.cumsum(dtype=np.int32) - lengths).repeat(counts)
+    numbers = (counts > 0).cumsum(dtype=np.int32) - np.int32(1)
     return _Places(
-        starts=offsets + _array(entry.starts for entry in subwords),
-        ends=offsets + _array(entry.ends for entry in subwords),
-        words=np.repeat(numbers, counts),
+        starts=offsets + _joined(starts),
+        ends=offsets + _joined(ends),
+        words=numbers.repeat(counts),
     )
 
 
-def _array(parts: Iterable[Sequence[int]]) -> IntArray:
-    return np.fromiter(chain.from_iterable(parts), dtype=np.int32)
+def _joined(pieces: Iterable[bytes]) -> IntArray:
+    return np.frombuffer(bytearray().join(pieces), dtype=np.int32)

@@ -42,17 +42,17 @@ def moderation_temperatures(pipeline: Pipeline, rows: Sequence[ModerationRow]) -
 
     Args:
         pipeline: with temperatures of 1.
-        rows: of validation; only annotated labels count.
+        rows: of validation; only annotated labels count, and one without any keeps 1.
     """
     scores = np.clip(moderation_scores(pipeline, rows), 1e-6, 1 - 1e-6)
     logits = np.log(scores / (1 - scores))
     holds, known = moderation_gold(rows)
-    chosen = []
-    for column in range(len(MODERATION_LABELS)):
+    chosen = [1.0] * len(MODERATION_LABELS)
+    for column in np.flatnonzero(known.any(axis=0)):
         at = known[:, column]
         signed = np.where(holds[at, column], 1, -1) * logits[at, column]
         losses = [np.logaddexp(0, -signed / value).mean() for value in _TEMPERATURES]
-        chosen.append(float(_TEMPERATURES[int(np.argmin(losses))]) if at.any() else 1.0)
+        chosen[column] = float(_TEMPERATURES[int(np.argmin(losses))])
     return chosen
 
 

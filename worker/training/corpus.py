@@ -38,7 +38,8 @@ _CLEAN_REVIEW_LABELS: Final[frozenset[ModerationLabel]] = frozenset(
     {"sexual", "violence", "spam", "fraud", "illicit"}
 )
 _CLEAN_ROWS_A_SOURCE: Final = 2500
-_REDDIT: Final = frozenset({"en-goemotions"})
+_NEVER_CLEAN: Final = frozenset({"en-goemotions"})
+"""Insults and explicit talk are common here, whatever the polarity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,22 @@ def clean_rows(source: Source, split: Split) -> list[ModerationRow]:
     Returns:
         A bounded sample, the same at every call.
     """
-    if source.task is Task.MODERATION or source.name in _REDDIT:
+    if source.task is Task.MODERATION or source.name in _NEVER_CLEAN:
         return []
     rows = sorted(source.rows(split), key=lambda row: sha256(row.text.encode()).digest())
     return [_clean_row(row) for row in rows[:_CLEAN_ROWS_A_SOURCE]]
+
+
+def all_texts(data: Path, most_permissive: LicenceClass) -> Iterator[str]:
+    """Training texts of all tasks, from which the shared vocabulary is made.
+
+    Raises:
+        InputError: a line is broken, or no task has a source.
+    """
+    for task in Task:
+        for source in sources(data, task, most_permissive):
+            for row in source.rows("train"):
+                yield row.text
 
 
 def data_hash(used: list[Source]) -> str:
@@ -142,15 +155,3 @@ def _clean_row(row: LabelledRow) -> ModerationRow:
     known = _CLEAN_REVIEW_LABELS if doubtful else frozenset(MODERATION_LABELS)
     text = row.text.partition("\n")[0] if isinstance(row, KeywordsRow) else row.text
     return ModerationRow(text=text, labels=frozenset(), annotated=known)
-
-
-def all_texts(data: Path, most_permissive: LicenceClass) -> Iterator[str]:
-    """Training texts of all tasks, from which the shared vocabulary is made.
-
-    Raises:
-        InputError: a line is broken, or no task has a source.
-    """
-    for task in Task:
-        for source in sources(data, task, most_permissive):
-            for row in source.rows("train"):
-                yield row.text

@@ -11,11 +11,11 @@ from worker.pipeline.artifact import TOKENIZER
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.card import Card
 from worker.training.checkpoint import load_checkpoint, save_checkpoint
+from worker.training.finish import finish
 from worker.training.loop import EpochReport, StepReport, train
 from worker.training.recipe import (
     Recipe,
     Validation,
-    finish,
     fresh_state,
     make_examples,
     make_tokenizer,

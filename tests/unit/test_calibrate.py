@@ -1,0 +1,62 @@
+"""What is chosen on validation."""
+
+from pathlib import Path
+
+import numpy as np
+
+from schema.outcomes import MODERATION_LABELS
+from tests.fixtures.corpus import ABSTRACTS, ADVERTS, BLAME, PLAIN, PRAISE
+from worker.pipeline import Pipeline
+from worker.training.calibrate import (
+    keyword_threshold,
+    moderation_temperatures,
+    moderation_thresholds,
+    sentiment_temperature,
+)
+from worker.training.evaluate import moderation_scores
+from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
+
+
+def test_labels_that_are_often_wrong_lower_the_confidence(artifacts: Path) -> None:
+    """Without it a score of 0.99 could be right every second time."""
+    pipeline = Pipeline.load(artifacts / "sentiment", "cpu")
+    right = [SentimentRow(text=text, label="positive") for text in PRAISE]
+    wrong = [SentimentRow(text=text, label="positive") for text in BLAME]
+
+    sure, unsure = (sentiment_temperature(pipeline, rows) for rows in (right, right + wrong))
+
+    assert sure[0] < unsure[0]
+
+
+def test_ordinary_texts_stay_below_every_threshold(artifacts: Path) -> None:
+    """Without it the threshold with the best F1 could flag what everybody writes."""
+    pipeline = Pipeline.load(artifacts / "moderation", "cpu")
+    adverts = [ModerationRow(text=text, labels=frozenset({"spam"})) for text in ADVERTS]
+    ordinary = [ModerationRow(text=text, labels=frozenset()) for text in PLAIN]
+
+    thresholds = moderation_thresholds(pipeline, adverts, ordinary)
+
+    highest = moderation_scores(pipeline, ordinary).max(axis=0)
+    assert (highest < np.array([thresholds[label] for label in MODERATION_LABELS])).all()
+
+
+def test_a_label_without_annotations_keeps_its_temperature(artifacts: Path) -> None:
+    pipeline = Pipeline.load(artifacts / "moderation", "cpu")
+    rows = [
+        ModerationRow(text=text, labels=frozenset(), annotated=frozenset({"spam"}))
+        for text in PLAIN
+    ]
+
+    temperatures = dict(
+        zip(MODERATION_LABELS, moderation_temperatures(pipeline, rows), strict=True)
+    )
+
+    assert temperatures["fraud"] == 1
+    assert temperatures["spam"] != 1
+
+
+def test_a_keyword_threshold_is_a_probability(artifacts: Path) -> None:
+    pipeline = Pipeline.load(artifacts / "keywords", "cpu")
+    rows = [KeywordsRow(text=text, keywords=tuple(keywords)) for text, keywords in ABSTRACTS]
+
+    assert 0 <= keyword_threshold(pipeline, [rows, []]) <= 1

@@ -1,0 +1,145 @@
+"""From trained weights to an artifact: calibrate on validation, write, measure once on test."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, cast
+
+import torch
+
+from schema.documents import Task
+from schema.outcomes import MODERATION_LABELS
+from worker.pipeline import Pipeline
+from worker.pipeline.artifact import ArtifactConfig
+from worker.pipeline.model import Model
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.artifact import in_memory, round_weights, write_artifact, write_card
+from worker.training.calibrate import (
+    keyword_threshold,
+    moderation_temperatures,
+    moderation_thresholds,
+    sentiment_temperature,
+)
+from worker.training.card import LIMITS, Card, SetFigures, SourceEntry, Use
+from worker.training.corpus import Source, clean_rows, data_hash
+from worker.training.evaluate import (
+    evaluate,
+    fold,
+    keywords_measures,
+    majority,
+    moderation_scores,
+)
+from worker.training.loop import TrainingState
+from worker.training.recipe import Recipe
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+
+_COMMON_KEYWORDS: Final = 2000
+
+
+def finish(recipe: Recipe, tokenizer: Tokenizer, state: TrainingState, out: Path) -> Card:
+    """Make an artifact of the best weights.
+
+    Args:
+        recipe: what was trained.
+        tokenizer: its vocabulary.
+        state: after the last epoch; its network is changed to what is stored.
+        out: folder of the artifact.
+
+    Returns:
+        The card, which is also written.
+    """
+    state.model.load_state_dict(state.best_weights)
+    round_weights(state.model)
+    config = _calibrated(recipe, recipe.config(tokenizer), tokenizer, state.model)
+    write_artifact(out, config, tokenizer, state.model)
+    card = _card(recipe, state, Pipeline.load(out, "cpu"))
+    write_card(out, card)
+    return card
+
+
+def _calibrated(
+    recipe: Recipe, config: ArtifactConfig, tokenizer: Tokenizer, model: Model
+) -> ArtifactConfig:
+    """Set the model's temperatures in place; returns the config with its thresholds."""
+    pipeline = in_memory(config, tokenizer, model)
+    sets = [source.rows("valid") for source in recipe.sources()]
+    rows = [row for rows in sets for row in rows]
+    match recipe.task:
+        case Task.SENTIMENT:
+            sentiment = cast("list[SentimentRow]", rows)
+            _set_temperature(model, sentiment_temperature(pipeline, sentiment))
+            return config
+        case Task.MODERATION:
+            moderation, ordinary = cast("list[ModerationRow]", rows), recipe.ordinary("valid")
+            _set_temperature(model, moderation_temperatures(pipeline, [*moderation, *ordinary]))
+            return replace(config, thresholds=moderation_thresholds(pipeline, moderation, ordinary))
+        case Task.KEYWORDS:
+            threshold = keyword_threshold(pipeline, cast("list[list[KeywordsRow]]", sets))
+            return replace(config, thresholds={"keyword": threshold})
+
+
+def _set_temperature(model: Model, values: list[float]) -> None:
+    model.decoder.get_buffer("temperature").copy_(torch.tensor(values))
+    round_weights(model)
+
+
+def _card(recipe: Recipe, state: TrainingState, pipeline: Pipeline) -> Card:
+    labelled, ordinary = recipe.sources(), recipe.ordinary("test")
+    return Card(
+        task=recipe.task,
+        model_version=pipeline.model_version,
+        command=recipe.command,
+        seed=recipe.training.seed,
+        cell=recipe.cell,
+        parameters=sum(value.numel() for value in state.model.parameters()),
+        data_hash=data_hash([*labelled, *recipe.ordinary_sources()]),
+        sources=(
+            *(_entry(source, "labels", source.rows("train")) for source in labelled),
+            *(
+                _entry(source, "ordinary text", texts)
+                for source in recipe.ordinary_sources()
+                if (texts := clean_rows(source, "train"))
+            ),
+        ),
+        epochs=state.epoch - state.stale,
+        validation_score=state.best_score,
+        tests=tuple(
+            _figures(pipeline, source, rows) for source in labelled if (rows := source.rows("test"))
+        ),
+        ordinary_flagged=_flagged(pipeline, ordinary) if ordinary else None,
+        limits=LIMITS[recipe.task],
+    )
+
+
+def _entry(source: Source, use: Use, rows: Sequence[LabelledRow]) -> SourceEntry:
+    return SourceEntry(
+        name=source.name, use=use, licence_class=source.licence_class, rows=len(rows)
+    )
+
+
+def _figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:
+    baseline = (
+        _commonest(source, cast("Sequence[KeywordsRow]", rows))
+        if pipeline.task is Task.KEYWORDS
+        else majority(rows)
+    )
+    return SetFigures(name=source.name, majority=baseline, measures=evaluate(pipeline, rows))
+
+
+def _commonest(source: Source, rows: Sequence[KeywordsRow]) -> float:
+    """F1@5 of the training keywords that occur in a text, commonest first."""
+    training = cast("list[KeywordsRow]", source.rows("train"))
+    counts = Counter(fold(keyword) for row in training for keyword in row.keywords)
+    common = [keyword for keyword, _ in counts.most_common(_COMMON_KEYWORDS)]
+    ranked = []
+    for row in rows:
+        text = fold(row.text)
+        ranked.append([keyword for keyword in common if keyword in text][:5])
+    return keywords_measures(rows, ranked).f1_at_5
+
+
+def _flagged(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> float:
+    """Share of texts on which any label reaches its threshold."""
+    thresholds = [pipeline.thresholds[label] for label in MODERATION_LABELS]
+    return float((moderation_scores(pipeline, rows) >= thresholds).any(axis=1).mean())
