@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeVar
 
 
 class JobState(StrEnum):
@@ -66,10 +65,3 @@ CHUNK_TRANSITIONS: Mapping[ChunkState, frozenset[ChunkState]] = {
 }
 
 TERMINAL_JOB_STATES = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED})
-
-State = TypeVar("State", JobState, ChunkState)
-
-
-def sources(table: Mapping[State, frozenset[State]], target: State) -> list[State]:
-    """The states from which `target` may be reached, for the WHERE of an UPDATE."""
-    return [state for state, targets in table.items() if target in targets]

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from schema import settings
+from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]
@@ -79,3 +80,30 @@ def _commands(name: str, command: click.Command) -> Iterator[tuple[str, list[str
     else:
         options = [part for part in command.params if isinstance(part, click.Option)]
         yield name, [option.opts[-1] for option in options if not option.hidden]
+
+
+@pytest.mark.parametrize(
+    ("title", "table"), [("job", JOB_TRANSITIONS), ("chunk", CHUNK_TRANSITIONS)]
+)
+def test_drawn_states_are_those_of_the_tables(
+    title: str,
+    table: Mapping[JobState, frozenset[JobState]] | Mapping[ChunkState, frozenset[ChunkState]],
+) -> None:
+    """Without it the picture shows ways that no job can go."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    _, _, drawing = page.partition(f"## States of a {title}")
+
+    drawn = re.findall(r"^    (\w+) --> (\w+)$", drawing.partition("\n```\n")[0], re.MULTILINE)
+
+    assert sorted(drawn) == sorted((one, other) for one, ways in table.items() for other in ways)
+
+
+def test_guarantees_name_tests_that_exist() -> None:
+    """Without it a promise outlives its proof."""
+    page = (ROOT / "docs/guarantees.md").read_text()
+    code = "".join(file.read_text() for file in ROOT.glob("tests/**/test_*.py"))
+
+    named = re.findall(r"\b(test_\w+)(?!\w|\.py)", page)
+
+    assert named
+    assert [name for name in named if f"def {name}(" not in code] == []

@@ -1,0 +1,132 @@
+"""What each database role may not do."""
+
+import pytest
+import sqlalchemy as sa
+
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Task
+from schema.settings import IntakeSettings
+from tests.fixtures.outcomes import POSITIVE, work_off
+
+RESULT_ROW = (
+    "insert into textmill.result (job_id, seq, payload, model_version, attempt)"
+    " select job_id, 2, '{}', 'forged', 1 from textmill.job"
+)
+FORBIDDEN = {
+    "producer": [
+        RESULT_ROW,
+        "update textmill.result set label = 'negative'",
+        "delete from textmill.result",
+        "insert into textmill.worker values ('w', 'h', 1, 'cpu', '{}', 2)",
+        "update textmill.feedback set verdict = 'agree'",
+        "insert into textmill.feedback (text) values ('forged')",
+    ],
+    "worker": [
+        "insert into textmill.job (task, lane) values ('sentiment', 'bulk')",
+        "update textmill.job set accepted = 0",
+        "delete from textmill.job",
+        "insert into textmill.document (job_id, seq) select job_id, 9 from textmill.job",
+        "update textmill.document set text = 'forged'",
+        "delete from textmill.document",
+        "update textmill.result set label = 'negative'",
+        "delete from textmill.result",
+        "delete from textmill.failure",
+        "select textmill.make_partitions()",
+        "select * from textmill.feedback",
+    ],
+    "reader": [
+        "select text from textmill.document",
+        "select * from textmill.result",
+        "select * from textmill.job",
+        "select * from textmill.feedback",
+        "update textmill.job set state = 'cancelled'",
+        "select textmill.make_partitions()",
+    ],
+}
+
+
+@pytest.fixture
+def engines(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, reader_engine: sa.Engine
+) -> dict[str, sa.Engine]:
+    """The database as each role sees it, with one finished job in it."""
+    job_id = submit(
+        producer_engine,
+        Task.SENTIMENT,
+        [Document(external_id="a", text="a secret")],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    work_off(producer_engine, worker_engine, job_id, POSITIVE)
+    return {"producer": producer_engine, "worker": worker_engine, "reader": reader_engine}
+
+
+@pytest.mark.parametrize("role", FORBIDDEN)
+def test_role_may_not_overstep(engines: dict[str, sa.Engine], role: str) -> None:
+    """Without it, a leaked password of one side is one of all."""
+    for statement in FORBIDDEN[role]:
+        with (
+            engines[role].connect() as connection,
+            pytest.raises(sa.exc.ProgrammingError, match="permission denied"),
+        ):
+            connection.exec_driver_sql(statement)
+
+
+def test_reader_sees_views_without_texts(engines: dict[str, sa.Engine], engine: sa.Engine) -> None:
+    """Without it, everyone who may look at a job's status reads what users wrote."""
+    with engine.connect() as connection:
+        views = connection.scalars(
+            sa.text("select viewname from pg_views where schemaname = 'textmill'")
+        ).all()
+
+    with engines["reader"].connect() as connection:
+        for view in views:
+            rows = connection.execute(
+                sa.select(sa.text("*")).select_from(sa.table(view, schema="textmill"))
+            ).all()
+            assert "secret" not in str(rows)
+
+
+def test_forgotten_reader_is_ended(reader_engine: sa.Engine) -> None:
+    """Without it, a forgotten transaction of an analyst holds back vacuum for days."""
+    with reader_engine.connect() as connection:
+        limits = [
+            connection.exec_driver_sql(f"show {name}").scalar_one()
+            for name in ("statement_timeout", "idle_in_transaction_session_timeout")
+        ]
+
+    assert limits == ["1min", "1min"]
+
+
+def test_definers_functions_pin_their_search_path(engine: sa.Engine) -> None:
+    """Without it, a role that may make a schema runs its own code with the owner's rights."""
+    with engine.connect() as connection:
+        loose = connection.scalars(
+            sa.text(
+                "select proname from pg_proc where pronamespace = 'textmill'::regnamespace"
+                " and prosecdef and not coalesce('search_path=pg_catalog, pg_temp'"
+                " = any (proconfig), false)"
+            )
+        ).all()
+
+    assert loose == []
+
+
+def test_public_may_run_nothing(engine: sa.Engine) -> None:
+    """Without it, every login of the server can call Textmill's functions."""
+    with engine.connect() as connection:
+        open_to_all = connection.scalars(
+            sa.text(
+                "select p.proname from pg_proc p, aclexplode(p.proacl) as granted"
+                " where p.pronamespace = 'textmill'::regnamespace and granted.grantee = 0"
+            )
+        ).all()
+        without_acl = connection.scalars(
+            sa.text(
+                "select proname from pg_proc where pronamespace = 'textmill'::regnamespace"
+                " and proacl is null"
+            )
+        ).all()
+
+    assert [*open_to_all, *without_acl] == []

@@ -1,0 +1,110 @@
+"""The views that people read."""
+
+import re
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Rejected, Task
+from schema.outcomes import ErrorCode, Failure, Stage
+from schema.settings import IntakeSettings
+from tests.fixtures.outcomes import RESULTS, work_off
+
+PAGE = (Path(__file__).parents[2] / "docs/sql.md").read_text(encoding="utf-8")
+QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def loaded(producer_engine: sa.Engine, worker_engine: sa.Engine) -> None:
+    """A job of each task: one part done, one failed, one still to do."""
+    for task, result in RESULTS.items():
+        job_id = submit(
+            producer_engine,
+            task,
+            [
+                Document(external_id="a", text="one"),
+                Document(external_id="b", text="two"),
+                Rejected(line=3, code=ErrorCode.EMPTY_TEXT, message="the text is empty"),
+                Document(external_id="d", text="four"),
+            ],
+            JobOptions(name=f"night {task}"),
+            submitter="tester",
+            limits=IntakeSettings(chunk_documents=2),
+        ).job_id
+        failure = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
+        work_off(
+            producer_engine,
+            worker_engine,
+            job_id,
+            lambda document, result=result, failure=failure: (  # type: ignore[misc]
+                failure if document.seq == 2 else result
+            ),
+            chunks=1,
+        )
+
+
+def test_every_view_and_column_has_a_comment(engine: sa.Engine) -> None:
+    """Without it, a person in a database client has to guess."""
+    with engine.connect() as connection:
+        silent = connection.execute(
+            sa.text(
+                "select c.relname, a.attname from pg_class c"
+                " join pg_attribute a on a.attrelid = c.oid and a.attnum >= 0"
+                " where c.relnamespace = 'textmill'::regnamespace and c.relkind = 'v'"
+                " and (col_description(c.oid, a.attnum) is null"
+                " or obj_description(c.oid, 'pg_class') is null)"
+            )
+        ).all()
+
+    assert silent == []
+
+
+def test_every_view_and_column_is_documented(engine: sa.Engine) -> None:
+    """Without it, the interface that we promise to keep is known to nobody."""
+    with engine.connect() as connection:
+        columns = connection.execute(
+            sa.text(
+                "select c.relname, a.attname from pg_class c"
+                " join pg_attribute a on a.attrelid = c.oid and a.attnum > 0"
+                " where c.relnamespace = 'textmill'::regnamespace and c.relkind = 'v'"
+            )
+        ).all()
+    parts = re.split(r"^### `(\w+)`$", PAGE, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+
+    assert set(sections) == {view for view, _ in columns}
+    missing = [(view, name) for view, name in columns if f"`{name}`" not in sections[view]]
+    assert missing == []
+
+
+@pytest.mark.usefixtures("loaded")
+@pytest.mark.parametrize("query", QUERIES)
+def test_documented_query_finds_something(reader_engine: sa.Engine, query: str) -> None:
+    """Without it, the first query that people copy fails."""
+    with reader_engine.connect() as connection:
+        assert connection.execution_options(no_parameters=True).exec_driver_sql(query).all()
+
+
+@pytest.mark.usefixtures("loaded")
+def test_counts_of_the_views_agree(reader_engine: sa.Engine) -> None:
+    """Without it, two people who look at one job tell different stories."""
+    with reader_engine.connect() as connection:
+        jobs = connection.execute(sa.text("select * from textmill.job_status")).all()
+        counted = connection.execute(
+            sa.text(
+                "select job_id, status, count(*) as documents from textmill.document_status"
+                " group by job_id, status"
+            )
+        ).all()
+
+    for job in jobs:
+        mine = {row.status: row.documents for row in counted if row.job_id == job.job_id}
+        assert mine == {
+            "succeeded": job.succeeded,
+            "failed": job.failed,
+            "pending": job.pending,
+        }
+        assert job.accepted == job.succeeded + job.failed + job.cancelled + job.pending
+    assert {job.task for job in jobs} == set(Task)

@@ -1,0 +1,55 @@
+"""Settings, read from the environment and nowhere else."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from schema.errors import SettingsError
+from schema.settings import IntakeSettings, ServiceSettings, WorkerSettings, read
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_secrets_stay_out_of_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, the first traceback in a log holds the password."""
+    monkeypatch.setenv("TEXTMILL_DATABASE_URL", "postgresql://etl:sesame@db/texts")
+
+    assert "sesame" not in repr(read(ServiceSettings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value"),
+    [
+        (IntakeSettings, "TEXTMILL_MAX_DOCUMENT_BYTES", "many"),
+        (IntakeSettings, "TEXTMILL_CHUNK_DOCUMENTS", "0"),
+        (WorkerSettings, "TEXTMILL_THREADS", "1"),
+    ],
+)
+def test_malformed_setting_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: type[IntakeSettings | WorkerSettings],
+    name: str,
+    value: str,
+) -> None:
+    """Without it, a typing error is a traceback, or silently the default."""
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError, match=name):
+        read(settings)
+
+
+def test_only_settings_read_the_environment() -> None:
+    """Without it, a setting hides where nobody looks for it.
+
+    Programs that start others hand their environment on whole.
+    """
+    readers = re.compile(r"os\.environ(?!\s*[|,}])|os\.getenv|\*\*os\.environ\[")
+    found = [
+        str(file.relative_to(ROOT))
+        for side in ("schema", "producer", "worker", "migrations")
+        for file in (ROOT / side).rglob("*.py")
+        if readers.search(file.read_text())
+    ]
+
+    assert found == []
