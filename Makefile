@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml requirements.lock
 	touch $@
 
 demo: setup  ## documents become rows in Postgres, in a minute
-	TEXTMILL_DATA_DIR='$(CURDIR)/.data/demo' $(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -4,7 +4,9 @@
 """
 
 import time
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from rich.console import Console
@@ -12,21 +14,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from producer import Document, JobOptions, Submission, Task, Textmill
-from producer.local import running
+from producer.local import remove, running
 from producer.readers import read_documents
 from schema.documents import Record
 from schema.settings import IntakeSettings, ServiceSettings, read
 
 EXAMPLES = Path(__file__).parent
+DATA = EXAMPLES.parent.resolve() / ".data" / "demo"
 RESULTS_SHOWN = 12
-TEXT_SHOWN = 44
+TEXT_SHOWN = 48
 
-console = Console(width=max(110, Console().width), soft_wrap=False)
+console = Console(width=max(120, Console().width))
 
 
 def main() -> None:
-    """Run the demo."""
-    services = read(ServiceSettings)
+    """Run the demo, from an empty data directory of its own."""
+    remove(DATA)
+    services = ServiceSettings(database_url=None, broker_url=None, data_dir=DATA)
     records = {task: list(_records(task)) for task in Task}
     console.print("starting Postgres, Redis, dispatch and workers …", style="dim")
     with running(services) as stack, Textmill(stack.urls.producer) as textmill:
@@ -40,7 +44,7 @@ def main() -> None:
         console.print(_failures(textmill, jobs))
         console.print(_view(textmill, "select * from textmill.job_status"))
     console.print("\nEverything is stopped; the rows stay. To look at them with psql, run")
-    console.print(f"    TEXTMILL_DATA_DIR='{services.data_dir}' .venv/bin/textmill up")
+    console.print(f"    TEXTMILL_DATA_DIR='{DATA}' .venv/bin/textmill up")
     console.print("which prints the psql command, and in another terminal that command, then")
     console.print("    select * from textmill.sentiment_result;")
 
@@ -66,25 +70,29 @@ def _follow(textmill: Textmill, jobs: dict[Task, Submission]) -> None:
 
 
 def _results(textmill: Textmill, task: Task, job: Submission, records: list[Record]) -> Table:
-    texts = {
-        record.external_id: " ".join(record.text.split())
-        for record in records
-        if isinstance(record, Document)
-    }
+    texts: dict[str, str] = {}
+    for record in records:
+        if isinstance(record, Document):
+            # Of two with one id, the first was taken.
+            texts.setdefault(str(record.external_id), " ".join(record.text.split()))
     table = Table(title=f"\n{task}", title_justify="left", box=None, pad_edge=False)
-    for name in ("id", "text", "result"):
-        table.add_column(name, no_wrap=True)
-    succeeded = [row for row in textmill.results(job.job_id) if row["status"] == "succeeded"]
-    for row in succeeded[:RESULTS_SHOWN]:
-        external_id = str(row["external_id"])
-        table.add_row(external_id, texts[external_id][:TEXT_SHOWN], _summary(row["result"]))
+    table.add_column("id", no_wrap=True, max_width=16)
+    table.add_column("text", no_wrap=True, width=TEXT_SHOWN)
+    table.add_column("result", overflow="fold")
+    succeeded = [
+        (str(row["external_id"]), row["result"])
+        for row in textmill.results(job.job_id)
+        if row["result"] is not None
+    ]
+    for external_id, result in succeeded[:RESULTS_SHOWN]:
+        table.add_row(external_id, texts[external_id], _summary(result))
     hidden = len(succeeded) - RESULTS_SHOWN
     if hidden > 0:
         table.add_row("…", f"and {hidden} more", "")
     return table
 
 
-def _summary(result: dict) -> str:
+def _summary(result: dict[str, Any]) -> str:
     """A result in a few words."""
     match result["task"]:
         case "sentiment":
@@ -102,27 +110,25 @@ def _failures(textmill: Textmill, jobs: dict[Task, Submission]) -> Table:
         table.add_column(name)
     for task, job in jobs.items():
         for row in textmill.results(job.job_id):
-            if row["status"] == "failed":
-                error = row["error"]
+            if (error := row["error"]) is not None:
                 cells = (row["line"] or "", row["external_id"] or "", error["code"])
                 table.add_row(task, *map(str, cells), error["message"])
     return table
 
 
 def _view(textmill: Textmill, query: str) -> Table:
+    """What a query answers, turned on its side: a column for each row."""
+    table = Table(title=f"\n{query}", title_justify="left", box=None, pad_edge=False)
     with textmill.engine.connect() as connection:
         rows = connection.execute(sa.text(query))
-        table = Table(title=f"\n{query}", title_justify="left", box=None, pad_edge=False)
-        names = list(rows.keys())
-        for name in names:
-            table.add_column(name, overflow="fold")
-        for row in rows:
-            table.add_row(*map(_cell, row))
-        return table
+        for cells in zip(rows.keys(), *rows, strict=True):
+            table.add_row(*map(_cell, cells))
+    table.show_header = False
+    return table
 
 
 def _cell(value: object) -> str:
-    return f"{value:%H:%M:%S}" if hasattr(value, "strftime") else str(value)
+    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
 
 
 if __name__ == "__main__":

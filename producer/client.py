@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from producer import feedback, jobs
 from producer.feedback import Verdict
 from producer.intake import examine, from_mapping
-from producer.jobs import JobStatus
+from producer.jobs import JobStatus, OutcomeRow
 from producer.local import find, servers
 from producer.submit import Submission, submit
 from schema.database import create_engine
@@ -108,7 +108,7 @@ class Textmill:
         """
         return jobs.wait(self.engine, job_id, timeout=timeout)
 
-    def results(self, job_id: UUID) -> Iterator[dict[str, object]]:
+    def results(self, job_id: UUID) -> Iterator[OutcomeRow]:
         """Every document with its outcome, in order, streamed.
 
         Raises:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any, TypedDict, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -41,6 +42,26 @@ class JobStatus(Frozen):
     def finished(self) -> bool:
         """Whether every document has its outcome."""
         return self.state in TERMINAL_JOB_STATES
+
+
+class OutcomeRow(TypedDict):
+    """A document with its outcome; what does not apply is None.
+
+    Attributes:
+        external_id: the producer's id; None where a refused record had none that could be read.
+        status: succeeded, failed, cancelled or pending.
+        result: the result of the task, as `schema.outcomes` describes it.
+        error: `code`, `stage` and `message` of a failure.
+        metadata: what was handed over beside the text.
+        line: where the document stood in its file.
+    """
+
+    external_id: str | None
+    status: str
+    result: dict[str, Any] | None
+    error: dict[str, str] | None
+    metadata: dict[str, Any] | None
+    line: int | None
 
 
 def status(engine: sa.Engine, job_id: UUID) -> JobStatus:
@@ -101,12 +122,8 @@ def wait(
         time.sleep(POLL_INTERVAL)
 
 
-def outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[dict[str, object]]:
+def outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[OutcomeRow]:
     """Every document of a job with its outcome, in the order of submission, streamed.
-
-    Yields:
-        `external_id`, `status` (succeeded, failed, cancelled or pending), `result`, `error`
-        (`code`, `stage`, `message`), `metadata` and `line`; what does not apply is None.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -115,7 +132,7 @@ def outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[dict[str, object]]:
     return _outcomes(engine, job_id)
 
 
-def _outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[dict[str, object]]:
+def _outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[OutcomeRow]:
     with reachable(engine), engine.connect() as connection:
         rows = connection.execution_options(yield_per=1000).execute(
             sa.text("""
@@ -132,4 +149,4 @@ def _outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[dict[str, object]]:
             {"job_id": job_id},
         )
         for row in rows:
-            yield row._asdict()
+            yield cast("OutcomeRow", row._asdict())

@@ -36,8 +36,8 @@ from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.rows import LabelledRow, ModerationRow
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
-    Task.SENTIMENT: TrainingConfig(epochs=2),
-    Task.MODERATION: TrainingConfig(epochs=3),
+    Task.SENTIMENT: TrainingConfig(epochs=4),
+    Task.MODERATION: TrainingConfig(epochs=4),
     Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""
