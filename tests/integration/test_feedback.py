@@ -20,7 +20,7 @@ from tests.fixtures.postgres import DatabaseUrls
 @pytest.fixture
 def jobs(producer_engine: sa.Engine, worker_engine: sa.Engine) -> dict[Task, UUID]:
     """A finished job of each task with documents `a` and `b`."""
-    made = {}
+    made: dict[Task, UUID] = {}
     for task, result in RESULTS.items():
         made[task] = submit(
             producer_engine,
