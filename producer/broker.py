@@ -43,15 +43,17 @@ class Broker:
                     retry=False,
                 )
 
-    def queued(self) -> int:
-        """Messages that no worker has taken.
+    def queued(self) -> dict[tuple[Task, Lane], int]:
+        """Messages of each queue that no worker has taken.
 
         Raises:
             ServiceUnavailableError: Redis does not answer.
         """
         with self._reachable(), self._app.connection_for_write() as connection:
             client = connection.default_channel.client
-            return sum(client.llen(queue_name(task, lane)) for task in Task for lane in Lane)
+            return {
+                (task, lane): client.llen(queue_name(task, lane)) for task in Task for lane in Lane
+            }
 
     def close(self) -> None:
         """Give back the connections."""

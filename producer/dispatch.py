@@ -117,22 +117,26 @@ class Dispatcher:
             ),
             {"timeout": self._settings.worker_timeout},
         ).all()
+        # A paused job's chunks and those of a task that nobody serves take no thread.
         rows = connection.execute(
             sa.text(
                 "select j.task, count(*) as chunks from textmill.chunk c"
                 " join textmill.job j using (job_id)"
-                " where c.state in ('dispatched', 'running') and j.lane = :lane"
+                " where j.lane = :lane and (c.state = 'running'"
+                " or c.state = 'dispatched' and j.state in ('pending', 'running'))"
                 " group by j.task"
             ),
             {"lane": lane},
         )
         published: dict[str, int] = {row.task: row.chunks for row in rows}
+        served = {task for worker in workers for task in worker.tasks}
 
         def capacity(threads: int) -> int:
             return threads - 1 if lane is Lane.BULK else threads * 2
 
         return Slots(
-            total=sum(capacity(worker.threads) for worker in workers) - sum(published.values()),
+            total=sum(capacity(worker.threads) for worker in workers)
+            - sum(published.get(task, 0) for task in served),
             by_task={
                 task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
                 - published.get(task, 0)
@@ -148,30 +152,21 @@ class Dispatcher:
         by Redis, or taken by a process that died. A message too many does nothing.
         """
         queued = self._broker.queued()
+        again: list[tuple[ChunkMessage, Lane]] = []
         with self._engine.begin() as connection:
             if not _alone(connection):
                 return 0
-            dispatched = connection.scalar(
-                sa.text("select count(*) from textmill.chunk where state = 'dispatched'")
-            )
-            again = _messages(
-                connection,
-                """
-                update textmill.chunk c set dispatched_at = now()
-                from (
-                    select job_id, chunk_no from textmill.chunk
-                    where state = 'dispatched'
-                        and dispatched_at < now() - make_interval(secs => :after)
-                    order by dispatched_at
-                    limit greatest(:lost, 0)
-                    for update skip locked
-                ) as stale
-                join textmill.job j using (job_id)
-                where c.job_id = stale.job_id and c.chunk_no = stale.chunk_no
-                returning c.job_id, c.chunk_no, j.task, j.lane
-                """,
-                {"after": self._settings.republish_after, "lost": dispatched - queued},
-            )
+            dispatched = connection.execute(
+                sa.text(
+                    "select j.task, j.lane, count(*) as chunks from textmill.chunk c"
+                    " join textmill.job j using (job_id)"
+                    " where c.state = 'dispatched' and j.state in ('pending', 'running')"
+                    " group by j.task, j.lane"
+                )
+            ).all()
+            for row in dispatched:
+                lost = row.chunks - queued[Task(row.task), Lane(row.lane)]
+                again += _mark_again(connection, row.task, row.lane, lost, self._settings)
         if again:
             logger.warning("publishing %d chunks again: their messages were lost", len(again))
             self._broker.publish(again)
@@ -266,6 +261,33 @@ def _mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[tuple[Chu
             "total": slots.total,
             "jobs": JOBS_CONSIDERED,
         },
+    )
+
+
+def _mark_again(
+    connection: sa.Connection, task: str, lane: str, lost: int, settings: DispatchSettings
+) -> list[tuple[ChunkMessage, Lane]]:
+    """Mark the `lost` oldest dispatched chunks of a queue anew, if they are old enough."""
+    if lost <= 0:
+        return []
+    return _messages(
+        connection,
+        """
+        update textmill.chunk c set dispatched_at = now()
+        from (
+            select c.job_id, c.chunk_no, j.task, j.lane
+            from textmill.chunk c join textmill.job j using (job_id)
+            where c.state = 'dispatched' and j.state in ('pending', 'running')
+                and j.task = :task and j.lane = :lane
+                and c.dispatched_at < now() - make_interval(secs => :after)
+            order by c.dispatched_at
+            limit :lost
+            for update of c skip locked
+        ) as stale
+        where c.job_id = stale.job_id and c.chunk_no = stale.chunk_no
+        returning c.job_id, c.chunk_no, stale.task, stale.lane
+        """,
+        {"task": task, "lane": lane, "lost": lost, "after": settings.republish_after},
     )
 
 
