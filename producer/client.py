@@ -1,7 +1,7 @@
 """The Python interface that an ETL job imports."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from typing import Self
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from producer import feedback, jobs
 from producer.feedback import Verdict
 from producer.intake import examine, from_mapping
 from producer.jobs import JobStatus, OutcomeRow
-from producer.local import find, servers
+from producer.local import Stack, find, running, servers
 from producer.submit import Submission, submit
 from schema.database import create_engine
 from schema.documents import Document, JobOptions, Record, Rejected, Task
@@ -30,7 +30,8 @@ class Textmill:
                 print(outcome["external_id"], outcome["result"])
 
     Without a URL, here or in `TEXTMILL_DATABASE_URL`, it uses the embedded stack: the running one
-    (`textmill up`), or else servers that end with the `with` block.
+    (`textmill up`), or else servers of its own that end with the `with` block, joined by workers
+    once a job is waited for.
     """
 
     def __init__(self, database_url: str | None = None) -> None:
@@ -39,6 +40,7 @@ class Textmill:
         self._limits = read(IntakeSettings)
         self._stack = ExitStack()
         self._engine: sa.Engine | None = None
+        self._runs_bare_servers = False
 
     def __enter__(self) -> Self:
         """Connect, starting the embedded servers where none run.
@@ -46,9 +48,7 @@ class Textmill:
         Raises:
             TextmillError: the servers cannot be started.
         """
-        url = self._database_url or self._default_url()
-        self._engine = create_engine(url, application="textmill")
-        self._stack.callback(self._engine.dispose)
+        self._connect(servers)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,8 +104,12 @@ class Textmill:
 
         Raises:
             JobNotFoundError: there is no such job.
+            SettingsError: workers would have to be started, and are not installed.
             TimeoutError: the job is not finished in time; it goes on.
         """
+        if self._runs_bare_servers:
+            self._stack.close()
+            self._connect(running)
         return jobs.wait(self.engine, job_id, timeout=timeout)
 
     def results(self, job_id: UUID) -> Iterator[OutcomeRow]:
@@ -141,9 +145,19 @@ class Textmill:
         msg = f"a document is a Document or a mapping with `text`, not {type(document).__name__}"
         raise TypeError(msg)
 
-    def _default_url(self) -> str:
+    def _connect(self, start: Callable[[ServiceSettings], AbstractContextManager[Stack]]) -> None:
+        url = self._database_url or self._default_url(start)
+        self._engine = create_engine(url, application="textmill")
+        self._stack.callback(self._engine.dispose)
+
+    def _default_url(
+        self, start: Callable[[ServiceSettings], AbstractContextManager[Stack]]
+    ) -> str:
         services = read(ServiceSettings)
         if services.database_url is not None:
             return services.database_url.get_secret_value()
-        stack = find(services) or self._stack.enter_context(servers(services))
+        stack = find(services)
+        if stack is None:
+            stack = self._stack.enter_context(start(services))
+            self._runs_bare_servers = start is servers
         return stack.urls.producer

@@ -43,6 +43,8 @@ def create_engine(url: str, *, application: str, connections: int = 4) -> sa.Eng
         parsed.set(drivername="postgresql+psycopg"),
         pool_size=connections,
         max_overflow=0,
+        # Parameters hold texts and keywords, which must not reach a log.
+        hide_parameters=True,
         pool_pre_ping=True,
         connect_args={
             "application_name": application,

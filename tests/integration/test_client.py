@@ -1,0 +1,38 @@
+"""`producer.Textmill`, as an ETL job uses it."""
+
+from pathlib import Path
+
+import pytest
+
+from producer import Document, Textmill
+from producer.local import remove
+
+
+def test_a_few_lines_of_python_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, a newcomer's first program waits for workers that nobody started."""
+    monkeypatch.setenv("TEXTMILL_DATA_DIR", str(tmp_path / "data"))
+
+    with Textmill() as textmill:
+        job = textmill.submit(
+            "sentiment",
+            [
+                {"id": "a", "text": "Works like a charm, I love it.", "shop": "tea"},
+                Document(text="太差了，非常失望。"),
+                {"id": "c", "text": ""},
+            ],
+        )
+        seen = textmill.wait(job.job_id, timeout=60)
+        outcomes = list(textmill.results(job.job_id))
+
+    remove(tmp_path / "data")
+    assert (seen.succeeded, seen.failed) == (2, 1)
+    assert [row["external_id"] for row in outcomes] == ["a", "2", "c"]
+    assert outcomes[0]["metadata"] == {"shop": "tea"}
+    assert outcomes[2]["error"] is not None
+    assert outcomes[2]["error"]["code"] == "empty_text"
+
+
+def test_what_is_no_document_is_refused_at_once(database_url: str) -> None:
+    """Without it, a list of strings becomes a job of characters or a late surprise."""
+    with Textmill(database_url) as textmill, pytest.raises(TypeError, match="mapping"):
+        textmill.submit("sentiment", ["a text"])  # type: ignore[list-item]
