@@ -102,9 +102,13 @@ class WorkerSettings(BaseSettings):
         threads: chunks in work at once in a process.
         lease: seconds that a claim lasts; renewed while the process lives.
         heartbeat: seconds between heartbeats.
-        micro_batch_tokens: most padded tokens of a micro-batch (longest × rows).
+        micro_batch_tokens: most padded tokens of a micro-batch (longest × rows); None measures
+            at the first start on a device what suits it.
         linger: seconds an idle device waits for more documents.
         drain: seconds that running chunks get to finish after SIGTERM.
+        metrics_port: where the first process of a host answers Prometheus, the next one on the
+            next port; None does not.
+        cache_dir: what was measured of this host's devices.
         artifacts: folder with one artifact a task; None takes those that ship.
     """
 
@@ -113,9 +117,11 @@ class WorkerSettings(BaseSettings):
     threads: Annotated[int, Field(ge=2)] = 4
     lease: Annotated[float, Field(gt=0)] = 60
     heartbeat: Annotated[float, Field(gt=0)] = 5
-    micro_batch_tokens: Annotated[int, Field(ge=1)] = 4096
+    micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None
     linger: Annotated[float, Field(ge=0)] = 0.003
     drain: Annotated[float, Field(ge=0)] = 30
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("textmill")))
     artifacts: Path | None = None
 
 

@@ -11,10 +11,12 @@ from schema.errors import DocumentError, LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result
 from worker.chunks import ChunkStore, Claim, LoadedDocument
-from worker.engine import Answer, Engine
+from worker.engine import Engine
 from worker.heartbeat import Heartbeat
+from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.records import TokenizedDocument
+from worker.waiting import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +30,13 @@ class ChunkProcessor:
         heartbeat: Heartbeat,
         engine: Engine,
         pipelines: Mapping[Task, Pipeline],
+        meter: Meter,
     ) -> None:
         self._chunks = chunks
         self._heartbeat = heartbeat
         self._engine = engine
         self._pipelines = pipelines
+        self._meter = meter
 
     def __call__(self, message: ChunkMessage) -> None:
         """Process the chunk that `message` points at; a duplicate message does nothing."""
@@ -43,7 +47,9 @@ class ChunkProcessor:
         with self._heartbeat.renewing(claim):
             try:
                 documents = self._chunks.load(claim)
-                self._chunks.store(claim, self._analyse(claim, documents))
+                outcomes = self._analyse(claim, documents)
+                self._chunks.store(claim, outcomes)
+                self._count(outcomes)
             except LeaseLostError as error:
                 logger.warning("%s; its outcomes of attempt %d are dropped", error, claim.attempt)
             except sa.exc.OperationalError:
@@ -52,6 +58,10 @@ class ChunkProcessor:
             except Exception:
                 logger.exception("chunk %d of job %s", claim.chunk_no, claim.job_id)
                 self._chunks.release(claim, retry_after=backoff(claim.attempt))
+
+    def _count(self, outcomes: Sequence[tuple[int, Result | Failure]]) -> None:
+        failed = sum(isinstance(outcome, Failure) for _, outcome in outcomes)
+        self._meter.count_documents(len(outcomes) - failed, failed)
 
     def _analyse(
         self, claim: Claim, documents: Sequence[LoadedDocument]
@@ -65,7 +75,7 @@ class ChunkProcessor:
             except DocumentError as error:
                 outcomes.append((document.seq, failure_of(error)))
         windows = [ids for _, tokenized in prepared for ids in tokenized.window_ids()]
-        answers = iter(self._engine.predict(claim.task, claim.lane, windows))
+        answers = iter(self._engine.predict(pipeline, claim.lane, windows))
         for document, tokenized in prepared:
             outcomes.append((document.seq, _finish(pipeline, document, tokenized, answers)))
         return outcomes
