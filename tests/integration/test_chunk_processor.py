@@ -8,16 +8,16 @@ import sqlalchemy as sa
 
 from producer import control
 from schema.documents import Task
-from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result
 from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunks, mark
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore, Claim
-from worker.engine import Engine
+from worker.engine import AbandonedError, Engine
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
+from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
 
@@ -31,7 +31,7 @@ def pipelines() -> dict[Task, Pipeline]:
 
 @pytest.fixture
 def device(pipelines: dict[Task, Pipeline]) -> Iterator[Engine]:
-    with Engine(pipelines, token_budget=4096, linger=0) as device:
+    with Engine(dict.fromkeys(pipelines.values(), 4096), linger=0) as device:
         yield device
 
 
@@ -50,7 +50,7 @@ def processor(
     heart = Heartbeat(
         database, store, WorkerSettings(), worker="w1", device="cpu", tasks=[Task.SENTIMENT]
     )
-    return ChunkProcessor(store, heart, device, pipelines, gate, max_attempts=5), gate
+    return ChunkProcessor(store, heart, device, pipelines, Meter(), gate), gate
 
 
 def ends(engine: sa.Engine) -> list[tuple[object, ...]]:
@@ -169,8 +169,9 @@ def test_work_on_a_cancelled_job_stops(
         assert claim is not None
         with heart.renewing(claim) as lease:
             control.cancel(producer_engine, job_id)
-            while not lease.lost:
+            while not lease.lost.is_set():
                 time.sleep(0.01)
-            ids = pipelines[Task.SENTIMENT].prepare("a text").window_ids()
-            with pytest.raises(LeaseLostError):
-                device.predict(Task.SENTIMENT, claim.lane, ids, unwanted=lambda: lease.lost)
+            pipeline = pipelines[Task.SENTIMENT]
+            ids = pipeline.prepare("a text").window_ids()
+            with pytest.raises(AbandonedError):
+                device.predict(pipeline, claim.lane, ids, lease.lost)

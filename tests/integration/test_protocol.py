@@ -40,7 +40,7 @@ class Process:
 
     def __init__(self, engine: sa.Engine, name: str) -> None:
         self.name = name
-        self.store = ChunkStore(engine, name, lease=60)
+        self.store = ChunkStore(engine, name, lease=60, max_attempts=2)
         self.held: list[tuple[Claim, list[int]]] = []
         self.alone = False
 
@@ -122,7 +122,7 @@ class Protocol(RuleBasedStateMachine):
         """The chunk fails as a whole: once too often, or for good."""
         process = self.pick(worker)
         claim, _ = process.drop(held)
-        process.store.fail(claim, error, max_attempts=2)
+        process.store.fail(claim, error)
 
     @precondition(anyone_holds)
     @rule(worker=which, held=which)
