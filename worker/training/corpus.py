@@ -37,7 +37,7 @@ _MASKED_SOURCES: Final = frozenset({"zh-fbs-sms"})
 _CLEAN_REVIEW_LABELS: Final[frozenset[ModerationLabel]] = frozenset(
     {"sexual", "violence", "spam", "fraud", "illicit"}
 )
-_CLEAN_ROWS_A_SOURCE: Final = 2500
+_CLEAN_ROWS_A_SOURCE: Final = 4000
 _NEVER_CLEAN: Final = frozenset({"en-goemotions", "en-semeval2017", "en-vader-tweets"})
 """Reddit and tweets: insults and explicit talk are common here, whatever the polarity."""
 

@@ -1,7 +1,7 @@
 """From trained weights to an artifact: calibrate on validation, write, measure once on test."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, cast
@@ -13,6 +13,7 @@ from schema.outcomes import MODERATION_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import ArtifactConfig
 from worker.pipeline.model import Model
+from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import in_memory, round_weights, write_artifact, write_card
 from worker.training.calibrate import (
@@ -31,6 +32,7 @@ from worker.training.evaluate import (
     moderation_scores,
 )
 from worker.training.loop import TrainingState
+from worker.training.ranker import fit_ranker
 from worker.training.recipe import Recipe
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 from worker.training.start import Start
@@ -53,18 +55,35 @@ def finish(recipe: Recipe, start: Start, state: TrainingState[Model], out: Path)
     state.model.load_state_dict(state.best_weights)
     round_weights(state.model)
     tokenizer = start.tokenizer
-    config = _calibrated(recipe, recipe.config(tokenizer), tokenizer, state.model)
-    write_artifact(out, config, tokenizer, state.model)
+    ranker = _ranker(recipe, tokenizer, state.model)
+    config = replace(recipe.config(tokenizer), ranker=ranker is not None)
+    config = _calibrated(
+        recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
+    )
+    write_artifact(out, config, tokenizer, state.model, ranker)
     card = _card(recipe, start, state, Pipeline.load(out, "cpu"))
     write_card(out, card)
     return card
 
 
+def _ranker(recipe: Recipe, tokenizer: Tokenizer, model: Model) -> Ranker | None:
+    """Of keywords, the ranker of the tagger's phrases."""
+    if recipe.task is not Task.KEYWORDS:
+        return None
+    labelled = recipe.sources()
+    training = (row for source in labelled for row in source.rows("train"))
+    return fit_ranker(
+        in_memory(recipe.config(tokenizer), tokenizer, model),
+        cast("Iterator[KeywordsRow]", training),
+        cast("list[list[KeywordsRow]]", [source.rows("valid") for source in labelled]),
+        recipe.training.seed,
+    )
+
+
 def _calibrated(
-    recipe: Recipe, config: ArtifactConfig, tokenizer: Tokenizer, model: Model
+    recipe: Recipe, config: ArtifactConfig, pipeline: Pipeline, model: Model
 ) -> ArtifactConfig:
     """Set the model's temperatures in place; returns the config with its thresholds."""
-    pipeline = in_memory(config, tokenizer, model)
     sets = [source.rows("valid") for source in recipe.sources()]
     rows = [row for rows in sets for row in rows]
     match recipe.task:

@@ -1,10 +1,12 @@
 """The recipe of the shipped models: what they are trained on, and how."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
@@ -13,6 +15,7 @@ from worker.pipeline.artifact import ArtifactConfig
 from worker.pipeline.model import Cell, Model, ModelConfig
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import in_memory
+from worker.training.augment import augment_row
 from worker.training.corpus import (
     LicenceClass,
     Source,
@@ -27,6 +30,7 @@ from worker.training.evaluate import (
     SentimentMeasures,
     evaluate,
 )
+from worker.training.evasion import evade_randomly
 from worker.training.examples import OVERLAP, WINDOW, Example, examples
 from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.pretrain import PRETRAINING, Pretraining
@@ -39,6 +43,9 @@ TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""
+
+NOISY: Final = 0.4
+"""Share of the rows of which a copy under noise is tried; of moderation, an evasive one, too."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {
     Task.SENTIMENT: SENTIMENT_LABELS,
@@ -121,10 +128,15 @@ class Recipe:
 
 
 def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
-    """Encode the training rows of all sources."""
+    """Encode the training rows of all sources, and noisy copies of some of them."""
+    generator = np.random.default_rng(recipe.training.seed)
     sets: list[Sequence[LabelledRow]] = [source.rows("train") for source in recipe.sources()]
     sets.append(recipe.ordinary("train"))
-    return [example for rows in sets for example in examples(rows, tokenizer)]
+    return [
+        example
+        for rows in sets
+        for example in examples([*rows, *_noisy_copies(rows, generator)], tokenizer)
+    ]
 
 
 def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:
@@ -160,6 +172,19 @@ class Validation:
         pipeline = in_memory(self._config, self._tokenizer, model)
         scores = [score for rows in self._sets for score in _scores(pipeline, rows)]
         return sum(scores) / len(scores)
+
+
+def _noisy_copies(
+    rows: Sequence[LabelledRow], generator: np.random.Generator
+) -> Iterator[LabelledRow]:
+    for row in rows:
+        if generator.random() < NOISY:
+            noisy = augment_row(row, generator)
+            if isinstance(noisy, ModerationRow):
+                evasive = evade_randomly(noisy.text, generator)
+                noisy = noisy.model_copy(update={"text": evasive})
+            if noisy.text != row.text:
+                yield noisy
 
 
 def _scores(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> list[float]:
