@@ -80,15 +80,17 @@ def test_rolling_restart_under_load_loses_and_repeats_nothing(mill: Mill) -> Non
     """Without it, every deployment charges attempts and does work twice."""
     mill.dispatch()
     # No lease runs out meanwhile, so a second attempt could only be of the restart's making.
-    long = SHORT | {"TEXTMILL_LEASE": "600", "PLANTED_DELAY": "0.05"}
+    long = SHORT | {"TEXTMILL_LEASE": "600"}
     serving = [mill.workers(1, **long), mill.workers(1, **long)]
     job_ids = []
 
     for old in serving:
         mill.workers(1, **long)
+        mill.hold()
         job_ids.append(mill.submit(TEXTS * 100))
         mill.until(lambda: len(mill.running()) > 3, "all are at work")
         old.send_signal(signal.SIGTERM)
+        mill.let_go()
         assert old.wait(60) == 0
 
     for job_id in job_ids:
