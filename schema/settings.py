@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schema.errors import SettingsError
@@ -86,7 +86,6 @@ class DispatchSettings(BaseSettings):
         poll_interval: seconds between steps when no notification arrives.
         republish_after: seconds after which a chunk nobody claimed may be published again.
         worker_timeout: seconds without a heartbeat after which a process counts as gone.
-        max_attempts: claims of a chunk before its documents are given up.
     """
 
     model_config = _FROM_ENVIRONMENT
@@ -94,7 +93,6 @@ class DispatchSettings(BaseSettings):
     poll_interval: Annotated[float, Field(gt=0)] = 1
     republish_after: Annotated[float, Field(gt=0)] = 10
     worker_timeout: Annotated[float, Field(gt=0)] = 30
-    max_attempts: Annotated[int, Field(ge=1)] = 5
 
 
 class WorkerSettings(BaseSettings):
@@ -103,7 +101,10 @@ class WorkerSettings(BaseSettings):
     Attributes:
         threads: chunks in work at once in a process.
         lease: seconds that a claim lasts; renewed while the process lives.
-        heartbeat: seconds between heartbeats.
+        heartbeat: seconds between heartbeats; a third of the lease at most.
+        chunk_timeout: seconds after which a chunk in work counts as stuck, and its process ends.
+        max_attempts: failed attempts at a chunk after which it is halved, and in the end the one
+            document fails.
         micro_batch_tokens: most padded tokens of a micro-batch (longest × rows).
         linger: seconds an idle device waits for more documents.
         drain: seconds that running chunks get to finish after SIGTERM.
@@ -113,12 +114,23 @@ class WorkerSettings(BaseSettings):
     model_config = _FROM_ENVIRONMENT
 
     threads: Annotated[int, Field(ge=2)] = 4
-    lease: Annotated[float, Field(gt=0)] = 60
+    lease: Annotated[float, Field(gt=0)] = 25
     heartbeat: Annotated[float, Field(gt=0)] = 5
+    chunk_timeout: Annotated[float, Field(gt=0)] = 900
+    max_attempts: Annotated[int, Field(ge=1)] = 5
     micro_batch_tokens: Annotated[int, Field(ge=1)] = 4096
     linger: Annotated[float, Field(ge=0)] = 0.003
     drain: Annotated[float, Field(ge=0)] = 30
     artifacts: Path | None = None
+
+    @field_validator("heartbeat")
+    @classmethod
+    def _several_in_a_lease(cls, heartbeat: float, info: ValidationInfo) -> float:
+        lease = info.data.get("lease")
+        if lease is not None and heartbeat > lease / 3:
+            msg = f"it must be a third of TEXTMILL_LEASE ({lease:g}) at most"
+            raise ValueError(msg)
+        return heartbeat
 
 
 SettingsClass = TypeVar("SettingsClass", bound=BaseSettings)
