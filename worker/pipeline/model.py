@@ -11,7 +11,8 @@ from worker.pipeline.decoders import CrfDecoder, Decoder, SigmoidDecoder, Softma
 from worker.pipeline.records import Prediction
 
 Cell = Literal["rnn", "lstm", "gru"]
-_CELLS: dict[Cell, type[nn.RNN | nn.LSTM | nn.GRU]] = {
+Recurrent = nn.RNN | nn.LSTM | nn.GRU
+_CELLS: dict[Cell, type[Recurrent]] = {
     "rnn": nn.RNN,
     "lstm": nn.LSTM,
     "gru": nn.GRU,
@@ -105,6 +106,13 @@ class Encoder(nn.Module):
         back = back.gather(1, turn.expand_as(back))
         states: Tensor = self.output_dropout(torch.cat([ahead, back], dim=2))
         return states
+
+    def layers(self) -> list[tuple[Recurrent, Recurrent]]:
+        """The recurrent layers, first to last, each ahead and back.
+
+        A layer sees the states of the one below it side by side, ahead first.
+        """
+        return [(self.ahead, self.back)]
 
     def _embed(self, ids: Tensor) -> Tensor:
         vectors: Tensor = self.embedding(ids)
