@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Self
@@ -17,7 +17,7 @@ from typing import Self
 import torch
 
 from schema.documents import Lane, Task
-from schema.errors import DocumentError
+from schema.errors import DocumentError, LeaseLostError
 from schema.outcomes import ErrorCode, Stage
 from worker.pipeline import Pipeline
 from worker.pipeline.batch import micro_batches
@@ -40,9 +40,16 @@ class _Window:
 class _Request:
     """The windows of one call, and its answers as they come in."""
 
-    def __init__(self, task: Task, lane: Lane, windows: Sequence[IntArray]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        lane: Lane,
+        windows: Sequence[IntArray],
+        unwanted: Callable[[], bool],
+    ) -> None:
         self.task = task
         self.lane = lane
+        self.unwanted = unwanted
         self.windows = [_Window(ids, self, place) for place, ids in enumerate(windows)]
         self.future: Future[list[Answer]] = Future()
         self._answers: list[Answer | None] = [None] * len(windows)
@@ -85,8 +92,23 @@ class Engine:
         self._incoming.put(None)
         self._thread.join()
 
-    def predict(self, task: Task, lane: Lane, windows: Sequence[IntArray]) -> list[Answer]:
+    def predict(
+        self,
+        task: Task,
+        lane: Lane,
+        windows: Sequence[IntArray],
+        unwanted: Callable[[], bool] = lambda: False,
+    ) -> list[Answer]:
         """Predict each window, waiting for the device.
+
+        Args:
+            task: whose model to run.
+            lane: interactive windows go first.
+            windows: token ids.
+            unwanted: asked before each micro-batch; once true, nothing more is run.
+
+        Raises:
+            LeaseLostError: the answers became unwanted.
 
         Returns:
             For each window, in order, the prediction, or the error of a window that fails even
@@ -94,7 +116,7 @@ class Engine:
         """
         if not windows:
             return []
-        request = _Request(task, lane, windows)
+        request = _Request(task, lane, windows, unwanted)
         self._incoming.put(request)
         return request.future.result()
 
@@ -116,7 +138,9 @@ class Engine:
         windows = [window for request in requests for window in request.windows]
         lengths = [len(window.ids) for window in windows]
         for batch in micro_batches(lengths, self._budget):
-            self._predict(task, [windows[index] for index in batch])
+            wanted = [windows[index] for index in batch if not _drop(windows[index].request)]
+            if wanted:
+                self._predict(task, wanted)
 
     def _collect(self) -> bool:
         """Take in requests; wait for one when there is none. False: closed, all done."""
@@ -162,6 +186,13 @@ class Engine:
             return
         for window, prediction in zip(batch, predictions, strict=True):
             window.request.answer(window.place, prediction)
+
+
+def _drop(request: _Request) -> bool:
+    """Whether nobody wants the answers any more; the caller is told."""
+    if request.unwanted() and not request.future.done():
+        request.future.set_exception(LeaseLostError("its job was ended, or another took it up"))
+    return request.future.done()
 
 
 def _urgency(request: _Request) -> bool:

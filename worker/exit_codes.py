@@ -5,3 +5,6 @@ EXIT_HOPELESS = 78
 
 EXIT_UNREACHABLE = 3
 """A server does not answer; it may, later."""
+
+EXIT_STUCK = 70
+"""A chunk was in work for longer than TEXTMILL_CHUNK_TIMEOUT: the process ended itself."""

@@ -24,6 +24,7 @@ from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
 from worker.engine import Engine
 from worker.exit_codes import EXIT_HOPELESS, EXIT_UNREACHABLE
+from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
@@ -86,8 +87,11 @@ def run(name: str, device: str, tasks: list[Task]) -> None:
         ) as engine,
         Heartbeat(database, chunks, settings, worker=name, device=device, tasks=tasks) as heartbeat,
     ):
-        processor = ChunkProcessor(chunks, heartbeat, engine, pipelines)
-        consume(app, processor, name=name, tasks=tasks, threads=settings.threads)
+        gate = Gate()
+        processor = ChunkProcessor(
+            chunks, heartbeat, engine, pipelines, gate, max_attempts=settings.max_attempts
+        )
+        consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
 
 
 def _end_with_supervisor() -> None:

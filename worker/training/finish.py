@@ -35,16 +35,17 @@ from worker.training.loop import TrainingState
 from worker.training.ranker import fit_ranker
 from worker.training.recipe import Recipe
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.start import Start
 
 _COMMON_KEYWORDS: Final = 2000
 
 
-def finish(recipe: Recipe, tokenizer: Tokenizer, state: TrainingState, out: Path) -> Card:
+def finish(recipe: Recipe, start: Start, state: TrainingState[Model], out: Path) -> Card:
     """Make an artifact of the best weights.
 
     Args:
         recipe: what was trained.
-        tokenizer: its vocabulary.
+        start: what it started from.
         state: after the last epoch; its network is changed to what is stored.
         out: folder of the artifact.
 
@@ -53,13 +54,14 @@ def finish(recipe: Recipe, tokenizer: Tokenizer, state: TrainingState, out: Path
     """
     state.model.load_state_dict(state.best_weights)
     round_weights(state.model)
+    tokenizer = start.tokenizer
     ranker = _ranker(recipe, tokenizer, state.model)
     config = replace(recipe.config(tokenizer), ranker=ranker is not None)
     config = _calibrated(
         recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
     )
     write_artifact(out, config, tokenizer, state.model, ranker)
-    card = _card(recipe, state, Pipeline.load(out, "cpu"))
+    card = _card(recipe, start, state, Pipeline.load(out, "cpu"))
     write_card(out, card)
     return card
 
@@ -103,8 +105,17 @@ def _set_temperature(model: Model, values: list[float]) -> None:
     round_weights(model)
 
 
-def _card(recipe: Recipe, state: TrainingState, pipeline: Pipeline) -> Card:
+def _card(recipe: Recipe, start: Start, state: TrainingState[Model], pipeline: Pipeline) -> Card:
     labelled, ordinary = recipe.sources(), recipe.ordinary("test")
+    own = [
+        *(entry_of(source, "labels", source.rows("train")) for source in labelled),
+        *(
+            entry_of(source, "ordinary text", texts)
+            for source in recipe.ordinary_sources()
+            if (texts := clean_rows(source, "train"))
+        ),
+    ]
+    names = {entry.name for entry in own}
     return Card(
         task=recipe.task,
         model_version=pipeline.model_version,
@@ -113,14 +124,8 @@ def _card(recipe: Recipe, state: TrainingState, pipeline: Pipeline) -> Card:
         cell=recipe.cell,
         parameters=sum(value.numel() for value in state.model.parameters()),
         data_hash=data_hash([*labelled, *recipe.ordinary_sources()]),
-        sources=(
-            *(_entry(source, "labels", source.rows("train")) for source in labelled),
-            *(
-                _entry(source, "ordinary text", texts)
-                for source in recipe.ordinary_sources()
-                if (texts := clean_rows(source, "train"))
-            ),
-        ),
+        sources=(*own, *(entry for entry in start.sources if entry.name not in names)),
+        start=start.version,
         epochs=state.epoch - state.stale,
         validation_score=state.best_score,
         tests=tuple(
@@ -131,7 +136,8 @@ def _card(recipe: Recipe, state: TrainingState, pipeline: Pipeline) -> Card:
     )
 
 
-def _entry(source: Source, use: Use, rows: Sequence[LabelledRow]) -> SourceEntry:
+def entry_of(source: Source, use: Use, rows: Sequence[LabelledRow]) -> SourceEntry:
+    """What a card says of a source."""
     return SourceEntry(
         name=source.name, use=use, licence_class=source.licence_class, rows=len(rows)
     )
