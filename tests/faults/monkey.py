@@ -51,10 +51,13 @@ class Monkey:
     def act(self) -> None:
         """Do one fault, and wait for the first outcome after its end."""
         fault = self._chance.choice(list(FAULTS))
-        before = self._outcomes()
         FAULTS[fault](self)
-        ended = time.monotonic()
-        self._mill.until(lambda: self._outcomes() > before, f"outcomes after: {fault}", 300)
+        ended, before = time.monotonic(), self._outcomes()
+
+        def goes_on() -> bool:
+            return self._outcomes() > before or not self._unfinished()
+
+        self._mill.until(goes_on, f"outcomes after: {fault}", 300)
         self.done.append(Done(fault, time.monotonic() - ended))
 
     def heal(self) -> None:
@@ -191,6 +194,12 @@ class Monkey:
     def _outcomes(self) -> int:
         (count,) = self._mill.scalars(
             "select coalesce(sum(succeeded + failed), 0) from textmill.job"
+        )
+        return int(count)
+
+    def _unfinished(self) -> int:
+        (count,) = self._mill.scalars(
+            "select count(*) from textmill.job_status where finished_at is null"
         )
         return int(count)
 

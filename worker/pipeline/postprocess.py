@@ -1,6 +1,6 @@
 """Turn the predictions of a document's windows into the result of its task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
