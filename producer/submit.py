@@ -65,6 +65,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
     Raises:
         InputError: there are more documents than a job may have.
         IdempotencyConflictError: the key was used for other content.
+        PendingLimitError: too many documents wait already.
         SchemaVersionError: the database is of another migration.
         ServiceUnavailableError: Postgres does not answer; a job that was not opened is purged.
     """

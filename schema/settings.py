@@ -63,6 +63,8 @@ class IntakeSettings(BaseSettings):
         load_batch: documents of one transaction while a job loads; a job that is no larger
             is loaded and opened in a single one.
         abandoned_after: seconds without a batch after which a loading job is purged.
+        max_pending: most documents without outcome at once; None sets no limit.
+        max_pending_per_submitter: of these, the most of one submitter.
         submitter: in whose name jobs are submitted; idempotency keys are unique per submitter.
     """
 
@@ -76,6 +78,8 @@ class IntakeSettings(BaseSettings):
     chunk_tokens: Annotated[int, Field(ge=1)] = 32_768
     load_batch: Annotated[int, Field(ge=1)] = 10_000
     abandoned_after: Annotated[float, Field(gt=0)] = 3600
+    max_pending: Annotated[int, Field(ge=1)] | None = None
+    max_pending_per_submitter: Annotated[int, Field(ge=1)] | None = None
     submitter: Annotated[str, Field(min_length=1)] = Field(default_factory=_user_name)
 
 

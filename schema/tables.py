@@ -77,6 +77,7 @@ job = sa.Table(
     ),
     sa.CheckConstraint("state = 'cancelling' or expired = (state = 'expired')", name="job_expired"),
     sa.Index("job_created", "created_at"),
+    sa.Index("job_unfinished", "submitted_by", postgresql_where=sa.text("finished_at is null")),
     sa.Index(
         "job_deadline",
         "deadline_at",

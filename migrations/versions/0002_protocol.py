@@ -43,7 +43,7 @@ def downgrade() -> None:
         "chunk_may_become(text, text)",
     ):
         connection.exec_driver_sql(f"drop function textmill.{function}")
-    connection.exec_driver_sql("drop index textmill.job_deadline")
+    connection.exec_driver_sql("drop index textmill.job_deadline, textmill.job_unfinished")
     connection.exec_driver_sql("alter table textmill.job drop column expired")
     connection.exec_driver_sql(
         "alter table textmill.chunk drop column alone, drop column suspect, drop column errors"

@@ -2,6 +2,7 @@ alter table textmill.job
     add column expired boolean not null default false,
     add constraint job_expired check (state = 'cancelling' or expired = (state = 'expired'));
 
+create index job_unfinished on textmill.job (submitted_by) where finished_at is null;
 create index job_deadline on textmill.job (deadline_at)
     where state in ('pending', 'running', 'paused') and deadline_at is not null;
 

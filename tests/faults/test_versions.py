@@ -12,6 +12,7 @@ from celery import Celery
 from schema.documents import Lane, Task
 from schema.messages import TASK_NAME, broker_options, queue_name
 from tests.fixtures.mill import Mill
+from worker.pipeline.artifact import SHIPPED
 
 TEXTS = ["The tea was lovely and warm", "味道很差，不会再来"]
 
@@ -82,11 +83,11 @@ def test_bytes_that_are_no_message_delay_and_lose_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["cut short", "of another task", "without its vocabulary"])
 def test_broken_artifact_ends_the_worker_with_a_reason(
-    mill: Mill, artifacts: Path, tmp_path: Path, fault: str
+    mill: Mill, tmp_path: Path, fault: str
 ) -> None:
     """Without it, a bad deployment is a crash loop that looks alive."""
     broken = tmp_path / "broken"
-    shutil.copytree(artifacts, broken)
+    shutil.copytree(SHIPPED, broken)
     sentiment = broken / "sentiment"
     if fault == "cut short":
         weights = sentiment / "weights.safetensors"

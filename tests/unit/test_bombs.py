@@ -33,7 +33,7 @@ def blown_up(block: bytes, times: int) -> bytes:
 def test_gzip_that_expands_without_end_is_refused(name: str, tmp_path: Path) -> None:
     """Without it, a file of a few kilobytes fills the disk, or keeps intake busy for hours."""
     path = tmp_path / name
-    path.write_bytes(blown_up(b'"' + b"0" * (MEBIBYTE - 1), 80))
+    path.write_bytes(blown_up(b'"' + b"0" * (MEBIBYTE - 1), 160))
 
     with pytest.raises(InputError, match=r"decompresses to more than 500 times its size"):
         list(read_documents(str(path), limits=LIMITS))
