@@ -57,6 +57,7 @@ class IntakeSettings(BaseSettings):
         max_document_bytes: longest text, in bytes of UTF-8.
         max_metadata_bytes: largest metadata of a document, as JSON.
         max_id_characters: longest external id.
+        max_job_documents: most documents of a job, refused ones included.
         chunk_documents: most documents of a chunk.
         chunk_tokens: most estimated tokens of a chunk; a longer document is a chunk of its own.
         load_batch: documents of one transaction while a job loads; a job that is no larger
@@ -72,6 +73,7 @@ class IntakeSettings(BaseSettings):
     max_document_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     max_metadata_bytes: Annotated[int, Field(ge=2)] = 16 * 1024
     max_id_characters: Annotated[int, Field(ge=1)] = 500
+    max_job_documents: Annotated[int, Field(ge=1)] = 20_000_000
     chunk_documents: Annotated[int, Field(ge=1)] = 256
     chunk_tokens: Annotated[int, Field(ge=1)] = 32_768
     load_batch: Annotated[int, Field(ge=1)] = 10_000
