@@ -268,6 +268,8 @@ class Supervisor:
                 slot.process.kill()
                 slot.process.wait()
                 self._bury(slot.name, "released")
+            elif slot.process.returncode:
+                self._bury(slot.name, "crashed")
         self._burial_due = 0
         self._bury_late()
 
