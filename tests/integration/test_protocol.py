@@ -203,7 +203,7 @@ class Protocol(RuleBasedStateMachine):
 
 @pytest.mark.parametrize(
     "examples",
-    [8, pytest.param(150, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+    [8, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
 )
 def test_laws_hold_after_every_step(
     producer_engine: sa.Engine, worker_engine: sa.Engine, examples: int
