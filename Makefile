@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow lint format clean
+SECONDS ?= 120
+SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+
+.PHONY: help setup demo test test-slow chaos lint format clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -31,6 +34,9 @@ test: lint  ## format, lint, types, import contracts and all tests
 
 test-slow: setup  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+chaos: setup  ## random faults under load, then every rule checked: SECONDS=120 SEED=7
+	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) --seed $(SEED)
 
 format: setup  ## format the code
 	$(BIN)/ruff format .

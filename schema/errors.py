@@ -7,7 +7,8 @@
     │   ├── SettingsError
     │   ├── InputError
     │   ├── JobNotFoundError
-    │   └── IdempotencyConflictError
+    │   ├── IdempotencyConflictError
+    │   └── PendingLimitError
     ├── ServiceUnavailableError    a server does not answer: exit code 3
     ├── SchemaVersionError         the database has another migration: exit code 3
     ├── ArtifactError              a model folder is missing, broken or of another task
@@ -40,6 +41,10 @@ class JobNotFoundError(UsageError):
 
 class IdempotencyConflictError(UsageError):
     """The idempotency key was used before, for other content."""
+
+
+class PendingLimitError(UsageError):
+    """Too many documents wait already; nothing was submitted."""
 
 
 class ServiceUnavailableError(TextmillError):

@@ -139,6 +139,7 @@ class Supervisor:
         self._drain = drain
         self._signals = 0
         self._wake = threading.Event()
+        self._unburied: list[tuple[str, str]] = []
 
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT; a second one ends the processes at once.
@@ -149,6 +150,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         while not self._signals:
+            self._bury_late()
             for slot in self._slots:
                 if self._tend(slot) == EXIT_HOPELESS:
                     logger.error("a process cannot start; see its message above")
@@ -173,10 +175,14 @@ class Supervisor:
             return None
         why = " (the device failed)" if code == EXIT_DEVICE_LOST else ""
         logger.error("%s ended with exit code %d%s", slot.name, code, why)
-        self._bury(slot)
-        if time.monotonic() - slot.started > SETTLED:
+        found = self._bury(slot.name, "crashed")
+        slot.process = None
+        if found or time.monotonic() - slot.started > SETTLED:
             slot.deaths = 0
-        slot.due = time.monotonic() + RESTART_DELAYS[min(slot.deaths, len(RESTART_DELAYS) - 1)]
+        # One that died over chunks is replaced at once: each such death brings poison nearer to
+        # being found, so they come to an end.
+        delay = 0 if found else RESTART_DELAYS[min(slot.deaths, len(RESTART_DELAYS) - 1)]
+        slot.due = time.monotonic() + delay
         slot.deaths += 1
         return code
 
@@ -204,28 +210,39 @@ class Supervisor:
         slot.started = time.monotonic()
         logger.info("started %s, process %d", slot.name, slot.process.pid)
 
-    def _bury(self, slot: _Slot) -> None:
-        """End the leases of a dead process at once, so that dispatch rescues its chunks."""
-        slot.process = None
+    def _bury(self, name: str, how: str) -> int:
+        """End the attempts of a dead process at once, so that nobody waits for its leases.
+
+        Args:
+            name: the process.
+            how: `crashed`, or `released` where it was ended by us: that is no chunk's fault.
+
+        Returns:
+            The number of attempts; 0 as well while Postgres is away, then `_bury_late` goes on.
+        """
         try:
             with self._database.begin() as connection:
-                connection.execute(
-                    sa.text(
-                        "update textmill.chunk set lease_expires_at = now()"
-                        " where worker = :worker and state = 'running'"
-                    ),
-                    {"worker": slot.name},
+                ended = connection.scalar(
+                    sa.text("select textmill.end_attempts(:worker, :how)"),
+                    {"worker": name, "how": how},
                 )
-                connection.execute(
-                    sa.text("delete from textmill.worker where worker = :worker"),
-                    {"worker": slot.name},
-                )
-                connection.execute(sa.text("notify textmill_pending"))
-        except sa.exc.OperationalError as error:
-            logger.warning("%s's chunks wait for their leases to end: %s", slot.name, error.orig)
+        except sa.exc.DBAPIError as error:
+            logger.warning("%s's chunks wait for Postgres: %s", name, error.orig)
+            self._unburied.append((name, how))
+            return 0
+        return int(ended or 0)
+
+    def _bury_late(self) -> None:
+        """Once Postgres is back, end the attempts of those that died meanwhile."""
+        waiting, self._unburied = self._unburied, []
+        for name, how in waiting:
+            self._bury(name, how)
 
     def _stop(self) -> None:
-        """SIGTERM to all, SIGKILL to those that outlast the drain time or a second signal."""
+        """SIGTERM to all, SIGKILL to those that outlast the drain time or a second signal.
+
+        What they did not finish is released: no attempt is charged.
+        """
         running = [slot for slot in self._slots if slot.process is not None]
         for slot in running:
             if slot.process is not None:
@@ -246,7 +263,7 @@ class Supervisor:
                 logger.warning("killing %s: it did not drain in time", slot.name)
                 slot.process.kill()
                 slot.process.wait()
-                self._bury(slot)
+                self._bury(slot.name, "released")
 
 
 def _option(name: str, value: int | None) -> list[str]:

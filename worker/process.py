@@ -26,6 +26,7 @@ from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
 from worker.engine import Engine
 from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS, EXIT_UNREACHABLE
+from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.meter import Meter, Reporter
 from worker.pipeline import Pipeline
@@ -102,8 +103,11 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         Reporter(meter, metrics_port),
         Heartbeat(database, chunks, settings, worker=name, device=device, tasks=tasks) as heartbeat,
     ):
-        processor = ChunkProcessor(chunks, heartbeat, engine, pipelines, meter)
-        consume(app, processor, name=name, tasks=tasks, threads=settings.threads)
+        gate = Gate()
+        processor = ChunkProcessor(
+            chunks, heartbeat, engine, pipelines, gate, max_attempts=settings.max_attempts
+        )
+        consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
 
 
 def _budgets(

@@ -4,6 +4,7 @@ Gold labels of both classifiers are one integer per label: 1 holds, 0 does not h
 `UNKNOWN` the source says nothing.
 """
 
+import math
 from typing import Final, cast
 
 import torch
@@ -14,6 +15,8 @@ from worker.pipeline.crf import TAGS, LinearChainCrf
 from worker.pipeline.records import Candidate, Prediction
 
 UNKNOWN: Final = -1
+ABSENT: Final = 0.2
+"""Prior of a class in a source that was collected without it, against its prior elsewhere."""
 LONGEST_PHRASE: Final = 12
 """Most tokens of a keyword."""
 LEAST_PROBABILITY: Final = 0.02
@@ -80,9 +83,15 @@ class SoftmaxDecoder(Classifier):
         super().__init__(states, labels, dropout, temperatures=1)
 
     def loss(self, states: Tensor, mask: Tensor, gold: Tensor) -> Tensor:
-        """Cross-entropy among the labels that the row's source knows."""
-        logits = self.logits(states, mask).masked_fill(gold == UNKNOWN, -torch.inf)
-        return functional.cross_entropy(logits, gold.argmax(dim=1))
+        """Cross-entropy; a label that the row's source lacks counts `ABSENT` as much as others.
+
+        A source without neutral reviews says little about neutral ones, but not nothing: that a
+        review was kept as positive says that it is not neutral (Saerens et al. 2002, prior shift).
+        """
+        logits = self.logits(states, mask)
+        return functional.cross_entropy(
+            torch.where(gold == UNKNOWN, logits + math.log(ABSENT), logits), gold.argmax(dim=1)
+        )
 
     def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
         """Label probabilities of each row, (labels,)."""

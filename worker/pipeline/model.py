@@ -39,14 +39,28 @@ class ModelConfig:
     vocabulary: int
     labels: tuple[str, ...]
     cell: Cell = "gru"
-    embedding: int = 128
+    embedding: int = 192
     hidden: int = 128
     word_dropout: float = 0.05
     input_dropout: float = 0.3
     output_dropout: float = 0.4
 
 
-class Model(nn.Module):
+class Network(nn.Module):
+    """What can be trained."""
+
+    def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
+        """Mean loss of a micro-batch, a scalar.
+
+        Args:
+            ids: token ids, (batch, time), padded at the end.
+            lengths: tokens of each row, (batch,), at least 1, the longest equal to time.
+            gold: the gold integers of each row.
+        """
+        raise NotImplementedError
+
+
+class Model(Network):
     """Encoder and decoder of one task.
 
     No row influences another: padding is masked everywhere, and the backward direction starts at
@@ -59,18 +73,12 @@ class Model(nn.Module):
         self.decoder = _decoder(config)
 
     def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
-        """Mean loss of a micro-batch, a scalar.
-
-        Args:
-            ids: token ids, (batch, time), padded at the end.
-            lengths: tokens of each row, (batch,), at least 1, the longest equal to time.
-            gold: see the decoder of the task.
-        """
-        return self.decoder.loss(self.encoder(ids, lengths), _mask(ids, lengths), gold)
+        """See `Network`; the decoder of the task says what `gold` holds."""
+        return self.decoder.loss(self.encoder(ids, lengths), token_mask(ids, lengths), gold)
 
     def predict(self, ids: Tensor, lengths: Tensor) -> list[Prediction]:
         """One prediction a row of `ids`; the model must be in evaluation mode."""
-        return self.decoder.predict(self.encoder(ids, lengths), _mask(ids, lengths))
+        return self.decoder.predict(self.encoder(ids, lengths), token_mask(ids, lengths))
 
 
 class Encoder(nn.Module):
@@ -141,7 +149,8 @@ def _decoder(config: ModelConfig) -> Decoder:
             return CrfDecoder(states, dropout)
 
 
-def _mask(ids: Tensor, lengths: Tensor) -> Tensor:
+def token_mask(ids: Tensor, lengths: Tensor) -> Tensor:
+    """True for tokens, False for padding, (batch, time)."""
     return torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
 
 

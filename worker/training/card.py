@@ -12,8 +12,8 @@ from worker.training.evaluate import (
     SentimentMeasures,
 )
 
-Use = Literal["labels", "ordinary text"]
-"""What a source gives: its labels, or texts that are taken for clean."""
+Use = Literal["labels", "ordinary text", "language"]
+"""What a source gives: its labels, texts that are taken for clean, or just language."""
 
 
 class SourceEntry(Frozen):
@@ -30,6 +30,24 @@ class SourceEntry(Frozen):
     use: Use
     licence_class: LicenceClass
     rows: int
+
+
+class LanguageModelCard(Frozen):
+    """What a language model was made from.
+
+    Attributes:
+        command: makes it from the data.
+        data_hash: over every file of the sources.
+        sources: whose texts it read.
+        epochs: passes over them.
+        likelihood: geometric mean of the probability of a held-out token.
+    """
+
+    command: str
+    data_hash: str
+    sources: tuple[SourceEntry, ...]
+    epochs: int
+    likelihood: float
 
 
 class SetFigures(Frozen):
@@ -58,7 +76,8 @@ class Card(Frozen):
         cell: kind of recurrent cell.
         parameters: number of weights.
         data_hash: over every file of the sources.
-        sources: what it was trained on.
+        sources: what it was trained on, with what its start was trained on.
+        start: content hash of the language model or artifact that it starts from; null: of none.
         epochs: passes over the training rows that the weights saw.
         validation_score: of the chosen weights.
         tests: final measurements.
@@ -75,6 +94,7 @@ class Card(Frozen):
     parameters: int
     data_hash: str
     sources: tuple[SourceEntry, ...]
+    start: str | None = None
     epochs: int
     validation_score: float
     tests: tuple[SetFigures, ...]
@@ -125,6 +145,7 @@ def readable(card: Card) -> str:
         ("seed", str(card.seed)),
         ("epochs", str(card.epochs)),
         ("data hash", f"`{card.data_hash}`"),
+        ("starts from", f"`{card.start}`" if card.start else "random weights"),
         ("validation score", f"{card.validation_score:.3f}"),
     ]
     data = [
