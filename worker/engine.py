@@ -16,7 +16,7 @@ from typing import Self
 import torch
 
 from schema.documents import Lane
-from schema.errors import DocumentError, LeaseLostError
+from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Stage
 from worker.meter import Meter
 from worker.pipeline import Pipeline
@@ -29,16 +29,16 @@ IN_A_ROW = 4
 """Interactive micro-batches after which waiting bulk windows get one."""
 
 
+class AbandonedError(Exception):
+    """The caller set its event: what was left of the request was not run."""
+
+
 class DeviceLostError(Exception):
     """The device answers nothing any more in this process; only another process can use it."""
 
 
 class Engine:
-    """Runs windows of any chunk on one device, in micro-batches.
-
-    Attributes:
-        meter: what the process measures.
-    """
+    """Runs windows of any chunk on one device, in micro-batches."""
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class Engine:
         """
         self._budgets = dict(budgets)
         self._linger = linger
-        self.meter = meter or Meter()
-        self.meter.waiting = self.waiting
+        self._meter = meter or Meter()
+        self._meter.waiting = self.waiting
         self._on_lost = on_lost
         self._on_ceiling = on_ceiling
         self._incoming: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
@@ -93,7 +93,7 @@ class Engine:
         pipeline: Pipeline,
         lane: Lane,
         windows: Sequence[IntArray],
-        unwanted: Callable[[], bool] = lambda: False,
+        abandoned: threading.Event | None = None,
     ) -> list[Answer]:
         """Predict each window, waiting for the device.
 
@@ -101,19 +101,20 @@ class Engine:
             pipeline: whose model to run; windows of different ones never share a micro-batch.
             lane: interactive windows go first.
             windows: token ids.
-            unwanted: asked before each micro-batch; once true, nothing more is run.
+            abandoned: set it, from any thread, when the answers are no longer wanted.
 
         Returns:
             For each window, in order, the prediction, or the error of a window that fails even
             alone.
 
         Raises:
-            LeaseLostError: the answers became unwanted.
+            AbandonedError: `abandoned` was set before all windows were run; it is looked at before
+                every micro-batch.
             DeviceLostError: the device failed for good.
         """
         if not windows:
             return []
-        request = Request(Queue(pipeline, lane), windows, unwanted)
+        request = Request(Queue(pipeline, lane), windows, abandoned)
         with self._lock:
             self._incoming_windows += len(windows)
         self._incoming.put(request)
@@ -125,7 +126,7 @@ class Engine:
 
     def _run(self) -> None:
         while self._collect():
-            self._drop_unwanted()
+            self._drop_abandoned()
             chosen = self._choose()
             if chosen is None:
                 continue
@@ -178,12 +179,11 @@ class Engine:
             self._pools[request.queue].add(request.windows)
         return True
 
-    def _drop_unwanted(self) -> None:
+    def _drop_abandoned(self) -> None:
         for request in self._requests:
-            if request.unwanted():
+            if request.is_abandoned:
                 self._pools[request.queue].drop(request)
-                gone = LeaseLostError("its job was ended, or another took it up")
-                request.future.set_exception(gone)
+                request.future.set_exception(AbandonedError())
         self._requests = [request for request in self._requests if not request.future.done()]
 
     def _choose(self) -> tuple[Queue, list[Window]] | None:
@@ -227,7 +227,7 @@ class Engine:
             self._part(chosen, batch, error)
             return
         tokens = sum(window.length for window in batch)
-        self.meter.count_batch(
+        self._meter.count_batch(
             tokens=tokens,
             padded=_padded(batch) if chosen.pipeline.pads else tokens,
             seconds=time.monotonic() - began,

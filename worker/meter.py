@@ -3,15 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-from schema.outcomes import Failure, Result
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +50,8 @@ class Meter(Collector):
         self._lock = threading.Lock()
         self._counts = Counts()
 
-    def count_outcomes(self, outcomes: Sequence[tuple[int, Result | Failure]]) -> None:
-        """Count the outcomes of a stored chunk."""
-        failed = sum(isinstance(outcome, Failure) for _, outcome in outcomes)
-        self.count_documents(len(outcomes) - failed, failed)
-
     def count_documents(self, succeeded: int, failed: int) -> None:
-        """Count documents whose outcome was stored."""
+        """Count the outcomes of a stored chunk."""
         with self._lock:
             counts = self._counts
             self._counts = replace(

@@ -90,7 +90,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     pipelines = {task: Pipeline.load(artifacts / task, device) for task in tasks}
     budgets, remember = _budgets(settings, pipelines.values(), device)
     meter = Meter()
-    chunks = ChunkStore(database, name, settings.lease)
+    chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
     app = create_app(services.broker_url.get_secret_value(), services.key_prefix)
     with (
         Engine(
@@ -104,9 +104,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         Heartbeat(database, chunks, settings, worker=name, device=device, tasks=tasks) as heartbeat,
     ):
         gate = Gate()
-        processor = ChunkProcessor(
-            chunks, heartbeat, engine, pipelines, gate, max_attempts=settings.max_attempts
-        )
+        processor = ChunkProcessor(chunks, heartbeat, engine, pipelines, meter, gate)
         consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
 
 

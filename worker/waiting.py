@@ -1,7 +1,8 @@
 """Windows that wait for the device, and which of them share the next micro-batch."""
 
+import threading
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from operator import attrgetter
@@ -48,19 +49,24 @@ class Request:
     Attributes:
         queue: where its windows wait.
         windows: in the order of the call.
-        unwanted: whether nobody wants the answers any more.
+        abandoned: set by whoever no longer wants the answers.
         future: the answers, one a window.
     """
 
     def __init__(
-        self, queue: Queue, windows: Sequence[IntArray], unwanted: Callable[[], bool]
+        self, queue: Queue, windows: Sequence[IntArray], abandoned: threading.Event | None
     ) -> None:
         self.queue = queue
         self.windows = [Window(ids, len(ids), self, place) for place, ids in enumerate(windows)]
-        self.unwanted = unwanted
+        self.abandoned = abandoned
         self.future: Future[list[Answer]] = Future()
         self._answers: list[Answer | None] = [None] * len(windows)
         self._missing = len(windows)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody wants the answers any more."""
+        return self.abandoned is not None and self.abandoned.is_set()
 
     def answer(self, place: int, answer: Answer) -> None:
         """Note the answer of a window."""

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from schema.documents import Lane, Task
-from schema.errors import DocumentError, LeaseLostError
+from schema.errors import DocumentError
 from schema.outcomes import ErrorCode
-from worker.engine import IN_A_ROW, DeviceLostError, Engine
+from worker.engine import IN_A_ROW, AbandonedError, DeviceLostError, Engine
 from worker.meter import Meter
 from worker.pipeline.records import FloatArray, IntArray, Prediction
 from worker.waiting import Answer
@@ -198,7 +198,7 @@ def test_interactive_windows_do_not_starve_bulk(model: FakeModel) -> None:
     assert model.batches.index([2]) == 1 + IN_A_ROW
 
 
-def test_unwanted_request_ends_at_the_next_micro_batch(model: FakeModel) -> None:
+def test_abandoned_request_ends_at_the_next_micro_batch(model: FakeModel) -> None:
     """Without it a cancelled job keeps the device until its chunks are through."""
     model.gate = threading.Semaphore(0)
     abandoned = threading.Event()
@@ -206,12 +206,12 @@ def test_unwanted_request_ends_at_the_next_micro_batch(model: FakeModel) -> None
 
     with engine(model) as running, ThreadPoolExecutor(1) as pool:
         future = pool.submit(
-            running.predict, as_pipeline(model), Lane.BULK, windows, unwanted=abandoned.is_set
+            running.predict, as_pipeline(model), Lane.BULK, windows, abandoned=abandoned
         )
         model.calls.get()
         abandoned.set()
         model.gate.release(1_000)
-        with pytest.raises(LeaseLostError):
+        with pytest.raises(AbandonedError):
             future.result()
 
     assert len(model.batches) == 1

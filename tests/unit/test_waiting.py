@@ -18,7 +18,7 @@ BUDGETS = st.integers(1, 1000)
 
 def request(lengths: list[int]) -> Request:
     queue = Queue(cast("Pipeline", None), Lane.BULK)
-    return Request(queue, [np.zeros(length, np.int32) for length in lengths], lambda: False)
+    return Request(queue, [np.zeros(length, np.int32) for length in lengths], None)
 
 
 @given(st.lists(LENGTHS, max_size=4), BUDGETS)
