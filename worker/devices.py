@@ -24,7 +24,7 @@ from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS
 
 logger = logging.getLogger(__name__)
 
-_KEEP_MEMORY = {
+KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(256 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 1024 * 1024),
 }
@@ -55,7 +55,7 @@ class Device:
                 "CUDA_VISIBLE_DEVICES": "",
                 "OMP_NUM_THREADS": "1",
                 "MKL_NUM_THREADS": "1",
-            } | _KEEP_MEMORY
+            } | KEEP_MEMORY
         return {"CUDA_VISIBLE_DEVICES": self.name.removeprefix("cuda:")}
 
     def seen_as(self) -> str:
