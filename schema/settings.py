@@ -109,9 +109,13 @@ class WorkerSettings(BaseSettings):
         chunk_timeout: seconds after which a chunk in work counts as stuck, and its process ends.
         max_attempts: failed attempts at a chunk after which it is halved, and in the end the one
             document fails.
-        micro_batch_tokens: most padded tokens of a micro-batch (longest × rows).
+        micro_batch_tokens: most padded tokens of a micro-batch (longest × rows); None measures
+            at the first start on a device what suits it.
         linger: seconds an idle device waits for more documents.
         drain: seconds that running chunks get to finish after SIGTERM.
+        metrics_port: where the first process of a host answers Prometheus, the next one on the
+            next port; None does not.
+        cache_dir: what was measured of this host's devices.
         artifacts: folder with one artifact a task; None takes those that ship.
     """
 
@@ -122,9 +126,11 @@ class WorkerSettings(BaseSettings):
     heartbeat: Annotated[float, Field(gt=0)] = 5
     chunk_timeout: Annotated[float, Field(gt=0)] = 900
     max_attempts: Annotated[int, Field(ge=1)] = 5
-    micro_batch_tokens: Annotated[int, Field(ge=1)] = 4096
+    micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None
     linger: Annotated[float, Field(ge=0)] = 0.003
     drain: Annotated[float, Field(ge=0)] = 30
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("textmill")))
     artifacts: Path | None = None
 
     @field_validator("heartbeat")

@@ -12,12 +12,14 @@ from schema.errors import DocumentError, LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result
 from worker.chunks import ChunkStore, Claim, LoadedDocument
-from worker.engine import Answer, Engine
+from worker.engine import AbandonedError, Engine
 from worker.gate import ClosedError, Gate
 from worker.heartbeat import Heartbeat, Lease
+from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.records import TokenizedDocument
 from worker.retry import is_outage
+from worker.waiting import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +39,15 @@ class ChunkProcessor:
         heartbeat: Heartbeat,
         engine: Engine,
         pipelines: Mapping[Task, Pipeline],
+        meter: Meter,
         gate: Gate,
-        *,
-        max_attempts: int,
     ) -> None:
         self._chunks = chunks
         self._heartbeat = heartbeat
         self._engine = engine
         self._pipelines = pipelines
+        self._meter = meter
         self._gate = gate
-        self._max_attempts = max_attempts
 
     def __call__(self, message: ChunkMessage) -> bool:
         """Process the chunk that `message` points at; a duplicate message does nothing.
@@ -75,9 +76,14 @@ class ChunkProcessor:
         with self._heartbeat.renewing(claim) as lease:
             try:
                 documents = patiently(lambda: self._chunks.load(claim))
-                self._store(claim, self._analyse(lease, documents))
-            except LeaseLostError as error:
-                logger.warning("%s; its outcomes are dropped", error)
+                outcomes = self._analyse(lease, documents)
+                self._store(claim, outcomes)
+                self._count(outcomes)
+            except (LeaseLostError, AbandonedError):
+                logger.warning(
+                    "attempt %d of chunk %d of job %s lost its lease; its outcomes are dropped",
+                    *(claim.attempt, claim.chunk_no, claim.job_id),
+                )
             except Exception as error:
                 logger.exception("chunk %d of job %s", claim.chunk_no, claim.job_id)
                 self._fail(claim, error)
@@ -115,7 +121,7 @@ class ChunkProcessor:
         patiently(attempt)
 
     def _fail(self, claim: Claim, error: Exception) -> None:
-        state = patiently(lambda: self._chunks.fail(claim, error, self._max_attempts))
+        state = patiently(lambda: self._chunks.fail(claim, error))
         logger.info(
             "attempt %d of chunk %d of job %s failed; the chunk is %s",
             claim.attempt,
@@ -123,6 +129,10 @@ class ChunkProcessor:
             claim.job_id,
             state or "another attempt's",
         )
+
+    def _count(self, outcomes: Outcomes) -> None:
+        failed = sum(isinstance(outcome, Failure) for _, outcome in outcomes)
+        self._meter.count_documents(len(outcomes) - failed, failed)
 
     def _analyse(self, lease: Lease, documents: Sequence[LoadedDocument]) -> Outcomes:
         claim = lease.claim
@@ -136,10 +146,7 @@ class ChunkProcessor:
             except DocumentError as error:
                 outcomes.append((document.seq, failure_of(error)))
         windows = [ids for _, tokenized in prepared for ids in tokenized.window_ids()]
-        answers = iter(
-            self._engine.predict(claim.task, claim.lane, windows, unwanted=lambda: lease.lost)
-        )
-        lease.check()
+        answers = iter(self._engine.predict(pipeline, claim.lane, windows, lease.lost))
         for document, tokenized in prepared:
             outcomes.append((document.seq, _finish(pipeline, document, tokenized, answers)))
         return outcomes

@@ -67,17 +67,19 @@ class LoadedDocument:
 class ChunkStore:
     """The chunks table, for one worker process."""
 
-    def __init__(self, engine: sa.Engine, worker: str, lease: float) -> None:
+    def __init__(self, engine: sa.Engine, worker: str, lease: float, max_attempts: int = 5) -> None:
         """Keep what every statement needs.
 
         Args:
             engine: connects as a role that may write outcomes.
             worker: name of this process.
             lease: seconds that a claim lasts.
+            max_attempts: failed attempts after which a chunk is given up as a whole.
         """
         self._engine = engine
         self._worker = worker
         self._lease = lease
+        self._max_attempts = max_attempts
 
     def claim(self, message: ChunkMessage, *, alone: bool = False) -> Claim | None:
         """Take the chunk that a message points at, counting the attempt.
@@ -265,7 +267,7 @@ class ChunkStore:
         with self._engine.begin() as connection:
             _end(connection, claim, "released")
 
-    def fail(self, claim: Claim, error: Exception, max_attempts: int) -> str | None:
+    def fail(self, claim: Claim, error: Exception) -> str | None:
         """End an attempt that failed as a whole: `worker.retry` decides how it goes on.
 
         Returns:
@@ -275,7 +277,7 @@ class ChunkStore:
         with self._engine.begin() as connection:
             now = connection.scalar(sa.text("select now()"))
             assert now is not None  # noqa: S101  # for the type checker
-            decision = decide(error, claim.errors + 1, now, max_attempts)
+            decision = decide(error, claim.errors + 1, now, self._max_attempts)
             if isinstance(decision, GiveUp):
                 why = f"every attempt failed: {type(error).__name__}"
                 return _end(connection, claim, "hopeless", why=why)

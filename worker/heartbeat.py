@@ -28,13 +28,13 @@ class Lease:
 
     Attributes:
         claim: the right to it.
-        lost: whether another attempt owns the chunk, or its job was ended.
+        lost: set when another attempt owns the chunk, or its job was ended.
         renewed: when the lease was last extended, by the process's own clock.
         beats: heartbeats since the claim.
     """
 
     claim: Claim
-    lost: bool = False
+    lost: threading.Event = field(default_factory=threading.Event)
     renewed: float = field(default_factory=time.monotonic)
     beats: int = 0
 
@@ -44,7 +44,7 @@ class Lease:
         Raises:
             LeaseLostError: the lease was lost.
         """
-        if self.lost:
+        if self.lost.is_set():
             msg = (
                 f"chunk {self.claim.chunk_no} of job {self.claim.job_id} was taken away from"
                 f" attempt {self.claim.attempt}"
@@ -134,10 +134,11 @@ class Heartbeat:
         owned = self._chunks.owned()
         due = time.monotonic() - self._settings.lease / 3  # most chunks end before that
         for lease in held:
-            lease.lost = lease.claim.fence not in owned
+            if lease.claim.fence not in owned:
+                lease.lost.set()
             # Beats are counted, not seconds: an outage of Postgres is no fault of a chunk's.
             lease.beats += 1
-        old = [lease for lease in held if not lease.lost and lease.renewed < due]
+        old = [lease for lease in held if not lease.lost.is_set() and lease.renewed < due]
         if old:
             self._chunks.renew([lease.claim for lease in old])
             for lease in old:

@@ -177,7 +177,7 @@ def test_failed_attempt_waits_and_is_tried_again(
     """Without it, a chunk that failed as a whole is lost, or hammers the database."""
     add_job(producer_engine, 2)
 
-    assert store.fail(claim_one(producer_engine, store), OSError(), max_attempts=5) == "pending"
+    assert store.fail(claim_one(producer_engine, store), OSError()) == "pending"
 
     (chunk,) = chunks(producer_engine)
     with producer_engine.connect() as connection:
@@ -200,7 +200,7 @@ def test_chunk_that_fails_as_a_whole_is_halved_down_to_the_one_document(
             assert claim is not None
             seqs = [document.seq for document in store.load(claim)]
             if poison in seqs:
-                store.fail(claim, ValueError("a bug"), max_attempts=5)
+                store.fail(claim, ValueError("a bug"))
             else:
                 store.store(claim, [(seq, POSITIVE) for seq in seqs])
 

@@ -128,7 +128,7 @@ def test_late_attempt_writes_nothing(
     with pytest.raises(LeaseLostError):
         zombie.store(late, [(1, FAILURE), (3, FAILURE), (4, FAILURE)])
     zombie.release(late)
-    assert zombie.fail(late, ValueError(), max_attempts=1) is None
+    assert zombie.fail(late, ValueError()) is None
     zombie.renew([late])
     successor.store(claim, [(1, RESULT), (3, RESULT), (4, RESULT)])
 

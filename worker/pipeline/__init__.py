@@ -55,6 +55,8 @@ class Pipeline:
         task: what it analyses.
         model_version: content hash of the artifact.
         thresholds: see `ArtifactConfig`.
+        vocabulary: number of token ids.
+        pads: whether the device computes padding.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Pipeline:
         self.task: Task = config.model.task
         self.model_version = version
         self.thresholds = config.thresholds
+        self.vocabulary = config.model.vocabulary
+        self.pads = predictor.pads
         self._config = config
         self._tokenizer = tokenizer
         self._predictor = predictor

@@ -31,12 +31,16 @@ class Predictor:
     What it says of a window does not depend on the windows beside it, to within 1e-5 on the CPU
     and 1e-3 on a GPU.
 
+    Attributes:
+        pads: whether rows shorter than the longest beside them cost as much.
+
     Args:
         model: the network, in evaluation mode; its later changes may go unseen.
         device: `cpu` or `cuda:N`.
     """
 
     def __init__(self, model: Model, device: str) -> None:
+        self.pads = device != "cpu"
         self._run: Predicts = Kernel(model) if device == "cpu" else _OnGpu(model, device)
 
     def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:

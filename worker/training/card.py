@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
+from pydantic import Field
+
 from schema.base import Frozen
 from schema.documents import Task
 from worker.training.corpus import LicenceClass
@@ -11,6 +13,7 @@ from worker.training.evaluate import (
     ModerationMeasures,
     SentimentMeasures,
 )
+from worker.training.evasion import EVASIONS, Evasion
 
 Use = Literal["labels", "ordinary text", "language"]
 """What a source gives: its labels, texts that are taken for clean, or just language."""
@@ -83,6 +86,8 @@ class Card(Frozen):
         tests: final measurements.
         ordinary_flagged: of moderation, share of ordinary titles, abstracts and praise from the
             other tasks' test splits that is flagged; else null.
+        evasion_kept: of moderation, by set and evasion, the F1 of "anything holds" on disguised
+            words as a share of the F1 on plain ones; else empty.
         limits: what it is not good at, and its known biases.
     """
 
@@ -99,6 +104,7 @@ class Card(Frozen):
     validation_score: float
     tests: tuple[SetFigures, ...]
     ordinary_flagged: float | None
+    evasion_kept: dict[str, dict[Evasion, float]] = Field(default_factory=dict)
     limits: tuple[str, ...]
 
 
@@ -160,6 +166,7 @@ def readable(card: Card) -> str:
         "## Test splits, measured once\n",
         _tests(card),
         *_ordinary(card),
+        *_evasions(card),
         "## Limits and biases\n",
         "".join(f"* {limit}\n" for limit in card.limits),
     ]
@@ -171,6 +178,21 @@ def _ordinary(card: Card) -> list[str]:
         return []
     return [
         f"Of ordinary text (titles, abstracts, praise) {card.ordinary_flagged:.1%} is flagged.\n"
+    ]
+
+
+def _evasions(card: Card) -> list[str]:
+    if not card.evasion_kept:
+        return []
+    rows = [
+        (name, *(_number(kept.get(evasion)) for evasion in EVASIONS))
+        for name, kept in card.evasion_kept.items()
+    ]
+    heads = ("set", *(evasion.replace("_", " ") for evasion in EVASIONS))
+    return [
+        "## F1 kept when three in ten words are disguised\n",
+        "Share of the F1 of (any) on a sample of each test split; – where no word can be.\n",
+        _table(heads, rows),
     ]
 
 

@@ -31,9 +31,11 @@ from worker.training.evaluate import (
     majority,
     moderation_scores,
 )
+from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
 from worker.training.ranker import fit_ranker
 from worker.training.recipe import Recipe
+from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 from worker.training.start import Start
 
@@ -132,8 +134,17 @@ def _card(recipe: Recipe, start: Start, state: TrainingState[Model], pipeline: P
             _figures(pipeline, source, rows) for source in labelled if (rows := source.rows("test"))
         ),
         ordinary_flagged=_flagged(pipeline, ordinary) if ordinary else None,
+        evasion_kept=_kept(pipeline, labelled) if recipe.task is Task.MODERATION else {},
         limits=LIMITS[recipe.task],
     )
+
+
+def _kept(pipeline: Pipeline, labelled: Sequence[Source]) -> dict[str, dict[Evasion, float]]:
+    return {
+        source.name: evasion_kept(pipeline, rows)
+        for source in labelled
+        if (rows := source.rows("test"))
+    }
 
 
 def entry_of(source: Source, use: Use, rows: Sequence[LabelledRow]) -> SourceEntry:
