@@ -44,6 +44,7 @@ class ChunkProcessor:
             try:
                 documents = self._chunks.load(claim)
                 self._chunks.store(claim, self._analyse(claim, documents))
+                self._heartbeat.finished(len(documents))
             except LeaseLostError as error:
                 logger.warning("%s; its outcomes of attempt %d are dropped", error, claim.attempt)
             except sa.exc.OperationalError:
