@@ -7,6 +7,7 @@
     │   ├── SettingsError
     │   ├── InputError
     │   ├── JobNotFoundError
+    │   ├── SourceError
     │   └── IdempotencyConflictError
     ├── ServiceUnavailableError    a server does not answer: exit code 3
     ├── SchemaVersionError         the database has another migration: exit code 3
@@ -36,6 +37,10 @@ class InputError(UsageError):
 
 class JobNotFoundError(UsageError):
     """No job has this id."""
+
+
+class SourceError(UsageError):
+    """The database that a sweep reads does not answer, or refuses the query."""
 
 
 class IdempotencyConflictError(UsageError):

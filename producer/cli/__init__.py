@@ -8,6 +8,7 @@ from producer.cli.feedback import feedback
 from producer.cli.jobs import results, status
 from producer.cli.services import db, dispatch, up
 from producer.cli.submit import submit
+from producer.cli.sweep import sweep
 from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
 
 EXIT_USAGE = 2
@@ -44,5 +45,5 @@ def main() -> None:
     """  # noqa: D301  # \b keeps click from rewrapping
 
 
-for command in (db, dispatch, feedback, results, status, submit, up):
+for command in (db, dispatch, feedback, results, status, submit, sweep, up):
     main.add_command(command)
