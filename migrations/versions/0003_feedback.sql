@@ -53,6 +53,10 @@ declare
     added bigint;
     broken text;
 begin
+    if add_feedback.verdict is null or add_feedback.verdict not in ('agree', 'disagree') then
+        raise exception 'the verdict "%" is unknown', add_feedback.verdict
+            using errcode = 'check_violation', hint = 'It is agree or disagree.';
+    end if;
     insert into textmill.feedback
         (job_id, external_id, verdict, labels, keywords, comment, annotator, adjudicates)
         values (add_feedback.job_id, add_feedback.external_id, add_feedback.verdict,
@@ -74,10 +78,7 @@ exception
             hint = 'An annotator judges a document once; who decides in the end adjudicates.';
     when check_violation then
         get stacked diagnostics broken = constraint_name;
-        if broken = 'feedback_verdict' then
-            raise exception 'the verdict "%" is unknown', add_feedback.verdict
-                using errcode = 'check_violation', hint = 'It is agree or disagree.';
-        elsif broken = 'feedback_correction' then
+        if broken = 'feedback_correction' then
             raise exception 'the verdict % does not fit what it names', add_feedback.verdict
                 using errcode = 'check_violation',
                 hint = 'A disagreement names the right labels or keywords, an agreement neither.';
