@@ -33,9 +33,6 @@ grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.blanks(), textmill.known_id(text, bigint), textmill.json_depth(jsonb),
     textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean)
     to textmill_producer;
--- A view calls functions with the rights of whoever asks.
-grant execute on function textmill.answer_of(text, text, jsonb, text[], text[])
-    to textmill_producer, textmill_worker, textmill_reader, textmill_operator;
 
 -- Submits, dispatches, reads everything; cannot write a result.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,

@@ -1,4 +1,4 @@
--- As in the first migration, and with the person's answer.
+-- As in the first migration, and with what the result said and what the person says.
 create or replace function textmill.check_feedback() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -37,6 +37,7 @@ begin
                 case new.task when 'sentiment' then 'exactly one' else 'any (none: clean)' end,
                 array_to_string(allowed, ', '));
     end if;
+    new.given := textmill.answer_of(new.task, 'agree', new.payload, null, null);
     new.answer := textmill.answer_of(new.task, new.verdict, new.payload, new.labels, new.keywords);
     return new;
 end

@@ -67,11 +67,12 @@ def downgrade() -> None:
     connection.exec_driver_sql(f"create or replace function textmill.check_feedback(){check}")
     connection.exec_driver_sql("""
         drop table textmill.sweep_run, textmill.sweep;
-        drop index textmill.feedback_adjudicated, textmill.result_flagged;
+        drop index textmill.feedback_adjudicated, textmill.result_flagged, textmill.result_label;
         alter table textmill.feedback
             drop constraint feedback_once,
             add constraint feedback_once unique (job_id, seq, annotator),
             drop column adjudicates,
+            drop column given,
             drop column answer;
         alter table textmill.worker drop column documents, drop column documents_per_second;
     """)

@@ -5,13 +5,17 @@ alter table textmill.worker
     add constraint worker_documents check (documents >= 0 and documents_per_second >= 0);
 
 -- What a moderator reads: a few in a hundred results, newest job and highest score first.
-create index result_flagged on textmill.result (job_id, score)
+create index result_flagged on textmill.result (job_id, score, seq)
     where (payload ->> 'flagged')::boolean;
 
--- `answer` is what the person holds to be right, sorted; the trigger sets it. An adjudicating verdict
--- decides for all annotators of its document.
+-- Labels of a job are counted without reading its results.
+create index result_label on textmill.result (job_id, label, score);
+
+-- `given` is what the result said, `answer` what the person holds to be right, both sorted; the
+-- trigger sets them. An adjudicating verdict decides for all annotators of its document.
 alter table textmill.feedback
     add column adjudicates boolean not null default false,
+    add column given text[],
     add column answer text[];
 
 create function textmill.answer_of(task text, verdict text, payload jsonb, labels text[],
@@ -35,8 +39,11 @@ as $$
     ) as words
 $$;
 
-update textmill.feedback set answer = textmill.answer_of(task, verdict, payload, labels, keywords);
+update textmill.feedback set
+    given = textmill.answer_of(task, 'agree', payload, null, null),
+    answer = textmill.answer_of(task, verdict, payload, labels, keywords);
 alter table textmill.feedback
+    alter column given set not null,
     alter column answer set not null,
     drop constraint feedback_once,
     add constraint feedback_once unique (job_id, seq, annotator, adjudicates);

@@ -82,7 +82,7 @@ left join textmill.document d using (job_id, seq)
 where (r.payload ->> 'flagged')::boolean
     and not exists (
         select from textmill.feedback f where f.job_id = r.job_id and f.seq = r.seq)
-order by r.job_id desc, r.score desc;
+order by r.job_id desc, r.score desc, r.seq desc;
 
 comment on view textmill.moderation_flag is
     'What a moderator reads first: flagged documents without feedback, newest job and highest score'
@@ -108,6 +108,7 @@ select job_id, seq, external_id, task, model_version,
     case when bool_or(adjudicates) then 'adjudicated'
         when count(distinct answer) = 1 then 'agreed'
         else 'disputed' end as state,
+    min(given) as given,
     case when bool_or(adjudicates) then min(answer) filter (where adjudicates)
         when count(distinct answer) = 1 then min(answer) end as gold,
     min(created_at) as first_at, max(created_at) as last_at
@@ -125,6 +126,7 @@ comment on column textmill.feedback_status.agree is 'How many of them agree with
 comment on column textmill.feedback_status.disagree is 'How many do not.';
 comment on column textmill.feedback_status.state is
     'agreed: all give one answer; disputed: they do not; adjudicated: someone decided.';
+comment on column textmill.feedback_status.given is 'The labels or keywords of the result.';
 comment on column textmill.feedback_status.gold is
     'The right labels or keywords: the adjudicated answer, else the agreed one, null while disputed.';
 comment on column textmill.feedback_status.first_at is 'When the first verdict came.';
@@ -132,30 +134,28 @@ comment on column textmill.feedback_status.last_at is 'When the last one came.';
 
 create view textmill.model_quality as
 with judged as (
-    select f.task, f.model_version,
-        textmill.answer_of(f.task, 'agree', f.payload, null, null) as given,
-        s.gold
-    from textmill.feedback_status s
-    cross join lateral (
-        select task, model_version, payload from textmill.feedback
-        where job_id = s.job_id and seq = s.seq limit 1
-    ) as f
-    where s.gold is not null
+    select task, model_version, given, gold, count(*) as documents
+    from textmill.feedback_status
+    where gold is not null
+    group by task, model_version, given, gold
 ), word as (
-    select task, model_version, word, word = any (given) as was_given, word = any (gold) as is_gold
+    select task, model_version, word, documents,
+        word is null or word = any (given) as was_given,
+        word is null or word = any (gold) as is_gold
     from judged cross join lateral (
-        select unnest(given || gold) union select null where given = '{}' and gold = '{}'
+        select unnest(given) union select unnest(gold)
+        union select null where given = '{}' and gold = '{}'
     ) as words (word)
 )
 select task, model_version,
     case task when 'keywords' then null else coalesce(word, 'clean') end as label,
-    count(*) filter (where was_given and is_gold or word is null) as agreed,
-    count(*) filter (where was_given and not is_gold) as wrong,
-    count(*) filter (where not was_given and is_gold) as missed,
-    (count(*) filter (where was_given and is_gold or word is null))::real
-        / nullif(count(*) filter (where was_given or word is null), 0) as precision,
-    (count(*) filter (where was_given and is_gold or word is null))::real
-        / nullif(count(*) filter (where is_gold or word is null), 0) as recall
+    coalesce(sum(documents) filter (where was_given and is_gold), 0)::bigint as agreed,
+    coalesce(sum(documents) filter (where not is_gold), 0)::bigint as wrong,
+    coalesce(sum(documents) filter (where not was_given), 0)::bigint as missed,
+    (coalesce(sum(documents) filter (where was_given and is_gold), 0)
+        / nullif(sum(documents) filter (where was_given), 0))::real as precision,
+    (coalesce(sum(documents) filter (where was_given and is_gold), 0)
+        / nullif(sum(documents) filter (where is_gold), 0))::real as recall
 from word
 group by task, model_version, label;
 

@@ -1,7 +1,5 @@
 """The views that people read."""
 
-import re
-
 import pytest
 import sqlalchemy as sa
 
@@ -11,8 +9,6 @@ from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import IntakeSettings
 from tests.fixtures.outcomes import RESULTS, work_off
 from tests.fixtures.sql_page import PAGE, with_views
-
-QUERIES = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture
@@ -74,14 +70,6 @@ def test_page_describes_every_view_and_column(
     if pytestconfig.getoption("--rewrite-docs"):
         PAGE.write_text(described, encoding="utf-8")
     assert described == PAGE.read_text(encoding="utf-8")
-
-
-@pytest.mark.usefixtures("loaded")
-@pytest.mark.parametrize("query", QUERIES)
-def test_documented_query_finds_something(reader_engine: sa.Engine, query: str) -> None:
-    """Without it, the first query that people copy fails."""
-    with reader_engine.connect() as connection:
-        assert connection.execution_options(no_parameters=True).exec_driver_sql(query).all()
 
 
 @pytest.mark.usefixtures("loaded")
