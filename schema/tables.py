@@ -152,7 +152,7 @@ result = sa.Table(
     sa.PrimaryKeyConstraint("job_id", "seq", name="result_pkey"),
     sa.CheckConstraint("score between 0 and 1", name="result_score"),
     sa.CheckConstraint("attempt >= 1", name="result_attempt"),
-    sa.Index("result_label", "job_id", "label", "score"),
+    sa.Index("result_label", "job_id", "label", "score", "seq"),
     sa.Index(
         "result_flagged",
         "job_id",

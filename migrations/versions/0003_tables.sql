@@ -9,7 +9,7 @@ create index result_flagged on textmill.result (job_id, score, seq)
     where (payload ->> 'flagged')::boolean;
 
 -- Labels of a job are counted without reading its results.
-create index result_label on textmill.result (job_id, label, score);
+create index result_label on textmill.result (job_id, label, score, seq);
 
 -- `given` is what the result said, `answer` what the person holds to be right, both sorted; the
 -- trigger sets them. An adjudicating verdict decides for all annotators of its document.
