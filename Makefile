@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test test-slow lint format clean
+SECONDS ?= 120
+SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+
+.PHONY: help setup demo test test-slow chaos lint format clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -14,7 +17,7 @@ setup: $(STAMP)  ## virtual environment with the locked dependencies
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Textmill needs Python 3.11 or later; try: make PYTHON=python3.12 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,plots,dev]'
 	touch $@
 
 demo: setup  ## documents become rows in Postgres, in a minute
@@ -31,6 +34,9 @@ test: lint  ## format, lint, types, import contracts and all tests
 
 test-slow: setup  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
+
+chaos: setup  ## random faults under load, then every rule checked: SECONDS=120 SEED=7
+	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) --seed $(SEED)
 
 format: setup  ## format the code
 	$(BIN)/ruff format .

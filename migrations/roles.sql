@@ -33,6 +33,14 @@ grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.blanks(), textmill.known_id(text, bigint), textmill.json_depth(jsonb),
     textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean)
     to textmill_producer;
+grant execute on function textmill.job_may_become(text, text), textmill.chunk_may_become(text, text),
+    textmill.end_attempt(uuid, integer, integer, text, text, double precision)
+    to textmill_producer, textmill_worker;
+grant execute on function textmill.end_attempts(text, text) to textmill_worker;
+grant execute on function textmill.job_state(uuid), textmill.cancel(uuid), textmill.pause(uuid),
+    textmill.resume(uuid), textmill.retry(uuid), textmill.expire_jobs(),
+    textmill.close_chunks(uuid, integer)
+    to textmill_producer;
 
 -- Submits, dispatches, reads everything; cannot write a result.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,

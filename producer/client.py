@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from producer import feedback, jobs
+from producer import control, feedback, jobs
 from producer.feedback import Verdict
 from producer.intake import examine, from_mapping
 from producer.jobs import JobStatus, OutcomeRow
@@ -16,6 +16,7 @@ from producer.submit import Submission, submit
 from schema.database import create_engine
 from schema.documents import Document, JobOptions, Record, Rejected, Task
 from schema.settings import IntakeSettings, ServiceSettings, read
+from schema.states import JobState
 
 
 class Textmill:
@@ -78,6 +79,7 @@ class Textmill:
 
         Raises:
             IdempotencyConflictError: the key was used for other documents.
+            PendingLimitError: too many documents wait already; nothing was submitted.
             ServiceUnavailableError: Postgres does not answer; nothing was submitted.
             TypeError: something in `documents` is neither a Document nor a mapping.
             ValueError: there is no such task.
@@ -119,6 +121,47 @@ class Textmill:
             JobNotFoundError: there is no such job.
         """
         return jobs.outcomes(self.engine, job_id)
+
+    def cancel(self, job_id: UUID) -> JobState:
+        """Stop a job: outcomes that are there stay, all other documents count as cancelled.
+
+        Like `pause`, `resume` and `retry`, it may be said again, and does nothing then.
+
+        Returns:
+            The job's state: `cancelled`; `cancelling` where a chunk is just being written; or
+            that of a job which was over before.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+        """
+        return control.cancel(self.engine, job_id)
+
+    def pause(self, job_id: UUID) -> JobState:
+        """Begin no further chunk of a job; those in work are finished. Returns its state.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+        """
+        return control.pause(self.engine, job_id)
+
+    def resume(self, job_id: UUID) -> JobState:
+        """Go on with a paused job. Returns its state.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+        """
+        return control.resume(self.engine, job_id)
+
+    def retry(self, job_id: UUID) -> int:
+        """Run the failed documents of a completed job again, less those refused at intake.
+
+        Returns:
+            The number of documents; 0 where there are none, or the job is not completed.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+        """
+        return control.retry(self.engine, job_id)
 
     def add_feedback(self, verdict: Verdict) -> int:
         """Store a person's verdict on a result and return its number.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from producer.broker import Broker
+from producer.control import close_chunks
 from producer.doorbell import Doorbell
 from producer.loading import purge
 from producer.rescue import rescue
@@ -27,6 +28,13 @@ logger = logging.getLogger(__name__)
 
 JOBS_CONSIDERED = 200
 """Jobs of a lane among which one step shares the free slots, oldest first."""
+
+RECONNECTING = 10
+"""Seconds after an outage in which no lease is ended: workers were cut off as well, and their
+heartbeats come first."""
+
+CLOSED_AT_ONCE = 20
+"""Batches of chunks that one step closes of each job that is being ended."""
 
 UPKEEP_INTERVAL = 60
 """Seconds between looks for abandoned loads, missing partitions and rows of dead hosts."""
@@ -60,6 +68,7 @@ class Dispatcher:
         self._settings = settings
         self._limits = limits
         self._upkeep_due = 0.0
+        self._rescue_due = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Take steps until `stop`; an unreachable server is logged and tried again.
@@ -77,10 +86,11 @@ class Dispatcher:
                     doorbell.wait(self._settings.poll_interval, stop)
                 except ServiceUnavailableError as error:
                     logger.warning("%s", error)
+                    self._rescue_due = time.monotonic() + RECONNECTING
                     stop.wait(self._settings.poll_interval)
 
     def step(self) -> int:
-        """Rescue, publish, publish again what was lost.
+        """Rescue, end jobs, publish, publish again what was lost.
 
         Returns:
             The number of chunks published.
@@ -92,10 +102,11 @@ class Dispatcher:
             if time.monotonic() >= self._upkeep_due:
                 self._upkeep()
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
+            self._rescue()
+            self._end_jobs()
             with self._engine.begin() as connection:
                 if not _alone(connection):
                     return 0
-                rescue(connection, self._settings.max_attempts)
                 due = [
                     message
                     for lane in (Lane.INTERACTIVE, Lane.BULK)
@@ -103,6 +114,25 @@ class Dispatcher:
                 ]
             self._broker.publish(due)
             return len(due) + self._republish()
+
+    def _rescue(self) -> None:
+        if time.monotonic() < self._rescue_due:
+            return
+        with self._engine.begin() as connection:
+            if _alone(connection):
+                rescue(connection)
+
+    def _end_jobs(self) -> None:
+        """Expire jobs, and close the chunks of those that are being ended."""
+        with self._engine.begin() as connection:
+            if not _alone(connection):
+                return
+            connection.execute(sa.text("select textmill.expire_jobs()"))
+            ending = connection.scalars(
+                sa.text("select job_id from textmill.job where state = 'cancelling'")
+            ).all()
+        for job_id in ending:
+            close_chunks(self._engine, job_id, batches=CLOSED_AT_ONCE)
 
     def _slots(self, connection: sa.Connection, lane: Lane) -> Slots:
         """Free places of a lane.

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from producer.pressure import check_pressure
 from schema.documents import Document, JobId, JobOptions, Record, Rejected, Task
 from schema.errors import ServiceUnavailableError
 from schema.outcomes import ErrorCode, Stage
@@ -73,6 +74,7 @@ class Load:
                 " or raise TEXTMILL_ABANDONED_AFTER"
             )
             raise ServiceUnavailableError(msg)
+        check_pressure(self._connection, self._submitter, self.accepted, self._limits)
 
     def open(
         self, content_hash: bytes | None, on_open: Callable[[sa.Connection, JobId], None]

@@ -1,65 +1,39 @@
-"""Chunks whose lease ran out: back to pending, or given up."""
+"""Chunks whose lease ran out: their attempts are ended."""
 
 import logging
 
 import sqlalchemy as sa
 
-from schema.outcomes import ErrorCode, Stage
-
 logger = logging.getLogger(__name__)
 
 
-def rescue(connection: sa.Connection, max_attempts: int) -> None:
-    """Return expired chunks to pending; fail the documents of those without attempts left.
+def rescue(connection: sa.Connection) -> int:
+    """End every attempt whose lease ran out.
+
+    Nobody was there to say how it ended. Where its worker has been heard of since, the process
+    lives and only its lease lapsed: nothing counts. Otherwise it died, with its supervisor or its
+    host, and that counts as a crash.
 
     Locked rows are left alone: whoever holds them is about to finish them.
+
+    Returns:
+        The number of attempts ended.
     """
     rescued = connection.execute(
         sa.text("""
-            update textmill.chunk c set state = 'pending', lease_expires_at = null
-            from (
-                select job_id, chunk_no from textmill.chunk
-                where state = 'running' and lease_expires_at < now() and attempt < :max_attempts
-                for update skip locked
-            ) as expired
-            where c.job_id = expired.job_id and c.chunk_no = expired.chunk_no
-        """),
-        {"max_attempts": max_attempts},
-    ).rowcount
-    if rescued:
-        logger.warning("rescued %d chunks whose lease ran out", rescued)
-    given_up = connection.execute(
-        sa.text("""
-            with given_up as (
-                update textmill.chunk c set state = 'done', lease_expires_at = null
-                from (
-                    select job_id, chunk_no from textmill.chunk
-                    where state = 'running' and lease_expires_at < now()
-                        and attempt >= :max_attempts
-                    for update skip locked
-                ) as expired
-                where c.job_id = expired.job_id and c.chunk_no = expired.chunk_no
-                returning c.job_id, c.first_seq, c.last_seq, c.attempt
-            ), failed as (
-                insert into textmill.failure (job_id, seq, code, stage, message, attempt)
-                select d.job_id, d.seq, :code, :stage,
-                    format('no attempt of %s came to an end', g.attempt), g.attempt
-                from given_up g
-                join textmill.document d on d.job_id = g.job_id
-                    and d.seq between g.first_seq and g.last_seq and d.text is not null
-                where not exists (
-                        select from textmill.result r where r.job_id = d.job_id and r.seq = d.seq)
-                    and not exists (
-                        select from textmill.failure f where f.job_id = d.job_id and f.seq = d.seq)
-                returning job_id
+            with expired as (
+                select c.job_id, c.chunk_no, c.attempt, exists (
+                    select from textmill.worker w
+                    where w.worker = c.worker and w.heartbeat_at >= c.lease_expires_at) as alive
+                from textmill.chunk c
+                where c.state = 'running' and c.lease_expires_at < now()
+                order by c.job_id, c.chunk_no
+                for update of c skip locked
             )
-            select textmill.count_outcomes(job_id, 0, count(*)) from failed group by job_id
-        """),
-        {
-            "max_attempts": max_attempts,
-            "code": ErrorCode.WORKER_CRASHED,
-            "stage": Stage.RUN,
-        },
-    ).rowcount
-    if given_up:
-        logger.error("gave up chunks of %d jobs: no attempt came to an end", given_up)
+            select textmill.end_attempt(job_id, chunk_no, attempt,
+                case when alive then 'released' else 'crashed' end) from expired
+        """)
+    ).all()
+    if rescued:
+        logger.warning("rescued %d chunks whose lease ran out", len(rescued))
+    return len(rescued)

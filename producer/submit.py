@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from producer.loading import Load
 from schema.database import check_version, reachable
 from schema.documents import Document, JobId, JobOptions, Record, Task
-from schema.errors import IdempotencyConflictError
+from schema.errors import IdempotencyConflictError, InputError
 from schema.settings import IntakeSettings
 from schema.tables import job
 
@@ -66,7 +66,9 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             the submit.
 
     Raises:
+        InputError: there are more documents than a job may have.
         IdempotencyConflictError: the key was used for other content.
+        PendingLimitError: too many documents wait already.
         SchemaVersionError: the database is of another migration.
         ServiceUnavailableError: Postgres does not answer; a job that was not opened is purged.
     """
@@ -87,6 +89,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             for batch in _batches(records, limits):
                 if load.accepted:
                     connection.commit()
+                _check_size(load.accepted + len(batch), limits)
                 load.add(batch)
                 progress(len(batch))
             opened = load.open(digest.value() if key is not None else None, on_open)
@@ -113,6 +116,15 @@ def _batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[list
         characters += len(record.text) if isinstance(record, Document) else 0
     if batch or not yielded:
         yield batch
+
+
+def _check_size(documents: int, limits: IntakeSettings) -> None:
+    if documents > limits.max_job_documents:
+        msg = (
+            f"the job has more than {limits.max_job_documents} documents;"
+            " split it, or raise TEXTMILL_MAX_JOB_DOCUMENTS"
+        )
+        raise InputError(msg)
 
 
 class _Digest:

@@ -54,6 +54,8 @@ def create_engine(url: str, *, application: str, connections: int = 4) -> sa.Eng
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
+            # Keepalives watch silent connections; this one, those with bytes on their way.
+            "tcp_user_timeout": 60_000,
         },
     )
 

@@ -8,7 +8,8 @@
     │   ├── InputError
     │   ├── JobNotFoundError
     │   ├── SourceError
-    │   └── IdempotencyConflictError
+    │   ├── IdempotencyConflictError
+    │   └── PendingLimitError
     ├── ServiceUnavailableError    a server does not answer: exit code 3
     ├── SchemaVersionError         the database has another migration: exit code 3
     ├── ArtifactError              a model folder is missing, broken or of another task
@@ -45,6 +46,10 @@ class SourceError(UsageError):
 
 class IdempotencyConflictError(UsageError):
     """The idempotency key was used before, for other content."""
+
+
+class PendingLimitError(UsageError):
+    """Too many documents wait already; nothing was submitted."""
 
 
 class ServiceUnavailableError(TextmillError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import platformdirs
-from pydantic import Field, Json, SecretStr, ValidationError
+from pydantic import Field, Json, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schema.errors import SettingsError
@@ -57,11 +57,14 @@ class IntakeSettings(BaseSettings):
         max_document_bytes: longest text, in bytes of UTF-8.
         max_metadata_bytes: largest metadata of a document, as JSON.
         max_id_characters: longest external id.
+        max_job_documents: most documents of a job, refused ones included.
         chunk_documents: most documents of a chunk.
         chunk_tokens: most estimated tokens of a chunk; a longer document is a chunk of its own.
         load_batch: documents of one transaction while a job loads; a job that is no larger
             is loaded and opened in a single one.
         abandoned_after: seconds without a batch after which a loading job is purged.
+        max_pending: most documents without outcome at once; None sets no limit.
+        max_pending_per_submitter: of these, the most of one submitter.
         submitter: in whose name jobs are submitted; idempotency keys are unique per submitter.
     """
 
@@ -70,10 +73,13 @@ class IntakeSettings(BaseSettings):
     max_document_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     max_metadata_bytes: Annotated[int, Field(ge=2)] = 16 * 1024
     max_id_characters: Annotated[int, Field(ge=1)] = 500
+    max_job_documents: Annotated[int, Field(ge=1)] = 20_000_000
     chunk_documents: Annotated[int, Field(ge=1)] = 256
     chunk_tokens: Annotated[int, Field(ge=1)] = 32_768
     load_batch: Annotated[int, Field(ge=1)] = 10_000
     abandoned_after: Annotated[float, Field(gt=0)] = 3600
+    max_pending: Annotated[int, Field(ge=1)] | None = None
+    max_pending_per_submitter: Annotated[int, Field(ge=1)] | None = None
     submitter: Annotated[str, Field(min_length=1)] = Field(default_factory=_user_name)
 
 
@@ -84,7 +90,6 @@ class DispatchSettings(BaseSettings):
         poll_interval: seconds between steps when no notification arrives.
         republish_after: seconds after which a chunk nobody claimed may be published again.
         worker_timeout: seconds without a heartbeat after which a process counts as gone.
-        max_attempts: claims of a chunk before its documents are given up.
     """
 
     model_config = _FROM_ENVIRONMENT
@@ -92,7 +97,6 @@ class DispatchSettings(BaseSettings):
     poll_interval: Annotated[float, Field(gt=0)] = 1
     republish_after: Annotated[float, Field(gt=0)] = 10
     worker_timeout: Annotated[float, Field(gt=0)] = 30
-    max_attempts: Annotated[int, Field(ge=1)] = 5
 
 
 class SweepSettings(BaseSettings):
@@ -115,22 +119,42 @@ class WorkerSettings(BaseSettings):
     Attributes:
         threads: chunks in work at once in a process.
         lease: seconds that a claim lasts; renewed while the process lives.
-        heartbeat: seconds between heartbeats.
-        micro_batch_tokens: most padded tokens of a micro-batch (longest × rows).
+        heartbeat: seconds between heartbeats; a third of the lease at most.
+        chunk_timeout: seconds after which a chunk in work counts as stuck, and its process ends.
+        max_attempts: failed attempts at a chunk after which it is halved, and in the end the one
+            document fails.
+        micro_batch_tokens: most padded tokens of a micro-batch (longest × rows); None measures
+            at the first start on a device what suits it.
         linger: seconds an idle device waits for more documents.
         drain: seconds that running chunks get to finish after SIGTERM.
+        metrics_port: where the first process of a host answers Prometheus, the next one on the
+            next port; None does not.
+        cache_dir: what was measured of this host's devices.
         artifacts: folder with one artifact a task; None takes those that ship.
     """
 
     model_config = _FROM_ENVIRONMENT
 
     threads: Annotated[int, Field(ge=2)] = 4
-    lease: Annotated[float, Field(gt=0)] = 60
+    lease: Annotated[float, Field(gt=0)] = 25
     heartbeat: Annotated[float, Field(gt=0)] = 5
-    micro_batch_tokens: Annotated[int, Field(ge=1)] = 4096
+    chunk_timeout: Annotated[float, Field(gt=0)] = 900
+    max_attempts: Annotated[int, Field(ge=1)] = 5
+    micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None
     linger: Annotated[float, Field(ge=0)] = 0.003
     drain: Annotated[float, Field(ge=0)] = 30
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("textmill")))
     artifacts: Path | None = None
+
+    @field_validator("heartbeat")
+    @classmethod
+    def _several_in_a_lease(cls, heartbeat: float, info: ValidationInfo) -> float:
+        lease = info.data.get("lease")
+        if lease is not None and heartbeat > lease / 3:
+            msg = f"it must be a third of TEXTMILL_LEASE ({lease:g}) at most"
+            raise ValueError(msg)
+        return heartbeat
 
 
 SettingsClass = TypeVar("SettingsClass", bound=BaseSettings)

@@ -52,6 +52,7 @@ job = sa.Table(
     _now("loaded_at"),
     sa.Column("started_at", sa.DateTime(timezone=True)),
     sa.Column("finished_at", sa.DateTime(timezone=True)),
+    sa.Column("expired", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.PrimaryKeyConstraint("job_id", name="job_pkey"),
     sa.UniqueConstraint("submitted_by", "idempotency_key", name="job_idempotency_key"),
     sa.CheckConstraint(_one_of("task", Task), name="job_task"),
@@ -74,7 +75,16 @@ job = sa.Table(
     sa.CheckConstraint(
         "idempotency_key is null or content_hash is not null", name="job_idempotency"
     ),
+    sa.CheckConstraint("state = 'cancelling' or expired = (state = 'expired')", name="job_expired"),
     sa.Index("job_created", "created_at"),
+    sa.Index("job_unfinished", "submitted_by", postgresql_where=sa.text("finished_at is null")),
+    sa.Index(
+        "job_deadline",
+        "deadline_at",
+        postgresql_where=sa.text(
+            "state in ('pending', 'running', 'paused') and deadline_at is not null"
+        ),
+    ),
     sa.Index(
         "job_live",
         "lane",
@@ -98,6 +108,9 @@ chunk = sa.Table(
     sa.Column("dispatched_at", sa.DateTime(timezone=True)),
     sa.Column("lease_expires_at", sa.DateTime(timezone=True)),
     sa.Column("worker", sa.Text),
+    sa.Column("suspect", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("alone", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("errors", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.PrimaryKeyConstraint("job_id", "chunk_no", name="chunk_pkey"),
     sa.ForeignKeyConstraint(
         ["job_id"], ["textmill.job.job_id"], name="chunk_job", ondelete="CASCADE"
@@ -114,6 +127,8 @@ chunk = sa.Table(
     sa.CheckConstraint(
         "state <> 'running' or (attempt > 0 and worker is not null)", name="chunk_claimed"
     ),
+    sa.CheckConstraint("not alone or (suspect and state = 'running')", name="chunk_alone"),
+    sa.CheckConstraint("errors between 0 and attempt", name="chunk_errors"),
     sa.Index("chunk_pending", "job_id", "chunk_no", postgresql_where=sa.text("state = 'pending'")),
     sa.Index(
         "chunk_dispatched_at",

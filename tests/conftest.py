@@ -5,11 +5,16 @@ import os
 import pytest
 
 pytest_plugins = [
+    # Each after those that it imports, so that asserts in all of them explain themselves.
+    "tests.fixtures.proxy",
     "tests.fixtures.postgres",
     "tests.fixtures.redis",
     "tests.fixtures.servers",
     "tests.fixtures.processes",
     "tests.fixtures.corpus",
+    "tests.fixtures.invariants",
+    "tests.fixtures.mill",
+    "tests.fixtures.recovery",
 ]
 
 

@@ -22,6 +22,22 @@ _DAMAGED = ("ä½\xa0å¥½", "donâ€™t", "cafÃ©", "ðŸ˜€", "â€œ",
 _UNSEEN = ("\u200b", "\ufeff", "\u202e", "\xad", "\x07", "\x1f", "\ud800", "\udfff", "\ufe0f")
 _BLANKS = (" ", "  ", "\n", "\t", "\r\n", "\xa0", "\u2009")
 
+_DISGUISED = (
+    "f u c k",
+    " s*h*i*t ",
+    "傻 逼",
+    "弓虽",
+    "讠正",
+    "sh1t",
+    "a$$hole",
+    "b@d",
+    "fυсk",
+    "ѕhіt",
+    "cooool",
+    "aaaa",
+    "Ｉ Ｄ Ｉ Ｏ Ｔ",
+)
+
 
 def _joined(*families: tuple[str, ...]) -> st.SearchStrategy[str]:
     pieces = st.sampled_from([piece for family in families for piece in family])
@@ -34,9 +50,13 @@ ordinary_texts = _joined(_ENGLISH, _CHINESE, (" ",)).map(lambda text: f"文字 {
 broken_texts = _joined(_ENGLISH, _CHINESE, _OTHER, _EMOJI, _WIDE, _HTML, _DAMAGED, _UNSEEN, _BLANKS)
 """Everything that preprocessing knows how to repair, in any mixture."""
 
+disguised_texts = _joined(_DISGUISED, _ENGLISH, _CHINESE, _OTHER, _UNSEEN, _BLANKS)
+"""Words as people write them to get past moderation, among others."""
+
 any_texts = st.one_of(
     ordinary_texts,
     broken_texts,
+    disguised_texts,
     st.text(st.characters(), max_size=60),
     st.text(st.characters(categories=["Cs", "Cc", "Cf", "Mn", "Zs", "Lo"]), max_size=60),
 )

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from celery import Celery
+from celery import Celery, signals
+from celery.exceptions import Reject
 
 from schema.documents import Lane, Task
 from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
@@ -34,7 +35,8 @@ def create_app(broker_url: str, key_prefix: str) -> Celery:
 
 def consume(
     app: Celery,
-    process: Callable[[ChunkMessage], None],
+    process: Callable[[ChunkMessage], bool],
+    drain: Callable[[], None],
     *,
     name: str,
     tasks: Sequence[Task],
@@ -44,15 +46,22 @@ def consume(
 
     Args:
         app: made by `create_app`.
-        process: called in a thread with each message; may raise.
+        process: called in a thread with each message; False sends the message back.
+        drain: called once on SIGTERM, in the middle of whatever the main thread does.
         name: the process's name.
         tasks: whose queues to consume.
         threads: messages in work at once.
     """
 
     def process_chunk(**fields: object) -> None:
-        process(ChunkMessage.model_validate(fields))
+        if not process(ChunkMessage.model_validate(fields)):
+            reason = "the process drains"
+            raise Reject(reason, requeue=True)
 
+    def shutting_down(**_: object) -> None:
+        drain()
+
+    signals.worker_shutting_down.connect(shutting_down, weak=False)
     app.task(process_chunk, name=TASK_NAME)
 
     queues = [queue_name(task, lane) for lane in (Lane.INTERACTIVE, Lane.BULK) for task in tasks]

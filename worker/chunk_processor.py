@@ -1,8 +1,9 @@
 """What happens to one chunk between its message and its outcomes."""
 
 import logging
-import random
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -11,65 +12,159 @@ from schema.errors import DocumentError, LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result
 from worker.chunks import ChunkStore, Claim, LoadedDocument
-from worker.engine import Answer, Engine
-from worker.heartbeat import Heartbeat
+from worker.engine import AbandonedError, Engine
+from worker.gate import ClosedError, Gate
+from worker.heartbeat import Heartbeat, Lease
+from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.records import TokenizedDocument
+from worker.retry import is_outage
+from worker.waiting import Answer
 
 logger = logging.getLogger(__name__)
+
+PAUSES = (0.1, 0.2, 0.5, 1, 2)
+"""Seconds between tries while Postgres is away; the last one repeats."""
+
+Outcomes = list[tuple[int, Result | Failure]]
+Value = TypeVar("Value")
 
 
 class ChunkProcessor:
     """Claims a chunk, carries its documents through the pipeline, stores their outcomes."""
 
-    def __init__(
+    def __init__(  # the parts of a process meet here
         self,
         chunks: ChunkStore,
         heartbeat: Heartbeat,
         engine: Engine,
         pipelines: Mapping[Task, Pipeline],
+        meter: Meter,
+        gate: Gate,
     ) -> None:
         self._chunks = chunks
         self._heartbeat = heartbeat
         self._engine = engine
         self._pipelines = pipelines
+        self._meter = meter
+        self._gate = gate
 
-    def __call__(self, message: ChunkMessage) -> None:
-        """Process the chunk that `message` points at; a duplicate message does nothing."""
-        claim = self._chunks.claim(message)
+    def __call__(self, message: ChunkMessage) -> bool:
+        """Process the chunk that `message` points at; a duplicate message does nothing.
+
+        Returns:
+            False when the process drains and the chunk was not begun: the message goes back.
+        """
+        try:
+            with self._gate.together():
+                if self._work(message, alone=False):
+                    return True
+            if self._while_open(lambda: self._chunks.is_suspect(message)):
+                with self._gate.alone():
+                    if self._work(message, alone=True):
+                        return True
+        except ClosedError:
+            return False
+        logger.info("nothing to do for chunk %d of job %s", message.chunk_no, message.job_id)
+        return True
+
+    def _work(self, message: ChunkMessage, *, alone: bool) -> bool:
+        """Claim the chunk and process it. False: it could not be claimed."""
+        claim = self._while_open(lambda: self._chunks.claim(message, alone=alone))
         if claim is None:
-            logger.info("nothing to do for chunk %d of job %s", message.chunk_no, message.job_id)
-            return
-        with self._heartbeat.renewing(claim):
+            return False
+        with self._heartbeat.renewing(claim) as lease:
             try:
-                documents = self._chunks.load(claim)
-                self._chunks.store(claim, self._analyse(claim, documents))
-                self._heartbeat.finished(len(documents))
-            except LeaseLostError as error:
-                logger.warning("%s; its outcomes of attempt %d are dropped", error, claim.attempt)
-            except sa.exc.OperationalError:
-                # Postgres went away, so nothing can be said of the chunk: its lease will run out.
-                logger.exception("lost Postgres during chunk %d", claim.chunk_no)
-            except Exception:
+                documents = patiently(lambda: self._chunks.load(claim))
+                outcomes = self._analyse(lease, documents)
+                self._store(claim, outcomes)
+                self._heartbeat.finished(len(outcomes))
+                self._count(outcomes)
+            except (LeaseLostError, AbandonedError):
+                logger.warning(
+                    "attempt %d of chunk %d of job %s lost its lease; its outcomes are dropped",
+                    *(claim.attempt, claim.chunk_no, claim.job_id),
+                )
+            except Exception as error:
                 logger.exception("chunk %d of job %s", claim.chunk_no, claim.job_id)
-                self._chunks.release(claim, retry_after=backoff(claim.attempt))
+                self._fail(claim, error)
+        return True
 
-    def _analyse(
-        self, claim: Claim, documents: Sequence[LoadedDocument]
-    ) -> list[tuple[int, Result | Failure]]:
+    def _while_open(self, action: Callable[[], Value]) -> Value:
+        """Before a chunk is begun: patient, but not beyond the closing of the gate."""
+
+        def attempt() -> Value:
+            if self._gate.closed:
+                raise ClosedError
+            return action()
+
+        return patiently(attempt)
+
+    def _store(self, claim: Claim, outcomes: Outcomes) -> None:
+        """Store within the lease, whatever becomes of the connection.
+
+        The answer to a commit can be lost with the connection; then the fence says whether this
+        attempt stored its outcomes, and a second time would write nothing.
+        """
+        uncertain = False
+
+        def attempt() -> None:
+            nonlocal uncertain
+            try:
+                self._chunks.store(claim, outcomes)
+            except LeaseLostError:
+                if not (uncertain and self._chunks.is_done(claim)):
+                    raise
+            except sa.exc.DBAPIError:
+                uncertain = True
+                raise
+
+        patiently(attempt)
+
+    def _fail(self, claim: Claim, error: Exception) -> None:
+        state = patiently(lambda: self._chunks.fail(claim, error))
+        logger.info(
+            "attempt %d of chunk %d of job %s failed; the chunk is %s",
+            claim.attempt,
+            claim.chunk_no,
+            claim.job_id,
+            state or "another attempt's",
+        )
+
+    def _count(self, outcomes: Outcomes) -> None:
+        failed = sum(isinstance(outcome, Failure) for _, outcome in outcomes)
+        self._meter.count_documents(len(outcomes) - failed, failed)
+
+    def _analyse(self, lease: Lease, documents: Sequence[LoadedDocument]) -> Outcomes:
+        claim = lease.claim
         pipeline = self._pipelines[claim.task]
-        outcomes: list[tuple[int, Result | Failure]] = []
+        outcomes: Outcomes = []
         prepared: list[tuple[LoadedDocument, TokenizedDocument]] = []
         for document in documents:
+            lease.check()
             try:
                 prepared.append((document, pipeline.prepare(document.text)))
             except DocumentError as error:
                 outcomes.append((document.seq, failure_of(error)))
         windows = [ids for _, tokenized in prepared for ids in tokenized.window_ids()]
-        answers = iter(self._engine.predict(claim.task, claim.lane, windows))
+        answers = iter(self._engine.predict(pipeline, claim.lane, windows, lease.lost))
         for document, tokenized in prepared:
             outcomes.append((document.seq, _finish(pipeline, document, tokenized, answers)))
         return outcomes
+
+
+def patiently(action: Callable[[], Value]) -> Value:
+    """Do something in Postgres, again and again while it is away."""
+    tries = 0
+    while True:
+        try:
+            return action()
+        except sa.exc.DBAPIError as error:
+            if not is_outage(error):
+                raise
+            logger.warning("Postgres does not answer, trying again: %s", error.orig)
+            time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+            tries += 1
 
 
 def _finish(
@@ -95,9 +190,3 @@ def _finish(
 def failure_of(error: DocumentError) -> Failure:
     """The outcome that an error stands for."""
     return Failure(code=error.code, stage=error.stage, message=str(error))
-
-
-def backoff(attempt: int) -> float:
-    """Seconds to wait after a failed attempt: 1, 2, 4 … up to 60, with full jitter above half."""
-    ceiling = min(60.0, 2.0 ** min(attempt - 1, 6))
-    return random.uniform(ceiling / 2, ceiling)  # noqa: S311  # spreads load, guards nothing

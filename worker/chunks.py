@@ -1,18 +1,29 @@
-"""One chunk's way through Postgres: claim, load, renew, store, release.
+"""One chunk's way through Postgres: claim, load, renew, then store, release or fail.
 
 Every write after the claim is fenced by `(job_id, chunk_no, attempt)`: when the chunk was claimed
-again since, nothing is written and `LeaseLostError` is raised. Times are the database's.
+again since, or its job ended, nothing is written. Times are the database's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from schema.documents import JobId, Lane, Task
 from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
-from schema.outcomes import Failure, ModerationResult, Result, SentimentResult
+from schema.outcomes import Failure, Result
+from worker.outcome_rows import insert_failures, insert_results
+from worker.retry import GiveUp, decide
+
+
+class Fence(NamedTuple):
+    """What every write after the claim matches."""
+
+    job_id: JobId
+    chunk_no: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,7 @@ class Claim:
         lane: the job's lane.
         first_seq: first document of the chunk.
         last_seq: last document of the chunk.
+        errors: attempts that failed as a whole so far.
     """
 
     job_id: JobId
@@ -36,6 +48,12 @@ class Claim:
     lane: Lane
     first_seq: int
     last_seq: int
+    errors: int = 0
+
+    @property
+    def fence(self) -> Fence:
+        """The attempt, as the database knows it."""
+        return Fence(self.job_id, self.chunk_no, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +67,32 @@ class LoadedDocument:
 class ChunkStore:
     """The chunks table, for one worker process."""
 
-    def __init__(self, engine: sa.Engine, worker: str, lease: float) -> None:
+    def __init__(self, engine: sa.Engine, worker: str, lease: float, max_attempts: int = 5) -> None:
         """Keep what every statement needs.
 
         Args:
             engine: connects as a role that may write outcomes.
             worker: name of this process.
             lease: seconds that a claim lasts.
+            max_attempts: failed attempts after which a chunk is given up as a whole.
         """
         self._engine = engine
         self._worker = worker
         self._lease = lease
+        self._max_attempts = max_attempts
 
-    def claim(self, message: ChunkMessage) -> Claim | None:
+    def claim(self, message: ChunkMessage, *, alone: bool = False) -> Claim | None:
         """Take the chunk that a message points at, counting the attempt.
+
+        Args:
+            message: the pointer.
+            alone: whether this process does nothing else meanwhile; a suspect is claimed by no
+                other.
 
         Returns:
             None when there is nothing to do: the chunk is taken or done, its job is paused,
-            cancelled or gone, or the message is a duplicate.
+            cancelled or gone, or the message is a duplicate; or the chunk is a suspect and
+            this process is not alone with it.
         """
         with self._engine.begin() as connection:
             row = connection.execute(
@@ -75,19 +101,21 @@ class ChunkStore:
                         state = 'running',
                         attempt = c.attempt + 1,
                         lease_expires_at = now() + make_interval(secs => :lease),
+                        alone = c.suspect,
                         worker = :worker
                     from textmill.job j
                     where j.job_id = c.job_id and j.state in ('pending', 'running')
                         and c.job_id = :job_id and c.chunk_no = :chunk_no
-                        and c.state = 'dispatched'
+                        and c.state = 'dispatched' and (:alone or not c.suspect)
                     returning c.job_id, c.chunk_no, c.attempt, j.task, j.lane,
-                        c.first_seq, c.last_seq, j.state as job_state
+                        c.first_seq, c.last_seq, c.errors, j.state as job_state
                 """),
                 {
                     "lease": self._lease,
                     "worker": self._worker,
                     "job_id": message.job_id,
                     "chunk_no": message.chunk_no,
+                    "alone": alone,
                 },
             ).one_or_none()
             if row is None:
@@ -109,7 +137,21 @@ class ChunkStore:
             Lane(row.lane),
             row.first_seq,
             row.last_seq,
+            row.errors,
         )
+
+    def is_suspect(self, message: ChunkMessage) -> bool:
+        """Whether the chunk waits for a process that claims it alone."""
+        with self._engine.connect() as connection:
+            return bool(
+                connection.scalar(
+                    sa.text(
+                        "select suspect from textmill.chunk where job_id = :job_id"
+                        " and chunk_no = :chunk_no and state = 'dispatched'"
+                    ),
+                    {"job_id": message.job_id, "chunk_no": message.chunk_no},
+                )
+            )
 
     def load(self, claim: Claim) -> list[LoadedDocument]:
         """The chunk's work: those documents of its range that have no outcome."""
@@ -133,19 +175,43 @@ class ChunkStore:
             )
             return [LoadedDocument(row.seq, row.text) for row in rows]
 
-    def renew(self, claims: Iterable[Claim]) -> None:
+    def owned(self) -> set[Fence]:
+        """The attempts that are this process's; what it holds beyond them is lost to it."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.text(
+                    "select job_id, chunk_no, attempt from textmill.chunk"
+                    " where worker = :worker and state = 'running'"
+                ),
+                {"worker": self._worker},
+            )
+            return {Fence(*row) for row in rows}
+
+    def renew(self, claims: Sequence[Claim]) -> None:
         """Extend the leases of chunks in work; one that was lost stays lost."""
         with self._engine.begin() as connection:
-            for claim in claims:
-                connection.execute(
-                    sa.text(
-                        "update textmill.chunk"
-                        " set lease_expires_at = now() + make_interval(secs => :lease)"
-                        " where job_id = :job_id and chunk_no = :chunk_no"
-                        " and attempt = :attempt and state = 'running'"
-                    ),
-                    {"lease": self._lease, **_fence(claim)},
-                )
+            connection.execute(
+                sa.text("""
+                    update textmill.chunk c
+                    set lease_expires_at = now() + make_interval(secs => :lease)
+                    from (
+                        select k.job_id, k.chunk_no from textmill.chunk k
+                        join unnest(cast(:job_ids as uuid[]), cast(:chunk_nos as integer[]),
+                            cast(:attempts as integer[])) as held (job_id, chunk_no, attempt)
+                            using (job_id, chunk_no, attempt)
+                        where k.state = 'running'
+                        order by k.job_id, k.chunk_no
+                        for update of k
+                    ) as mine
+                    where c.job_id = mine.job_id and c.chunk_no = mine.chunk_no
+                """),
+                {
+                    "lease": self._lease,
+                    "job_ids": [claim.job_id for claim in claims],
+                    "chunk_nos": [claim.chunk_no for claim in claims],
+                    "attempts": [claim.attempt for claim in claims],
+                },
+            )
 
     def store(self, claim: Claim, outcomes: Sequence[tuple[int, Result | Failure]]) -> None:
         """Write the outcomes, finish the chunk and count, in one transaction.
@@ -155,24 +221,28 @@ class ChunkStore:
             outcomes: `(seq, outcome)` of every document that was loaded.
 
         Raises:
-            LeaseLostError: the chunk was claimed again; nothing was written.
+            LeaseLostError: the attempt is no longer the chunk's; nothing was written.
         """
         results = [(seq, made) for seq, made in outcomes if not isinstance(made, Failure)]
         failures = [(seq, made) for seq, made in outcomes if isinstance(made, Failure)]
         with self._engine.begin() as connection:
             fenced = connection.execute(
                 sa.text(
-                    "update textmill.chunk set state = 'done', lease_expires_at = null"
+                    "update textmill.chunk set state = 'done', lease_expires_at = null,"
+                    " suspect = false, alone = false"
                     " where job_id = :job_id and chunk_no = :chunk_no"
                     " and attempt = :attempt and state = 'running'"
                 ),
-                _fence(claim),
+                claim.fence._asdict(),
             )
             if fenced.rowcount == 0:
-                msg = f"chunk {claim.chunk_no} of job {claim.job_id} was claimed again"
+                msg = (
+                    f"attempt {claim.attempt} of chunk {claim.chunk_no} of job {claim.job_id}"
+                    " lost its lease"
+                )
                 raise LeaseLostError(msg)
-            _insert_results(connection, claim, results)
-            _insert_failures(connection, claim, failures)
+            insert_results(connection, claim.job_id, claim.attempt, results)
+            insert_failures(connection, claim.job_id, claim.attempt, failures)
             connection.execute(
                 sa.text("select textmill.count_outcomes(:job_id, :succeeded, :failed)"),
                 {"job_id": claim.job_id, "succeeded": len(results), "failed": len(failures)},
@@ -180,86 +250,47 @@ class ChunkStore:
             # A thread is free again: dispatch need not wait for its next poll.
             connection.execute(sa.text("notify textmill_pending"))
 
-    def release(self, claim: Claim, retry_after: float) -> None:
-        """End the lease of an attempt that failed as a whole, so that dispatch rescues the chunk.
+    def is_done(self, claim: Claim) -> bool:
+        """Whether this very attempt stored its outcomes: the fence after a lost answer."""
+        with self._engine.connect() as connection:
+            state = connection.scalar(
+                sa.text(
+                    "select state from textmill.chunk where job_id = :job_id"
+                    " and chunk_no = :chunk_no and attempt = :attempt"
+                ),
+                claim.fence._asdict(),
+            )
+        return bool(state == "done")
 
-        Args:
-            claim: the attempt.
-            retry_after: seconds until the next one may begin.
+    def release(self, claim: Claim) -> None:
+        """Give the chunk back unharmed: the attempt does not count."""
+        with self._engine.begin() as connection:
+            _end(connection, claim, "released")
+
+    def fail(self, claim: Claim, error: Exception) -> str | None:
+        """End an attempt that failed as a whole: `worker.retry` decides how it goes on.
+
+        Returns:
+            The chunk's state: `pending`; `split` when it was given up and halved; `done` when it
+            was the one document, which has failed. None: the lease was lost before.
         """
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.text(
-                    "update textmill.chunk set lease_expires_at = now(),"
-                    " not_before = now() + make_interval(secs => :retry_after)"
-                    " where job_id = :job_id and chunk_no = :chunk_no"
-                    " and attempt = :attempt and state = 'running'"
-                ),
-                {"retry_after": retry_after, **_fence(claim)},
-            )
+            now = connection.scalar(sa.text("select now()"))
+            assert now is not None  # noqa: S101  # for the type checker
+            decision = decide(error, claim.errors + 1, now, self._max_attempts)
+            if isinstance(decision, GiveUp):
+                why = f"every attempt failed: {type(error).__name__}"
+                return _end(connection, claim, "hopeless", why=why)
+            wait = (decision.at - now).total_seconds()
+            return _end(connection, claim, "retry", wait=wait)
 
 
-def _fence(claim: Claim) -> dict[str, object]:
-    return {"job_id": claim.job_id, "chunk_no": claim.chunk_no, "attempt": claim.attempt}
-
-
-def _insert_results(
-    connection: sa.Connection, claim: Claim, results: Sequence[tuple[int, Result]]
-) -> None:
-    if not results:
-        return
-    labels = [_headline(result) for _, result in results]
-    connection.execute(
-        sa.text("""
-            insert into textmill.result
-                (job_id, seq, label, score, payload, model_version, attempt)
-            select :job_id, seq, label, score, payload::jsonb, model_version, :attempt
-            from unnest(cast(:seqs as bigint[]), cast(:labels as text[]), cast(:scores as real[]),
-                cast(:payloads as text[]), cast(:versions as text[]))
-                as rows (seq, label, score, payload, model_version)
-        """),
-        {
-            "job_id": claim.job_id,
-            "attempt": claim.attempt,
-            "seqs": [seq for seq, _ in results],
-            "labels": [label for label, _ in labels],
-            "scores": [score for _, score in labels],
-            "payloads": [result.model_dump_json() for _, result in results],
-            "versions": [result.model_version for _, result in results],
-        },
+def _end(
+    connection: sa.Connection, claim: Claim, how: str, *, why: str | None = None, wait: float = 0
+) -> str | None:
+    ended: str | None = connection.scalar(
+        sa.text("select textmill.end_attempt(:job_id, :chunk_no, :attempt, :how, :why, :wait)"),
+        {"how": how, "why": why, "wait": wait, **claim.fence._asdict()},
     )
-
-
-def _insert_failures(
-    connection: sa.Connection, claim: Claim, failures: Sequence[tuple[int, Failure]]
-) -> None:
-    if not failures:
-        return
-    connection.execute(
-        sa.text("""
-            insert into textmill.failure (job_id, seq, code, stage, message, attempt)
-            select :job_id, seq, code, stage, message, :attempt
-            from unnest(cast(:seqs as bigint[]), cast(:codes as text[]), cast(:stages as text[]),
-                cast(:messages as text[])) as rows (seq, code, stage, message)
-        """),
-        {
-            "job_id": claim.job_id,
-            "attempt": claim.attempt,
-            "seqs": [seq for seq, _ in failures],
-            "codes": [failure.code.value for _, failure in failures],
-            "stages": [failure.stage.value for _, failure in failures],
-            "messages": [failure.message for _, failure in failures],
-        },
-    )
-
-
-def _headline(result: Result) -> tuple[str | None, float | None]:
-    """The label and score that stand in their own columns."""
-    match result:
-        case SentimentResult(label=label, score=score):
-            return label, score
-        case ModerationResult(labels=labels, scores=scores):
-            first = labels[0] if labels else max(scores, key=lambda label: scores[label])
-            return first, scores[first]
-        case _:
-            return None, None
+    connection.execute(sa.text("notify textmill_pending"))
+    return ended

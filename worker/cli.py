@@ -8,7 +8,7 @@ import click
 from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
 from worker.exit_codes import EXIT_UNREACHABLE
 
-COMMANDS = ("evaluate", "predict", "run", "train")
+COMMANDS = ("evaluate", "predict", "pretrain", "run", "train")
 """Modules of `worker.commands`; each defines its `command`."""
 
 EXIT_USAGE = 2

@@ -20,9 +20,16 @@ import sqlalchemy as sa
 
 from schema.documents import Task
 from schema.errors import UsageError
-from worker.exit_codes import EXIT_HOPELESS
+from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS
 
 logger = logging.getLogger(__name__)
+
+_KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(256 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 1024 * 1024),
+}
+"""glibc gives the tensors of every micro-batch back to the system, and each costs anew the faults
+of its pages; kept, a forward pass takes a tenth less."""
 
 RESTART_DELAYS = (1, 2, 5, 10, 30)
 """Seconds to wait before the first, second … restart of a process in a row."""
@@ -44,7 +51,11 @@ class Device:
     def environment(self) -> dict[str, str]:
         """Variables that pin a process to this device before it imports torch."""
         if self.name == "cpu":
-            return {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+            return {
+                "CUDA_VISIBLE_DEVICES": "",
+                "OMP_NUM_THREADS": "1",
+                "MKL_NUM_THREADS": "1",
+            } | _KEEP_MEMORY
         return {"CUDA_VISIBLE_DEVICES": self.name.removeprefix("cuda:")}
 
     def seen_as(self) -> str:
@@ -83,6 +94,7 @@ class _Slot:
     """A place for one process; whoever dies in it is replaced."""
 
     device: Device
+    metrics_port: int | None = None
     name: str = ""
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
@@ -101,6 +113,7 @@ class Supervisor:
         tasks: Sequence[Task],
         database: sa.Engine,
         drain: float,
+        metrics_port: int | None = None,
     ) -> None:
         """Plan the processes; `run` starts them.
 
@@ -110,17 +123,23 @@ class Supervisor:
             tasks: whose chunks to process.
             database: to end the leases of a process that died.
             drain: seconds that running chunks get after SIGTERM.
+            metrics_port: where the first process answers Prometheus, the next one on the next
+                port, and so on; None: nowhere.
         """
         self._slots = [
             _Slot(device)
             for device in devices
             for _ in range(processes or default_processes(device))
         ]
+        if metrics_port is not None:
+            for number, slot in enumerate(self._slots):
+                slot.metrics_port = metrics_port + number
         self._tasks = tasks
         self._database = database
         self._drain = drain
         self._signals = 0
         self._wake = threading.Event()
+        self._unburied: list[tuple[str, str]] = []
 
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT; a second one ends the processes at once.
@@ -131,6 +150,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         while not self._signals:
+            self._bury_late()
             for slot in self._slots:
                 if self._tend(slot) == EXIT_HOPELESS:
                     logger.error("a process cannot start; see its message above")
@@ -153,11 +173,16 @@ class Supervisor:
         code = slot.process.poll()
         if code is None:
             return None
-        logger.error("%s ended with exit code %d", slot.name, code)
-        self._bury(slot)
-        if time.monotonic() - slot.started > SETTLED:
+        why = " (the device failed)" if code == EXIT_DEVICE_LOST else ""
+        logger.error("%s ended with exit code %d%s", slot.name, code, why)
+        found = self._bury(slot.name, "crashed")
+        slot.process = None
+        if found or time.monotonic() - slot.started > SETTLED:
             slot.deaths = 0
-        slot.due = time.monotonic() + RESTART_DELAYS[min(slot.deaths, len(RESTART_DELAYS) - 1)]
+        # One that died over chunks is replaced at once: each such death brings poison nearer to
+        # being found, so they come to an end.
+        delay = 0 if found else RESTART_DELAYS[min(slot.deaths, len(RESTART_DELAYS) - 1)]
+        slot.due = time.monotonic() + delay
         slot.deaths += 1
         return code
 
@@ -175,6 +200,7 @@ class Supervisor:
                 slot.device.seen_as(),
                 "--tasks",
                 ",".join(self._tasks),
+                *_option("--metrics-port", slot.metrics_port),
             ],
             env={**os.environ, **slot.device.environment()},
             stdin=subprocess.PIPE,
@@ -184,28 +210,39 @@ class Supervisor:
         slot.started = time.monotonic()
         logger.info("started %s, process %d", slot.name, slot.process.pid)
 
-    def _bury(self, slot: _Slot) -> None:
-        """End the leases of a dead process at once, so that dispatch rescues its chunks."""
-        slot.process = None
+    def _bury(self, name: str, how: str) -> int:
+        """End the attempts of a dead process at once, so that nobody waits for its leases.
+
+        Args:
+            name: the process.
+            how: `crashed`, or `released` where it was ended by us: that is no chunk's fault.
+
+        Returns:
+            The number of attempts; 0 as well while Postgres is away, then `_bury_late` goes on.
+        """
         try:
             with self._database.begin() as connection:
-                connection.execute(
-                    sa.text(
-                        "update textmill.chunk set lease_expires_at = now()"
-                        " where worker = :worker and state = 'running'"
-                    ),
-                    {"worker": slot.name},
+                ended = connection.scalar(
+                    sa.text("select textmill.end_attempts(:worker, :how)"),
+                    {"worker": name, "how": how},
                 )
-                connection.execute(
-                    sa.text("delete from textmill.worker where worker = :worker"),
-                    {"worker": slot.name},
-                )
-                connection.execute(sa.text("notify textmill_pending"))
-        except sa.exc.OperationalError as error:
-            logger.warning("%s's chunks wait for their leases to end: %s", slot.name, error.orig)
+        except sa.exc.DBAPIError as error:
+            logger.warning("%s's chunks wait for Postgres: %s", name, error.orig)
+            self._unburied.append((name, how))
+            return 0
+        return int(ended or 0)
+
+    def _bury_late(self) -> None:
+        """Once Postgres is back, end the attempts of those that died meanwhile."""
+        waiting, self._unburied = self._unburied, []
+        for name, how in waiting:
+            self._bury(name, how)
 
     def _stop(self) -> None:
-        """SIGTERM to all, SIGKILL to those that outlast the drain time or a second signal."""
+        """SIGTERM to all, SIGKILL to those that outlast the drain time or a second signal.
+
+        What they did not finish is released: no attempt is charged.
+        """
         running = [slot for slot in self._slots if slot.process is not None]
         for slot in running:
             if slot.process is not None:
@@ -226,7 +263,11 @@ class Supervisor:
                 logger.warning("killing %s: it did not drain in time", slot.name)
                 slot.process.kill()
                 slot.process.wait()
-                self._bury(slot)
+                self._bury(slot.name, "released")
+
+
+def _option(name: str, value: int | None) -> list[str]:
+    return [] if value is None else [name, str(value)]
 
 
 def _count_gpus() -> int:

@@ -1,78 +1,81 @@
 """The thread that owns the device.
 
-Chunk threads hand over windows and wait; this thread takes what waits of one task, whichever
-chunks it came from, sorts it by length into micro-batches under the token budget and runs them.
-Interactive windows go first. Memory is bounded by the callers: each waits for its own windows.
+Chunk threads hand over windows and wait; this thread runs micro-batches of whatever waits,
+whichever chunks and jobs it came from. Before each it looks at what came in: interactive windows go
+next, though not so often that bulk ones never do. Memory is bounded by the callers, since each
+waits for its own windows.
 """
 
 import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import torch
 
-from schema.documents import Lane, Task
+from schema.documents import Lane
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Stage
+from worker.meter import Meter
 from worker.pipeline import Pipeline
-from worker.pipeline.batch import micro_batches
-from worker.pipeline.records import IntArray, Prediction
+from worker.pipeline.records import IntArray
+from worker.waiting import WASTE, Answer, Pool, Queue, Request, Window
 
 logger = logging.getLogger(__name__)
 
-Answer = Prediction | DocumentError
+IN_A_ROW = 4
+"""Interactive micro-batches after which waiting bulk windows get one."""
 
 
-@dataclass(slots=True)
-class _Window:
-    """A window on its way over the device; `request` and `place` say whose answer it gets."""
-
-    ids: IntArray
-    request: "_Request"
-    place: int
+class AbandonedError(Exception):
+    """The caller set its event: what was left of the request was not run."""
 
 
-class _Request:
-    """The windows of one call, and its answers as they come in."""
-
-    def __init__(self, task: Task, lane: Lane, windows: Sequence[IntArray]) -> None:
-        self.task = task
-        self.lane = lane
-        self.windows = [_Window(ids, self, place) for place, ids in enumerate(windows)]
-        self.future: Future[list[Answer]] = Future()
-        self._answers: list[Answer | None] = [None] * len(windows)
-        self._missing = len(windows)
-
-    def answer(self, place: int, answer: Answer) -> None:
-        self._answers[place] = answer
-        self._missing -= 1
-        if not self._missing:
-            self.future.set_result([given for given in self._answers if given is not None])
+class DeviceLostError(Exception):
+    """The device answers nothing any more in this process; only another process can use it."""
 
 
 class Engine:
     """Runs windows of any chunk on one device, in micro-batches."""
 
     def __init__(
-        self, pipelines: Mapping[Task, Pipeline], *, token_budget: int, linger: float
+        self,
+        budgets: Mapping[Pipeline, int],
+        *,
+        linger: float,
+        meter: Meter | None = None,
+        on_lost: Callable[[Exception], object] = lambda _: None,
+        on_ceiling: Callable[[Pipeline, int], object] = lambda *_: None,
     ) -> None:
-        """Keep the models; `start` begins the thread.
+        """Keep the models; entering the context begins the thread.
 
         Args:
-            pipelines: the loaded pipeline of each task.
-            token_budget: most padded tokens (longest × rows) of a micro-batch.
-            linger: seconds to wait for more windows when those at hand do not fill one.
+            budgets: of each pipeline, the most padded tokens (longest times rows) of a
+                micro-batch.
+            linger: seconds to wait for more windows when the device is idle and those at hand do
+                not fill a micro-batch.
+            meter: counts micro-batches.
+            on_lost: called when the device is lost, before the callers hear of it.
+            on_ceiling: called with a pipeline's budget when the device's memory lowered it.
         """
-        self._pipelines = pipelines
-        self._budget = token_budget
+        self._budgets = dict(budgets)
         self._linger = linger
-        self._incoming: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._waiting: list[_Request] = []
+        self._meter = meter or Meter()
+        self._meter.waiting = self.waiting
+        self._on_lost = on_lost
+        self._on_ceiling = on_ceiling
+        self._incoming: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._incoming_windows = 0
+        self._requests: list[Request] = []
+        self._pools: dict[Queue, Pool] = {
+            Queue(pipeline, lane): Pool() for pipeline in budgets for lane in Lane
+        }
+        self._halves: list[tuple[Queue, list[Window]]] = []
+        self._sweeping: Queue | None = None
+        self._in_a_row = 0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -85,53 +88,82 @@ class Engine:
         self._incoming.put(None)
         self._thread.join()
 
-    def predict(self, task: Task, lane: Lane, windows: Sequence[IntArray]) -> list[Answer]:
+    def predict(
+        self,
+        pipeline: Pipeline,
+        lane: Lane,
+        windows: Sequence[IntArray],
+        abandoned: threading.Event | None = None,
+    ) -> list[Answer]:
         """Predict each window, waiting for the device.
+
+        Args:
+            pipeline: whose model to run; windows of different ones never share a micro-batch.
+            lane: interactive windows go first.
+            windows: token ids.
+            abandoned: set it, from any thread, when the answers are no longer wanted.
 
         Returns:
             For each window, in order, the prediction, or the error of a window that fails even
             alone.
+
+        Raises:
+            AbandonedError: `abandoned` was set before all windows were run; it is looked at before
+                every micro-batch.
+            DeviceLostError: the device failed for good.
         """
         if not windows:
             return []
-        request = _Request(task, lane, windows)
+        request = Request(Queue(pipeline, lane), windows, abandoned)
+        with self._lock:
+            self._incoming_windows += len(windows)
         self._incoming.put(request)
         return request.future.result()
 
+    def waiting(self) -> int:
+        """Windows that were handed over and are not on the device yet."""
+        return self._incoming_windows + sum(map(len, self._pools.values()))
+
     def _run(self) -> None:
         while self._collect():
-            task = min(self._waiting, key=_urgency).task
-            mine = [request for request in self._waiting if request.task == task]
-            self._waiting = [request for request in self._waiting if request.task != task]
+            self._drop_abandoned()
+            chosen = self._choose()
+            if chosen is None:
+                continue
             try:
-                self._predict_all(task, mine)
+                self._predict(*chosen)
             except Exception as error:
-                # A fault of this thread's own: callers must hear of it, or they wait for ever.
+                # The device, or a fault of this thread's own: callers must hear of it, or they
+                # wait for ever.
                 logger.exception("the engine failed")
-                for request in mine:
-                    if not request.future.done():
-                        request.future.set_exception(error)
-
-    def _predict_all(self, task: Task, requests: Sequence[_Request]) -> None:
-        windows = [window for request in requests for window in request.windows]
-        lengths = [len(window.ids) for window in windows]
-        for batch in micro_batches(lengths, self._budget):
-            self._predict(task, [windows[index] for index in batch])
+                self._fail(error)
+            self._requests = [request for request in self._requests if not request.future.done()]
 
     def _collect(self) -> bool:
         """Take in requests; wait for one when there is none. False: closed, all done."""
-        if not self._waiting:
+        if not self._requests:
             if self._closing:
                 return False
             self._take(block=None)
-            deadline = time.monotonic() + self._linger
-            while not self._closing and self._tokens() < self._budget:
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._take(block=left):
-                    break
+            self._await_more()
         while self._take(block=0):
             pass
-        return bool(self._waiting) or not self._closing
+        return bool(self._requests) or not self._closing
+
+    def _await_more(self) -> None:
+        """An idle device waits a little for bulk windows to fill a micro-batch."""
+        deadline = time.monotonic() + self._linger
+        while self._requests and not self._closing and not self._is_urgent_or_full():
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._take(block=left):
+                break
+
+    def _is_urgent_or_full(self) -> bool:
+        if any(request.queue.lane is Lane.INTERACTIVE for request in self._requests):
+            return True
+        return any(
+            pool.tokens >= self._budgets[queue.pipeline] for queue, pool in self._pools.items()
+        )
 
     def _take(self, block: float | None) -> bool:
         try:
@@ -141,38 +173,122 @@ class Engine:
         if request is None:
             self._closing = True
         else:
-            self._waiting.append(request)
+            with self._lock:
+                self._incoming_windows -= len(request.windows)
+            self._requests.append(request)
+            self._pools[request.queue].add(request.windows)
         return True
 
-    def _tokens(self) -> int:
-        return sum(len(window.ids) for request in self._waiting for window in request.windows)
+    def _drop_abandoned(self) -> None:
+        for request in self._requests:
+            if request.is_abandoned:
+                self._pools[request.queue].drop(request)
+                request.future.set_exception(AbandonedError())
+        self._requests = [request for request in self._requests if not request.future.done()]
 
-    def _predict(self, task: Task, batch: Sequence[_Window]) -> None:
+    def _choose(self) -> tuple[Queue, list[Window]] | None:
+        """The next micro-batch, and where it came from."""
+        urgent, bulk = self._oldest(Lane.INTERACTIVE), self._oldest(Lane.BULK)
+        if urgent is not None and (self._in_a_row < IN_A_ROW or not (bulk or self._halves)):
+            self._in_a_row += 1
+            return urgent, self._next(urgent)
+        self._in_a_row = 0
+        while self._halves:
+            chosen, windows = self._halves.pop()
+            wanted = [window for window in windows if not window.request.future.done()]
+            if wanted:
+                return chosen, wanted
+        if bulk is None:
+            return None
+        if self._sweeping is None or not self._pools[self._sweeping].in_sweep:
+            self._sweeping = bulk
+        chosen = self._sweeping
+        return chosen, self._next(chosen)
+
+    def _next(self, chosen: Queue) -> list[Window]:
+        waste = WASTE if chosen.pipeline.pads else 1
+        return self._pools[chosen].take(self._budgets[chosen.pipeline], waste)
+
+    def _oldest(self, lane: Lane) -> Queue | None:
+        """The queue of a lane whose windows wait longest."""
+        for request in self._requests:
+            if request.queue.lane is lane and len(self._pools[request.queue]):
+                return request.queue
+        return None
+
+    def _predict(self, chosen: Queue, batch: list[Window]) -> None:
         """Run a micro-batch; one that fails is halved, down to the window at fault."""
+        began = time.monotonic()
         try:
-            predictions = self._pipelines[task].predict([window.ids for window in batch])
+            predictions = chosen.pipeline.predict([window.ids for window in batch])
+        except DeviceLostError:
+            raise
         except Exception as error:  # noqa: BLE001  # whatever a model raises, neighbours go on
-            if len(batch) == 1:
-                batch[0].request.answer(batch[0].place, _document_error(error))
-                return
-            logger.warning("halving a micro-batch of %d: %s", len(batch), type(error).__name__)
-            middle = len(batch) // 2
-            self._predict(task, batch[:middle])
-            self._predict(task, batch[middle:])
+            self._part(chosen, batch, error)
             return
+        tokens = sum(window.length for window in batch)
+        self._meter.count_batch(
+            tokens=tokens,
+            padded=_padded(batch) if chosen.pipeline.pads else tokens,
+            seconds=time.monotonic() - began,
+        )
         for window, prediction in zip(batch, predictions, strict=True):
-            window.request.answer(window.place, prediction)
+            window.answer(prediction)
+
+    def _part(self, chosen: Queue, batch: list[Window], error: Exception) -> None:
+        if _is_lost(error):
+            raise DeviceLostError(str(error)) from error
+        if len(batch) == 1:
+            batch[0].answer(_document_error(error))
+            return
+        logger.warning("halving a micro-batch of %d: %s", len(batch), type(error).__name__)
+        if _is_out_of_memory(error):
+            self._lower(chosen.pipeline, _padded(batch) // 2)
+        middle = len(batch) // 2
+        self._halves += [(chosen, batch[middle:]), (chosen, batch[:middle])]
+
+    def _lower(self, pipeline: Pipeline, budget: int) -> None:
+        if budget < self._budgets[pipeline]:
+            self._budgets[pipeline] = budget
+            logger.warning("micro-batches of %s hold %d tokens at most", pipeline.task, budget)
+            self._on_ceiling(pipeline, budget)
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, DeviceLostError):
+            self._on_lost(error)
+        for request in self._requests:
+            self._pools[request.queue].drop(request)
+            if not request.future.done():
+                request.future.set_exception(error)
+        self._halves.clear()
 
 
-def _urgency(request: _Request) -> bool:
-    """Sorts interactive requests first; `min` keeps the order of arrival among equals."""
-    return request.lane is not Lane.INTERACTIVE
+def _padded(batch: Sequence[Window]) -> int:
+    return max(window.length for window in batch) * len(batch)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether a device error leaves the process unable to use its device.
+
+    After a failed kernel every later call fails too, with the same or another error.
+    """
+    return isinstance(error, torch.AcceleratorError) or (
+        isinstance(error, RuntimeError)
+        and not isinstance(error, torch.OutOfMemoryError)
+        and str(error).startswith(("CUDA error", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
+    )
 
 
 def _document_error(error: Exception) -> DocumentError:
     if isinstance(error, DocumentError):
         return error
-    if isinstance(error, torch.OutOfMemoryError):
+    if _is_out_of_memory(error):
         message = "the document does not fit the device's memory, even alone"
         return DocumentError(ErrorCode.TOO_LARGE_FOR_DEVICE, Stage.PREDICT, message)
     message = f"the model failed on this document alone: {type(error).__name__}"

@@ -3,5 +3,11 @@
 EXIT_HOPELESS = 78
 """The process would only fail again: a broken artifact, another migration, a wrong setting."""
 
+EXIT_DEVICE_LOST = 70
+"""The device failed for good in this process; another one can use it."""
+
 EXIT_UNREACHABLE = 3
 """A server does not answer; it may, later."""
+
+EXIT_STUCK = 71
+"""A chunk was in work for longer than TEXTMILL_CHUNK_TIMEOUT: the process ended itself."""

@@ -8,18 +8,52 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Self
 
 import sqlalchemy as sa
 
 from schema.documents import Task
+from schema.errors import LeaseLostError
 from schema.settings import WorkerSettings
 from worker.chunks import ChunkStore, Claim
+from worker.exit_codes import EXIT_STUCK
+from worker.retry import is_outage
 
 logger = logging.getLogger(__name__)
 
 RATE_WINDOW = 60
 """Seconds over which documents a second are taken."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """An attempt in work.
+
+    Attributes:
+        claim: the right to it.
+        lost: set when another attempt owns the chunk, or its job was ended.
+        renewed: when the lease was last extended, by the process's own clock.
+        beats: heartbeats since the claim.
+    """
+
+    claim: Claim
+    lost: threading.Event = field(default_factory=threading.Event)
+    renewed: float = field(default_factory=time.monotonic)
+    beats: int = 0
+
+    def check(self) -> None:
+        """Stop work that nobody wants any more.
+
+        Raises:
+            LeaseLostError: the lease was lost.
+        """
+        if self.lost.is_set():
+            msg = (
+                f"chunk {self.claim.chunk_no} of job {self.claim.job_id} was taken away from"
+                f" attempt {self.claim.attempt}"
+            )
+            raise LeaseLostError(msg)
 
 
 class Heartbeat:
@@ -48,7 +82,7 @@ class Heartbeat:
             "threads": settings.threads,
         }
         self._lock = threading.Lock()
-        self._held: dict[Claim, float] = {}
+        self._held: dict[Claim, Lease] = {}
         self._finished = 0
         self._beats = deque([(time.monotonic(), 0)])
         self._stop = threading.Event()
@@ -73,12 +107,13 @@ class Heartbeat:
             logger.warning("the heartbeat row stays until it is old: %s", error.orig)
 
     @contextmanager
-    def renewing(self, claim: Claim) -> Iterator[None]:
-        """Keep the lease of `claim` alive meanwhile."""
+    def renewing(self, claim: Claim) -> Iterator[Lease]:
+        """Keep the lease of `claim` alive meanwhile, and watch over it."""
+        lease = Lease(claim)
         with self._lock:
-            self._held[claim] = time.monotonic()
+            self._held[claim] = lease
         try:
-            yield
+            yield lease
         finally:
             with self._lock:
                 del self._held[claim]
@@ -90,11 +125,48 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.heartbeat):
+            with self._lock:
+                held = list(self._held.values())
             try:
                 self._beat()
-                self._renew()
-            except sa.exc.OperationalError as error:
+                self._look_after(held)
+            except sa.exc.DBAPIError as error:
+                if not is_outage(error):
+                    raise
                 logger.warning("no heartbeat, Postgres does not answer: %s", error.orig)
+
+    def _look_after(self, held: Sequence[Lease]) -> None:
+        """Renew leases, tell of lost ones, and end the process over a stuck one.
+
+        `held` was taken before the database is asked: what it does not own is lost or done.
+        """
+        if not held:
+            return
+        owned = self._chunks.owned()
+        due = time.monotonic() - self._settings.lease / 3  # most chunks end before that
+        for lease in held:
+            if lease.claim.fence not in owned:
+                lease.lost.set()
+            # Beats are counted, not seconds: an outage of Postgres is no fault of a chunk's.
+            lease.beats += 1
+        old = [lease for lease in held if not lease.lost.is_set() and lease.renewed < due]
+        if old:
+            self._chunks.renew([lease.claim for lease in old])
+            for lease in old:
+                lease.renewed = time.monotonic()
+        self._end_if_stuck(held)
+
+    def _end_if_stuck(self, held: Sequence[Lease]) -> None:
+        beats = self._settings.chunk_timeout / self._settings.heartbeat
+        for lease in held:
+            if lease.beats > beats:
+                logger.critical(
+                    "chunk %d of job %s is stuck; ending the process",
+                    lease.claim.chunk_no,
+                    lease.claim.job_id,
+                )
+                # No orderly end: the stuck thread would not join it. It counts as a crash.
+                os._exit(EXIT_STUCK)
 
     def _beat(self) -> None:
         with self._engine.begin() as connection:
@@ -120,12 +192,3 @@ class Heartbeat:
         self._beats.append((beat, finished))
         rate = (finished - before) / (beat - since) if beat > since else 0.0
         return {"documents": finished, "documents_per_second": rate}
-
-    def _renew(self) -> None:
-        """Renew leases older than a third of their time; most chunks end before that."""
-        due = time.monotonic() - self._settings.lease / 3
-        with self._lock:
-            old = [claim for claim, since in self._held.items() if since < due]
-            self._held.update(dict.fromkeys(old, time.monotonic()))
-        if old:
-            self._chunks.renew(old)

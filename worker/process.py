@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Iterable
 
 import torch
 from celery.exceptions import SecurityWarning
@@ -19,12 +20,15 @@ from schema.database import check_version, create_engine, reachable
 from schema.documents import Task
 from schema.errors import ArtifactError, SchemaVersionError, ServiceUnavailableError, UsageError
 from schema.settings import ServiceSettings, WorkerSettings, read
+from worker.calibration import Calibration
 from worker.celery_app import consume, create_app
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
 from worker.engine import Engine
-from worker.exit_codes import EXIT_HOPELESS, EXIT_UNREACHABLE
+from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS, EXIT_UNREACHABLE
+from worker.gate import Gate
 from worker.heartbeat import Heartbeat
+from worker.meter import Meter, Reporter
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
 
@@ -35,6 +39,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--device", required=True, help="cpu, or cuda:0 for the pinned GPU")
     parser.add_argument("--tasks", required=True, type=lambda text: text.split(","))
+    parser.add_argument("--metrics-port", type=int)
     arguments = parser.parse_args()
     logging.basicConfig(
         format=f"%(asctime)s %(levelname)s {arguments.name} %(name)s: %(message)s",
@@ -45,7 +50,12 @@ def main() -> None:
     warnings.simplefilter("ignore", SecurityWarning)
     threading.Thread(target=_end_with_supervisor, name="guard", daemon=True).start()
     try:
-        run(arguments.name, arguments.device, [Task(task) for task in arguments.tasks])
+        run(
+            arguments.name,
+            arguments.device,
+            [Task(task) for task in arguments.tasks],
+            arguments.metrics_port,
+        )
     except (ArtifactError, SchemaVersionError, UsageError) as error:
         logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # made for people
         sys.exit(EXIT_HOPELESS)
@@ -54,7 +64,7 @@ def main() -> None:
         sys.exit(EXIT_UNREACHABLE)
 
 
-def run(name: str, device: str, tasks: list[Task]) -> None:
+def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> None:
     """Wire everything together and consume.
 
     Raises:
@@ -78,16 +88,41 @@ def run(name: str, device: str, tasks: list[Task]) -> None:
         check_version(connection)
     artifacts = settings.artifacts or SHIPPED
     pipelines = {task: Pipeline.load(artifacts / task, device) for task in tasks}
-    chunks = ChunkStore(database, name, settings.lease)
+    budgets, remember = _budgets(settings, pipelines.values(), device)
+    meter = Meter()
+    chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
     app = create_app(services.broker_url.get_secret_value(), services.key_prefix)
     with (
         Engine(
-            pipelines, token_budget=settings.micro_batch_tokens, linger=settings.linger
+            budgets,
+            linger=settings.linger,
+            meter=meter,
+            on_lost=_end_without_device,
+            on_ceiling=remember,
         ) as engine,
+        Reporter(meter, metrics_port),
         Heartbeat(database, chunks, settings, worker=name, device=device, tasks=tasks) as heartbeat,
     ):
-        processor = ChunkProcessor(chunks, heartbeat, engine, pipelines)
-        consume(app, processor, name=name, tasks=tasks, threads=settings.threads)
+        gate = Gate()
+        processor = ChunkProcessor(chunks, heartbeat, engine, pipelines, meter, gate)
+        consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
+
+
+def _budgets(
+    settings: WorkerSettings, pipelines: Iterable[Pipeline], device: str
+) -> tuple[dict[Pipeline, int], Callable[[Pipeline, int], None]]:
+    """The token budget of each pipeline, and what to call when one turns out too large."""
+    calibration = Calibration(settings.cache_dir, device)
+    fixed = settings.micro_batch_tokens
+    budgets = {pipeline: fixed or calibration.budget(pipeline) for pipeline in pipelines}
+    return budgets, calibration.remember
+
+
+def _end_without_device(error: Exception) -> None:
+    """End at once: chunks in work are run again by the process that takes this one's place."""
+    logging.getLogger(__name__).critical("the device failed, so this process ends: %s", error)
+    logging.shutdown()
+    os._exit(EXIT_DEVICE_LOST)
 
 
 def _end_with_supervisor() -> None:

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from producer.cli.control import cancel, pause, resume, retry
 from producer.cli.feedback import feedback
 from producer.cli.jobs import results, status
 from producer.cli.services import db, dispatch, up
@@ -45,5 +46,7 @@ def main() -> None:
     """  # noqa: D301  # \b keeps click from rewrapping
 
 
-for command in (db, dispatch, feedback, results, status, submit, sweep, up):
+COMMANDS = (cancel, db, dispatch, feedback, pause, results, resume, retry, status, submit)
+
+for command in (*COMMANDS, sweep, up):
     main.add_command(command)

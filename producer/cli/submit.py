@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import ExitStack
+from datetime import datetime
 from functools import partial
 from itertools import chain
 
@@ -43,6 +44,11 @@ EXIT_FAILURES = 1
     help="Interactive jobs go first.",
 )
 @click.option("--idempotency-key", help="Submitting again with this key returns the first job.")
+@click.option(
+    "--deadline",
+    metavar="TIME",
+    help="Give up what is not done by then: ISO 8601, local time where it names no zone.",
+)
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job is finished.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the job id alone.")
 def submit(  # noqa: PLR0913  # a parameter for each option
@@ -55,6 +61,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     name: str | None,
     lane: str,
     idempotency_key: str | None,
+    deadline: str | None,
     waits: bool,
     as_json: bool,
 ) -> None:
@@ -71,7 +78,9 @@ def submit(  # noqa: PLR0913  # a parameter for each option
       zcat feed.jsonl.gz | textmill submit keywords - --lane interactive --json
     """  # noqa: D301
     limits = read(IntakeSettings)
-    options = _options(name=name, lane=lane, idempotency_key=idempotency_key)
+    options = _options(
+        name=name, lane=lane, idempotency_key=idempotency_key, deadline_at=_time(deadline)
+    )
     # All files are opened before anything is written, so that a wrong name costs nothing.
     sources = [
         read_documents(
@@ -108,7 +117,17 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         sys.exit(EXIT_FAILURES)
 
 
-def _options(**given: str | None) -> JobOptions:
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        msg = f"--deadline: {text!r} is no ISO 8601 time; write it like 2026-01-31T06:00"
+        raise click.UsageError(msg) from None
+
+
+def _options(**given: object) -> JobOptions:
     try:
         return JobOptions.model_validate(given)
     except ValidationError as error:

@@ -61,7 +61,8 @@ def read_documents(
         turns out to be damaged, one last refusal stands for all that could not be read.
 
     Raises:
-        InputError: the file is missing, unreadable, of another format, or has no such field.
+        InputError: the file is missing, unreadable, of another format, or has no such field;
+            raised later, with a record, where it is made to decompress without end.
     """
     fields = (text_field,) if id_field == ID_FIELD else (text_field, id_field)
     examine = partial(from_mapping, text_field=text_field, id_field=id_field, limits=limits)
@@ -84,15 +85,15 @@ def read_documents(
 def _rows(
     stream: Stream, file_format: Format, expected: Expected, limits: IntakeSettings
 ) -> Iterator[Row | Rejected]:
+    limit = LINE_MARGIN + JSON_BYTES_PER_BYTE * limits.max_document_bytes
     if file_format is Format.PARQUET:
         # Its import takes a third of a second, which no other format should cost.
         from producer.readers.parquet import read_parquet  # noqa: PLC0415
 
         with seekable(stream, expected.name) as file:
-            yield from read_parquet(file, expected)
+            yield from read_parquet(file, expected, limit=limit)
         return
     refuse_other_formats(stream, expected.name)
-    limit = LINE_MARGIN + JSON_BYTES_PER_BYTE * limits.max_document_bytes
     lines = read_lines(stream, limit)
     match file_format:
         case Format.JSONL:

@@ -7,21 +7,24 @@ from typing import BinaryIO
 from uuid import UUID
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from producer.readers.rows import Expected, Row
+from producer.readers.source import ALLOWED_EXPANSION, FREE_EXPANSION
 from schema.documents import Rejected
 from schema.errors import DocumentError, InputError
 from schema.outcomes import ErrorCode, Stage
 
 ROWS_AT_ONCE = 256
 BUFFER = 1024 * 1024
+BYTES_PER_VALUE = 8
 
 _DAMAGED = (pa.ArrowException, OSError, ValueError)
 _NO_VALUE = (ValueError, OverflowError, LookupError)  # LookupError: an unknown time zone
 
 
-def read_parquet(file: BinaryIO, expected: Expected) -> Iterator[Row | Rejected]:
+def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[Row | Rejected]:
     """Make a row of every row.
 
     Values that JSON has no form for are written out: dates and times in ISO 8601, decimals,
@@ -30,22 +33,62 @@ def read_parquet(file: BinaryIO, expected: Expected) -> Iterator[Row | Rejected]
     Args:
         file: with random access.
         expected: columns that must exist.
+        limit: most bytes of strings in a value; a larger one is refused without being held.
 
     Raises:
-        InputError: it is not a Parquet file, or lacks an expected column.
+        InputError: it is not a Parquet file, lacks an expected column, or is made to decompress
+            without end.
     """
     try:
-        # With a buffer size a column is read piece by piece, not a row group at once.
-        parquet = pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
+        metadata = pq.read_metadata(file)
+        # With a buffer size a column is read piece by piece, not a row group at once. Strings stay
+        # in their dictionary: a file of some hundred bytes may name one of them a billion times.
+        parquet = pq.ParquetFile(
+            file,
+            metadata=metadata,
+            read_dictionary=_string_columns(metadata),
+            buffer_size=BUFFER,
+            pre_buffer=False,
+        )
         names = parquet.schema_arrow.names
     except _DAMAGED as error:
         msg = f"{expected.name} is not a Parquet file: {error}"
         raise InputError(msg) from error
     expected.check(names)
-    yield from _rows(parquet.iter_batches(batch_size=ROWS_AT_ONCE), names)
+    _refuse_bomb(metadata, expected.name)
+    yield from _rows(parquet.iter_batches(batch_size=ROWS_AT_ONCE), names, limit)
 
 
-def _rows(batches: Iterator[pa.RecordBatch], names: Sequence[str]) -> Iterator[Row | Rejected]:
+def _string_columns(metadata: pq.FileMetaData) -> list[str]:
+    columns = (metadata.schema.column(number) for number in range(metadata.num_columns))
+    return [
+        column.path
+        for column in columns
+        # pyarrow cannot read lists of them inside a struct or a map.
+        if column.physical_type == "BYTE_ARRAY" and not column.max_repetition_level
+    ]
+
+
+def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
+    """Let pass what its own description says is no larger than its bytes can honestly hold."""
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            size = column.total_uncompressed_size
+            if metadata.schema.column(number).max_repetition_level:
+                # One row may hold all of them, and nulls take no byte.
+                size = max(size, column.num_values * BYTES_PER_VALUE)
+            if size > FREE_EXPANSION + ALLOWED_EXPANSION * column.total_compressed_size:
+                msg = (
+                    f"{name} decompresses to more than {ALLOWED_EXPANSION} times its size"
+                    f" (column {column.path_in_schema}); write it anew, with smaller row groups"
+                )
+                raise InputError(msg)
+
+
+def _rows(
+    batches: Iterator[pa.RecordBatch], names: Sequence[str], limit: int
+) -> Iterator[Row | Rejected]:
     line = 0
     while True:
         try:
@@ -55,12 +98,36 @@ def _rows(batches: Iterator[pa.RecordBatch], names: Sequence[str]) -> Iterator[R
             return
         if batch is None:
             return
-        for values in zip(*map(_values, batch.columns), strict=True):
+        for values in zip(*(_values(column, limit) for column in batch.columns), strict=True):
             line += 1
             yield _row(line, names, values)
 
 
-def _values(column: pa.Array) -> list[object]:
+def _values(column: pa.Array, limit: int) -> Iterator[object]:
+    """The values of a column; one by one where they are too much to hold at once."""
+    if _string_bytes(column) <= limit:
+        yield from _held(column)
+        return
+    for row in range(len(column)):
+        value = column.slice(row, 1)
+        if _string_bytes(value) > limit:
+            yield _refusal(ErrorCode.TEXT_TOO_LARGE, f"has more than {limit} bytes; split it")
+        else:
+            yield from _held(value)
+
+
+def _string_bytes(column: pa.Array) -> int:
+    """Bytes of the strings in a column, outside of lists, once they are written out."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        sizes = pc.take(pc.binary_length(column.dictionary), column.indices)
+        return pc.sum(sizes).as_py() or 0
+    if pa.types.is_struct(kind):
+        return sum(map(_string_bytes, column.flatten()))
+    return 0
+
+
+def _held(column: pa.Array) -> list[object]:
     if pa.types.is_timestamp(column.type):
         # Python's times have no nanoseconds; in UTC no time zone data is needed.
         unit = "us" if column.type.unit == "ns" else column.type.unit

@@ -10,15 +10,24 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import copyfileobj
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from producer.readers.formats import STDIN
 from schema.errors import InputError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 DAMAGED = (OSError, EOFError, zlib.error)
 """What reading a stream raises where its disk, its pipe or its compression is broken."""
 
-Stream = io.BufferedReader | gzip.GzipFile
+Stream = io.BufferedReader
+
+ALLOWED_EXPANSION = 500
+"""Bytes that a byte of a gzip file may stand for; text comes to 20, and gzip's most is 1,032."""
+
+FREE_EXPANSION = 64 * 1024 * 1024
+"""Decompressed bytes that are let through whatever they came from."""
 
 _GZIP = b"\x1f\x8b"
 _NOT_UTF8 = {
@@ -38,7 +47,8 @@ def opened(path: str) -> Iterator[Stream]:
     """The bytes of a file, or of standard input where `path` is `-`, decompressed.
 
     Raises:
-        InputError: nothing can be read from it.
+        InputError: nothing can be read from it; reading raises it where a small file decompresses
+            without end.
     """
     with _opened_raw(path) as raw:
         # A buffer over a buffer: peek then sees the head also where a pipe trickles.
@@ -56,7 +66,7 @@ def seekable(stream: Stream, name: str) -> Iterator[BinaryIO]:
     Raises:
         InputError: the stream is damaged.
     """
-    if isinstance(stream, io.BufferedReader) and stream.seekable():
+    if stream.seekable():
         yield stream
         return
     with tempfile.TemporaryFile(prefix="textmill-") as spool:
@@ -112,7 +122,46 @@ def _decompressed(raw: io.BufferedReader, path: str) -> Stream:
         head = raw.peek(len(_GZIP))
     except OSError as error:
         raise _unreadable(display_name(path), error) from error
-    return gzip.GzipFile(fileobj=raw) if head.startswith(_GZIP) else raw
+    return io.BufferedReader(_Gunzip(raw, path)) if head.startswith(_GZIP) else raw
+
+
+class _Gunzip(io.RawIOBase):
+    """Decompresses, and refuses what is made to fill a disk or keep a program busy."""
+
+    def __init__(self, raw: io.BufferedReader, path: str) -> None:
+        self._compressed = _Counted(raw)
+        self._content = gzip.GzipFile(fileobj=cast("BinaryIO", self._compressed))
+        self._name = display_name(path)
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)
+        content = self._content.read1(len(view))
+        self._size += len(content)
+        if self._size > FREE_EXPANSION + ALLOWED_EXPANSION * self._compressed.size:
+            msg = (
+                f"{self._name} decompresses to more than {ALLOWED_EXPANSION} times its size;"
+                " if it is meant to, decompress it and submit that"
+            )
+            raise InputError(msg)
+        view[: len(content)] = content
+        return len(content)
+
+
+class _Counted:
+    """Counts the bytes that are read."""
+
+    def __init__(self, raw: io.BufferedReader) -> None:
+        self.size = 0
+        self._raw = raw
+
+    def read(self, size: int = -1, /) -> bytes:
+        content = self._raw.read(size)
+        self.size += len(content)
+        return content
 
 
 def _unreadable(name: str, error: Exception) -> InputError:

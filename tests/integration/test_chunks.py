@@ -5,7 +5,6 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from producer.rescue import rescue
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Rejected, Task
 from schema.errors import LeaseLostError
@@ -128,7 +127,8 @@ def test_late_attempt_writes_nothing(
 
     with pytest.raises(LeaseLostError):
         zombie.store(late, [(1, FAILURE), (3, FAILURE), (4, FAILURE)])
-    zombie.release(late, retry_after=0)
+    zombie.release(late)
+    assert zombie.fail(late, ValueError()) is None
     zombie.renew([late])
     successor.store(claim, [(1, RESULT), (3, RESULT), (4, RESULT)])
 
@@ -148,25 +148,6 @@ def test_second_store_of_an_attempt_writes_nothing(worker_engine: sa.Engine, job
         chunks.store(claim, outcomes)
 
     assert job(worker_engine).succeeded == 3
-
-
-def test_released_chunk_is_rescued_and_waits(
-    producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: UUID
-) -> None:
-    """Without it, a chunk that failed as a whole is lost, or hammers the database."""
-    chunks = ChunkStore(worker_engine, "w1", lease=60)
-    claim = chunks.claim(message(job_id))
-    assert claim is not None
-
-    chunks.release(claim, retry_after=30)
-    with producer_engine.begin() as connection:
-        rescue(connection, max_attempts=5)
-
-    with worker_engine.connect() as connection:
-        row = connection.execute(
-            sa.text("select state, attempt, not_before > now() as waits from textmill.chunk")
-        ).one()
-    assert tuple(row) == ("pending", 1, True)
 
 
 def test_chunk_of_a_paused_job_is_not_claimed(

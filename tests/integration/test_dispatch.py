@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from producer.broker import Broker
 from producer.dispatch import Dispatcher
+from producer.loading import Load
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Lane, Task
 from schema.errors import ServiceUnavailableError
@@ -212,40 +213,13 @@ def test_dispatchers_take_turns(producer_engine: sa.Engine, broker: Broker) -> N
     assert dispatcher(producer_engine, broker).step() == THREADS - 1
 
 
-@pytest.mark.parametrize(("attempt", "state", "failed"), [(1, "pending", 0), (5, "done", 1)])
-def test_expired_lease_is_rescued_until_attempts_run_out(
-    producer_engine: sa.Engine, broker: Broker, attempt: int, state: str, failed: int
-) -> None:
-    """Without it, the chunk of a dead host is lost, or a deadly one comes back for ever."""
-    add_job(producer_engine, 1)
-    with producer_engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                "update textmill.chunk set state = 'running', attempt = :attempt, worker = 'w9',"
-                " dispatched_at = now(), lease_expires_at = now() - interval '1 second'"
-            ),
-            {"attempt": attempt},
-        )
-        connection.execute(sa.text("update textmill.job set state = 'running'"))
-
-    dispatcher(producer_engine, broker).step()
-
-    with producer_engine.connect() as connection:
-        chunk = connection.execute(sa.text("select state from textmill.chunk")).scalar_one()
-        job = connection.execute(sa.text("select state, failed from textmill.job")).one()
-    assert (chunk, job.failed) == (state, failed)
-    assert job.state == ("completed" if failed else "running")
-
-
 def test_abandoned_load_is_purged(producer_engine: sa.Engine, broker: Broker) -> None:
     """Without it, the rows of a submit that was killed stay for ever."""
-    add_job(producer_engine, 2)
-    with producer_engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                "update textmill.job set state = 'loading', loaded_at = now() - interval '1 day'"
-            )
-        )
+    with producer_engine.connect() as connection:
+        load = Load(connection, Task.SENTIMENT, JobOptions(), submitter="tester", limits=LIMITS)
+        load.add([Document(text="one"), Document(text="two")])
+        connection.execute(sa.text("update textmill.job set loaded_at = now() - interval '1 day'"))
+        connection.commit()
 
     dispatcher(producer_engine, broker).step()
 

@@ -1,9 +1,14 @@
 """The migrations make what `schema/tables.py` describes."""
 
+from collections.abc import Mapping
+
+import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState
 from schema.tables import MIGRATION, metadata
 
 CONSTRAINTS = """
@@ -51,3 +56,40 @@ def test_migration_that_the_tables_name_is_the_head() -> None:
     config.set_main_option("script_location", "migrations")
 
     assert ScriptDirectory.from_config(config).get_current_head() == MIGRATION
+
+
+@pytest.mark.parametrize(
+    ("function", "table"),
+    [("job_may_become", JOB_TRANSITIONS), ("chunk_may_become", CHUNK_TRANSITIONS)],
+)
+def test_database_allows_the_transitions_of_the_table_and_no_other(
+    engine: sa.Engine,
+    function: str,
+    table: Mapping[JobState, frozenset[JobState]] | Mapping[ChunkState, frozenset[ChunkState]],
+) -> None:
+    """Without it, what the triggers enforce is not what the code and the guide say."""
+    states = [state.value for state in table]
+    with engine.connect() as connection:
+        allowed = connection.execute(
+            sa.text(
+                "with state as (select unnest(cast(:states as text[])) as name)"
+                " select b.name, a.name from state b cross join state a"
+                f" where textmill.{function}(b.name, a.name)"
+            ),
+            {"states": states},
+        ).all()
+
+    assert {tuple(pair) for pair in allowed} == {
+        (one.value, other.value) for one, ways in table.items() for other in ways
+    }
+
+
+def test_migrations_go_down_and_up_again(engine: sa.Engine) -> None:
+    """Without it, a downgrade leaves what stops the next upgrade."""
+    config = Config()
+    config.set_main_option("script_location", "migrations")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        command.upgrade(config, "head")
+        connection.commit()

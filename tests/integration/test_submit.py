@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from producer.submit import Submission, submit
 from schema.documents import Document, JobOptions, Record, Rejected, Task
-from schema.errors import IdempotencyConflictError
+from schema.errors import IdempotencyConflictError, InputError
 from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings
 
@@ -176,3 +176,23 @@ def test_chunks_are_bounded_by_tokens(producer_engine: sa.Engine) -> None:
 
     with producer_engine.connect() as connection:
         assert connection.scalar(sa.text("select count(*) from textmill.chunk")) == len(long)
+
+
+@pytest.mark.parametrize("count", [6, 40])
+def test_job_of_too_many_documents_is_refused_whole(producer_engine: sa.Engine, count: int) -> None:
+    """Without it, a file that somebody made endless fills the database."""
+    limits = IntakeSettings(load_batch=10, max_job_documents=count - 1)
+
+    with pytest.raises(InputError, match="TEXTMILL_MAX_JOB_DOCUMENTS"):
+        submit(
+            producer_engine,
+            Task.SENTIMENT,
+            documents(count),
+            JobOptions(),
+            submitter="tester",
+            limits=limits,
+        )
+
+    with producer_engine.connect() as connection:
+        left = connection.scalar(sa.text("select count(*) from textmill.document"))
+    assert (jobs(producer_engine), left) == ([], 0)

@@ -1,6 +1,9 @@
 """The thread that owns the device, with a model that misbehaves on cue."""
 
-from collections.abc import Sequence
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
@@ -11,31 +14,45 @@ import torch
 from schema.documents import Lane, Task
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode
-from worker.engine import Answer, Engine
+from worker.engine import IN_A_ROW, AbandonedError, DeviceLostError, Engine
+from worker.meter import Meter
 from worker.pipeline.records import FloatArray, IntArray, Prediction
+from worker.waiting import Answer
 
 if TYPE_CHECKING:
     from worker.pipeline import Pipeline
 
 POISON = 666
+FATAL = 667
+PATIENCE = 60
 BUDGET = 64
 
 
 class FakeModel:
     """Answers each window with its own first token; fails on cue; notes its micro-batches."""
 
+    task = Task.SENTIMENT
+    pads = True
+
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.fits = 10_000
+        self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.gate = threading.Semaphore(1_000_000)
 
     def predict(self, windows: Sequence[IntArray]) -> list[Prediction]:
         """A prediction a window, unless one is poison or they do not fit."""
-        self.batches.append([len(window) for window in windows])
-        if sum(map(len, windows)) > self.fits:
+        self.batches.append([int(window[0]) for window in windows])
+        self.calls.put(None)
+        self.gate.acquire()
+        if max(map(len, windows)) * len(windows) > self.fits:
             raise torch.OutOfMemoryError
-        if any(POISON in window for window in windows):
+        if any(window[0] == POISON for window in windows):
             message = "poison"
             raise RuntimeError(message)
+        if any(window[0] == FATAL for window in windows):
+            message = "CUDA error: device-side assert triggered"
+            raise torch.AcceleratorError(message)
         return [np.array([window[0]], dtype=np.float32) for window in windows]
 
 
@@ -45,10 +62,13 @@ def model() -> FakeModel:
     return FakeModel()
 
 
-def engine(model: FakeModel, linger: float = 0) -> Engine:
-    pipeline = cast("Pipeline", model)
-    pipelines = dict.fromkeys(Task, pipeline)
-    return Engine(pipelines, token_budget=BUDGET, linger=linger)
+def engine(*models: FakeModel, linger: float = 0, **callbacks: Callable[..., object]) -> Engine:
+    budgets = {as_pipeline(model): BUDGET for model in models}
+    return Engine(budgets, linger=linger, **callbacks)  # type: ignore[arg-type]
+
+
+def as_pipeline(model: FakeModel) -> "Pipeline":
+    return cast("Pipeline", model)
 
 
 def window(first: int, length: int = 4) -> IntArray:
@@ -67,7 +87,7 @@ def test_answers_come_in_the_order_of_the_windows(model: FakeModel) -> None:
     windows = [window(n, length=1 + n * 7 % 30) for n in range(50)]
 
     with engine(model) as running:
-        answers = running.predict(Task.SENTIMENT, Lane.BULK, windows)
+        answers = running.predict(as_pipeline(model), Lane.BULK, windows)
 
     assert numbers(answers) == list(range(50))
 
@@ -77,9 +97,10 @@ def test_micro_batches_keep_the_token_budget(model: FakeModel) -> None:
     windows = [window(n, length=1 + n * 7 % 30) for n in range(50)]
 
     with engine(model) as running:
-        running.predict(Task.SENTIMENT, Lane.BULK, windows)
+        running.predict(as_pipeline(model), Lane.BULK, windows)
 
-    assert all(max(batch) * len(batch) <= BUDGET for batch in model.batches)
+    lengths = [[1 + n * 7 % 30 for n in batch] for batch in model.batches]
+    assert all(max(batch) * len(batch) <= BUDGET for batch in lengths)
 
 
 def test_chunks_share_micro_batches(model: FakeModel) -> None:
@@ -88,11 +109,11 @@ def test_chunks_share_micro_batches(model: FakeModel) -> None:
 
     with engine(model, linger=60) as running, ThreadPoolExecutor(chunks) as pool:
         answers = pool.map(
-            lambda n: running.predict(Task.SENTIMENT, Lane.BULK, [window(n)]), range(chunks)
+            lambda n: running.predict(as_pipeline(model), Lane.BULK, [window(n)]), range(chunks)
         )
 
         assert [numbers(answer) for answer in answers] == [[n] for n in range(chunks)]
-    assert model.batches == [[4] * chunks]
+    assert [sorted(batch) for batch in model.batches] == [list(range(chunks))]
 
 
 def test_poison_fails_alone(model: FakeModel) -> None:
@@ -100,7 +121,7 @@ def test_poison_fails_alone(model: FakeModel) -> None:
     windows = [window(n) for n in (1, 2, POISON, 4, 5)]
 
     with engine(model) as running:
-        answers = running.predict(Task.SENTIMENT, Lane.BULK, windows)
+        answers = running.predict(as_pipeline(model), Lane.BULK, windows)
 
     assert numbers(answers) == [1, 2, ErrorCode.STAGE_ERROR, 4, 5]
 
@@ -111,6 +132,134 @@ def test_batch_that_does_not_fit_is_halved(model: FakeModel) -> None:
     windows = [window(n, length=8) for n in range(6)] + [window(7, length=12)]
 
     with engine(model) as running:
-        answers = running.predict(Task.SENTIMENT, Lane.BULK, windows)
+        answers = running.predict(as_pipeline(model), Lane.BULK, windows)
 
     assert numbers(answers) == [0, 1, 2, 3, 4, 5, ErrorCode.TOO_LARGE_FOR_DEVICE]
+
+
+def test_memory_ceiling_is_remembered(model: FakeModel) -> None:
+    """Without it every micro-batch runs out of memory again, and is computed twice."""
+    model.fits = 33
+    ceilings: list[int] = []
+
+    with engine(model, on_ceiling=lambda _, budget: ceilings.append(budget)) as running:
+        running.predict(as_pipeline(model), Lane.BULK, [window(n, length=8) for n in range(8)])
+        model.batches.clear()
+        running.predict(as_pipeline(model), Lane.BULK, [window(n, length=8) for n in range(8)])
+
+    assert ceilings == [32]
+    assert [len(batch) for batch in model.batches] == [4, 4]
+
+
+def test_lost_device_is_told_to_everyone(model: FakeModel) -> None:
+    """Without it a process with a dead GPU fails every document that it is given."""
+    lost: list[Exception] = []
+    windows = [window(n) for n in (1, FATAL, 3)]
+
+    with engine(model, on_lost=lost.append) as running, pytest.raises(DeviceLostError):
+        running.predict(as_pipeline(model), Lane.BULK, windows)
+
+    assert "device-side assert" in str(lost[0])
+    assert len(model.batches) == 1
+
+
+def test_interactive_windows_go_next(model: FakeModel) -> None:
+    """Without it a person waits for everything that was handed over before."""
+    model.gate = threading.Semaphore(0)
+    backlog = [window(n, length=16) for n in range(40)]
+
+    with engine(model) as running, ThreadPoolExecutor(2) as pool:
+        bulk = pool.submit(running.predict, as_pipeline(model), Lane.BULK, backlog)
+        model.calls.get()  # the first micro-batch of the backlog is being run
+        urgent = pool.submit(running.predict, as_pipeline(model), Lane.INTERACTIVE, [window(99)])
+        until_waiting(running, 37)
+        model.gate.release(1_000)
+        assert numbers(urgent.result()) == [99]
+        assert len(numbers(bulk.result())) == 40
+
+    assert model.batches[1] == [99]
+
+
+def test_interactive_windows_do_not_starve_bulk(model: FakeModel) -> None:
+    """Without it a stream of small requests stops the nightly load."""
+    model.gate = threading.Semaphore(0)
+    many = [window(n, length=BUDGET) for n in range(100, 110)]
+
+    with engine(model) as running, ThreadPoolExecutor(3) as pool:
+        first = pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(1)])
+        model.calls.get()
+        bulk = pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(2)])
+        urgent = pool.submit(running.predict, as_pipeline(model), Lane.INTERACTIVE, many)
+        until_waiting(running, 11)
+        model.gate.release(1_000)
+        for future in (first, bulk, urgent):
+            future.result()
+
+    assert model.batches.index([2]) == 1 + IN_A_ROW
+
+
+def test_abandoned_request_ends_at_the_next_micro_batch(model: FakeModel) -> None:
+    """Without it a cancelled job keeps the device until its chunks are through."""
+    model.gate = threading.Semaphore(0)
+    abandoned = threading.Event()
+    windows = [window(n, length=BUDGET) for n in range(10)]
+
+    with engine(model) as running, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(
+            running.predict, as_pipeline(model), Lane.BULK, windows, abandoned=abandoned
+        )
+        model.calls.get()
+        abandoned.set()
+        model.gate.release(1_000)
+        with pytest.raises(AbandonedError):
+            future.result()
+
+    assert len(model.batches) == 1
+
+
+def test_micro_batches_never_mix_models(model: FakeModel) -> None:
+    """Without it a result names a model version that did not make it."""
+    model.gate = threading.Semaphore(0)
+    other = FakeModel()
+
+    with engine(model, other) as running, ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(1)])]
+        model.calls.get()
+        futures += [
+            pool.submit(running.predict, as_pipeline(which), Lane.BULK, [window(number)])
+            for which, number in ((model, 2), (other, 3))
+        ]
+        until_waiting(running, 2)
+        model.gate.release(1_000)
+        for future in futures:
+            future.result()
+
+    assert model.batches == [[1], [2]]
+    assert other.batches == [[3]]
+
+
+def test_padding_stays_small_on_mixed_lengths(model: FakeModel) -> None:
+    """Without it the device computes what nobody reads."""
+    generator = np.random.default_rng(0)
+    lengths = np.clip(generator.lognormal(3, 0.8, 768).astype(int), 1, 256)
+    meter = Meter()
+
+    with Engine({as_pipeline(model): 4096}, linger=0, meter=meter) as running:
+        running.predict(
+            as_pipeline(model),
+            Lane.BULK,
+            [window(n % 600, int(length)) for n, length in enumerate(lengths)],
+        )
+
+    counts = meter.read()
+    assert counts.tokens == lengths.sum()
+    assert 1 - counts.tokens / counts.padded <= 0.05
+    assert counts.tokens / counts.batches > 4096 / 8
+
+
+def until_waiting(running: Engine, windows: int) -> None:
+    """Wait until so many windows are handed over and not yet on the device."""
+    deadline = time.monotonic() + PATIENCE
+    while running.waiting() != windows:
+        assert time.monotonic() < deadline, "they never came in"
+        time.sleep(0.001)

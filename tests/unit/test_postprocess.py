@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 
 from schema.outcomes import MODERATION_LABELS, KeywordsResult
 from tests.strategies import ordinary_texts
+from worker.pipeline.phrases import phrases_of
 from worker.pipeline.postprocess import keywords_result, moderation_result, sentiment_result
 from worker.pipeline.preprocess import preprocess
-from worker.pipeline.records import Candidate, FloatArray, TokenizedDocument
+from worker.pipeline.records import Candidate, Cut, FloatArray, TokenizedDocument
 from worker.pipeline.tokenize import Tokenizer
 
 TOKENIZER = Tokenizer.train([preprocess("good bad")], size=260)
 """Nearly a token per byte, so that candidates may begin and end inside words."""
+
+CUT = Cut(limit=10, threshold=0.1)
 
 HALF: dict[str, float] = dict.fromkeys(MODERATION_LABELS, 0.5)
 
@@ -46,7 +49,8 @@ def keywords(
     """The result for `text` where the model proposes `phrases`, given as cleaned."""
     document = document_of(text)
     proposed = [candidate(document, phrase, score) for phrase, score in phrases]
-    return keywords_result(document, [proposed], text, limit, threshold, "v")
+    ranked = phrases_of(document, [proposed])
+    return keywords_result(document, ranked, text, Cut(limit, threshold), "v")
 
 
 def test_sentiment_windows_count_by_their_length() -> None:
@@ -130,7 +134,7 @@ def test_a_short_phrase_is_not_found_inside_longer_words() -> None:
     document = document_of(text)
     proposed = candidate(document, "art", 0.9, nth=1)
 
-    result = keywords_result(document, [[proposed]], text, 10, 0.1, "v")
+    result = keywords_result(document, phrases_of(document, [[proposed]]), text, CUT, "v")
 
     assert result.keywords[0].spans == [(6, 9)]
 
@@ -159,7 +163,7 @@ def test_places_add_up_but_overlapping_windows_count_once() -> None:
     ]
     assert [len(candidates) for candidates in predictions] == [2, 1]
 
-    result = keywords_result(document, predictions, text, 10, 0.1, "v")
+    result = keywords_result(document, phrases_of(document, predictions), text, CUT, "v")
 
     assert [keyword.score for keyword in result.keywords] == [pytest.approx(0.75)]
 
@@ -185,7 +189,7 @@ def test_every_span_of_a_keyword_reads_like_its_text(text: str, data: st.DataObj
     ranges = data.draw(st.lists(borders, max_size=6))
     candidates = [Candidate(first, last, 0.5) for first, last in ranges]
 
-    result = keywords_result(document, [candidates], text, 10, 0.1, "v")
+    result = keywords_result(document, phrases_of(document, [candidates]), text, CUT, "v")
 
     for keyword in result.keywords:
         key = preprocess(keyword.text).text
@@ -199,6 +203,6 @@ def test_a_word_that_stands_everywhere_in_a_long_text_is_found() -> None:
     document = document_of(text, window=10**6)
     proposed = [candidate(document, phrase, 0.9) for phrase in ("tea", "or tea", "and")]
 
-    result = keywords_result(document, [proposed], text, 10, 0.1, "v")
+    result = keywords_result(document, phrases_of(document, [proposed]), text, CUT, "v")
 
     assert sorted(len(keyword.spans) for keyword in result.keywords) == [20_000, 20_000, 40_000]

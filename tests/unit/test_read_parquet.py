@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producer.readers import Format, read_documents
+from producer.readers.parquet import read_parquet
+from producer.readers.rows import Expected, Row
 from schema.documents import Document, Record, Rejected
 from schema.errors import InputError
 from schema.outcomes import ErrorCode
@@ -143,3 +145,41 @@ def test_no_damage_raises_anything_but_a_refusal(at: int, junk: bytes, tmp_path:
         return
 
     assert all(isinstance(record, Document | Rejected) for record in records)
+
+
+LEAVES = st.none() | st.text(st.characters(codec="utf-8"), max_size=5)
+NESTED = st.lists(
+    st.fixed_dictionaries(
+        {
+            "text": st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1),
+            "words": st.none() | st.lists(LEAVES, max_size=3),
+            "pairs": st.none() | st.dictionaries(st.sampled_from("abc"), LEAVES),
+            "shop": st.none() | st.fixed_dictionaries({"name": LEAVES, "tags": st.lists(LEAVES)}),
+        }
+    ),
+    min_size=1,
+    max_size=5,
+)
+NESTED_SCHEMA = pa.schema(
+    {
+        "text": pa.string(),
+        "words": pa.list_(pa.string()),
+        "pairs": pa.map_(pa.string(), pa.string()),
+        "shop": pa.struct({"name": pa.string(), "tags": pa.list_(pa.string())}),
+    }
+)
+
+
+@settings(deadline=None)
+@given(rows=NESTED, page=st.integers(1, 50))
+def test_nested_values_are_read_as_they_were_written(
+    rows: list[dict[str, object]], page: int
+) -> None:
+    """Without it, metadata comes back as something else."""
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, NESTED_SCHEMA), out, data_page_size=page)
+    file = io.BytesIO(out.getvalue())
+
+    found = list(read_parquet(file, Expected("a.parquet", ["text"]), limit=1000))
+
+    assert [row.fields for row in found if isinstance(row, Row)] == rows

@@ -1,7 +1,7 @@
 """Training, on a few sentences."""
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import recipe
+from worker.pipeline.artifact import read_config
 from worker.pipeline.crf import BEGIN, INSIDE, OUTSIDE
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
@@ -18,37 +19,54 @@ from worker.pipeline.tokenize import Tokenizer
 from worker.training.corpus import clean_rows, sources
 from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, train
-from worker.training.recipe import Validation, fresh_state, make_examples, make_tokenizer
+from worker.training.recipe import Validation, fresh_state, make_examples
 from worker.training.rows import KeywordsRow, RowFile, SentimentRow
 from worker.training.run import CHECKPOINT, Finished, Report, train_artifact
+from worker.training.start import Start
 
 
 def version(reports: Iterable[Report]) -> str:
     return next(report.card.model_version for report in reports if isinstance(report, Finished))
 
 
+def interrupt(reports: Iterator[Report]) -> None:
+    """Go on until the first epoch is done, and no further."""
+    next(report for report in reports if isinstance(report, EpochReport))
+
+
 @pytest.mark.parametrize("task", list(Task))
 def test_a_resumed_training_ends_as_an_uninterrupted_one(
-    task: Task, data_folder: Path, artifacts: Path, tmp_path: Path
+    task: Task, data_folder: Path, language_model: Path, artifacts: Path, tmp_path: Path
 ) -> None:
     """Without it an interruption would change the model that a seed stands for."""
-    chosen, out = recipe(data_folder, task), tmp_path / "out"
-    for report in train_artifact(chosen, out, resume=False):
-        if isinstance(report, EpochReport):
-            break
+    chosen, out = recipe(data_folder, task, start=language_model), tmp_path / "out"
+    interrupt(train_artifact(chosen, out, resume=False))
 
     resumed = version(train_artifact(chosen, out, resume=True))
 
-    for name in ("config.json", "tokenizer.json", "weights.safetensors"):
+    for name in read_config(out).files():
         assert (out / name).read_bytes() == (artifacts / task / name).read_bytes()
     assert resumed in (artifacts / task / "card.json").read_text(encoding="utf-8")
     assert not (out / CHECKPOINT).exists()
 
 
-def test_another_seed_gives_another_model(
+def test_a_training_makes_the_language_model_that_it_is_not_given(
     data_folder: Path, artifacts: Path, tmp_path: Path
 ) -> None:
-    other = recipe(data_folder, Task.SENTIMENT, seed=1, epochs=1)
+    """Without it one command would not make the shipped artifact, or not after an interruption."""
+    chosen = recipe(data_folder, Task.SENTIMENT)
+    interrupt(train_artifact(chosen, tmp_path, resume=False))
+
+    version(train_artifact(chosen, tmp_path, resume=True))
+
+    for name in ("config.json", "tokenizer.json", "weights.safetensors"):
+        assert (tmp_path / name).read_bytes() == (artifacts / "sentiment" / name).read_bytes()
+
+
+def test_another_seed_gives_another_model(
+    data_folder: Path, language_model: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    other = recipe(data_folder, Task.SENTIMENT, seed=1, epochs=1, start=language_model)
 
     made = version(train_artifact(other, tmp_path, resume=False))
 
@@ -62,35 +80,34 @@ def test_nothing_to_resume_is_said(data_folder: Path, tmp_path: Path) -> None:
 
 def test_a_training_is_not_resumed_with_other_options(data_folder: Path, tmp_path: Path) -> None:
     """Without it weights of one recipe would be sold under the card of another."""
-    for report in train_artifact(recipe(data_folder, Task.SENTIMENT), tmp_path, resume=False):
-        if isinstance(report, EpochReport):
-            break
+    interrupt(train_artifact(recipe(data_folder, Task.SENTIMENT), tmp_path, resume=False))
 
     with pytest.raises(InputError, match="other data or options"):
         version(train_artifact(recipe(data_folder, Task.SENTIMENT, seed=9), tmp_path, resume=True))
 
 
-def test_the_loss_falls(data_folder: Path) -> None:
+def test_the_loss_falls(data_folder: Path, artifacts: Path) -> None:
     chosen = recipe(data_folder, Task.SENTIMENT, epochs=6)
-    tokenizer = make_tokenizer(chosen)
-    state = fresh_state(chosen, tokenizer)
-    validate = Validation(chosen, tokenizer)
+    start = Start.load(artifacts / Task.SENTIMENT)
+    state = fresh_state(chosen, start)
+    validate = Validation(chosen, start.tokenizer)
 
-    reports = list(train(state, make_examples(chosen, tokenizer), validate, chosen.training))
+    reports = list(train(state, make_examples(chosen, start.tokenizer), validate, chosen.training))
 
     losses = [report.loss for report in reports if isinstance(report, EpochReport)]
     assert losses[-1] < losses[0] / 2
 
 
-def test_training_ends_when_validation_stops_improving(data_folder: Path) -> None:
+def test_training_ends_when_validation_stops_improving(data_folder: Path, artifacts: Path) -> None:
     """Without it a network would go on to learn its training texts by heart."""
     chosen = recipe(data_folder, Task.SENTIMENT)
-    tokenizer = make_tokenizer(chosen)
-    state = fresh_state(chosen, tokenizer)
+    start = Start.load(artifacts / Task.KEYWORDS)
+    state = fresh_state(chosen, start)
+    examples = make_examples(chosen, start.tokenizer)
     scores = iter([0.5, 0.7, 0.6, 0.7, 0.9])
     config = TrainingConfig(epochs=5, patience=2)
 
-    reports = list(train(state, make_examples(chosen, tokenizer), lambda _: next(scores), config))
+    reports = list(train(state, examples, lambda _: next(scores), config))
 
     epochs = [report for report in reports if isinstance(report, EpochReport)]
     assert [report.best for report in epochs] == [True, True, False, False]

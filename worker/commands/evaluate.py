@@ -19,6 +19,7 @@ from worker.training.evaluate import (
     SentimentMeasures,
     evaluate,
 )
+from worker.training.plots import plot
 from worker.training.rows import ROW_TYPES, RowFile
 
 
@@ -27,7 +28,19 @@ from worker.training.rows import ROW_TYPES, RowFile
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @artifact_option
 @json_option
-def command(*, task: str, files: tuple[Path, ...], artifact: Path | None, as_json: bool) -> None:
+@click.option(
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a picture a file: confusion matrices and reliability.",
+)
+def command(
+    *,
+    task: str,
+    files: tuple[Path, ...],
+    artifact: Path | None,
+    as_json: bool,
+    plots: Path | None,
+) -> None:
     """Measure a model of TASK on labelled FILES.
 
     FILES hold JSON Lines, gzip-compressed or not: `text` with `label` for sentiment, `labels` and
@@ -37,10 +50,11 @@ def command(*, task: str, files: tuple[Path, ...], artifact: Path | None, as_jso
     Examples:
       textmill-worker evaluate sentiment ../shared/data/sentiment/*/test.jsonl.gz
       textmill-worker evaluate keywords my.jsonl --artifact my-model --json
+      textmill-worker evaluate moderation verdicts.jsonl --plots pictures
     """  # noqa: D301 - click's mark for an example that keeps its lines
     pipeline = open_pipeline(Task(task), artifact)
     table = Table("file", "documents", "measure", "value")
-    for file in files:
+    for number, file in enumerate(files, start=1):
         rows = list(RowFile(file, ROW_TYPES[pipeline.task]))
         if not rows:
             msg = f"{file} holds no rows; name a file with labelled ones"
@@ -48,10 +62,18 @@ def command(*, task: str, files: tuple[Path, ...], artifact: Path | None, as_jso
         measures = evaluate(pipeline, rows)
         if as_json:
             click.echo(_json_line(file, pipeline, measures))
+        if plots is not None:
+            plots.mkdir(parents=True, exist_ok=True)
+            plot(pipeline, rows, plots / f"{number:02}-{_name(file)}.png")
         for name, value in _lines(measures):
             table.add_row(str(file), f"{measures.documents:,}", name, value)
     if not as_json:
         Console().print(table)
+
+
+def _name(file: Path) -> str:
+    """What tells a file from others in one folder: the data folder's files are named alike."""
+    return f"{file.absolute().parent.name}-{file.name.partition('.')[0]}"
 
 
 def _json_line(file: Path, pipeline: Pipeline, measures: Measures) -> str:

@@ -17,6 +17,29 @@ artifact_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder of the model.  [default: the one that ships]",
 )
+data_option = click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with TASK/SOURCE/{train,valid,test}.jsonl.gz.",
+)
+seed_option = click.option(
+    "--seed", default=0, show_default=True, help="The same seed, the same artifact."
+)
+cell_option = click.option(
+    "--cell",
+    type=click.Choice(["rnn", "lstm", "gru"]),
+    default="gru",
+    show_default=True,
+    help="Kind of recurrent cell.",
+)
+licence_option = click.option(
+    "--licence-class",
+    type=click.Choice(["A", "B", "C"]),
+    default="C",
+    show_default=True,
+    help="Least permissive licence of the sources: A permissive ones only, C all.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON Lines instead of a table.")
 
 

@@ -53,12 +53,14 @@ def command(*, devices: str, processes: int | None, tasks: str) -> None:
     )
     with reachable(engine), engine.connect() as connection:
         check_version(connection)
+    settings = read(WorkerSettings)
     supervisor = Supervisor(
         parse_devices(devices),
         processes=processes,
         tasks=_parse_tasks(tasks),
         database=engine,
-        drain=read(WorkerSettings).drain,
+        drain=settings.drain,
+        metrics_port=settings.metrics_port,
     )
     sys.exit(supervisor.run())
 

@@ -26,15 +26,20 @@ from worker.pipeline.artifact import (
     model_version,
     read_config,
     read_model,
+    read_ranker,
 )
 from worker.pipeline.batch import micro_batches
+from worker.pipeline.phrases import phrases_of
 from worker.pipeline.postprocess import keywords_result, moderation_result, sentiment_result
 from worker.pipeline.predict import Predictor
 from worker.pipeline.preprocess import preprocess
+from worker.pipeline.ranker import Ranker
 from worker.pipeline.records import (
     Candidate,
+    Cut,
     FloatArray,
     IntArray,
+    Phrase,
     Prediction,
     TokenizedDocument,
 )
@@ -50,17 +55,27 @@ class Pipeline:
         task: what it analyses.
         model_version: content hash of the artifact.
         thresholds: see `ArtifactConfig`.
+        vocabulary: number of token ids.
+        pads: whether the device computes padding.
     """
 
     def __init__(
-        self, config: ArtifactConfig, tokenizer: Tokenizer, predictor: Predictor, version: str
+        self,
+        config: ArtifactConfig,
+        tokenizer: Tokenizer,
+        predictor: Predictor,
+        version: str,
+        ranker: Ranker | None = None,
     ) -> None:
         self.task: Task = config.model.task
         self.model_version = version
         self.thresholds = config.thresholds
+        self.vocabulary = config.model.vocabulary
+        self.pads = predictor.pads
         self._config = config
         self._tokenizer = tokenizer
         self._predictor = predictor
+        self._ranker = ranker
 
     @classmethod
     def load(cls, artifact: Path, device: str) -> "Pipeline":
@@ -75,7 +90,8 @@ class Pipeline:
         if tokenizer.size != config.model.vocabulary:
             msg = f"{artifact / TOKENIZER} belongs to another artifact; copy the folder whole"
             raise ArtifactError(msg)
-        return cls(config, tokenizer, predictor, model_version(artifact))
+        version, ranker = model_version(artifact, config), read_ranker(artifact, config)
+        return cls(config, tokenizer, predictor, version, ranker)
 
     def prepare(self, text: str) -> TokenizedDocument:
         """Clean and tokenize a document.
@@ -120,6 +136,12 @@ class Pipeline:
         with _stage(Stage.POSTPROCESS):
             return self._result(text, document, predictions)
 
+    def phrases(
+        self, document: TokenizedDocument, predictions: Sequence[Prediction]
+    ) -> list[Phrase]:
+        """The phrases of a document as the tagger scores them, best first; of keywords only."""
+        return phrases_of(document, cast("Sequence[list[Candidate]]", predictions))
+
     def _result(
         self, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
     ) -> AnyResult:
@@ -132,9 +154,12 @@ class Pipeline:
                 scores = cast("Sequence[FloatArray]", predictions)
                 return moderation_result(document, scores, thresholds, version)
             case Task.KEYWORDS:
-                candidates = cast("Sequence[list[Candidate]]", predictions)
-                limit, threshold = self._config.keywords, thresholds["keyword"]
-                return keywords_result(document, candidates, text, limit, threshold, version)
+                phrases, missed = self.phrases(document, predictions), None
+                if self._ranker is not None:
+                    phrases = self._ranker.rank(document, phrases)
+                    missed = self._ranker.missed
+                cut = Cut(self._config.keywords, thresholds["keyword"], missed)
+                return keywords_result(document, phrases, text, cut, version)
 
 
 def analyse(
@@ -150,6 +175,25 @@ def analyse(
     Returns:
         One result or failure per document, in their order.
     """
+    return [
+        item if isinstance(item, Failure) else _finish(pipeline, text, *item)
+        for text, item in zip(texts, predicted(pipeline, texts, budget), strict=True)
+    ]
+
+
+def predicted(
+    pipeline: Pipeline, texts: Sequence[str], budget: int = 4096
+) -> list[tuple[TokenizedDocument, list[Prediction]] | Failure]:
+    """Run documents through a pipeline up to the predictions of their windows.
+
+    Args:
+        pipeline: the stages of one task.
+        texts: the documents.
+        budget: most padded tokens of a micro-batch.
+
+    Returns:
+        The tokenized document with one prediction per window, or its failure, in their order.
+    """
     prepared = [_attempt(pipeline, text) for text in texts]
     documents = [item for item in prepared if isinstance(item, TokenizedDocument)]
     windows = [window for document in documents for window in document.window_ids()]
@@ -161,8 +205,8 @@ def analyse(
             predictions[row] = prediction
     queue = iter(cast("list[Prediction]", predictions))
     return [
-        item if isinstance(item, Failure) else _finish(pipeline, text, item, queue)
-        for text, item in zip(texts, prepared, strict=True)
+        item if isinstance(item, Failure) else (item, [next(queue) for _ in item.windows])
+        for item in prepared
     ]
 
 
@@ -179,9 +223,8 @@ def _attempt(pipeline: Pipeline, text: str) -> TokenizedDocument | Failure:
 
 
 def _finish(
-    pipeline: Pipeline, text: str, document: TokenizedDocument, queue: Iterator[Prediction]
+    pipeline: Pipeline, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
 ) -> AnyResult | Failure:
-    predictions = [next(queue) for _ in document.windows]
     try:
         return pipeline.finish(text, document, predictions)
     except DocumentError as error:

@@ -12,12 +12,14 @@ from safetensors.torch import load_file
 
 from schema.errors import ArtifactError
 from worker.pipeline.model import Model, ModelConfig
+from worker.pipeline.ranker import Ranker
 
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 WEIGHTS: Final = "weights.safetensors"
+RANKER: Final = "ranker.safetensors"
 FILES: Final = (CONFIG, TOKENIZER, WEIGHTS)
-"""The files that decide outputs; the model version is a hash over them."""
+"""The files of every artifact."""
 
 SHIPPED: Final = Path(__file__).parents[1] / "artifacts"
 """The artifacts that ship, one folder a task."""
@@ -34,6 +36,7 @@ class ArtifactConfig:
         window: most tokens of a window.
         overlap: tokens that neighbouring windows share.
         keywords: most keywords of a document.
+        ranker: whether phrases are scored by a ranker, which is a file of its own.
     """
 
     model: ModelConfig
@@ -41,6 +44,11 @@ class ArtifactConfig:
     window: int = 256
     overlap: int = 32
     keywords: int = 10
+    ranker: bool = False
+
+    def files(self) -> tuple[str, ...]:
+        """The files that decide outputs; the model version is a hash over them."""
+        return (*FILES, RANKER) if self.ranker else FILES
 
 
 CONFIG_ADAPTER: Final = TypeAdapter(ArtifactConfig)
@@ -81,10 +89,19 @@ def read_model(folder: Path, config: ModelConfig, device: str) -> Model:
     return model.to(torch.device(device)).eval()
 
 
-def model_version(folder: Path) -> str:
+def read_ranker(folder: Path, config: ArtifactConfig) -> Ranker | None:
+    """The ranker of an artifact, None where it has none.
+
+    Raises:
+        ArtifactError: its file is missing or broken.
+    """
+    return Ranker.load(folder / RANKER) if config.ranker else None
+
+
+def model_version(folder: Path, config: ArtifactConfig) -> str:
     """Content hash over the files that decide outputs, 16 hex digits."""
     digest = sha256()
-    for name in FILES:
+    for name in config.files():
         digest.update(sha256((folder / name).read_bytes()).digest())
     return digest.hexdigest()[:16]
 

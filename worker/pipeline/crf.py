@@ -9,6 +9,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from worker.pipeline.scripted import scripted
+
 OUTSIDE: Final = 0
 BEGIN: Final = 1
 INSIDE: Final = 2
@@ -16,6 +18,9 @@ TAGS: Final = 3
 
 _FORBIDDEN: Final = -1e4
 """Log potential of what BIO rules out; finite, so that no gradient turns into NaN."""
+
+_LEAST: Final = -300.0
+"""Log potential of an emission, against the token's best, below which it makes no difference."""
 
 
 class LinearChainCrf(nn.Module):
@@ -53,8 +58,12 @@ class LinearChainCrf(nn.Module):
         last = self._forward_scores(emissions, mask)[-1]
         return torch.logsumexp(last + self.end, dim=-1)
 
-    def span_log_probabilities(self, emissions: Tensor, mask: Tensor, longest: int) -> Tensor:
-        """Log probability that a phrase is exactly the tokens `[first, first + length)`.
+    def span_probabilities(self, emissions: Tensor, mask: Tensor, longest: int) -> Tensor:
+        """Probability that a phrase is exactly the tokens `[first, first + length)`.
+
+        Computed on the CPU: it is much less work than what made the emissions, in many small
+        steps. Potentials are kept as such, in float64, and scaled at every token (Rabiner 1989,
+        section V.A).
 
         Args:
             emissions: (batch, time, TAGS).
@@ -62,29 +71,29 @@ class LinearChainCrf(nn.Module):
             longest: most tokens of a phrase, at least 1.
 
         Returns:
-            (batch, time, longest), for each first token and each length less one; very negative
-            where the span leaves the row.
+            (batch, time, longest), for each first token and each length less one; 0 where the span
+            leaves the row.
         """
-        _, time, _ = emissions.shape
-        alpha = torch.stack(self._forward_scores(emissions, mask), dim=1)
-        closing = self._closing_scores(emissions, mask)
-        partition = torch.logsumexp(alpha[:, -1] + self.end, dim=-1)
-        transition = self._transitions()
-        # Potential of all paths up to the last token of the span, which grows by one a turn.
-        reach = alpha[:, :, BEGIN]
-        spans = []
-        for length in range(min(longest, time)):
-            if length:
-                tag = BEGIN if length == 1 else INSIDE
-                step = transition[tag, INSIDE] + emissions[:, length:, INSIDE]
-                reach = reach[:, : time - length] + step
-            tag = INSIDE if length else BEGIN
-            inside = mask[:, length:]
-            score = reach + closing[:, length:, tag] - partition[:, None]
-            score = score.masked_fill(~inside, _FORBIDDEN)
-            spans.append(nn.functional.pad(score, (0, length), value=_FORBIDDEN))
-        spans += [torch.full_like(spans[0], _FORBIDDEN)] * (longest - len(spans))
-        return torch.stack(spans, dim=-1)
+        inside = mask.T.cpu()  # (time, batch)
+        given = emissions.detach().transpose(0, 1).cpu().double()
+        scaled = (given - given.amax(2, keepdim=True)).clamp_(min=_LEAST).exp_()
+        step = self._transitions().detach().cpu().double().exp()
+        start = self._starts().detach().cpu().double().exp()
+        end = self.end.detach().cpu().double().exp()
+        ahead, scales = scripted(forward_shares)(scaled, inside, start, step)
+        # Each token's potential in the scale of the forward shares; 0 in the padding.
+        scaled = scaled / scales * inside[:, :, None]
+        last = inside.sum(0) - 1
+        rows = torch.arange(len(last))
+        final = torch.zeros_like(scaled)
+        final[last, rows] = end / (ahead[last, rows] @ end)[:, None]
+        behind = scripted(backward_shares)(scaled, final, step)
+        # Of all continuations, those that do not prolong a phrase.
+        closed = step.clone()
+        closed[:, INSIDE] = 0
+        closing = final
+        closing[:-1] += (scaled[1:] * behind[1:]) @ closed.T
+        return _spans(ahead, scaled, closing, step, longest).permute(1, 0, 2)
 
     def _transitions(self) -> Tensor:
         return self.transition + self._buffer("_rule")
@@ -113,23 +122,59 @@ class LinearChainCrf(nn.Module):
             alpha.append(torch.where(inside[:, None], step, alpha[-1]))
         return alpha
 
-    def _closing_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """Log potential of all continuations after a position that do not prolong its phrase.
 
-        Returns:
-            (batch, time, TAGS), by the tag at the position.
-        """
-        batch, time, _ = emissions.shape
-        transition = self._transitions()
-        closing_transition = transition.clone()
-        closing_transition[:, INSIDE] = _FORBIDDEN
-        final = self.end.expand(batch, TAGS)
-        beta, closing = final, [final]
-        for position in range(time - 1, 0, -1):
-            inside = mask[:, position, None]
-            following = (emissions[:, position] + beta)[:, None, :]
-            closed = torch.logsumexp(closing_transition + following, dim=-1)
-            closing.append(torch.where(inside, closed, final))
-            step = torch.logsumexp(transition + following, dim=-1)
-            beta = torch.where(inside, step, final)
-        return torch.stack(closing[::-1], dim=1)
+def forward_shares(
+    scaled: Tensor, inside: Tensor, start: Tensor, step: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Share of each tag among all paths up to a token, and the sums that were divided out.
+
+    Args:
+        scaled: potentials of the emissions, (time, batch, TAGS).
+        inside: (time, batch), True for tokens; the padding's values are arbitrary.
+        start: potential of each first tag, (TAGS,).
+        step: potential of each pair of tags, (TAGS, TAGS).
+
+    Returns:
+        (time, batch, TAGS) and (time, batch, 1).
+    """
+    safe = torch.where(inside.unsqueeze(2), scaled, 1.0)
+    shares, scales = torch.empty_like(scaled), scaled.new_empty(scaled.shape[0], scaled.shape[1], 1)
+    share = safe[0] * start
+    for time in range(scaled.shape[0]):
+        if time:
+            share = torch.mm(shares[time - 1], step).mul_(safe[time])
+        scale = torch.sum(share, 1, keepdim=True, out=scales[time])
+        torch.div(share, scale, out=shares[time])
+    return shares, scales
+
+
+def backward_shares(scaled: Tensor, final: Tensor, step: Tensor) -> Tensor:
+    """Potential of all continuations after a token, by its tag, in the scale of the forward shares.
+
+    Args:
+        scaled: (time, batch, TAGS), divided by the forward sums, 0 in the padding.
+        final: (time, batch, TAGS), what the last token of a row continues with; 0 elsewhere.
+        step: potential of each pair of tags, (TAGS, TAGS).
+
+    Returns:
+        (time, batch, TAGS).
+    """
+    shares = final.clone()
+    back = step.t().contiguous()
+    for time in range(scaled.shape[0] - 2, -1, -1):
+        shares[time].addmm_(scaled[time + 1] * shares[time + 1], back)
+    return shares
+
+
+def _spans(ahead: Tensor, scaled: Tensor, closing: Tensor, step: Tensor, longest: int) -> Tensor:
+    """Probability of each span, (time, batch, longest)."""
+    time, batch, _ = ahead.shape
+    spans = ahead.new_zeros(time, batch, longest)
+    reach = ahead[:, :, BEGIN]
+    for length in range(min(longest, time)):
+        if length:
+            before = BEGIN if length == 1 else INSIDE
+            reach = reach[:-1] * (step[before, INSIDE] * scaled[length:, :, INSIDE])
+        tag = INSIDE if length else BEGIN
+        torch.mul(reach, closing[length:, :, tag], out=spans[: time - length, :, length])
+    return spans

@@ -11,7 +11,8 @@ from worker.pipeline.decoders import CrfDecoder, Decoder, SigmoidDecoder, Softma
 from worker.pipeline.records import Prediction
 
 Cell = Literal["rnn", "lstm", "gru"]
-_CELLS: dict[Cell, type[nn.RNN | nn.LSTM | nn.GRU]] = {
+Recurrent = nn.RNN | nn.LSTM | nn.GRU
+_CELLS: dict[Cell, type[Recurrent]] = {
     "rnn": nn.RNN,
     "lstm": nn.LSTM,
     "gru": nn.GRU,
@@ -38,14 +39,28 @@ class ModelConfig:
     vocabulary: int
     labels: tuple[str, ...]
     cell: Cell = "gru"
-    embedding: int = 128
+    embedding: int = 192
     hidden: int = 128
     word_dropout: float = 0.05
     input_dropout: float = 0.3
     output_dropout: float = 0.4
 
 
-class Model(nn.Module):
+class Network(nn.Module):
+    """What can be trained."""
+
+    def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
+        """Mean loss of a micro-batch, a scalar.
+
+        Args:
+            ids: token ids, (batch, time), padded at the end.
+            lengths: tokens of each row, (batch,), at least 1, the longest equal to time.
+            gold: the gold integers of each row.
+        """
+        raise NotImplementedError
+
+
+class Model(Network):
     """Encoder and decoder of one task.
 
     No row influences another: padding is masked everywhere, and the backward direction starts at
@@ -58,18 +73,12 @@ class Model(nn.Module):
         self.decoder = _decoder(config)
 
     def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
-        """Mean loss of a micro-batch, a scalar.
-
-        Args:
-            ids: token ids, (batch, time), padded at the end.
-            lengths: tokens of each row, (batch,), at least 1, the longest equal to time.
-            gold: see the decoder of the task.
-        """
-        return self.decoder.loss(self.encoder(ids, lengths), _mask(ids, lengths), gold)
+        """See `Network`; the decoder of the task says what `gold` holds."""
+        return self.decoder.loss(self.encoder(ids, lengths), token_mask(ids, lengths), gold)
 
     def predict(self, ids: Tensor, lengths: Tensor) -> list[Prediction]:
         """One prediction a row of `ids`; the model must be in evaluation mode."""
-        return self.decoder.predict(self.encoder(ids, lengths), _mask(ids, lengths))
+        return self.decoder.predict(self.encoder(ids, lengths), token_mask(ids, lengths))
 
 
 class Encoder(nn.Module):
@@ -97,6 +106,13 @@ class Encoder(nn.Module):
         back = back.gather(1, turn.expand_as(back))
         states: Tensor = self.output_dropout(torch.cat([ahead, back], dim=2))
         return states
+
+    def layers(self) -> list[tuple[Recurrent, Recurrent]]:
+        """The recurrent layers, first to last, each ahead and back.
+
+        A layer sees the states of the one below it side by side, ahead first.
+        """
+        return [(self.ahead, self.back)]
 
     def _embed(self, ids: Tensor) -> Tensor:
         vectors: Tensor = self.embedding(ids)
@@ -133,7 +149,8 @@ def _decoder(config: ModelConfig) -> Decoder:
             return CrfDecoder(states, dropout)
 
 
-def _mask(ids: Tensor, lengths: Tensor) -> Tensor:
+def token_mask(ids: Tensor, lengths: Tensor) -> Tensor:
+    """True for tokens, False for padding, (batch, time)."""
     return torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
 
 

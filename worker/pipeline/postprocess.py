@@ -1,6 +1,5 @@
 """Turn the predictions of a document's windows into the result of its task."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,14 +12,10 @@ from schema.outcomes import (
     ModerationResult,
     SentimentResult,
 )
-from worker.pipeline.records import Candidate, FloatArray, IntArray, TokenizedDocument
+from worker.pipeline.phrases import places
+from worker.pipeline.records import Cut, FloatArray, IntArray, Phrase, TokenizedDocument
 
 DECIMALS = 6
-
-WIDENED = 32
-"""Most characters by which a candidate grows on either side to be a whole word."""
-
-_EDGE = re.compile(r"^[^\w+#]+|[^\w+#]+$")
 
 
 def sentiment_result(
@@ -34,12 +29,17 @@ def sentiment_result(
         model_version: of the artifact that made them.
     """
     lengths = [last - first for first, last in document.windows]
-    mean = np.average(np.stack(predictions).astype(np.float64), axis=0, weights=lengths)
+    # Plain numbers: for a handful of them, numpy takes ten times as long.
+    sums = [
+        sum(length * score for length, score in zip(lengths, column, strict=True))
+        for column in _columns(predictions)
+    ]
+    total = sum(sums)
     scores = {
-        label: round(float(score), DECIMALS)
-        for label, score in zip(SENTIMENT_LABELS, mean / mean.sum(), strict=True)
+        label: round(score / total, DECIMALS)
+        for label, score in zip(SENTIMENT_LABELS, sums, strict=True)
     }
-    label = max(scores, key=lambda name: scores[name])
+    label = max(scores, key=scores.__getitem__)
     return SentimentResult(
         language=document.clean.language,
         model_version=model_version,
@@ -63,10 +63,9 @@ def moderation_result(
         thresholds: from which score on a label applies.
         model_version: of the artifact that made them.
     """
-    highest = np.max(np.stack(predictions), axis=0)
     scores = {
-        label: round(float(score), DECIMALS)
-        for label, score in zip(MODERATION_LABELS, highest, strict=True)
+        label: round(max(column), DECIMALS)
+        for label, column in zip(MODERATION_LABELS, _columns(predictions), strict=True)
     }
     labels = [label for label in scores if scores[label] >= thresholds[label]]
     labels.sort(key=lambda label: -scores[label])
@@ -81,103 +80,57 @@ def moderation_result(
 
 def keywords_result(
     document: TokenizedDocument,
-    predictions: Sequence[list[Candidate]],
+    phrases: Sequence[Phrase],
     original: str,
-    limit: int,
-    threshold: float,
+    cut: Cut,
     model_version: str,
 ) -> KeywordsResult:
-    """Merge the candidates of all windows into ranked phrases.
+    """Choose among ranked phrases and say where they stand.
 
-    A candidate is widened to whole words. Candidates that read the same in the cleaned text, where
-    case, width, script and blanks are folded, are one phrase; its score is the chance that at least
-    one of its places is a keyword, `1 - ∏(1 - p)`, places taken as independent. Its spans are all
-    places where it stands as words, found by the model or not. A phrase that stands only inside
-    places of better ones is dropped.
+    The spans of a keyword are all places where it stands as words, found by the model or not. A
+    phrase that stands only inside places of better ones is dropped.
 
     Args:
         document: the document, with spans.
-        predictions: the candidates of each window.
+        phrases: best first.
         original: the text that spans point into.
-        limit: most phrases returned.
-        threshold: lowest score of a phrase.
+        cut: how many are given.
         model_version: of the artifact that made them.
     """
-    chances = _chances(document, predictions)
-    ranked = sorted(chances, key=lambda phrase: (-chances[phrase], phrase))
     kept: list[Keyword] = []
     reach = np.zeros(len(document.clean.text), dtype=np.int32)
-    for phrase in ranked:
-        if chances[phrase] < threshold or len(kept) == limit:
+    for phrase in phrases:
+        if phrase.score < cut.threshold or len(kept) == cut.limit:
             break
-        places = list(_places(document.clean.text, phrase))
-        if not _adds(places, reach):
+        stands = list(places(document.clean.text, phrase.text))
+        if not _adds(stands, reach):
             continue
-        spans = [document.clean.original_span(*place) for place in places]
+        spans = [document.clean.original_span(*place) for place in stands]
         first = slice(*spans[0])
-        score = round(chances[phrase], DECIMALS)
+        score = round(phrase.score, DECIMALS)
         kept.append(Keyword(text=original[first], score=score, spans=spans))
+    if cut.missed is not None and kept:
+        total = sum(phrase.score for phrase in phrases) + cut.missed
+        kept = kept[: _most_promising([keyword.score for keyword in kept], total)]
     return KeywordsResult(
         language=document.clean.language, model_version=model_version, keywords=kept
     )
 
 
-def _chances(
-    document: TokenizedDocument, predictions: Sequence[list[Candidate]]
-) -> dict[str, float]:
-    """Each phrase with the chance that it is a keyword."""
-    best: dict[tuple[int, int], float] = {}
-    for (offset, _), candidates in zip(document.windows, predictions, strict=True):
-        for candidate in candidates:
-            span = _whole_words(document, offset + candidate.first, offset + candidate.last)
-            if span is not None:
-                best[span] = max(best.get(span, 0.0), candidate.score)
-    missed: dict[str, float] = {}
-    for (start, end), score in best.items():
-        phrase = document.clean.text[start:end]
-        missed[phrase] = missed.get(phrase, 1.0) * (1.0 - min(score, 1.0))
-    return {phrase: 1.0 - chance for phrase, chance in missed.items()}
+def _columns(predictions: Sequence[FloatArray]) -> Iterator[tuple[float, ...]]:
+    """For each label its probability in every window."""
+    return zip(*(prediction.tolist() for prediction in predictions), strict=True)
 
 
-def _whole_words(document: TokenizedDocument, first: int, last: int) -> tuple[int, int] | None:
-    """The span in the cleaned text, from word border to word border, without outer punctuation."""
-    words = document.words
-    from_token = int(np.searchsorted(words, words[first], side="left"))
-    to_token = int(np.searchsorted(words, words[last - 1], side="right"))
-    start, end = int(document.starts[from_token]), int(document.ends[to_token - 1])
-    text = document.clean.text[start:end]
-    stripped = _EDGE.sub("", text)
-    if not stripped:
-        return None
-    start += text.index(stripped)
-    return _widened(document.clean.text, start, start + len(stripped))
+def _most_promising(scores: Sequence[float], total: float) -> int:
+    """How many of the best phrases promise the highest F1, at least one.
 
-
-def _widened(text: str, start: int, end: int) -> tuple[int, int]:
-    """Take in the rest of a name that segmentation cut, as in `covid|19`."""
-    least, most = start - WIDENED, end + WIDENED
-    while start > least and _joined(text[start - 1 : start], text[start]):
-        start -= 1
-    while end < most and _joined(text[end - 1], text[end : end + 1]):
-        end += 1
-    return start, end
-
-
-def _places(text: str, phrase: str) -> Iterator[tuple[int, int]]:
-    """Where a phrase stands in the cleaned text, not as a part of a longer Latin word."""
-    at = text.find(phrase)
-    while at >= 0:
-        end = at + len(phrase)
-        if not (_joined(text[at - 1 : at], phrase[0]) or _joined(phrase[-1], text[end : end + 1])):
-            yield at, end
-            at = text.find(phrase, end)
-        else:
-            at = text.find(phrase, at + 1)
-
-
-def _joined(left: str, right: str) -> bool:
-    """Whether two neighbouring characters belong to one word of letters, not of Han characters."""
-    return left.isalnum() and right.isalnum() and left < "\u3040" and right < "\u3040"
+    Args:
+        scores: chance of each phrase to be a keyword, best first.
+        total: keywords that the document is expected to have.
+    """
+    counts = np.arange(1, len(scores) + 1)
+    return int(np.argmax(np.cumsum(scores) / (counts + total))) + 1
 
 
 def _adds(places: Sequence[tuple[int, int]], reach: IntArray) -> bool:

@@ -1,8 +1,8 @@
 """Clean a text for the model, with every character still mapped to the original.
 
 Encoding damage is repaired, HTML undone, invisible characters removed, blanks folded; then, for
-the model's eyes only, NFKC, lower case and simplified characters. Spans in results always point
-into the original text. All patterns take linear time.
+the model's eyes only, NFKC, lower case and simplified characters, and disguises of words undone.
+Spans in results always point into the original text. All patterns take linear time.
 """
 
 import html
@@ -17,6 +17,7 @@ from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Language, Stage
 from worker.pipeline.alignment import AlignedText, Edit
 from worker.pipeline.characters import HAN, expanding, model_eyes
+from worker.pipeline.evasion import undo_evasion
 from worker.pipeline.records import CleanText
 
 CHINESE_SHARE = 0.8
@@ -75,8 +76,9 @@ def preprocess(text: str) -> CleanText:
     if not aligned.text:
         msg = "nothing is left of the text after cleaning: it holds blanks or invisible signs only"
         raise DocumentError(ErrorCode.NO_CONTENT, Stage.PREPROCESS, msg)
-    seen = aligned.text.translate(model_eyes())
-    return CleanText(seen, language_of(seen), aligned.starts, aligned.ends)
+    aligned.text = aligned.text.translate(model_eyes())
+    undo_evasion(aligned)
+    return CleanText(aligned.text, language_of(aligned.text), aligned.starts, aligned.ends)
 
 
 def language_of(text: str) -> Language:

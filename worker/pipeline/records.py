@@ -72,5 +72,41 @@ class Candidate(NamedTuple):
     score: float
 
 
+class Phrase(NamedTuple):
+    """A possible keyword of a document.
+
+    Attributes:
+        text: as it reads in the cleaned text.
+        score: chance that it is a keyword.
+        best: highest probability of one of its places.
+        proposed: places at which the model proposes it.
+        first: where the first of these begins in the cleaned text.
+        last: where that ends.
+    """
+
+    text: str
+    score: float
+    best: float
+    proposed: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How many phrases of a document are given.
+
+    Attributes:
+        limit: most of them.
+        threshold: lowest score of one.
+        missed: keywords that a document has beside its phrases, on average. With it, as many are
+            given as promise the highest F1: `2 ∑ₖ p / (k + ∑ p + missed)`. None gives all.
+    """
+
+    limit: int
+    threshold: float
+    missed: float | None = None
+
+
 Prediction = FloatArray | list[Candidate]
 """What the model says of one window: label probabilities (labels,), or keyword candidates."""

@@ -6,9 +6,17 @@ import torch
 from safetensors.torch import save
 
 from worker.pipeline import Pipeline
-from worker.pipeline.artifact import CONFIG, CONFIG_ADAPTER, TOKENIZER, WEIGHTS, ArtifactConfig
+from worker.pipeline.artifact import (
+    CONFIG,
+    CONFIG_ADAPTER,
+    RANKER,
+    TOKENIZER,
+    WEIGHTS,
+    ArtifactConfig,
+)
 from worker.pipeline.model import Model
 from worker.pipeline.predict import Predictor
+from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.card import Card, readable
 
@@ -17,7 +25,11 @@ READABLE_CARD = "CARD.md"
 
 
 def write_artifact(
-    folder: Path, config: ArtifactConfig, tokenizer: Tokenizer, model: Model
+    folder: Path,
+    config: ArtifactConfig,
+    tokenizer: Tokenizer,
+    model: Model,
+    ranker: Ranker | None = None,
 ) -> None:
     """Write what decides outputs; weights are stored as float16.
 
@@ -26,11 +38,15 @@ def write_artifact(
         config: goes to `config.json`.
         tokenizer: goes to `tokenizer.json`.
         model: its state goes to `weights.safetensors`.
+        ranker: goes to `ranker.safetensors`; there where `config` says so.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     (folder / WEIGHTS).write_bytes(save(weights))
     tokenizer.save(folder / TOKENIZER)
+    (folder / RANKER).unlink(missing_ok=True)
+    if ranker is not None:
+        ranker.save(folder / RANKER)
     (folder / CONFIG).write_bytes(CONFIG_ADAPTER.dump_json(config, indent=2) + b"\n")
 
 
@@ -40,9 +56,11 @@ def write_card(folder: Path, card: Card) -> None:
     (folder / READABLE_CARD).write_text(readable(card), encoding="utf-8")
 
 
-def in_memory(config: ArtifactConfig, tokenizer: Tokenizer, model: Model) -> Pipeline:
+def in_memory(
+    config: ArtifactConfig, tokenizer: Tokenizer, model: Model, ranker: Ranker | None = None
+) -> Pipeline:
     """A pipeline over a network that is still being trained; puts it in evaluation mode."""
-    return Pipeline(config, tokenizer, Predictor(model.eval(), "cpu"), version="unfinished")
+    return Pipeline(config, tokenizer, Predictor(model.eval(), "cpu"), "unfinished", ranker)
 
 
 def round_weights(model: Model) -> None:

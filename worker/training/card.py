@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
+from pydantic import Field
+
 from schema.base import Frozen
 from schema.documents import Task
 from worker.training.corpus import LicenceClass
@@ -11,9 +13,10 @@ from worker.training.evaluate import (
     ModerationMeasures,
     SentimentMeasures,
 )
+from worker.training.evasion import EVASIONS, Evasion
 
-Use = Literal["labels", "ordinary text"]
-"""What a source gives: its labels, or texts that are taken for clean."""
+Use = Literal["labels", "ordinary text", "language"]
+"""What a source gives: its labels, texts that are taken for clean, or just language."""
 
 
 class SourceEntry(Frozen):
@@ -30,6 +33,24 @@ class SourceEntry(Frozen):
     use: Use
     licence_class: LicenceClass
     rows: int
+
+
+class LanguageModelCard(Frozen):
+    """What a language model was made from.
+
+    Attributes:
+        command: makes it from the data.
+        data_hash: over every file of the sources.
+        sources: whose texts it read.
+        epochs: passes over them.
+        likelihood: geometric mean of the probability of a held-out token.
+    """
+
+    command: str
+    data_hash: str
+    sources: tuple[SourceEntry, ...]
+    epochs: int
+    likelihood: float
 
 
 class SetFigures(Frozen):
@@ -58,12 +79,15 @@ class Card(Frozen):
         cell: kind of recurrent cell.
         parameters: number of weights.
         data_hash: over every file of the sources.
-        sources: what it was trained on.
+        sources: what it was trained on, with what its start was trained on.
+        start: content hash of the language model or artifact that it starts from; null: of none.
         epochs: passes over the training rows that the weights saw.
         validation_score: of the chosen weights.
         tests: final measurements.
         ordinary_flagged: of moderation, share of ordinary titles, abstracts and praise from the
             other tasks' test splits that is flagged; else null.
+        evasion_kept: of moderation, by set and evasion, the F1 of "anything holds" on disguised
+            words as a share of the F1 on plain ones; else empty.
         limits: what it is not good at, and its known biases.
     """
 
@@ -75,10 +99,12 @@ class Card(Frozen):
     parameters: int
     data_hash: str
     sources: tuple[SourceEntry, ...]
+    start: str | None = None
     epochs: int
     validation_score: float
     tests: tuple[SetFigures, ...]
     ordinary_flagged: float | None
+    evasion_kept: dict[str, dict[Evasion, float]] = Field(default_factory=dict)
     limits: tuple[str, ...]
 
 
@@ -125,6 +151,7 @@ def readable(card: Card) -> str:
         ("seed", str(card.seed)),
         ("epochs", str(card.epochs)),
         ("data hash", f"`{card.data_hash}`"),
+        ("starts from", f"`{card.start}`" if card.start else "random weights"),
         ("validation score", f"{card.validation_score:.3f}"),
     ]
     data = [
@@ -139,6 +166,7 @@ def readable(card: Card) -> str:
         "## Test splits, measured once\n",
         _tests(card),
         *_ordinary(card),
+        *_evasions(card),
         "## Limits and biases\n",
         "".join(f"* {limit}\n" for limit in card.limits),
     ]
@@ -150,6 +178,21 @@ def _ordinary(card: Card) -> list[str]:
         return []
     return [
         f"Of ordinary text (titles, abstracts, praise) {card.ordinary_flagged:.1%} is flagged.\n"
+    ]
+
+
+def _evasions(card: Card) -> list[str]:
+    if not card.evasion_kept:
+        return []
+    rows = [
+        (name, *(_number(kept.get(evasion)) for evasion in EVASIONS))
+        for name, kept in card.evasion_kept.items()
+    ]
+    heads = ("set", *(evasion.replace("_", " ") for evasion in EVASIONS))
+    return [
+        "## F1 kept when three in ten words are disguised\n",
+        "Share of the F1 of (any) on a sample of each test split; – where no word can be.\n",
+        _table(heads, rows),
     ]
 
 

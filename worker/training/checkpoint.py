@@ -10,13 +10,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schema.errors import InputError
-from worker.training.loop import TrainingState
+from worker.training.loop import NetworkT, TrainingState
 
 _STATE: Final = "state.json"
 _PARTS: Final = ("model", "best", "optimizer")
 
 
-def save_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a training state was stored in `folder`."""
+    return (folder / _STATE).is_file()
+
+
+def save_checkpoint(folder: Path, state: TrainingState[NetworkT], identity: str) -> None:
     """Store a training state; the one before stays valid until this one is whole.
 
     Args:
@@ -50,7 +55,7 @@ def save_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
         _file(folder, part, state.epoch - 1).unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: Path, state: TrainingState, identity: str) -> None:
+def load_checkpoint(folder: Path, state: TrainingState[NetworkT], identity: str) -> None:
     """Bring a fresh state to where the stored one was.
 
     Raises:
@@ -82,7 +87,7 @@ def _file(folder: Path, part: str, epoch: int) -> Path:
     return folder / f"{part}-{epoch}.safetensors"
 
 
-def _optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
+def _optimizer_tensors(state: TrainingState[NetworkT]) -> dict[str, Tensor]:
     return {
         f"{name}/{key}": value
         for name, parameter in state.model.named_parameters()
@@ -90,7 +95,7 @@ def _optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
     }
 
 
-def _restore_optimizer(state: TrainingState, tensors: dict[str, Tensor]) -> None:
+def _restore_optimizer(state: TrainingState[NetworkT], tensors: dict[str, Tensor]) -> None:
     parameters = dict(state.model.named_parameters())
     for entry, value in tensors.items():
         name, _, key = entry.rpartition("/")

@@ -37,7 +37,7 @@ _MASKED_SOURCES: Final = frozenset({"zh-fbs-sms"})
 _CLEAN_REVIEW_LABELS: Final[frozenset[ModerationLabel]] = frozenset(
     {"sexual", "violence", "spam", "fraud", "illicit"}
 )
-_CLEAN_ROWS_A_SOURCE: Final = 2500
+_CLEAN_ROWS_A_SOURCE: Final = 4000
 _NEVER_CLEAN: Final = frozenset({"en-goemotions", "en-semeval2017", "en-vader-tweets"})
 """Reddit and tweets: insults and explicit talk are common here, whatever the polarity."""
 
@@ -111,15 +111,15 @@ def clean_rows(source: Source, split: Split) -> list[ModerationRow]:
     return [_clean_row(row) for row in rows[:_CLEAN_ROWS_A_SOURCE]]
 
 
-def all_texts(data: Path, most_permissive: LicenceClass) -> Iterator[str]:
-    """Training texts of all tasks, from which the shared vocabulary is made.
+def all_texts(data: Path, most_permissive: LicenceClass, split: Split) -> Iterator[str]:
+    """Texts of all tasks, from which the vocabulary and the language model are made.
 
     Raises:
         InputError: a line is broken, or no task has a source.
     """
     for task in Task:
         for source in sources(data, task, most_permissive):
-            for row in source.rows("train"):
+            for row in source.rows(split):
                 yield row.text
 
 

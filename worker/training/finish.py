@@ -1,7 +1,7 @@
 """From trained weights to an artifact: calibrate on validation, write, measure once on test."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, cast
@@ -13,6 +13,7 @@ from schema.outcomes import MODERATION_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import ArtifactConfig
 from worker.pipeline.model import Model
+from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import in_memory, round_weights, write_artifact, write_card
 from worker.training.calibrate import (
@@ -30,19 +31,23 @@ from worker.training.evaluate import (
     majority,
     moderation_scores,
 )
+from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
+from worker.training.ranker import fit_ranker
 from worker.training.recipe import Recipe
+from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.start import Start
 
 _COMMON_KEYWORDS: Final = 2000
 
 
-def finish(recipe: Recipe, tokenizer: Tokenizer, state: TrainingState, out: Path) -> Card:
+def finish(recipe: Recipe, start: Start, state: TrainingState[Model], out: Path) -> Card:
     """Make an artifact of the best weights.
 
     Args:
         recipe: what was trained.
-        tokenizer: its vocabulary.
+        start: what it started from.
         state: after the last epoch; its network is changed to what is stored.
         out: folder of the artifact.
 
@@ -51,18 +56,36 @@ def finish(recipe: Recipe, tokenizer: Tokenizer, state: TrainingState, out: Path
     """
     state.model.load_state_dict(state.best_weights)
     round_weights(state.model)
-    config = _calibrated(recipe, recipe.config(tokenizer), tokenizer, state.model)
-    write_artifact(out, config, tokenizer, state.model)
-    card = _card(recipe, state, Pipeline.load(out, "cpu"))
+    tokenizer = start.tokenizer
+    ranker = _ranker(recipe, tokenizer, state.model)
+    config = replace(recipe.config(tokenizer), ranker=ranker is not None)
+    config = _calibrated(
+        recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
+    )
+    write_artifact(out, config, tokenizer, state.model, ranker)
+    card = _card(recipe, start, state, Pipeline.load(out, "cpu"))
     write_card(out, card)
     return card
 
 
+def _ranker(recipe: Recipe, tokenizer: Tokenizer, model: Model) -> Ranker | None:
+    """Of keywords, the ranker of the tagger's phrases."""
+    if recipe.task is not Task.KEYWORDS:
+        return None
+    labelled = recipe.sources()
+    training = (row for source in labelled for row in source.rows("train"))
+    return fit_ranker(
+        in_memory(recipe.config(tokenizer), tokenizer, model),
+        cast("Iterator[KeywordsRow]", training),
+        cast("list[list[KeywordsRow]]", [source.rows("valid") for source in labelled]),
+        recipe.training.seed,
+    )
+
+
 def _calibrated(
-    recipe: Recipe, config: ArtifactConfig, tokenizer: Tokenizer, model: Model
+    recipe: Recipe, config: ArtifactConfig, pipeline: Pipeline, model: Model
 ) -> ArtifactConfig:
     """Set the model's temperatures in place; returns the config with its thresholds."""
-    pipeline = in_memory(config, tokenizer, model)
     sets = [source.rows("valid") for source in recipe.sources()]
     rows = [row for rows in sets for row in rows]
     match recipe.task:
@@ -84,8 +107,17 @@ def _set_temperature(model: Model, values: list[float]) -> None:
     round_weights(model)
 
 
-def _card(recipe: Recipe, state: TrainingState, pipeline: Pipeline) -> Card:
+def _card(recipe: Recipe, start: Start, state: TrainingState[Model], pipeline: Pipeline) -> Card:
     labelled, ordinary = recipe.sources(), recipe.ordinary("test")
+    own = [
+        *(entry_of(source, "labels", source.rows("train")) for source in labelled),
+        *(
+            entry_of(source, "ordinary text", texts)
+            for source in recipe.ordinary_sources()
+            if (texts := clean_rows(source, "train"))
+        ),
+    ]
+    names = {entry.name for entry in own}
     return Card(
         task=recipe.task,
         model_version=pipeline.model_version,
@@ -94,25 +126,29 @@ def _card(recipe: Recipe, state: TrainingState, pipeline: Pipeline) -> Card:
         cell=recipe.cell,
         parameters=sum(value.numel() for value in state.model.parameters()),
         data_hash=data_hash([*labelled, *recipe.ordinary_sources()]),
-        sources=(
-            *(_entry(source, "labels", source.rows("train")) for source in labelled),
-            *(
-                _entry(source, "ordinary text", texts)
-                for source in recipe.ordinary_sources()
-                if (texts := clean_rows(source, "train"))
-            ),
-        ),
+        sources=(*own, *(entry for entry in start.sources if entry.name not in names)),
+        start=start.version,
         epochs=state.epoch - state.stale,
         validation_score=state.best_score,
         tests=tuple(
             _figures(pipeline, source, rows) for source in labelled if (rows := source.rows("test"))
         ),
         ordinary_flagged=_flagged(pipeline, ordinary) if ordinary else None,
+        evasion_kept=_kept(pipeline, labelled) if recipe.task is Task.MODERATION else {},
         limits=LIMITS[recipe.task],
     )
 
 
-def _entry(source: Source, use: Use, rows: Sequence[LabelledRow]) -> SourceEntry:
+def _kept(pipeline: Pipeline, labelled: Sequence[Source]) -> dict[str, dict[Evasion, float]]:
+    return {
+        source.name: evasion_kept(pipeline, rows)
+        for source in labelled
+        if (rows := source.rows("test"))
+    }
+
+
+def entry_of(source: Source, use: Use, rows: Sequence[LabelledRow]) -> SourceEntry:
+    """What a card says of a source."""
     return SourceEntry(
         name=source.name, use=use, licence_class=source.licence_class, rows=len(rows)
     )

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from worker.pipeline.batch import micro_batches, pad
-from worker.pipeline.model import Model
+from worker.pipeline.model import Network
 from worker.training.examples import Example
+
+NetworkT = TypeVar("NetworkT", bound=Network)
 
 _POOL: Final = 4096
 """Shuffled examples that are bucketed by length together."""
@@ -29,6 +31,8 @@ class TrainingConfig:
         warm_up: share of all steps in which the rate climbs.
         weight_decay: of AdamW (Loshchilov & Hutter 2019).
         clip: largest norm of the gradient.
+        encoder_rate: share of the learning rate for the encoder, which need not start from
+            nothing (discriminative rates, Howard & Ruder 2018).
     """
 
     seed: int = 0
@@ -39,6 +43,7 @@ class TrainingConfig:
     warm_up: float = 0.05
     weight_decay: float = 0.01
     clip: float = 1.0
+    encoder_rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class EpochReport:
 
 
 @dataclass(slots=True)
-class TrainingState:
+class TrainingState(Generic[NetworkT]):
     """All that a training needs to go on after any epoch.
 
     Attributes:
@@ -88,7 +93,7 @@ class TrainingState:
         stale: epochs since.
     """
 
-    model: Model
+    model: NetworkT
     optimizer: torch.optim.AdamW
     epoch: int = 0
     best_score: float = -1.0
@@ -96,23 +101,27 @@ class TrainingState:
     stale: int = 0
 
     @classmethod
-    def fresh(cls, make: Callable[[], Model], config: TrainingConfig) -> "TrainingState":
+    def fresh(
+        cls, make: Callable[[], NetworkT], config: TrainingConfig
+    ) -> "TrainingState[NetworkT]":
         """Draw the first weights with the seed."""
         torch.manual_seed(config.seed)
         model = make()
-        optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        groups = [
+            {"params": list(part), "share": share}
+            for share, part in (
+                (config.encoder_rate, _parameters(model, encoder=True)),
+                (1.0, _parameters(model, encoder=False)),
+            )
+        ]
+        optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
         return cls(model, optimizer)
 
 
 def train(
-    state: TrainingState,
+    state: TrainingState[NetworkT],
     examples: Sequence[Example],
-    validate: Callable[[Model], float],
+    validate: Callable[[NetworkT], float],
     config: TrainingConfig,
 ) -> Iterator[StepReport | EpochReport]:
     """Train until the epochs are done or validation stops improving.
@@ -136,7 +145,7 @@ def train(
 
 
 def _epoch(
-    state: TrainingState, examples: Sequence[Example], config: TrainingConfig
+    state: TrainingState[NetworkT], examples: Sequence[Example], config: TrainingConfig
 ) -> Iterator[StepReport]:
     # Every epoch draws from generators of its own, so a resumed training needs none of the past.
     generator = np.random.default_rng([config.seed, state.epoch])
@@ -150,10 +159,13 @@ def _epoch(
 
 
 def _step(
-    state: TrainingState, batch: Sequence[Example], rate: float, config: TrainingConfig
+    state: TrainingState[NetworkT],
+    batch: Sequence[Example],
+    rate: float,
+    config: TrainingConfig,
 ) -> float:
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["share"]
     ids, lengths = pad([example.ids for example in batch])
     loss = state.model.loss(ids, lengths, _stack_gold(batch))
     state.optimizer.zero_grad()
@@ -163,7 +175,7 @@ def _step(
     return loss.item()
 
 
-def _close_epoch(state: TrainingState, score: float, loss: float) -> EpochReport:
+def _close_epoch(state: TrainingState[NetworkT], score: float, loss: float) -> EpochReport:
     best = score > state.best_score
     state.stale = 0 if best else state.stale + 1
     if best:
@@ -172,6 +184,12 @@ def _close_epoch(state: TrainingState, score: float, loss: float) -> EpochReport
             name: value.clone() for name, value in state.model.state_dict().items()
         }
     return EpochReport(state.epoch, loss, score, best)
+
+
+def _parameters(model: nn.Module, *, encoder: bool) -> Iterator[nn.Parameter]:
+    for name, parameter in model.named_parameters():
+        if name.startswith("encoder.") is encoder:
+            yield parameter
 
 
 def _stack_gold(batch: Sequence[Example]) -> Tensor:

@@ -1,26 +1,25 @@
 """The recipe of the shipped models: what they are trained on, and how."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from schema.documents import Task
-from schema.errors import DocumentError
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import ArtifactConfig
 from worker.pipeline.model import Cell, Model, ModelConfig
-from worker.pipeline.preprocess import preprocess
-from worker.pipeline.records import CleanText
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import in_memory
+from worker.training.augment import augment_row
 from worker.training.corpus import (
     LicenceClass,
     Source,
     Split,
-    all_texts,
     clean_rows,
     data_hash,
     sources,
@@ -31,9 +30,12 @@ from worker.training.evaluate import (
     SentimentMeasures,
     evaluate,
 )
+from worker.training.evasion import evade_randomly
 from worker.training.examples import OVERLAP, WINDOW, Example, examples
 from worker.training.loop import TrainingConfig, TrainingState
+from worker.training.pretrain import PRETRAINING, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow
+from worker.training.start import Start
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.SENTIMENT: TrainingConfig(epochs=4),
@@ -41,6 +43,9 @@ TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""
+
+NOISY: Final = 0.4
+"""Share of the rows of which a copy under noise is tried; of moderation, an evasive one, too."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {
     Task.SENTIMENT: SENTIMENT_LABELS,
@@ -65,7 +70,10 @@ class Recipe:
         cell: kind of recurrent cell.
         training: how the network is trained.
         command: written to the card.
-        vocabulary: number of token ids.
+        start: folder of a language model or an artifact to start from; None makes a language
+            model first.
+        pretraining: how that is trained.
+        vocabulary: number of its token ids.
     """
 
     task: Task
@@ -74,11 +82,13 @@ class Recipe:
     cell: Cell
     training: TrainingConfig
     command: str
+    start: Path | None = None
+    pretraining: TrainingConfig = PRETRAINING
     vocabulary: int = 24_000
 
-    def identity(self) -> str:
+    def identity(self, start: Start) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
-        options = [self.task, self.licence_class, self.cell, self.vocabulary, self.training]
+        options = [self.task, self.licence_class, self.cell, start.version, self.training]
         used = [*self.sources(), *self.ordinary_sources()]
         return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
 
@@ -100,28 +110,49 @@ class Recipe:
         """Ordinary text, as weak negatives; empty but for moderation."""
         return [row for source in self.ordinary_sources() for row in clean_rows(source, split)]
 
+    def language_model(self) -> Pretraining:
+        """What the encoder is pretrained from, where there is no `start`."""
+        return Pretraining(
+            data=self.data,
+            licence_class=self.licence_class,
+            cell=self.cell,
+            command=self.command,
+            training=replace(self.pretraining, seed=self.training.seed),
+            vocabulary=self.vocabulary,
+        )
+
     def config(self, tokenizer: Tokenizer) -> ArtifactConfig:
         """The artifact's configuration before anything is calibrated."""
         model = ModelConfig(self.task, tokenizer.size, _LABELS[self.task], self.cell)
         return ArtifactConfig(model, _UNCALIBRATED[self.task], window=WINDOW, overlap=OVERLAP)
 
 
-def make_tokenizer(recipe: Recipe) -> Tokenizer:
-    """Learn the vocabulary, from all tasks' training texts."""
-    return Tokenizer.train(_clean_texts(recipe), recipe.vocabulary)
-
-
 def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
-    """Encode the training rows of all sources."""
+    """Encode the training rows of all sources, and noisy copies of some of them."""
+    generator = np.random.default_rng(recipe.training.seed)
     sets: list[Sequence[LabelledRow]] = [source.rows("train") for source in recipe.sources()]
     sets.append(recipe.ordinary("train"))
-    return [example for rows in sets for example in examples(rows, tokenizer)]
+    return [
+        example
+        for rows in sets
+        for example in examples([*rows, *_noisy_copies(rows, generator)], tokenizer)
+    ]
 
 
-def fresh_state(recipe: Recipe, tokenizer: Tokenizer) -> TrainingState:
-    """A network before its first step."""
-    config = recipe.config(tokenizer).model
-    return TrainingState.fresh(lambda: Model(config), recipe.training)
+def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:
+    """A network before its first step.
+
+    Raises:
+        ArtifactError: `start` is of another cell or size.
+    """
+    config = recipe.config(start.tokenizer).model
+
+    def make() -> Model:
+        model = Model(config)
+        start.give_weights(model)
+        return model
+
+    return TrainingState.fresh(make, recipe.training)
 
 
 class Validation:
@@ -143,12 +174,17 @@ class Validation:
         return sum(scores) / len(scores)
 
 
-def _clean_texts(recipe: Recipe) -> Iterator[CleanText]:
-    for text in all_texts(recipe.data, recipe.licence_class):
-        try:
-            yield preprocess(text)
-        except DocumentError:  # nothing is left of the text after cleaning
-            continue
+def _noisy_copies(
+    rows: Sequence[LabelledRow], generator: np.random.Generator
+) -> Iterator[LabelledRow]:
+    for row in rows:
+        if generator.random() < NOISY:
+            noisy = augment_row(row, generator)
+            if isinstance(noisy, ModerationRow):
+                evasive = evade_randomly(noisy.text, generator)
+                noisy = noisy.model_copy(update={"text": evasive})
+            if noisy.text != row.text:
+                yield noisy
 
 
 def _scores(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> list[float]:

@@ -6,23 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from safetensors.torch import save_file
+
 from schema.errors import InputError
-from worker.pipeline.artifact import TOKENIZER
+from worker.pipeline.artifact import TOKENIZER, WEIGHTS
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.card import Card
-from worker.training.checkpoint import load_checkpoint, save_checkpoint
-from worker.training.finish import finish
+from worker.training.artifact import CARD
+from worker.training.card import Card, LanguageModelCard
+from worker.training.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
+from worker.training.corpus import data_hash
+from worker.training.finish import entry_of, finish
 from worker.training.loop import EpochReport, StepReport, train
-from worker.training.recipe import (
-    Recipe,
-    Validation,
-    fresh_state,
-    make_examples,
-    make_tokenizer,
-)
+from worker.training.pretrain import HELD_OUT, LanguageModel, Pretraining, as_examples
+from worker.training.recipe import Recipe, Validation, fresh_state, make_examples
+from worker.training.start import Start
 
 CHECKPOINT: Final = "checkpoint"
 """Folder inside the artifact's, until the training is done."""
+LANGUAGE_MODEL: Final = "language-model"
+"""Folder inside the checkpoint's: where the training starts, if it was not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +55,90 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
 
     Raises:
         InputError: the data is missing or broken, or there is nothing to resume.
+        ArtifactError: what the recipe starts from is missing or broken.
     """
     checkpoint = out / CHECKPOINT
-    yield "learning the vocabulary" if not resume else "reading the checkpoint"
-    tokenizer = _tokenizer(recipe, checkpoint, resume=resume)
-    state = fresh_state(recipe, tokenizer)
-    if resume:
-        load_checkpoint(checkpoint, state, recipe.identity())
+    start = recipe.start
+    if start is None:
+        start = checkpoint / LANGUAGE_MODEL
+        yield from pretrain(recipe.language_model(), start, resume=resume)
+    begin = Start.load(start)
+    state = fresh_state(recipe, begin)
+    if resume and (recipe.start is not None or is_checkpoint(checkpoint)):
+        load_checkpoint(checkpoint, state, recipe.identity(begin))
     yield "encoding the training texts"
-    training = make_examples(recipe, tokenizer)
-    for report in train(state, training, Validation(recipe, tokenizer), recipe.training):
+    training = make_examples(recipe, begin.tokenizer)
+    for report in train(state, training, Validation(recipe, begin.tokenizer), recipe.training):
         if isinstance(report, EpochReport):
-            save_checkpoint(checkpoint, state, recipe.identity())
+            save_checkpoint(checkpoint, state, recipe.identity(begin))
         yield report
     yield "calibrating on validation, measuring on test"
-    card = finish(recipe, tokenizer, state, out)
+    card = finish(recipe, begin, state, out)
     shutil.rmtree(checkpoint)
     yield Finished(card)
 
 
-def _tokenizer(recipe: Recipe, checkpoint: Path, *, resume: bool) -> Tokenizer:
-    path = checkpoint / TOKENIZER
+def pretrain(pretraining: Pretraining, out: Path, *, resume: bool) -> Iterator[Report]:
+    """Train a language model and write its vocabulary and its encoder.
+
+    Args:
+        pretraining: what to make.
+        out: folder for it; one that is whole already is left as it is when resuming.
+        resume: go on from the checkpoint in `out` instead of starting anew.
+
+    Raises:
+        InputError: the data is missing or broken, or there is nothing to resume.
+    """
+    if resume and (out / WEIGHTS).is_file():
+        return
+    checkpoint = out / CHECKPOINT
+    yield "learning the vocabulary" if not resume else "reading the checkpoint"
+    tokenizer = _tokenizer(pretraining, out, resume=resume)
+    yield "encoding the texts of all tasks"
+    windows = pretraining.make_windows(tokenizer, "train")
+    held_out = pretraining.make_windows(tokenizer, "valid")
+    held_out = held_out[:: max(1, len(held_out) // HELD_OUT)] or windows[:HELD_OUT]
+    state = pretraining.fresh_state(tokenizer, windows)
+    if resume and is_checkpoint(checkpoint):
+        load_checkpoint(checkpoint, state, pretraining.identity())
+
+    def validate(model: LanguageModel) -> float:
+        return model.likelihood(held_out)
+
+    for report in train(state, as_examples(windows), validate, pretraining.training):
+        if isinstance(report, EpochReport):
+            save_checkpoint(checkpoint, state, pretraining.identity())
+        yield report
+    card = LanguageModelCard(
+        command=pretraining.command,
+        data_hash=data_hash(pretraining.sources()),
+        sources=tuple(
+            entry_of(source, "language", source.rows("train")) for source in pretraining.sources()
+        ),
+        epochs=state.epoch - state.stale,
+        likelihood=state.best_score,
+    )
+    (out / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    encoder = {
+        name: value.half().contiguous()
+        for name, value in state.best_weights.items()
+        if name.startswith("encoder.")
+    }
+    shutil.rmtree(checkpoint)
+    # Last, and whole at once: a folder with weights is a finished one.
+    save_file(encoder, out / f"{WEIGHTS}.part")
+    (out / f"{WEIGHTS}.part").replace(out / WEIGHTS)
+
+
+def _tokenizer(pretraining: Pretraining, out: Path, *, resume: bool) -> Tokenizer:
+    path = out / TOKENIZER
     if resume:
         if not path.is_file():
-            msg = f"{checkpoint} holds no training to resume; start one without --resume"
+            msg = f"{out} holds no training to resume; start one without --resume"
             raise InputError(msg)
         return Tokenizer.load(path)
-    tokenizer = make_tokenizer(recipe)
-    checkpoint.mkdir(parents=True, exist_ok=True)
+    tokenizer = pretraining.make_tokenizer()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / WEIGHTS).unlink(missing_ok=True)
     tokenizer.save(path)
     return tokenizer

@@ -1,0 +1,149 @@
+-- How attempts end that wrote no outcomes. Workers, their supervisors and dispatch all end them
+-- here, so that one place decides what becomes of a chunk. SECURITY DEFINER, since workers may
+-- neither add chunks nor write failures for others. Locks are taken in the order chunk, job.
+
+-- Replace a chunk by its halves, cut between the documents that have no outcome.
+-- False: it has fewer than two of them.
+create function textmill.halve_chunk(of_job uuid, of_chunk_no integer, suspected boolean)
+    returns boolean
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    whole textmill.chunk;
+    work bigint[];
+    middle bigint;
+    last_no integer;
+begin
+    select * into whole from textmill.chunk where job_id = of_job and chunk_no = of_chunk_no;
+    work := array(
+        select d.seq from textmill.document d
+        where d.job_id = of_job and d.seq between whole.first_seq and whole.last_seq
+            and d.text is not null
+            and not exists (select from textmill.result r
+                where r.job_id = d.job_id and r.seq = d.seq)
+            and not exists (select from textmill.failure f
+                where f.job_id = d.job_id and f.seq = d.seq)
+        order by d.seq);
+    if cardinality(work) < 2 then
+        return false;
+    end if;
+    middle := work[cardinality(work) / 2];
+    -- Under the job's lock, so that no two chunks take one number.
+    perform from textmill.job where job_id = of_job for update;
+    select max(chunk_no) into last_no from textmill.chunk where job_id = of_job;
+    update textmill.chunk set state = 'split', lease_expires_at = null, alone = false
+        where job_id = of_job and chunk_no = of_chunk_no;
+    insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens, suspect)
+    values
+        (of_job, last_no + 1, whole.first_seq, middle, whole.tokens / 2, suspected),
+        (of_job, last_no + 2, middle + 1, whole.last_seq, whole.tokens - whole.tokens / 2,
+            suspected);
+    return true;
+end
+$$;
+
+-- Fail what is left of a chunk: one document, since others are halved before.
+create function textmill.fail_chunk(of_job uuid, of_chunk_no integer, with_code text, why text)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    failed bigint;
+begin
+    update textmill.chunk set state = 'done', lease_expires_at = null, alone = false
+        where job_id = of_job and chunk_no = of_chunk_no;
+    insert into textmill.failure (job_id, seq, code, stage, message, attempt)
+    select d.job_id, d.seq, with_code, 'run', why, c.attempt
+    from textmill.chunk c
+    join textmill.document d on d.job_id = c.job_id and d.seq between c.first_seq and c.last_seq
+    where c.job_id = of_job and c.chunk_no = of_chunk_no and d.text is not null
+        and not exists (select from textmill.result r
+            where r.job_id = d.job_id and r.seq = d.seq)
+        and not exists (select from textmill.failure f
+            where f.job_id = d.job_id and f.seq = d.seq);
+    get diagnostics failed = row_count;
+    perform textmill.count_outcomes(of_job, 0, failed);
+end
+$$;
+
+-- End an attempt without outcomes. `how` it ended:
+--   released  it was given back unharmed: nothing counts, the next claim goes on
+--   retry     it failed as a whole: the next one may begin `wait` seconds later
+--   hopeless  it would fail again: halved, down to the one document, which fails with `why`
+--   crashed   its process died. Together with others, the chunk becomes a suspect, which runs
+--             alone; alone, it is halved, and one document that crashed three times so fails
+-- Null: another attempt owns the chunk by now; nothing happened. Otherwise its new state.
+create function textmill.end_attempt(
+    of_job uuid, of_chunk_no integer, of_attempt integer, how text, why text default null,
+    wait double precision default 0
+) returns text
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    ended textmill.chunk;
+begin
+    select * into ended from textmill.chunk
+        where job_id = of_job and chunk_no = of_chunk_no and attempt = of_attempt
+            and state = 'running'
+        for update;
+    if not found then
+        return null;
+    end if;
+    if how not in ('released', 'retry', 'hopeless', 'crashed') then
+        raise exception 'an attempt does not end as "%"', how
+            using errcode = 'invalid_parameter_value';
+    end if;
+    if (how = 'hopeless' or (how = 'crashed' and ended.alone))
+        and textmill.halve_chunk(of_job, of_chunk_no, suspected => how = 'crashed') then
+        return 'split';
+    end if;
+    if how = 'hopeless' then
+        perform textmill.fail_chunk(of_job, of_chunk_no, 'stage_error',
+            coalesce(why, 'every attempt failed'));
+        return 'done';
+    end if;
+    if how = 'crashed' and ended.alone and ended.crashes >= 2 then
+        update textmill.chunk set crashes = crashes + 1
+            where job_id = of_job and chunk_no = of_chunk_no;
+        perform textmill.fail_chunk(of_job, of_chunk_no, 'worker_crashed',
+            'the process that ran this document alone died, three times');
+        return 'done';
+    end if;
+    update textmill.chunk set
+        state = 'pending', dispatched_at = null, lease_expires_at = null, alone = false,
+        suspect = case how when 'crashed' then true when 'retry' then false else suspect end,
+        crashes = crashes + (how = 'crashed' and ended.alone)::integer,
+        errors = errors + (how = 'retry')::integer,
+        not_before = case how when 'retry' then now() + make_interval(secs => wait) end
+    where job_id = of_job and chunk_no = of_chunk_no;
+    return 'pending';
+end
+$$;
+
+-- End all attempts of a worker process that is gone; how many there were.
+create function textmill.end_attempts(of_worker text, how text) returns integer
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    held record;
+    ended integer := 0;
+begin
+    -- All chunks before any job: the lock order.
+    perform from textmill.chunk where worker = of_worker and state = 'running'
+        order by job_id, chunk_no for update;
+    for held in
+        select job_id, chunk_no, attempt from textmill.chunk
+        where worker = of_worker and state = 'running' order by job_id, chunk_no
+    loop
+        perform textmill.end_attempt(held.job_id, held.chunk_no, held.attempt, how);
+        ended := ended + 1;
+    end loop;
+    delete from textmill.worker where worker = of_worker;
+    perform pg_notify('textmill_pending', '');
+    return ended;
+end
+$$;

@@ -1,0 +1,163 @@
+-- What people do to jobs. Each is idempotent: where a job cannot go there, it stays as it is. They
+-- run with the caller's rights.
+
+create function textmill.job_state(job uuid) returns text
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    found_state text;
+begin
+    select j.state into found_state from textmill.job j
+        where j.job_id = job_state.job and j.state <> 'loading';
+    if not found then
+        raise exception 'there is no job %', job_state.job using errcode = 'no_data_found',
+            hint = 'textmill.job_status lists all jobs.';
+    end if;
+    return found_state;
+end
+$$;
+
+-- Stop a job; outcomes that are there stay, all other documents count as cancelled. It is
+-- `cancelling` until its chunks are closed: by dispatch, which is told.
+create function textmill.cancel(job uuid) returns text
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update textmill.job j set state = 'cancelling'
+        where j.job_id = cancel.job and j.state in ('pending', 'running', 'paused');
+    perform pg_notify('textmill_pending', '');
+    return textmill.job_state(cancel.job);
+end
+$$;
+
+-- Begin no further chunk of a job; those in work are finished.
+create function textmill.pause(job uuid) returns text
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update textmill.job j set state = 'paused'
+        where j.job_id = pause.job and j.state in ('pending', 'running');
+    return textmill.job_state(pause.job);
+end
+$$;
+
+-- Go on with a paused job.
+create function textmill.resume(job uuid) returns text
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- Workers dropped the messages of the paused job: its chunks are published anew.
+    update textmill.chunk c set state = 'pending', dispatched_at = null
+    from (
+        select k.job_id, k.chunk_no from textmill.chunk k
+        where k.job_id = resume.job and k.state = 'dispatched' and exists (
+            select from textmill.job j where j.job_id = resume.job and j.state = 'paused')
+        for update skip locked
+    ) as dropped
+    where c.job_id = dropped.job_id and c.chunk_no = dropped.chunk_no;
+    update textmill.job j
+        set state = case when j.started_at is null then 'pending' else 'running' end
+        where j.job_id = resume.job and j.state = 'paused';
+    perform pg_notify('textmill_pending', '');
+    return textmill.job_state(resume.job);
+end
+$$;
+
+-- Run the failed documents of a completed job again; how many there are. Documents that were
+-- refused at intake have no text, and one without content would have none again: they stay. A
+-- deadline that has passed is lifted. Suspicion stays where a document was found to crash.
+create function textmill.retry(job uuid) returns bigint
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    again bigint;
+begin
+    if textmill.job_state(retry.job) <> 'completed' then
+        return 0;
+    end if;
+    with work as (
+        select c.chunk_no, f.seq, f.code
+        from textmill.chunk c
+        join textmill.failure f on f.job_id = c.job_id and f.seq between c.first_seq and c.last_seq
+        join textmill.document d on d.job_id = f.job_id and d.seq = f.seq
+        where c.job_id = retry.job and c.state = 'done' and d.text is not null
+            and f.stage <> 'intake' and f.code <> 'no_content'
+    ), reopened as (
+        update textmill.chunk c set state = 'pending', dispatched_at = null, not_before = null,
+            crashes = 0, errors = 0, suspect = w.crashed
+        from (
+            select chunk_no, bool_or(code = 'worker_crashed') as crashed from work group by chunk_no
+        ) as w
+        where c.job_id = retry.job and c.chunk_no = w.chunk_no and c.state = 'done'
+        returning c.chunk_no
+    ), gone as (
+        delete from textmill.failure f using work join reopened using (chunk_no)
+        where f.job_id = retry.job and f.seq = work.seq
+        returning f.seq
+    )
+    select count(*) into again from gone;
+    if again > 0 then
+        update textmill.job j set state = 'running', failed = j.failed - again,
+            finished_at = null,
+            deadline_at = case when j.deadline_at > now() then j.deadline_at end
+        where j.job_id = retry.job and j.state = 'completed';
+        if not found then
+            raise exception 'job % changed meanwhile', retry.job
+                using errcode = 'serialization_failure', hint = 'Try again.';
+        end if;
+        perform pg_notify('textmill_pending', '');
+    end if;
+    return again;
+end
+$$;
+
+-- Begin the end of every job whose deadline has passed; how many.
+create function textmill.expire_jobs() returns bigint
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    with late as (
+        update textmill.job set state = 'cancelling', expired = true
+        where deadline_at <= now() and state in ('pending', 'running', 'paused')
+        returning job_id
+    )
+    select count(*) from late
+$$;
+
+-- Close up to `batch` open chunks of a job that is being ended, and end it with the last of them.
+-- Its running attempts lose their fence. Locked chunks are left for the next call.
+create function textmill.close_chunks(job uuid, batch integer default 1000) returns integer
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    closed integer;
+begin
+    update textmill.chunk c
+        set state = 'cancelled', lease_expires_at = null, alone = false
+    from (
+        select k.job_id, k.chunk_no from textmill.chunk k
+        where k.job_id = close_chunks.job and k.state in ('pending', 'dispatched', 'running')
+            and exists (
+                select from textmill.job j
+                where j.job_id = close_chunks.job and j.state = 'cancelling')
+        order by k.chunk_no limit batch
+        for update skip locked
+    ) as open
+    where c.job_id = open.job_id and c.chunk_no = open.chunk_no;
+    get diagnostics closed = row_count;
+    update textmill.job j set
+        cancelled = j.accepted - j.succeeded - j.failed,
+        state = case when j.expired then 'expired' else 'cancelled' end,
+        finished_at = now()
+    where j.job_id = close_chunks.job and j.state = 'cancelling' and not exists (
+        select from textmill.chunk k where k.job_id = close_chunks.job
+            and k.state in ('pending', 'dispatched', 'running'));
+    return closed;
+end
+$$;

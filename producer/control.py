@@ -1,0 +1,95 @@
+"""Cancel, pause, resume and retry jobs. All may be said again, and do nothing then."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import psycopg
+import sqlalchemy as sa
+
+from schema.database import reachable
+from schema.errors import JobNotFoundError
+from schema.states import JobState
+
+
+def cancel(engine: sa.Engine, job_id: UUID) -> JobState:
+    """Stop a job: outcomes that are there stay, all other documents count as cancelled.
+
+    Returns:
+        Its state: `cancelling` while a chunk of it is being written, which dispatch closes next;
+        or that of a job which was over before.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    _call(engine, "cancel", job_id)
+    close_chunks(engine, job_id)
+    return JobState(_call(engine, "job_state", job_id))
+
+
+def pause(engine: sa.Engine, job_id: UUID) -> JobState:
+    """Begin no further chunk of a job; those in work are finished. Returns its state.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    return JobState(_call(engine, "pause", job_id))
+
+
+def resume(engine: sa.Engine, job_id: UUID) -> JobState:
+    """Go on with a paused job. Returns its state.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    return JobState(_call(engine, "resume", job_id))
+
+
+def retry(engine: sa.Engine, job_id: UUID) -> int:
+    """Run the failed documents of a completed job again.
+
+    Those that were refused at intake, or held nothing to analyse, would fail again and stay.
+
+    Returns:
+        The number of documents; 0 where there are none, or the job is not completed.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    return int(_call(engine, "retry", job_id))
+
+
+def close_chunks(engine: sa.Engine, job_id: UUID, batches: int | None = None) -> None:
+    """Close the chunks of a job that is being ended, in short transactions.
+
+    Args:
+        engine: database of the job.
+        job_id: the job; one that is not being ended is left alone.
+        batches: how many transactions at most; None goes on while there is something to close.
+    """
+    done = 0
+    while batches is None or done < batches:
+        if not int(_call(engine, "close_chunks", job_id)):
+            return
+        done += 1
+
+
+def _call(engine: sa.Engine, function: str, job_id: UUID) -> str:
+    with _known(job_id), reachable(engine), engine.begin() as connection:
+        return str(
+            connection.scalar(
+                sa.text(f"select textmill.{function}(:job_id)"),
+                {"job_id": job_id},
+            )
+        )
+
+
+@contextmanager
+def _known(job_id: UUID) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.NoDataFound):
+            msg = f"there is no job {job_id}; `textmill status` lists the latest"
+            raise JobNotFoundError(msg) from error
+        raise

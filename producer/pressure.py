@@ -1,0 +1,54 @@
+"""Refuse documents while too many wait."""
+
+import sqlalchemy as sa
+
+from schema.errors import PendingLimitError
+from schema.settings import IntakeSettings
+
+
+def check_pressure(
+    connection: sa.Connection, submitter: str, adding: int, limits: IntakeSettings
+) -> None:
+    """Hold the limits of pending documents, exactly: submits that race pass one by one.
+
+    Called last in a transaction that has counted its documents, since others wait from here to its
+    end. Where no limit is set, nobody waits.
+
+    Args:
+        connection: of that transaction.
+        submitter: whose job it is.
+        adding: documents of the job so far.
+        limits: the limits.
+
+    Raises:
+        PendingLimitError: a limit would be exceeded.
+    """
+    if limits.max_pending is None and limits.max_pending_per_submitter is None:
+        return
+    connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('textmill.pressure'))"))
+    pending = connection.execute(
+        sa.text("""
+            select coalesce(sum(open.documents), 0) as everybody,
+                coalesce(sum(open.documents) filter (where submitted_by = :submitter), 0) as own
+            from (
+                select submitted_by, accepted - succeeded - failed - cancelled as documents
+                from textmill.job where finished_at is null
+            ) as open
+        """),
+        {"submitter": submitter},
+    ).one()
+    _hold(pending.everybody, adding, limits.max_pending, "TEXTMILL_MAX_PENDING")
+    _hold(
+        pending.own, adding, limits.max_pending_per_submitter, "TEXTMILL_MAX_PENDING_PER_SUBMITTER"
+    )
+
+
+def _hold(pending: int, adding: int, limit: int | None, setting: str) -> None:
+    if limit is None or pending <= limit:
+        return
+    others = max(0, pending - adding)
+    msg = (
+        f"{others:,} documents are pending and {setting} allows {limit:,}, so that {adding:,} more"
+        " were refused; submit again when fewer wait, or raise it"
+    )
+    raise PendingLimitError(msg)

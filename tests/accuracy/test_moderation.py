@@ -1,0 +1,116 @@
+"""Moderation under attack, and what it must leave in peace."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from schema.base import Frozen
+from schema.documents import Task
+from schema.outcomes import Language, ModerationResult
+from worker.pipeline import Pipeline, analyse
+from worker.pipeline.artifact import SHIPPED
+from worker.training.corpus import clean_rows, sources
+from worker.training.evasion import EVASIONS, Evasion
+from worker.training.metrics import half_interval
+from worker.training.robustness import disguised, flag_f1, sample
+from worker.training.rows import LabelledRow, read_lines
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+IDENTITY = Path(__file__).parent / "identity.jsonl"
+ROWS = 150
+"""Rows of a test split that are measured."""
+LEAST_KEPT = 0.95
+"""Share of the F1 that disguises must leave."""
+MOST_ORDINARY_FLAGGED = 0.02
+MOST_HARMLESS_FLAGGED = 0.15
+"""Of sentences that name an identity and harm nobody."""
+LEAST_ATTACKS_FLAGGED = 0.6
+
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="the data folder ../shared/data is not beside the repository"
+)
+
+
+class Sentence(Frozen):
+    """A sentence about people of some identity.
+
+    Attributes:
+        text: our own words.
+        lang: its language.
+        attack: whether it attacks them.
+    """
+
+    text: str
+    lang: Language
+    attack: bool
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return Pipeline.load(SHIPPED / "moderation", "cpu")
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[LabelledRow]:
+    return [
+        row
+        for source in sources(DATA, Task.MODERATION)
+        for row in sample(source.rows("test"), ROWS)
+    ]
+
+
+@pytest.fixture(scope="module")
+def plain_f1(pipeline: Pipeline, rows: list[LabelledRow]) -> float:
+    return flag_f1(pipeline, rows)
+
+
+@needs_data
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("evasion", EVASIONS)
+def test_a_disguise_does_not_get_past_moderation(
+    evasion: Evasion, pipeline: Pipeline, rows: list[LabelledRow], plain_f1: float
+) -> None:
+    """Without it anyone who spaces letters or swaps digits in could write what they like."""
+    kept = flag_f1(pipeline, disguised(rows, evasion)) / plain_f1
+
+    assert kept >= LEAST_KEPT - half_interval(LEAST_KEPT, len(rows))
+
+
+@needs_data
+@pytest.mark.timeout(900)
+def test_ordinary_text_is_not_flagged(pipeline: Pipeline) -> None:
+    """Without it every fiftieth title or abstract would need a person to look at it."""
+    texts = [
+        row.text
+        for task in (Task.SENTIMENT, Task.KEYWORDS)
+        for source in sources(DATA, task)
+        for row in sample(clean_rows(source, "test"), ROWS)
+    ]
+
+    share = flagged(pipeline, texts)
+
+    assert share <= MOST_ORDINARY_FLAGGED + half_interval(MOST_ORDINARY_FLAGGED, len(texts))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_naming_an_identity_is_no_attack(language: Language, pipeline: Pipeline) -> None:
+    """Without it people would be silenced for saying who they are."""
+    harmless = [item.text for item in sentences(language) if not item.attack]
+    attacks = [item.text for item in sentences(language) if item.attack]
+
+    assert flagged(pipeline, harmless) <= MOST_HARMLESS_FLAGGED
+    assert flagged(pipeline, attacks) >= LEAST_ATTACKS_FLAGGED
+
+
+def sentences(language: Language) -> list[Sentence]:
+    adapter = TypeAdapter(Sentence)
+    found = [adapter.validate_json(line) for line in read_lines(IDENTITY)]
+    return [item for item in found if item.lang == language]
+
+
+def flagged(pipeline: Pipeline, texts: Sequence[str]) -> float:
+    """Share of texts on which any label holds."""
+    results = analyse(pipeline, texts)
+    return sum(isinstance(item, ModerationResult) and item.flagged for item in results) / len(texts)

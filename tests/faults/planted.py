@@ -1,0 +1,199 @@
+"""`textmill-worker`, with documents that break it planted in its way.
+
+    python -m tests.faults.planted run --devices cpu
+
+The supervisor is the real one, and starts this module in place of `worker.process`, which is
+wrapped here: a document is a plant when its text begins with a value of `Plant`. Nothing of this is
+in the product. The environment says more:
+
+PLANTED_GATE      while this file exists, the device waits: chunks stay in work.
+PLANTED_DELAY     seconds that the device takes for a micro-batch, beside the model's own.
+PLANTED_MEMORY    padded tokens that fit the device; more raises what CUDA raises.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+if TYPE_CHECKING:
+    from worker.pipeline.records import IntArray
+
+MODULE = "tests.faults.planted"
+HELD = 0.02
+"""Seconds between looks at the gate."""
+
+
+class Plant(StrEnum):
+    """What a document does to the worker."""
+
+    PREPROCESS = "plant-preprocess"
+    TOKENIZE = "plant-tokenize"
+    PREDICT = "plant-predict"
+    POSTPROCESS = "plant-postprocess"
+    MEMORY_ERROR = "plant-memoryerror"
+    SEGFAULT = "plant-segfault"
+    KILLED = "plant-killed"
+    DEVICE_MEMORY = "plant-devicememory"
+    DEVICE_FATAL = "plant-devicefatal"
+    DIE_AFTER_COMMIT = "plant-aftercommit"
+
+
+class PlantedError(RuntimeError):
+    """What a careless library raises: the whole text is in it."""
+
+
+def main() -> None:
+    """Be the supervisor, or one of its processes."""
+    if "--name" in sys.argv:
+        _process()
+    else:
+        _supervisor()
+
+
+def _supervisor() -> None:
+    from worker.cli import main as textmill_worker  # noqa: PLC0415
+
+    spawn = subprocess.Popen
+
+    def planted(arguments: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":  # noqa: ANN401
+        changed = [MODULE if part == "worker.process" else part for part in arguments]
+        return spawn(changed, **options)
+
+    with mock.patch("worker.devices.subprocess.Popen", planted):
+        textmill_worker(prog_name="textmill-worker")
+
+
+def _process() -> None:
+    import worker.process  # noqa: PLC0415  # only now: the supervisor never imports torch
+
+    _plant_stages()
+    _Device().plant()
+    _plant_store()
+    worker.process.main()
+
+
+def _plant_stages() -> None:
+    from worker import pipeline  # noqa: PLC0415
+    from worker.pipeline.tokenize import Tokenizer  # noqa: PLC0415
+
+    _before(pipeline, "preprocess", lambda text, *_: _spring(Plant.PREPROCESS, text))
+    _before(Tokenizer, "tokenize", lambda _, clean, *__: _spring(Plant.TOKENIZE, clean.text))
+    _before(pipeline.Pipeline, "_result", lambda _, text, *__: _spring(Plant.POSTPROCESS, text))
+
+
+def _spring(stage: Plant, text: str) -> None:
+    """Do what the plant in `text` does in `stage`; what kills, kills in preprocessing."""
+    plant = _plant(text)
+    if plant is stage:
+        raise PlantedError(text)
+    if stage is not Plant.PREPROCESS:
+        return
+    if plant is Plant.MEMORY_ERROR:
+        raise MemoryError(text)
+    if plant is Plant.SEGFAULT:
+        ctypes.string_at(0)
+    if plant is Plant.KILLED:  # what the kernel does when memory runs out
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Device:
+    """Stands before the model: slow, small, or broken on demand."""
+
+    def __init__(self) -> None:
+        self._gate = Path(os.environ.get("PLANTED_GATE", "/nonexistent"))
+        self._delay = float(os.environ.get("PLANTED_DELAY", "0"))
+        self._memory = int(os.environ.get("PLANTED_MEMORY", "1000000000"))
+        self._planted: dict[bytes, tuple[Plant, str]] = {}
+        self._broken = False
+
+    def plant(self) -> None:
+        from worker.pipeline import Pipeline  # noqa: PLC0415
+
+        prepare = Pipeline.prepare
+
+        def planted_prepare(pipeline: Pipeline, text: str) -> Any:  # noqa: ANN401
+            document = prepare(pipeline, text)
+            if plant := _plant(text):
+                windows = document.window_ids()
+                self._planted.update((ids.tobytes(), (plant, text)) for ids in windows)
+            return document
+
+        _replace(Pipeline, "prepare", planted_prepare)
+        _before(Pipeline, "predict", lambda _, windows: self._take(windows))
+
+    def _take(self, windows: "Sequence[IntArray]") -> None:
+        """What happens to a micro-batch before the model sees it."""
+        while self._gate.exists():
+            time.sleep(HELD)
+        time.sleep(self._delay)
+        plants = [self._planted[ids.tobytes()] for ids in windows if ids.tobytes() in self._planted]
+        kinds = {plant for plant, _ in plants}
+        padded = max(map(len, windows)) * len(windows)
+        # As with CUDA, nothing works in this process any more.
+        self._broken = self._broken or Plant.DEVICE_FATAL in kinds
+        if self._broken:
+            message = "CUDA error: device-side assert triggered"
+            raise _torch().AcceleratorError(message)
+        if Plant.PREDICT in kinds:
+            raise PlantedError(plants)
+        if padded > self._memory or Plant.DEVICE_MEMORY in kinds:
+            message = f"CUDA out of memory. Tried to allocate {padded} B"
+            raise _torch().OutOfMemoryError(message)
+
+
+def _plant_store() -> None:
+    from worker.chunks import ChunkStore  # noqa: PLC0415
+
+    load, store = ChunkStore.load, ChunkStore.store
+    deadly: set[tuple[object, int]] = set()
+
+    def planted_load(self: ChunkStore, claim: Any) -> Any:  # noqa: ANN401
+        documents = load(self, claim)
+        if any(_plant(document.text) is Plant.DIE_AFTER_COMMIT for document in documents):
+            deadly.add((claim.job_id, claim.chunk_no))
+        return documents
+
+    def planted_store(self: ChunkStore, claim: Any, *arguments: Any, **more: Any) -> None:  # noqa: ANN401
+        store(self, claim, *arguments, **more)
+        if (claim.job_id, claim.chunk_no) in deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _replace(ChunkStore, "load", planted_load)
+    _replace(ChunkStore, "store", planted_store)
+
+
+def _plant(text: str) -> Plant | None:
+    word, *_ = text.split(maxsplit=1) or [""]
+    return Plant(word) if word in set(Plant) else None
+
+
+def _torch() -> Any:  # noqa: ANN401
+    return import_module("torch")
+
+
+def _before(owner: object, name: str, act: Callable[..., None]) -> None:
+    """Have `act` called with the arguments of a function before the function itself."""
+    function = getattr(owner, name)
+
+    def both(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401
+        act(*arguments)
+        return function(*arguments, **more)
+
+    _replace(owner, name, both)
+
+
+def _replace(owner: object, name: str, function: Callable[..., object]) -> None:
+    setattr(owner, name, function)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Cancel, pause, resume and deadlines, against chunks that finish at the same moment."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from producer.jobs import status
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Task
+from schema.settings import IntakeSettings
+from tests.fixtures.mill import Mill
+
+TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop opens at nine", "物流很快"]
+SEED = 20
+
+
+def call(mill: Mill, function: str, job_id: UUID) -> None:
+    with mill.engine.begin() as connection:
+        connection.execute(sa.text(f"select textmill.{function}(:job_id)"), {"job_id": job_id})
+
+
+def submit_until(mill: Mill, deadline: datetime) -> UUID:
+    return submit(
+        mill.engine,
+        Task.SENTIMENT,
+        [Document(text=text) for text in TEXTS * 4],
+        JobOptions(deadline_at=deadline),
+        submitter="tester",
+        limits=IntakeSettings(chunk_documents=4),
+    ).job_id
+
+
+def test_job_control_holds_against_chunks_in_work(mill: Mill) -> None:
+    """Without it, outcomes of a cancelled job come in later, and its counters never add up."""
+    mill.dispatch()
+    mill.workers()
+    mill.hold()
+    cancelled, paused = mill.submit(TEXTS * 4), mill.submit(TEXTS * 40)
+    late = submit_until(mill, datetime.now(UTC) + timedelta(seconds=2))
+    mill.until(lambda: len(mill.running()) > 1, "chunks are in work")
+
+    call(mill, "cancel", cancelled)
+    call(mill, "pause", paused)
+    ended = mill.finished(cancelled), mill.finished(late)  # while the device holds their chunks
+    mill.let_go()
+    mill.until(lambda: not mill.running(), "what was in work is finished")
+
+    assert [job.state for job in ended] == ["cancelled", "expired"]
+    for job in ended:
+        assert status(mill.engine, job.job_id).cancelled == job.cancelled == 16
+    held = status(mill.engine, paused)
+    assert held.state == "paused"
+    assert held.pending > 0
+    mill.check()
+    call(mill, "resume", paused)
+    assert mill.finished(paused).succeeded == 160
+
+
+@pytest.mark.slow
+def test_job_control_at_random_moments_keeps_every_count(mill: Mill) -> None:
+    """Without it, a cancel that meets the last chunk leaves a job that never ends."""
+    chance = random.Random(SEED)  # noqa: S311  # a test that can be run again
+    mill.dispatch()
+    mill.workers(PLANTED_DELAY="0.01")
+    soon = timedelta(seconds=0.5)
+    job_ids = [
+        submit_until(mill, datetime.now(UTC) + soon)
+        if number % 5 == 0
+        else mill.submit(TEXTS * 5, chunk=2)
+        for number in range(60)
+    ]
+
+    for _ in range(300):
+        action = chance.choices(("cancel", "pause", "resume"), (1, 4, 4))[0]
+        call(mill, action, chance.choice(job_ids))
+        mill.check()
+    for job_id in job_ids:
+        call(mill, "resume", job_id)
+
+    states = {mill.finished(job_id).state for job_id in job_ids}
+    assert "completed" in states
+    assert "cancelled" in states
+    mill.check()

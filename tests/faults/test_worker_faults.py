@@ -1,0 +1,121 @@
+"""Worker processes that die, freeze, and are told to stop."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.faults.planted import Plant
+from tests.fixtures.mill import SHORT, Mill
+from tests.fixtures.recovery import Recovered
+
+TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop opens at nine", "物流很快"]
+
+
+def test_worker_killed_mid_chunk_loses_and_repeats_nothing(mill: Mill, recovery: Recovered) -> None:
+    """Without it, whatever a process held when it died is lost."""
+    mill.dispatch()
+    # A lease that nobody waits for: the supervisor gives the chunks back.
+    mill.workers(TEXTMILL_LEASE="3600")
+    mill.hold()
+    job_id = mill.submit(TEXTS * 10)
+    mill.until(lambda: len(mill.running()) > 1, "chunks are in work")
+    held, (victim,) = mill.running(), mill.pids()
+
+    os.kill(victim, signal.SIGKILL)
+    began = time.monotonic()
+    mill.let_go()
+
+    recovery(mill.recovered(held, began))
+    assert mill.finished(job_id).succeeded == 40
+    assert set(mill.outcomes(job_id).values()) == {"succeeded"}
+
+
+def test_worker_killed_between_commit_and_ack_repeats_nothing(
+    mill: Mill, recovery: Recovered
+) -> None:
+    """Without it, a message that comes back writes its outcomes again."""
+    mill.dispatch()
+    mill.workers()
+    job_id = mill.submit([f"{Plant.DIE_AFTER_COMMIT} {text}" for text in TEXTS], chunk=4)
+
+    mill.finished(job_id)
+    began = time.monotonic()
+    after = mill.submit(TEXTS)
+
+    assert mill.finished(after).succeeded == 4
+    recovery(time.monotonic() - began)
+    assert mill.attempts(job_id) == [1]
+    assert set(mill.outcomes(job_id).values()) == {"succeeded"}
+
+
+def test_zombie_that_wakes_after_its_lease_writes_nothing(mill: Mill, recovery: Recovered) -> None:
+    """Without it, a process that was given up for dead overwrites its successor's outcomes."""
+    mill.dispatch()
+    supervisor = mill.workers()
+    (zombie,) = mill.pids()
+    mill.hold()
+    job_id = mill.submit(TEXTS * 4)
+    mill.until(lambda: len(mill.running()) > 1, "chunks are in work")
+    held = mill.running()
+
+    os.kill(zombie, signal.SIGSTOP)
+    began = time.monotonic()
+    mill.let_go()
+    mill.workers()
+    recovery(mill.recovered(held, began))
+    os.kill(zombie, signal.SIGCONT)
+    mill.finished(job_id)
+
+    mill.until(lambda: "are dropped" in mill.log(), "the zombie finds that its lease is lost")
+    mill.check()
+    assert set(mill.outcomes(job_id).values()) == {"succeeded"}
+    assert max(mill.attempts(job_id)) == 2
+    assert supervisor.poll() is None
+
+
+@pytest.mark.slow
+def test_rolling_restart_under_load_loses_and_repeats_nothing(mill: Mill) -> None:
+    """Without it, every deployment charges attempts and does work twice."""
+    mill.dispatch()
+    # No lease runs out meanwhile, so a second attempt could only be of the restart's making.
+    long = SHORT | {"TEXTMILL_LEASE": "600"}
+    serving = [mill.workers(1, **long), mill.workers(1, **long)]
+    job_ids = []
+
+    for old in serving:
+        mill.workers(1, **long)
+        mill.hold()
+        job_ids.append(mill.submit(TEXTS * 100))
+        mill.until(lambda: len(mill.running()) > 3, "all are at work")
+        old.send_signal(signal.SIGTERM)
+        mill.let_go()
+        assert old.wait(60) == 0
+
+    for job_id in job_ids:
+        assert mill.finished(job_id).succeeded == 400
+        assert set(mill.attempts(job_id)) == {1}
+
+
+@pytest.mark.slow
+def test_second_sigterm_ends_at_once_and_loses_nothing(mill: Mill, recovery: Recovered) -> None:
+    """Without it, an operator in a hurry kills by hand, and chunks wait for their leases."""
+    mill.dispatch()
+    supervisor = mill.workers(TEXTMILL_DRAIN="600", TEXTMILL_LEASE="3600")
+    mill.hold()
+    job_id = mill.submit(TEXTS * 4)
+    mill.until(lambda: len(mill.running()) > 1, "chunks are in work")
+    held = mill.running()
+
+    supervisor.send_signal(signal.SIGTERM)
+    with pytest.raises(Exception, match="timed out"):
+        supervisor.wait(2)
+    supervisor.send_signal(signal.SIGTERM)
+    supervisor.wait(60)
+    began = time.monotonic()
+    mill.let_go()
+    mill.workers()
+
+    recovery(mill.recovered(held, began))
+    assert mill.finished(job_id).succeeded == 16

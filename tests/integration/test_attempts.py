@@ -1,0 +1,281 @@
+"""How attempts end that wrote no outcomes: retries, suspects, halves, and the one document."""
+
+import pytest
+import sqlalchemy as sa
+
+from producer.rescue import rescue
+from tests.fixtures.chunks import add_job, chunks, claim_one, expire, mark
+from tests.fixtures.outcomes import POSITIVE
+from worker.chunks import ChunkStore, Claim
+
+
+@pytest.fixture
+def store(worker_engine: sa.Engine) -> ChunkStore:
+    return ChunkStore(worker_engine, "w1", lease=60)
+
+
+def crash(engine: sa.Engine, worker: str = "w1") -> None:
+    """What a supervisor says of a dead process."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("select textmill.end_attempts(:worker, 'crashed')"), {"worker": worker}
+        )
+
+
+def end(engine: sa.Engine, claim: Claim, how: str) -> str | None:
+    with engine.begin() as connection:
+        state: str | None = connection.scalar(
+            sa.text("select textmill.end_attempt(:job_id, :chunk_no, :attempt, :how)"),
+            {"how": how, **claim.fence._asdict()},
+        )
+    return state
+
+
+def rescue_now(engine: sa.Engine) -> int:
+    expire(engine)
+    with engine.begin() as connection:
+        return rescue(connection)
+
+
+def failures(engine: sa.Engine) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        rows = connection.execute(
+            sa.text("select seq, code, stage from textmill.failure order by seq")
+        )
+        return [tuple(row) for row in rows]
+
+
+def state(engine: sa.Engine) -> str:
+    with engine.connect() as connection:
+        return str(connection.scalar(sa.text("select state from textmill.job_status")))
+
+
+def test_chunks_of_a_crash_become_suspects_and_nothing_counts(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, the neighbours of a deadly document are charged for its crash."""
+    add_job(producer_engine, 3, chunk=1)
+    for message in mark(producer_engine):
+        assert store.claim(message) is not None
+
+    crash(worker_engine)
+
+    assert [(c.state, c.suspect, c.crashes) for c in chunks(producer_engine)] == [
+        ("pending", True, 0)
+    ] * 3
+
+
+def test_suspect_is_claimed_only_by_a_process_that_is_alone_with_it(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, the next crash hits innocents again, and no one is ever found."""
+    add_job(producer_engine, 1)
+    claim_one(producer_engine, store)
+    crash(worker_engine)
+    (message,) = mark(producer_engine)
+
+    assert store.claim(message) is None
+    assert store.is_suspect(message)
+    claim = store.claim(message, alone=True)
+
+    assert claim is not None
+    assert chunks(producer_engine)[0].alone
+    assert not store.is_suspect(message)
+
+
+def test_clean_run_clears_a_suspect(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, an innocent stays under suspicion."""
+    add_job(producer_engine, 1)
+    claim_one(producer_engine, store)
+    crash(worker_engine)
+
+    store.store(claim_one(producer_engine, store), [(1, POSITIVE)])
+
+    (chunk,) = chunks(producer_engine)
+    assert (chunk.state, chunk.suspect, chunk.alone) == ("done", False, False)
+    assert state(producer_engine) == "completed"
+
+
+def test_crash_while_alone_halves_a_chunk_between_documents_without_outcome(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, all documents of a deadly one's chunk fail with it."""
+    add_job(producer_engine, 5)
+    claim_one(producer_engine, store)
+    crash(worker_engine)
+    claim_one(producer_engine, store)
+
+    crash(worker_engine)
+
+    assert [
+        (c.chunk_no, c.first_seq, c.last_seq, c.state, c.suspect, c.attempt)
+        for c in chunks(producer_engine)
+    ] == [
+        (0, 1, 5, "split", True, 2),
+        (1, 1, 2, "pending", True, 0),
+        (2, 3, 5, "pending", True, 0),
+    ]
+    assert failures(producer_engine) == []
+
+
+def test_document_that_crashed_three_times_alone_fails(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, a deadly document kills processes for ever, or an unlucky one is condemned."""
+    add_job(producer_engine, 1)
+    for _ in range(3):  # the first time in company, then twice alone
+        claim_one(producer_engine, store)
+        crash(worker_engine)
+    assert failures(producer_engine) == []
+
+    claim_one(producer_engine, store)
+    crash(worker_engine)
+
+    assert failures(producer_engine) == [(1, "worker_crashed", "run")]
+    assert state(producer_engine) == "completed"
+
+
+def test_one_deadly_document_among_many_is_found(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, halving condemns a neighbour, loses one, or does not end."""
+    add_job(producer_engine, 100, chunk=40)
+    deadly = 67
+    rounds = 0
+
+    while messages := mark(producer_engine):
+        rounds += 1
+        for message in messages:
+            claim = store.claim(message, alone=True)
+            assert claim is not None
+            seqs = [document.seq for document in store.load(claim)]
+            if deadly in seqs:
+                crash(worker_engine)
+            else:
+                store.store(claim, [(seq, POSITIVE) for seq in seqs])
+
+    assert failures(producer_engine) == [(deadly, "worker_crashed", "run")]
+    assert state(producer_engine) == "completed"
+    assert rounds <= 1 + 6 + 3  # in company, 40 halved to 1, three times alone
+
+
+def test_given_back_chunk_is_not_charged(producer_engine: sa.Engine, store: ChunkStore) -> None:
+    """Without it, every deployment brings innocent chunks closer to being given up."""
+    add_job(producer_engine, 1)
+    for _ in range(10):
+        store.release(claim_one(producer_engine, store))
+
+    (chunk,) = chunks(producer_engine)
+    assert (chunk.state, chunk.suspect, chunk.crashes, chunk.errors) == ("pending", False, 0, 0)
+
+
+def test_failed_attempt_waits_and_is_tried_again(
+    producer_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, a chunk that failed as a whole is lost, or hammers the database."""
+    add_job(producer_engine, 2)
+
+    assert store.fail(claim_one(producer_engine, store), OSError()) == "pending"
+
+    (chunk,) = chunks(producer_engine)
+    with producer_engine.connect() as connection:
+        now = connection.execute(sa.text("select now()")).scalar_one()
+    assert chunk.errors == 1
+    assert (chunk.not_before - now).total_seconds() <= 1
+    assert chunk.not_before > now or (now - chunk.not_before).total_seconds() < 10
+
+
+def test_chunk_that_fails_as_a_whole_is_halved_down_to_the_one_document(
+    producer_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, such a chunk runs for ever, or takes its neighbours with it."""
+    add_job(producer_engine, 9)
+    poison = 4
+
+    while messages := mark(producer_engine):
+        for message in messages:
+            claim = store.claim(message)  # no suspect: nothing crashed
+            assert claim is not None
+            seqs = [document.seq for document in store.load(claim)]
+            if poison in seqs:
+                store.fail(claim, ValueError("a bug"))
+            else:
+                store.store(claim, [(seq, POSITIVE) for seq in seqs])
+
+    assert failures(producer_engine) == [(poison, "stage_error", "run")]
+    assert state(producer_engine) == "completed"
+
+
+def test_lease_that_ran_out_counts_as_a_crash(
+    producer_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, a document that kills whole hosts is never found."""
+    add_job(producer_engine, 2)
+    claim_one(producer_engine, store)
+    assert rescue_now(producer_engine) == 1
+    assert [c.suspect for c in chunks(producer_engine)] == [True]
+
+    claim_one(producer_engine, store)
+    rescue_now(producer_engine)
+
+    assert [c.state for c in chunks(producer_engine)] == ["split", "pending", "pending"]
+
+
+def test_lease_that_a_living_process_let_lapse_does_not_count(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, a lost answer of Postgres makes a suspect."""
+    add_job(producer_engine, 1)
+    claim_one(producer_engine, store)
+    with worker_engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "insert into textmill.worker (worker, host, pid, device, tasks, threads)"
+                " values ('w1', 'here', 1, 'cpu', '{sentiment}', 4)"
+            )
+        )
+
+    assert rescue_now(producer_engine) == 1
+
+    (chunk,) = chunks(producer_engine)
+    assert (chunk.state, chunk.suspect) == ("pending", False)
+
+
+@pytest.mark.parametrize("how", ["released", "retry", "hopeless", "crashed"])
+def test_late_word_about_an_attempt_changes_nothing(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore, how: str
+) -> None:
+    """Without it, a supervisor that was cut off ends its successor's attempt."""
+    add_job(producer_engine, 2)
+    late = claim_one(producer_engine, store)
+    store.release(late)
+    claim_one(producer_engine, ChunkStore(worker_engine, "w2", lease=60))
+    before = chunks(producer_engine)
+
+    assert end(worker_engine, late, how) is None
+    crash(worker_engine, "w1")
+
+    assert chunks(producer_engine) == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update textmill.chunk set state = 'done'",
+        "update textmill.chunk set attempt = attempt + 1",
+        "update textmill.job set state = 'cancelled', cancelled = accepted, finished_at = now()",
+    ],
+)
+def test_illegal_transition_is_refused_by_the_database(
+    producer_engine: sa.Engine, statement: str
+) -> None:
+    """Without it, a mistake in any client breaks what all others rely on."""
+    add_job(producer_engine, 1)
+
+    with (
+        producer_engine.connect() as connection,
+        pytest.raises(sa.exc.IntegrityError, match="cannot"),
+    ):
+        connection.exec_driver_sql(statement)

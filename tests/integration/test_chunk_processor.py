@@ -1,0 +1,177 @@
+"""A chunk between its message and its outcomes, while Postgres comes and goes."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+import sqlalchemy as sa
+
+from producer import control
+from schema.documents import Task
+from schema.messages import ChunkMessage
+from schema.outcomes import Failure, Result
+from schema.settings import WorkerSettings
+from tests.fixtures.chunks import add_job, chunks, mark
+from worker.chunk_processor import ChunkProcessor
+from worker.chunks import ChunkStore, Claim
+from worker.engine import AbandonedError, Engine
+from worker.gate import Gate
+from worker.heartbeat import Heartbeat
+from worker.meter import Meter
+from worker.pipeline import Pipeline
+from worker.pipeline.artifact import SHIPPED
+
+Outcomes = Sequence[tuple[int, Result | Failure]]
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> dict[Task, Pipeline]:
+    return {Task.SENTIMENT: Pipeline.load(SHIPPED / Task.SENTIMENT, "cpu")}
+
+
+@pytest.fixture
+def device(pipelines: dict[Task, Pipeline]) -> Iterator[Engine]:
+    with Engine(dict.fromkeys(pipelines.values(), 4096), linger=0) as device:
+        yield device
+
+
+@pytest.fixture
+def message(producer_engine: sa.Engine) -> ChunkMessage:
+    """Of the only chunk of a job of three documents."""
+    add_job(producer_engine, 3)
+    (message,) = mark(producer_engine)
+    return message
+
+
+def processor(
+    database: sa.Engine, store: ChunkStore, device: Engine, pipelines: dict[Task, Pipeline]
+) -> tuple[ChunkProcessor, Gate]:
+    gate = Gate()
+    heart = Heartbeat(
+        database, store, WorkerSettings(), worker="w1", device="cpu", tasks=[Task.SENTIMENT]
+    )
+    return ChunkProcessor(store, heart, device, pipelines, Meter(), gate), gate
+
+
+def ends(engine: sa.Engine) -> list[tuple[object, ...]]:
+    """State, attempt and errors of each chunk; succeeded documents of its job."""
+    with engine.connect() as connection:
+        succeeded = connection.scalar(sa.text("select sum(succeeded) from textmill.job"))
+    return [(c.state, c.attempt, c.errors, succeeded) for c in chunks(engine)]
+
+
+@pytest.mark.parametrize("moment", ["insert into textmill.result", "select d.seq", "set state = "])
+def test_store_survives_a_lost_connection(  # all parts of a process
+    engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    message: ChunkMessage,
+    moment: str,
+) -> None:
+    """Without it, a restart of Postgres throws away what was computed, or charges the chunk."""
+    killed: list[int] = []
+
+    def kill(_c: object, cursor: object, statement: str, *_: object) -> None:
+        if moment in statement and not killed:
+            pid = cursor.connection.info.backend_pid  # type: ignore[attr-defined]
+            with engine.connect() as other:
+                other.execute(sa.text("select pg_terminate_backend(:pid, 30000)"), {"pid": pid})
+            killed.append(pid)
+
+    sa.event.listen(worker_engine, "before_cursor_execute", kill)
+    process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
+
+    assert process(message)
+
+    assert killed
+    assert ends(engine) == [("done", 1, 0, 3)]
+
+
+def test_store_whose_answer_was_lost_is_not_repeated(
+    engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    message: ChunkMessage,
+) -> None:
+    """Without it, a commit that was not heard of counts its documents twice, or not at all."""
+
+    class Unheard(ChunkStore):
+        stores = 0
+
+        def store(self, claim: Claim, outcomes: Outcomes) -> None:
+            super().store(claim, outcomes)
+            self.stores += 1
+            if self.stores == 1:
+                statement = "commit"
+                raise sa.exc.OperationalError(statement, None, ConnectionResetError())
+
+    store = Unheard(worker_engine, "w1", 60)
+    process, _ = processor(worker_engine, store, device, pipelines)
+
+    assert process(message)
+
+    assert ends(engine) == [("done", 1, 0, 3)]
+
+
+def test_chunk_that_fails_as_a_whole_is_retried(
+    engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    message: ChunkMessage,
+) -> None:
+    """Without it, a fault of the machine fails documents."""
+
+    class Full(ChunkStore):
+        def load(self, claim: Claim) -> list[object]:  # type: ignore[override]
+            raise OSError(28, "no space left on device", claim.chunk_no)
+
+    process, _ = processor(worker_engine, Full(worker_engine, "w1", 60), device, pipelines)
+
+    assert process(message)
+
+    assert ends(engine) == [("pending", 1, 1, 0)]
+
+
+def test_closed_gate_sends_messages_back(
+    engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    message: ChunkMessage,
+) -> None:
+    """Without it, a draining process takes up chunks, or throws their messages away."""
+    process, gate = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
+    gate.close()
+
+    assert not process(message)
+
+    assert ends(engine) == [("dispatched", 0, 0, 0)]
+
+
+def test_work_on_a_cancelled_job_stops(
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+) -> None:
+    """Without it, the device works for a job that nobody wants."""
+    job_id = add_job(producer_engine, 3)
+    (message,) = mark(producer_engine)
+    store = ChunkStore(worker_engine, "w1", 60)
+    settings = WorkerSettings(lease=3, heartbeat=0.1)
+    with Heartbeat(
+        worker_engine, store, settings, worker="w1", device="cpu", tasks=[Task.SENTIMENT]
+    ) as heart:
+        claim = store.claim(message)
+        assert claim is not None
+        with heart.renewing(claim) as lease:
+            control.cancel(producer_engine, job_id)
+            while not lease.lost.is_set():
+                time.sleep(0.01)
+            pipeline = pipelines[Task.SENTIMENT]
+            ids = pipeline.prepare("a text").window_ids()
+            with pytest.raises(AbandonedError):
+                device.predict(pipeline, claim.lane, ids, lease.lost)

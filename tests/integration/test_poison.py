@@ -1,0 +1,107 @@
+"""Documents that kill the process, among innocents, in real processes."""
+
+import subprocess
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from producer import jobs
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Task
+from schema.settings import IntakeSettings
+from tests.fixtures.processes import Start
+
+PATIENCE = 280
+"""Seconds: each crash costs the start of a process."""
+
+pytestmark = pytest.mark.timeout(300)
+INNOCENT = "The delivery was quick and the tea tastes wonderful."
+
+
+def submit_texts(engine: sa.Engine, texts: Sequence[str], chunk: int = 256) -> UUID:
+    return submit(
+        engine,
+        Task.SENTIMENT,
+        [Document(text=text) for text in texts],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(chunk_documents=chunk),
+    ).job_id
+
+
+def start_mill(start: Start, **variables: str) -> subprocess.Popen[str]:
+    start("producer.cli", "dispatch")
+    return start(
+        "tests.fixtures.deadly",
+        "run",
+        "--devices",
+        "cpu",
+        "--processes",
+        "1",
+        "--tasks",
+        "sentiment",
+        **variables,
+    )
+
+
+def codes(engine: sa.Engine, job_id: UUID) -> list[tuple[int, str | None]]:
+    """`(seq, code)` of every document that has no result."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            sa.text(
+                "select seq, code from textmill.document_status"
+                " where job_id = :job_id and status <> 'succeeded' order by seq"
+            ),
+            {"job_id": job_id},
+        )
+        return [(row.seq, row.code) for row in rows]
+
+
+def test_hundred_innocent_jobs_beside_a_killer(start: Start, producer_engine: sa.Engine) -> None:
+    """Without it, one document that kills the process fails whoever runs beside it."""
+    innocent = [submit_texts(producer_engine, [INNOCENT]) for _ in range(50)]
+    killer = submit_texts(producer_engine, ["kill me"])
+    innocent += [submit_texts(producer_engine, [INNOCENT]) for _ in range(50)]
+    start_mill(start)
+
+    ends = [jobs.wait(producer_engine, job_id, timeout=PATIENCE) for job_id in innocent]
+    end = jobs.wait(producer_engine, killer, timeout=PATIENCE)
+
+    assert [(seen.state, seen.succeeded, seen.failed) for seen in ends] == [
+        ("completed", 1, 0)
+    ] * 100
+    assert (end.state, end.failed) == ("completed", 1)
+    assert codes(producer_engine, killer) == [(1, "worker_crashed")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("death", ["segfault", "exit"])
+def test_only_the_deadly_document_of_a_chunk_fails(
+    start: Start, producer_engine: sa.Engine, death: str
+) -> None:
+    """Without it, a chunk's documents share the fate of the worst of them."""
+    texts = [INNOCENT] * 8
+    texts[5] = f"{death} here"
+    job_id = submit_texts(producer_engine, texts)
+    start_mill(start)
+
+    seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
+
+    assert (seen.succeeded, seen.failed) == (7, 1)
+    assert codes(producer_engine, job_id) == [(6, "worker_crashed")]
+
+
+@pytest.mark.slow
+def test_document_that_hangs_is_found_like_one_that_crashes(
+    start: Start, producer_engine: sa.Engine
+) -> None:
+    """Without it, a document that never ends keeps a thread, its chunk and its job for ever."""
+    job_id = submit_texts(producer_engine, [INNOCENT, "hang here", INNOCENT], chunk=1)
+    start_mill(start, TEXTMILL_CHUNK_TIMEOUT="2", TEXTMILL_HEARTBEAT="0.5")
+
+    seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
+
+    assert (seen.succeeded, seen.failed) == (2, 1)
+    assert codes(producer_engine, job_id) == [(2, "worker_crashed")]

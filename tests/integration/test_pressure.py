@@ -1,0 +1,99 @@
+"""Intake refuses documents while too many wait."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from producer.submit import Submission, submit
+from schema.documents import Document, JobOptions, Task
+from schema.errors import PendingLimitError
+from schema.settings import IntakeSettings
+from tests.fixtures.commands import invoke
+from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.postgres import DatabaseUrls
+
+
+def hand_over(
+    engine: sa.Engine, documents: int, limits: IntakeSettings, submitter: str = "tester"
+) -> Submission:
+    return submit(
+        engine,
+        Task.SENTIMENT,
+        [Document(text="one")] * documents,
+        JobOptions(),
+        submitter=submitter,
+        limits=limits,
+    )
+
+
+def jobs(engine: sa.Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(sa.text("select count(*) from textmill.job")) or 0)
+
+
+def test_submit_beyond_the_limit_is_refused_until_others_are_done(
+    producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, a producer that runs wild fills the disk."""
+    limits = IntakeSettings(max_pending=10)
+    first = hand_over(producer_engine, 6, limits)
+
+    with pytest.raises(PendingLimitError, match=r"6 documents are pending .* 5 more"):
+        hand_over(producer_engine, 5, limits)
+    assert jobs(producer_engine) == 1
+
+    work_off(producer_engine, worker_engine, first.job_id, POSITIVE)
+    assert hand_over(producer_engine, 10, limits).accepted == 10
+
+
+def test_limit_holds_in_the_middle_of_a_large_submit(producer_engine: sa.Engine) -> None:
+    """Without it, a job that is larger than the limit gets in."""
+    limits = IntakeSettings(max_pending=10, load_batch=4)
+
+    with pytest.raises(PendingLimitError, match="TEXTMILL_MAX_PENDING"):
+        hand_over(producer_engine, 12, limits)
+
+    assert jobs(producer_engine) == 0
+
+
+def test_one_submitter_leaves_room_for_others(producer_engine: sa.Engine) -> None:
+    """Without it, the first one takes all there is."""
+    limits = IntakeSettings(max_pending_per_submitter=5)
+    hand_over(producer_engine, 5, limits, "greedy")
+
+    with pytest.raises(PendingLimitError, match="PER_SUBMITTER"):
+        hand_over(producer_engine, 1, limits, "greedy")
+
+    assert hand_over(producer_engine, 5, limits, "modest").accepted == 5
+
+
+def test_racing_submits_do_not_exceed_the_limit_together(producer_engine: sa.Engine) -> None:
+    """Without it, the limit holds for those alone who come one by one."""
+    limits = IntakeSettings(max_pending=3)
+
+    def attempt(_: int) -> bool:
+        try:
+            hand_over(producer_engine, 1, limits)
+        except PendingLimitError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        accepted = sum(pool.map(attempt, range(8)))
+
+    assert accepted == jobs(producer_engine) == 3
+
+
+def test_refusal_names_the_setting_and_exits_with_2(database: DatabaseUrls) -> None:
+    done = invoke(
+        database,
+        "submit",
+        "sentiment",
+        "-",
+        stdin='{"text":"a"}\n{"text":"b"}',
+        TEXTMILL_MAX_PENDING="1",
+    )
+
+    assert done.exit_code == 2
+    assert "TEXTMILL_MAX_PENDING allows 1" in done.stderr

@@ -1,0 +1,104 @@
+"""Passwords and texts stay out of everything that is printed, sent or kept beside the document."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from schema.documents import Lane, Task
+from schema.messages import queue_name
+from schema.settings import ServiceSettings
+from tests.fixtures.commands import invoke
+from tests.fixtures.mill import Mill
+from tests.fixtures.postgres import DatabaseUrls
+
+PASSWORD = "correct-horse-9041"  # noqa: S105
+WORD = "gribbleflax"
+"""A word of the documents that no log, message or error may hold."""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://someone:{PASSWORD}@127.0.0.1:1/none",
+        f"postgresql://someone:{PASSWORD}@[::1/none",
+        f"mysql://someone:{PASSWORD}@127.0.0.1/none",
+        f"someone:{PASSWORD}@127.0.0.1/none",
+    ],
+)
+@pytest.mark.parametrize("command", [["status"], ["db", "check"], ["dispatch"]])
+def test_no_error_shows_the_password_of_postgres(
+    database: DatabaseUrls, url: str, command: list[str]
+) -> None:
+    """Without it, a mistyped URL puts a password into a ticket."""
+    variables = {
+        "TEXTMILL_DATABASE_URL": url,
+        "TEXTMILL_BROKER_URL": f"redis://:{PASSWORD}@127.0.0.1:1/0",
+    }
+
+    said = invoke(database, *command, **variables)
+
+    assert said.exit_code in (2, 3)
+    assert said.output
+    assert PASSWORD not in said.output
+
+
+def test_settings_do_not_show_their_secrets() -> None:
+    """Without it, a debugger's print or a traceback with locals shows them."""
+    settings = ServiceSettings(
+        database_url=f"postgresql://a:{PASSWORD}@b/c", broker_url=f"redis://:{PASSWORD}@b/0"
+    )
+
+    assert PASSWORD not in f"{settings} {settings!r} {settings.model_dump()}"
+
+
+def test_intake_refuses_without_repeating_the_text(
+    database: DatabaseUrls, tmp_path: Path, engine: sa.Engine
+) -> None:
+    """Without it, failures of an intake hold what the documents hold."""
+    path = tmp_path / "a.jsonl"
+    lines = [
+        {"id": WORD * 200, "text": "a"},
+        {"id": [WORD], "text": "a"},
+        {"id": "1", "text": WORD * 20},
+        {"id": "2", "text": [WORD]},
+        {"id": "3", "text": f"{WORD}\0"},
+        {"id": "4", "text": "a", "more": WORD * 2000},
+        {"id": "5", "text": "a", "more": f"{WORD}\0"},
+    ]
+    broken = [f'{{"text": "{WORD}', f"{WORD}", f'["{WORD}"]']
+    path.write_text("\n".join([*map(json.dumps, lines), *broken]))
+    limits = str(len(WORD) * 10)
+
+    said = invoke(database, "submit", "sentiment", path, TEXTMILL_MAX_DOCUMENT_BYTES=limits)
+
+    with engine.connect() as connection:
+        messages = connection.scalars(sa.text("select message from textmill.failure")).all()
+    assert len(messages) == len(lines) + len(broken)
+    assert WORD not in said.output
+    assert not [message for message in messages if WORD in message]
+
+
+def test_messages_in_redis_are_pointers(mill: Mill) -> None:
+    """Without it, texts stay in Redis, in its backups and in its monitors."""
+    mill.dispatch()
+    mill.hold()
+    mill.workers()
+    mill.submit([f"{WORD} {number}" for number in range(40)], lane=Lane.INTERACTIVE)
+    mill.until(lambda: len(mill.under_way()) > len(mill.running()) > 3, "messages wait")
+
+    queue = mill.key_prefix + queue_name(Task.SENTIMENT, Lane.INTERACTIVE)
+    with redis.Redis.from_url(mill.broker_url) as client:
+        waiting = [json.loads(item) for item in client.lrange(queue, 0, -1)]
+    mill.let_go()
+    mill.until(lambda: not mill.under_way(), "the job is over")
+
+    assert waiting
+    for envelope in waiting:
+        _, fields, _ = json.loads(base64.b64decode(envelope["body"]))
+        assert set(fields) == {"v", "job_id", "chunk_no", "task"}
+        assert WORD not in json.dumps(envelope)
+    assert WORD not in mill.log()

@@ -1,0 +1,82 @@
+"""How large micro-batches are, and what is remembered of it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import torch
+
+from schema.documents import Task
+from worker.calibration import FILE, SMALLEST, Calibration, best, measure
+from worker.pipeline.records import IntArray, Prediction
+
+if TYPE_CHECKING:
+    from worker.pipeline import Pipeline
+
+
+class FakePipeline:
+    """Has room for so many tokens; counts its forward passes."""
+
+    task = Task.SENTIMENT
+    model_version = "v1"
+    vocabulary = 10
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.passes = 0
+
+    def predict(self, windows: Sequence[IntArray]) -> list[Prediction]:
+        """Count, and fail where there is no room."""
+        self.passes += 1
+        if sum(map(len, windows)) > self.room:
+            raise torch.OutOfMemoryError
+        return []
+
+
+def test_smallest_of_the_fast_ones_is_taken() -> None:
+    """Without it interactive documents wait behind needlessly large micro-batches."""
+    assert best({512: 100.0, 1024: 190.0, 2048: 200.0, 4096: 199.0}) == 1024
+
+
+def test_budget_fits_the_device() -> None:
+    """Without it the first micro-batches of a small device run out of memory."""
+    assert measure(cast("Pipeline", FakePipeline(room=SMALLEST * 2))) <= SMALLEST * 2
+
+
+def test_budget_is_measured_once_for_a_device_and_an_artifact(tmp_path: Path) -> None:
+    """Without it every start takes longer, and processes of one host differ."""
+    one, other = FakePipeline(SMALLEST), FakePipeline(SMALLEST)
+    found = Calibration(tmp_path, "cpu").budget(cast("Pipeline", one))
+
+    assert Calibration(tmp_path, "cpu").budget(cast("Pipeline", other)) == found
+    assert other.passes == 0
+
+
+def test_lowered_budget_is_remembered(tmp_path: Path) -> None:
+    """Without it the device runs out of memory again after every start."""
+    pipeline = cast("Pipeline", FakePipeline(1 << 30))
+    Calibration(tmp_path, "cpu").budget(pipeline)
+
+    Calibration(tmp_path, "cpu").remember(pipeline, 77)
+
+    assert Calibration(tmp_path, "cpu").budget(pipeline) == 77
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_broken_file_is_measured_anew(tmp_path: Path, content: str) -> None:
+    """Without it a full disk stops every later start."""
+    (tmp_path / FILE).write_text(content)
+
+    assert Calibration(tmp_path, "cpu").budget(cast("Pipeline", FakePipeline(SMALLEST)))
+
+
+def test_folder_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
+    """Without it a worker on a read-only file system does not start."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+
+    assert Calibration(blocked / os.curdir / "below", "cpu").budget(
+        cast("Pipeline", FakePipeline(SMALLEST))
+    )

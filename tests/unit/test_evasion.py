@@ -1,0 +1,55 @@
+"""Evasions are seeded and change words only as a person could still read them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.strategies import any_texts
+from worker.training.evasion import EVASIONS, MIX, Evasion, evade, evade_randomly
+
+LATIN_ONLY = {"leetspeak", "homoglyphs", "full_width", "repeated"}
+HAN_ONLY = {"traditional", "split_characters", "pinyin_initials"}
+
+
+@given(any_texts, st.sampled_from(EVASIONS), st.integers(0, 2**32))
+def test_the_same_generator_gives_the_same_text(text: str, evasion: Evasion, seed: int) -> None:
+    first, second = (evade(text, evasion, np.random.default_rng(seed)) for _ in "ab")
+
+    assert first == second
+
+
+@pytest.mark.parametrize("evasion", EVASIONS)
+def test_an_evasion_changes_the_scripts_it_is_for(evasion: Evasion) -> None:
+    latin = evade("you stupid idiots", evasion, np.random.default_rng(0), share=1.0)
+    han = evade("强奸骗钱", evasion, np.random.default_rng(0), share=1.0)
+
+    assert (latin != "you stupid idiots") == (evasion not in HAN_ONLY)
+    assert (han != "强奸骗钱") == (evasion not in LATIN_ONLY)
+
+
+def test_a_share_of_nothing_changes_nothing() -> None:
+    for evasion in EVASIONS:
+        assert evade("stupid 骗钱", evasion, np.random.default_rng(0), share=0.0) == "stupid 骗钱"
+
+
+def test_addresses_names_and_numbers_stay() -> None:
+    text = "@someone #topic www.example.org 3.5 10:30"
+
+    for evasion in EVASIONS:
+        assert evade(text, evasion, np.random.default_rng(0), share=1.0) == text
+
+
+def test_initials_follow_the_sound() -> None:
+    assert evade("傻逼", "pinyin_initials", np.random.default_rng(0), share=1.0) in {"s逼", "傻b"}
+    assert evade("中国", "pinyin_initials", np.random.default_rng(0), share=1.0) in {"z国", "中g"}
+
+
+def test_the_mix_leaves_a_stated_share_of_texts_alone() -> None:
+    generator = np.random.default_rng(0)
+    text = "stupid idiots 强奸骗钱 are everywhere around here"
+
+    same = sum(evade_randomly(text, generator) == text for _ in range(2000)) / 2000
+
+    assert same > 1 - sum(MIX.values()) - 0.03
+    assert same < 0.85

@@ -1,0 +1,61 @@
+"""What a process says about itself."""
+
+import logging
+import socket
+import time
+import urllib.request
+
+import pytest
+
+from worker.meter import Counts, Meter, Reporter, summary
+
+PATIENCE = 60
+
+
+def test_summary_tells_of_its_stretch_alone() -> None:
+    """Without it a slow hour hides behind a fast day."""
+    before = Counts(succeeded=100, failed=10, batches=5, tokens=900, padded=1000, busy=50)
+    after = Counts(succeeded=160, failed=10, batches=7, tokens=1800, padded=2000, busy=65)
+
+    line = summary(before, after, seconds=30, waiting=3)
+
+    assert line == (
+        "2.0 documents/s, device busy 50%, 450 tokens a micro-batch, padding 10.0%,"
+        " 3 windows waiting"
+    )
+
+
+def test_prometheus_reads_what_was_counted() -> None:
+    """Without it a dashboard shows nothing, or yesterday."""
+    meter = Meter()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    with Reporter(meter, port):
+        meter.count_documents(succeeded=7, failed=2)
+        meter.count_batch(tokens=90, padded=100, seconds=0.5)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            text = answer.read().decode()
+
+    assert 'textmill_documents_total{status="succeeded"} 7.0' in text
+    assert 'textmill_documents_total{status="failed"} 2.0' in text
+    assert "textmill_padded_tokens_total 100.0" in text
+    assert "textmill_device_busy_seconds_total 0.5" in text
+    assert "textmill_waiting_windows 0.0" in text
+
+
+def test_log_speaks_when_something_happened(caplog: pytest.LogCaptureFixture) -> None:
+    """Without it nobody sees that a worker is slow, or an idle one fills the disk with zeros."""
+    meter = Meter()
+    caplog.set_level(logging.INFO, "worker.meter")
+
+    with Reporter(meter, None, interval=0.01):
+        meter.count_documents(succeeded=1, failed=0)
+        deadline = time.monotonic() + PATIENCE
+        while not caplog.messages:
+            assert time.monotonic() < deadline, "it said nothing"
+            time.sleep(0.01)
+
+    assert len(caplog.messages) == 1
+    assert "documents/s" in caplog.messages[0]

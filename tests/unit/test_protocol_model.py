@@ -1,0 +1,77 @@
+"""Every state that the chunk protocol can reach, for two workers, two chunks, three attempts."""
+
+from collections import Counter
+
+import pytest
+
+from tests.fixtures.protocol_model import OPEN, OVER, Model, World, begin, can_reach, explore
+
+
+def law(world: World) -> None:
+    """What must hold in every state."""
+    placed = Counter(
+        document for chunk in world.chunks if chunk.state != "split" for document in chunk.documents
+    )
+    assert set(placed.values()) == {1}, "a document is in one chunk"
+    assert all(len(made) <= 1 for made in world.outcomes), "a document has one outcome at most"
+    for chunk in world.chunks:
+        if chunk.state == "done":
+            assert all(world.outcomes[document] for document in chunk.documents)
+        assert not chunk.alone or (chunk.suspect and chunk.state == "running")
+    if world.job in OVER:
+        assert all(world.outcomes), "nothing is lost"
+        assert not any(chunk.state in OPEN for chunk in world.chunks)
+    for held in world.workers:
+        assert len(held) == 1 or not any(attempt.alone for attempt in held), "alone is alone"
+
+
+def ends(world: World) -> bool:
+    return world.job in OVER
+
+
+TWO = ((0,), (1,))
+HALVED = ((0, 1),)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "attempts", "control"),
+    [
+        pytest.param(TWO, 3, False, id="two chunks, three attempts"),
+        pytest.param(TWO, 2, True, id="two chunks under control"),
+        pytest.param(HALVED, 2, True, id="one that can be halved"),
+        pytest.param(
+            TWO,
+            3,
+            True,
+            id="two chunks, three attempts, under control",
+            marks=[pytest.mark.slow, pytest.mark.timeout(1200)],
+        ),
+    ],
+)
+def test_laws_hold_in_every_state(
+    chunks: tuple[tuple[int, ...], ...], attempts: int, *, control: bool
+) -> None:
+    """Without it, an interleaving that no test meets loses a document or does it twice."""
+    model = Model(attempts=attempts, killers=None, lapses=True, control=control)
+
+    ways = explore(model, begin(*chunks, workers=2), law)
+
+    assert any(world.job == "completed" for world in ways)
+    if control:  # without it, worlds that used up the attempts of the search are cut off
+        assert can_reach(ways, {world for world in ways if ends(world)}) == set(ways)
+
+
+def test_only_the_killer_fails_and_every_job_can_end() -> None:
+    """Without it, an innocent chunk is condemned for its neighbour, or a killer lives for ever."""
+    model = Model(attempts=4, killers=frozenset({0}), lapses=False, control=False)
+
+    def just(world: World) -> None:
+        law(world)
+        assert "failed" not in world.outcomes[1]
+        assert "succeeded" not in world.outcomes[0]
+
+    ways = explore(model, begin((0,), (1,), workers=2), just)
+
+    completed = {world for world in ways if world.job == "completed"}
+    assert {world.outcomes for world in completed} == {(("failed",), ("succeeded",))}
+    assert can_reach(ways, completed) == set(ways)

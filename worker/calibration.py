@@ -1,0 +1,121 @@
+"""How large micro-batches should be: measured once on a device, remembered from then on."""
+
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from worker.pipeline import Pipeline
+from worker.pipeline.records import IntArray
+
+logger = logging.getLogger(__name__)
+
+LENGTH = 32
+"""Tokens of the windows that are tried."""
+
+SMALLEST, LARGEST = 512, 1 << 20
+"""Budgets between which to look, in tokens."""
+
+LONGEST = 0.03
+"""Seconds that a micro-batch may take: so long an interactive document waits for a bulk one."""
+
+NEAR_ENOUGH = 0.95
+"""Share of the best speed at which a smaller budget is preferred."""
+
+FILE = "calibration.json"
+
+
+class Calibration:
+    """Token budgets by device and artifact, kept in a file of the cache directory.
+
+    Losing the file costs a second at the next start; one that cannot be written is measured anew.
+    """
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self._file = folder / FILE
+        self._device = device_name(device)
+
+    def budget(self, pipeline: Pipeline) -> int:
+        """The token budget of a pipeline on this device, measured where it is not known."""
+        known = self._read().get(self._key(pipeline))
+        if known is not None:
+            return known
+        found = measure(pipeline)
+        logger.info("micro-batches of %s hold %d tokens, as measured", pipeline.task, found)
+        self.remember(pipeline, found)
+        return found
+
+    def remember(self, pipeline: Pipeline, budget: int) -> None:
+        """Keep a budget for the next start."""
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            # Processes of one host may write at once; each leaves a whole file.
+            aside = self._file.with_suffix(f".{os.getpid()}")
+            aside.write_text(json.dumps(self._read() | {self._key(pipeline): budget}, indent=2))
+            aside.replace(self._file)
+        except OSError as error:
+            logger.info("the next start measures again, %s cannot be written: %s", FILE, error)
+
+    def _key(self, pipeline: Pipeline) -> str:
+        return f"{self._device}, torch {torch.__version__}, {pipeline.model_version}"
+
+    def _read(self) -> dict[str, int]:
+        try:
+            known = json.loads(self._file.read_text())
+        except (OSError, ValueError):  # absent, or cut short by a full disk: measured anew
+            return {}
+        return known if isinstance(known, dict) else {}
+
+
+def measure(pipeline: Pipeline) -> int:
+    """The smallest budget that is nearly as fast as the best, each micro-batch within `LONGEST`."""
+    speeds: dict[int, float] = {}
+    budget = SMALLEST
+    while budget <= LARGEST:
+        try:
+            seconds = _seconds(pipeline, budget)
+        except torch.OutOfMemoryError:
+            break
+        if speeds and seconds > LONGEST:
+            break
+        speeds[budget] = budget / seconds
+        if budget >= 4 * max(speeds, key=speeds.__getitem__):
+            break
+        budget *= 2
+    return best(speeds) if speeds else SMALLEST
+
+
+def best(speeds: dict[int, float]) -> int:
+    """The smallest budget whose speed is near enough to the best."""
+    enough = NEAR_ENOUGH * max(speeds.values())
+    return min(budget for budget, speed in speeds.items() if speed >= enough)
+
+
+def device_name(device: str) -> str:
+    """What the device calls itself: a host may be given another one under the same number."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {platform.processor()} of {platform.node()}"
+
+
+def _seconds(pipeline: Pipeline, budget: int) -> float:
+    """Time of a micro-batch, the best of a few."""
+    windows = _windows(pipeline, budget // LENGTH)
+    times = []
+    for _ in range(4):
+        began = time.perf_counter()
+        pipeline.predict(windows)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _windows(pipeline: Pipeline, rows: int) -> Sequence[IntArray]:
+    generator = np.random.default_rng(rows)
+    ids = generator.integers(1, pipeline.vocabulary, (rows, LENGTH))
+    return list(ids.astype(np.int32))

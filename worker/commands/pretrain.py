@@ -1,0 +1,64 @@
+"""`textmill-worker pretrain`."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+
+from worker.commands.options import cell_option, data_option, licence_option, seed_option
+from worker.commands.progress import TrainingProgress
+from worker.pipeline.model import Cell
+from worker.training.corpus import LicenceClass
+from worker.training.pretrain import PRETRAINING, Pretraining
+from worker.training.run import pretrain
+
+
+@click.command("pretrain")
+@data_option
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("models/language"),
+    show_default=True,
+    help="Folder of the language model.",
+)
+@seed_option
+@cell_option
+@licence_option
+@click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
+def command(
+    *,
+    data: Path,
+    out: Path,
+    seed: int,
+    cell: Cell,
+    licence_class: LicenceClass,
+    resume: bool,
+) -> None:
+    """Train a language model over the texts of all tasks, for `train --start`.
+
+    `train` makes one itself where it is not told of any; models of several tasks can share one.
+
+    \b
+    Examples:
+      textmill-worker pretrain --data ../shared/data
+      textmill-worker train sentiment --data ../shared/data --start models/language
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    # Sums in another order give other weights: one thread makes a training repeatable.
+    torch.set_num_threads(1)
+    arguments = ["--seed", str(seed), "--cell", cell, "--licence-class", licence_class]
+    chosen = Pretraining(
+        data=data,
+        licence_class=licence_class,
+        cell=cell,
+        training=replace(PRETRAINING, seed=seed),
+        command=shlex.join(["textmill-worker", "pretrain", "--data", str(data), *arguments]),
+    )
+    console = Console(stderr=True)
+    with TrainingProgress(console) as progress:
+        for report in pretrain(chosen, out, resume=resume):
+            progress.show(report)
+    console.print(f"{out} holds the language model; start a training from it with --start {out}")

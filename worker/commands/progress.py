@@ -1,0 +1,67 @@
+"""How a training shows itself."""
+
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from worker.training.loop import EpochReport, StepReport
+from worker.training.run import Finished, Report
+
+
+class TrainingProgress:
+    """Progress on a terminal, a line an epoch everywhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._row: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, report: Report) -> None:
+        """Show what the training tells."""
+        match report:
+            case StepReport():
+                self._step(report)
+            case EpochReport():
+                mark = ", best so far" if report.best else ""
+                self._console.print(
+                    f"epoch {report.epoch}: loss {report.loss:.4f}, "
+                    f"validation {report.score:.4f}{mark}"
+                )
+            case Finished():
+                self._console.print(f"model version {report.card.model_version}")
+            case str():
+                self._console.print(report)
+
+    def _step(self, report: StepReport) -> None:
+        if self._row is None:
+            self._row = self._progress.add_task("", total=None, loss=report.loss)
+        self._progress.update(
+            self._row,
+            description=f"epoch {report.epoch}",
+            completed=report.step,
+            total=report.steps,
+            loss=report.loss,
+        )

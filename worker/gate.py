@@ -1,0 +1,79 @@
+"""Chunks go in together; a suspect goes in alone."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class ClosedError(Exception):
+    """The process drains: nothing may begin."""
+
+
+class Gate:
+    """Who may be at work in a process at once: any number of chunks, or one suspect.
+
+    A suspect that waits goes before chunks that come later, so that a busy process does not keep
+    it waiting for ever.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._together = 0
+        self._alone = 0
+        self._suspects_waiting = 0
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing may begin any more."""
+        return self._closed
+
+    def close(self) -> None:
+        """Let nobody in any more; those inside are left to finish."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside beside others, once no suspect is inside or waits.
+
+        Raises:
+            ClosedError: the gate was closed first.
+        """
+        with self._changed:
+            self._wait(lambda: not self._alone and not self._suspects_waiting)
+            self._together += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._together -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside with nobody else.
+
+        Raises:
+            ClosedError: the gate was closed first.
+        """
+        with self._changed:
+            self._suspects_waiting += 1
+            try:
+                self._wait(lambda: not self._alone and not self._together)
+                self._alone += 1
+            finally:
+                self._suspects_waiting -= 1
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone -= 1
+                self._changed.notify_all()
+
+    def _wait(self, free: Callable[[], bool]) -> None:
+        self._changed.wait_for(lambda: self._closed or free())
+        if self._closed:
+            raise ClosedError

@@ -1,0 +1,125 @@
+"""The network as a CPU runs it best: derived from trained weights when an artifact is loaded.
+
+The input product of the first layer depends on the token alone, so it is computed once for every
+vocabulary entry; what is left of that layer is a look-up and the state's product. The arithmetic
+is exact to rounding. See docs/decisions/0009-serving-form.md for what was measured.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from worker.pipeline.model import Model
+from worker.pipeline.records import IntArray, Prediction
+from worker.pipeline.recurrence import Prepared, prepared
+
+
+class Layout(NamedTuple):
+    """Where the tokens of a micro-batch stand; rows are sorted, longest first.
+
+    Attributes:
+        order: which window each row is, (rows,).
+        lengths: tokens of each row, (rows,).
+        ids: token ids, row after row, (tokens,).
+        counts: rows that have a token at each step.
+        ahead: place in `ids` of each token when laid out by time, (tokens,).
+        back: the same, each row read from its end.
+        padded: place of each token of `ids` in a matrix of rows, (tokens,).
+    """
+
+    order: NDArray[np.intp]
+    lengths: Tensor
+    ids: Tensor
+    counts: list[int]
+    ahead: Tensor
+    back: Tensor
+    padded: Tensor
+
+
+class Kernel:
+    """Serves a network on the CPU, in float32; any cell, any number of layers.
+
+    Args:
+        model: the network, in evaluation mode; its later changes go unseen.
+    """
+
+    def __init__(self, model: Model) -> None:
+        with torch.inference_mode():
+            self._layers = [
+                (prepared(ahead), prepared(back)) for ahead, back in model.encoder.layers()
+            ]
+            vectors = model.encoder.embedding.weight
+            self._tables = [direction.project(vectors) for direction in self._layers[0]]
+        self._decoder = model.decoder
+
+    @torch.inference_mode()
+    def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:
+        """Predict one micro-batch, see `Predictor`."""
+        placed = layout(windows)
+        mask = torch.arange(len(placed.counts)) < placed.lengths[:, None]
+        found = self._decoder.predict(self.states(placed), mask)
+        predictions = list(found)
+        for prediction, place in zip(found, placed.order.tolist(), strict=True):
+            predictions[place] = prediction
+        return predictions
+
+    def states(self, placed: Layout) -> Tensor:
+        """The encoder's states, (rows, longest, 2 * hidden), 0 in the padding."""
+        *lower, top = self._layers
+        products = self._tables
+        indexes = placed.ids[placed.ahead], placed.ids[placed.back]
+        places = placed.ahead, placed.back
+        for layer, above in zip(lower, self._layers[1:], strict=True):
+            states = products[0].new_empty(len(placed.ids), 2 * layer[0].size)
+            _run(layer, products, indexes, placed.counts, _Target(states, places))
+            products = [direction.project(states) for direction in above]
+            indexes = places
+        rows, longest = len(placed.lengths), len(placed.counts)
+        states = products[0].new_zeros(rows * longest, 2 * top[0].size)
+        places = placed.padded[placed.ahead], placed.padded[placed.back]
+        _run(top, products, indexes, placed.counts, _Target(states, places))
+        return states.view(rows, longest, -1)
+
+
+def layout(windows: Sequence[IntArray]) -> Layout:
+    """Lay out the tokens of a micro-batch; every window has at least one."""
+    given = np.array([len(window) for window in windows])
+    order = np.argsort(-given, kind="stable")
+    lengths = given[order]
+    steps = np.arange(lengths[0])[:, None]
+    inside = steps < lengths
+    firsts = lengths.cumsum() - lengths
+    return Layout(
+        order=order,
+        lengths=torch.from_numpy(lengths),
+        ids=torch.from_numpy(np.concatenate([windows[row] for row in order]).astype(np.int64)),
+        counts=inside.sum(1).tolist(),
+        ahead=torch.from_numpy((firsts + steps)[inside]),
+        back=torch.from_numpy((firsts + lengths - 1 - steps)[inside]),
+        padded=torch.from_numpy(np.flatnonzero(inside.T)),
+    )
+
+
+class _Target(NamedTuple):
+    """Where a layer's states go: a matrix, and the row of each token, laid out by time."""
+
+    states: Tensor
+    places: tuple[Tensor, Tensor]
+
+
+def _run(
+    layer: tuple[Prepared, Prepared],
+    products: Sequence[Tensor],
+    indexes: tuple[Tensor, Tensor],
+    counts: list[int],
+    target: _Target,
+) -> None:
+    """Run both directions of a layer and put their states side by side."""
+    for number, direction in enumerate(layer):
+        states = direction.states(products[number], indexes[number], counts)
+        side = target.states.narrow(1, number * direction.size, direction.size)
+        side.index_copy_(0, target.places[number], states)

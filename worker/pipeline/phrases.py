@@ -1,0 +1,87 @@
+"""From the candidates of a document's windows to its phrases."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from worker.pipeline.records import Candidate, Phrase, TokenizedDocument
+
+WIDENED = 32
+"""Most characters by which a candidate grows on either side to be a whole word."""
+
+_EDGE = re.compile(r"^[^\w+#]+|[^\w+#]+$")
+
+
+def phrases_of(document: TokenizedDocument, predictions: Sequence[list[Candidate]]) -> list[Phrase]:
+    """Merge the candidates of all windows into phrases, best first.
+
+    A candidate is widened to whole words. Candidates that read the same in the cleaned text, where
+    case, width, script and blanks are folded, are one phrase; its score is the chance that at least
+    one of its places is a keyword, `1 - ∏(1 - p)`, places taken as independent.
+
+    Args:
+        document: the document, with spans.
+        predictions: the candidates of each window.
+    """
+    best: dict[tuple[int, int], float] = {}
+    for (offset, _), candidates in zip(document.windows, predictions, strict=True):
+        for candidate in candidates:
+            span = _whole_words(document, offset + candidate.first, offset + candidate.last)
+            if span is not None:
+                best[span] = max(best.get(span, 0.0), min(candidate.score, 1.0))
+    found: dict[str, Phrase] = {}
+    for (start, end), score in best.items():
+        text = document.clean.text[start:end]
+        known = found.get(text)
+        found[text] = (
+            Phrase(text, score, score, 1, start, end)
+            if known is None
+            else known._replace(
+                score=1.0 - (1.0 - known.score) * (1.0 - score),
+                best=max(known.best, score),
+                proposed=known.proposed + 1,
+            )
+        )
+    return sorted(found.values(), key=lambda phrase: (-phrase.score, phrase.text))
+
+
+def places(text: str, phrase: str) -> Iterator[tuple[int, int]]:
+    """Where a phrase stands in the cleaned text, not as a part of a longer Latin word."""
+    at = text.find(phrase)
+    while at >= 0:
+        end = at + len(phrase)
+        if not (_joined(text[at - 1 : at], phrase[0]) or _joined(phrase[-1], text[end : end + 1])):
+            yield at, end
+            at = text.find(phrase, end)
+        else:
+            at = text.find(phrase, at + 1)
+
+
+def _whole_words(document: TokenizedDocument, first: int, last: int) -> tuple[int, int] | None:
+    """The span in the cleaned text, from word border to word border, without outer punctuation."""
+    words = document.words
+    from_token = int(np.searchsorted(words, words[first], side="left"))
+    to_token = int(np.searchsorted(words, words[last - 1], side="right"))
+    start, end = int(document.starts[from_token]), int(document.ends[to_token - 1])
+    text = document.clean.text[start:end]
+    stripped = _EDGE.sub("", text)
+    if not stripped:
+        return None
+    start += text.index(stripped)
+    return _widened(document.clean.text, start, start + len(stripped))
+
+
+def _widened(text: str, start: int, end: int) -> tuple[int, int]:
+    """Take in the rest of a name that segmentation cut, as in `covid|19`."""
+    least, most = start - WIDENED, end + WIDENED
+    while start > least and _joined(text[start - 1 : start], text[start]):
+        start -= 1
+    while end < most and _joined(text[end - 1], text[end : end + 1]):
+        end += 1
+    return start, end
+
+
+def _joined(left: str, right: str) -> bool:
+    """Whether two neighbouring characters belong to one word of letters, not of Han characters."""
+    return left.isalnum() and right.isalnum() and left < "\u3040" and right < "\u3040"

@@ -1,0 +1,68 @@
+"""What to do after an attempt that failed as a whole."""
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+LONGEST = timedelta(minutes=1)
+"""Longest delay before a next attempt."""
+
+TRANSIENT = (sa.exc.SQLAlchemyError, ConnectionError, MemoryError, OSError, TimeoutError)
+"""Errors of the surroundings, which may have passed by the next attempt."""
+
+PROGRAM_LIMIT = "54"
+"""Class of the SQLSTATEs that say: what was sent is too large. Sent again, it still is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again, not before `at`."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """It would fail again as a whole; its documents are to be tried apart."""
+
+
+def decide(error: Exception, attempt: int, now: datetime, max_attempts: int) -> Retry | GiveUp:
+    """Whether and when to try again. Pure: the same arguments give the same decision.
+
+    The delay doubles from one second to `LONGEST`, of which up to a half is taken off: by `now`,
+    so that chunks that failed together do not come back together.
+
+    Args:
+        error: what ended the attempt.
+        attempt: number of attempts that failed in a row, this one included, from 1.
+        now: time of the failure.
+        max_attempts: after this many the chunk is given up.
+    """
+    if attempt >= max_attempts or is_permanent(error):
+        return GiveUp()
+    ceiling = min(LONGEST, timedelta(seconds=2.0 ** min(attempt - 1, 10)))
+    jitter = random.Random(now.timestamp()).uniform(0.5, 1)  # noqa: S311  # guards nothing
+    return Retry(now + ceiling * jitter)
+
+
+def is_permanent(error: Exception) -> bool:
+    """Whether the same documents would meet the same error again."""
+    if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError | sa.exc.ProgrammingError):
+        return True
+    return not isinstance(error, TRANSIENT) or _is_too_large(error)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether Postgres is away, or cannot serve for a while; nothing is wrong with the chunk."""
+    if not isinstance(error, sa.exc.DBAPIError) or _is_too_large(error):
+        return False
+    lost = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+    return lost or error.connection_invalidated
+
+
+def _is_too_large(error: Exception) -> bool:
+    return isinstance(error, sa.exc.DBAPIError) and str(
+        getattr(error.orig, "sqlstate", None)
+    ).startswith(PROGRAM_LIMIT)

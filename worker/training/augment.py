@@ -1,0 +1,228 @@
+"""Noise that real text has, for training: pure, and decided by the generator alone.
+
+No noise changes what a text says: emoji are without feeling, masks stand for what platforms mask.
+Case, width and script are undone by cleaning; they are here so that a change of cleaning cannot
+quietly make models depend on them.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Final, Literal
+
+import numpy as np
+import opencc
+
+from schema.errors import DocumentError
+from worker.pipeline.preprocess import preprocess
+from worker.training.rows import KeywordsRow, LabelledRow
+
+Noise = Literal["typo", "case", "punctuation", "emoji", "mask", "traditional", "full_width"]
+
+MIX: Final[Mapping[Noise, float]] = {
+    "typo": 0.15,
+    "case": 0.10,
+    "punctuation": 0.12,
+    "emoji": 0.08,
+    "mask": 0.10,
+    "traditional": 0.08,
+    "full_width": 0.04,
+}
+"""Chance of each noise, drawn independently: a little over half of all texts stay as they are."""
+
+TYPOS_A_LETTER: Final = 0.02
+"""Expected typos of a text that gets some, beyond the first."""
+
+_KEYS: Final = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+_CONFUSED: Final = (
+    "的地得",
+    "在再",
+    "做作",
+    "那哪",
+    "他她它",
+    "以已",
+    "吗嘛",
+    "有又",
+    "座坐",
+    "像象向",
+)
+"""Chinese characters that sound alike and are often typed for each other."""
+_EMOJI: Final = "📌🔎🎧📷📅📎🍵🚲🌐📖🕒🏠"
+_MASKS: Final = {
+    "url": ("URL", "http", "[link]", "[网址]", "网页链接"),
+    "name": ("@user", "USERNAME", "[用户]", "@某某"),
+    "digits": ("DIGIT", "NUMBER", "[数字]", "***", "xxx"),
+}
+_URL: Final = re.compile(r"(?:https?://|www\.)[^\s\u3000-\u9fff\uff00-\uffef]{1,500}")
+_NAME: Final = re.compile(r"@\w{2,30}")
+_DIGITS: Final = re.compile(r"\d{1,30}")
+_LETTER: Final = re.compile(r"[a-zA-Z\u4e00-\u9fff]")
+_SENTENCE_END: Final = re.compile(r"[.!?。！？]+$")
+_PUNCTUATION: Final = re.compile(r"(?<!\w)[^\w\s@#]|[^\w\s@#](?!\w)|[，。！？；：、]")
+"""Signs that join no two letters or digits: `3.5`, `don't` and `a-b` keep theirs."""
+_HAN_RUN: Final = re.compile("[\u4e00-\u9fff]+")
+
+
+def augment_row(row: LabelledRow, generator: np.random.Generator) -> LabelledRow:
+    """A row with its text under noise; the gold stays true of it.
+
+    A keyword that stood in the text must still stand there for cleaning's eyes; otherwise the row
+    is returned as it is.
+    """
+    text = augment(row.text, generator)
+    if text == row.text or not _holds(text):
+        return row
+    if isinstance(row, KeywordsRow) and not _keeps(row, text):
+        return row
+    return row.model_copy(update={"text": text})
+
+
+def augment(text: str, generator: np.random.Generator, mix: Mapping[Noise, float] = MIX) -> str:
+    """Put noise on a text.
+
+    Args:
+        text: any text.
+        generator: decides everything; the same state gives the same text.
+        mix: chance of each noise; a noise that finds nothing to do leaves the text.
+
+    Returns:
+        The text, never longer than twice its length and 16 characters.
+    """
+    # One draw a noise whatever the text, so that texts do not shift each other's luck.
+    for noise, draw in zip(_NOISES, generator.random(len(_NOISES)), strict=True):
+        if draw < mix.get(noise, 0.0):
+            text = _NOISES[noise](text, generator)
+    return text
+
+
+def _typo(text: str, generator: np.random.Generator) -> str:
+    letters = [match.start() for match in _LETTER.finditer(text)]
+    if not letters:
+        return text
+    count = min(1 + int(generator.poisson(TYPOS_A_LETTER * len(letters))), len(letters))
+    characters = list(text)
+    for at in sorted(generator.choice(letters, count, replace=False).tolist()):
+        characters[at] = _mistyped(characters, at, int(generator.integers(4)), generator)
+    return "".join(characters)
+
+
+def _mistyped(characters: list[str], at: int, kind: int, generator: np.random.Generator) -> str:
+    """What stands at a letter's place after one slip; a swap changes its right neighbour too."""
+    letter = characters[at]
+    match kind:
+        case 0 if letter.isascii():  # a Chinese character may be the one that denies
+            return ""
+        case 0 | 1:
+            return letter * 2
+        case 2 if at + 1 < len(characters) and _LETTER.match(characters[at + 1]):
+            characters[at + 1], swapped = letter, characters[at + 1]
+            return swapped
+        case _:
+            near = _neighbours().get(letter.lower(), letter)
+            return near[int(generator.integers(len(near)))]
+
+
+@cache
+def _neighbours() -> dict[str, str]:
+    """What is hit for a letter, beside it on the keyboard or of the same sound."""
+    near = {
+        row[place]: row[max(place - 1, 0) : place] + row[place + 1 : place + 2]
+        for row in _KEYS
+        for place in range(len(row))
+    }
+    alike = {one: group.replace(one, "") for group in _CONFUSED for one in group}
+    return near | alike
+
+
+def _case(text: str, generator: np.random.Generator) -> str:
+    changes: tuple[Callable[[str], str], ...] = (str.lower, str.upper, str.title, str.swapcase)
+    return changes[int(generator.integers(len(changes)))](text)
+
+
+def _punctuation(text: str, generator: np.random.Generator) -> str:
+    """Without any, without the last, or with the last one repeated."""
+    match int(generator.integers(3)):
+        case 0:
+            return " ".join(_PUNCTUATION.sub(" ", text).split())
+        case 1:
+            return _SENTENCE_END.sub("", text)
+        case _:
+            last = _SENTENCE_END.search(text)
+            return text + last[0][-1] * int(generator.integers(1, 4)) if last else text
+
+
+def _emoji(text: str, generator: np.random.Generator) -> str:
+    """A picture of a thing, at an end or at a blank."""
+    put = _EMOJI[int(generator.integers(len(_EMOJI)))] * int(generator.integers(1, 3))
+    blanks = [place for place, character in enumerate(text) if character == " "]
+    places = [0, len(text), len(text), *blanks[:64]]
+    at = places[int(generator.integers(len(places)))]
+    return text[:at] + put + text[at:]
+
+
+def _mask(text: str, generator: np.random.Generator) -> str:
+    """Addresses, names and numbers as platforms and data sets mask them."""
+    for pattern, kind in ((_URL, "url"), (_NAME, "name"), (_DIGITS, "digits")):
+        masks = _MASKS[kind]
+        mask = masks[int(generator.integers(len(masks)))]
+        if kind == "digits" and generator.random() < 1 / 2:
+            shift = int(generator.integers(1, 10))
+            text = pattern.sub(lambda found, by=shift: _other_number(found[0], by), text)  # type: ignore[misc]
+        else:
+            text = pattern.sub(mask, text)
+    return text
+
+
+def _other_number(digits: str, shift: int) -> str:
+    return "".join(str((int(unicodedata.digit(digit, 0)) + shift) % 10) for digit in digits)
+
+
+def _traditional(text: str, _: np.random.Generator) -> str:
+    return _HAN_RUN.sub(lambda found: _converter().convert(found[0]), text)
+
+
+@cache
+def _converter() -> opencc.OpenCC:
+    return opencc.OpenCC("s2t")
+
+
+def _full_width(text: str, _: np.random.Generator) -> str:
+    return text.translate(_full_widths())
+
+
+@cache
+def _full_widths() -> dict[int, str]:
+    return {code: chr(code + 0xFEE0) for code in range(0x21, 0x7F)} | {0x20: "\u3000"}
+
+
+_NOISES: Final[dict[Noise, Callable[[str, np.random.Generator], str]]] = {
+    "mask": _mask,
+    "typo": _typo,
+    "case": _case,
+    "punctuation": _punctuation,
+    "emoji": _emoji,
+    "traditional": _traditional,
+    "full_width": _full_width,
+}
+"""In the order in which they are put on."""
+
+
+def _holds(text: str) -> bool:
+    try:
+        preprocess(text)
+    except DocumentError:
+        return False
+    return True
+
+
+def _keeps(row: KeywordsRow, text: str) -> bool:
+    before, after = preprocess(row.text).text, preprocess(text).text
+    for keyword in row.keywords:
+        try:
+            phrase = preprocess(keyword).text
+        except DocumentError:  # a keyword of blanks or control characters
+            continue
+        if phrase in before and phrase not in after:
+            return False
+    return True

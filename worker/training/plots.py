@@ -1,0 +1,147 @@
+"""Pictures of how a model errs: confusion matrices, and how far scores can be believed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from schema.documents import Task
+from schema.errors import InputError
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from worker.pipeline import Pipeline
+from worker.training import metrics
+from worker.training.evaluate import (
+    moderation_gold,
+    moderation_scores,
+    present_keywords,
+    ranked_phrases,
+    sentiment_scores,
+)
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BINS: Final = 10
+
+
+class Matrix(NamedTuple):
+    """Rows counted by gold and decision, (classes, classes); gold goes down, decisions across."""
+
+    title: str
+    classes: tuple[str, ...]
+    counts: metrics.Ints
+
+
+class Claims(NamedTuple):
+    """Scores, and whether what they claim holds; both (claims,)."""
+
+    scores: metrics.Floats
+    hits: metrics.Bools
+
+
+def plot(pipeline: Pipeline, rows: Sequence[LabelledRow], path: Path) -> None:
+    """Draw confusion matrices and a reliability diagram into one picture.
+
+    Sentiment has one matrix of its classes, moderation one a label over the rows where it is
+    annotated; keywords have none. Points of the diagram that lie under the diagonal are claims
+    that hold less often than their score says.
+
+    Args:
+        pipeline: what is judged.
+        rows: of its task, at least one.
+        path: of the picture; its ending decides the format.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        msg = "plots need matplotlib; install it with: pip install 'textmill[plots]'"
+        raise InputError(msg) from error
+    matrices, claims = findings(pipeline, rows)
+    figure = Figure(figsize=(3.2 * (len(matrices) + 1), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(matrices) + 1, squeeze=False)[0]
+    for place, matrix in zip(axes, matrices, strict=False):
+        _draw_matrix(place, matrix)
+    _draw_reliability(axes[-1], claims)
+    figure.savefig(path, dpi=120)
+
+
+def findings(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> tuple[list[Matrix], Claims]:
+    """What `plot` draws."""
+    match pipeline.task:
+        case Task.SENTIMENT:
+            return _sentiment(pipeline, [row for row in rows if isinstance(row, SentimentRow)])
+        case Task.MODERATION:
+            return _moderation(pipeline, [row for row in rows if isinstance(row, ModerationRow)])
+        case Task.KEYWORDS:
+            return [], _keywords(pipeline, [row for row in rows if isinstance(row, KeywordsRow)])
+
+
+def _sentiment(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> tuple[list[Matrix], Claims]:
+    scores = sentiment_scores(pipeline, rows)
+    gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
+    decided = scores.argmax(axis=1)
+    matrix = Matrix("polarity", SENTIMENT_LABELS, _counts(gold, decided, len(SENTIMENT_LABELS)))
+    return [matrix], Claims(scores.max(axis=1), gold == decided)
+
+
+def _moderation(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> tuple[list[Matrix], Claims]:
+    scores = moderation_scores(pipeline, rows)
+    holds, known = moderation_gold(rows)
+    thresholds = np.array([pipeline.thresholds[label] for label in MODERATION_LABELS])
+    decided = scores >= thresholds
+    matrices = [
+        Matrix(label, ("no", "yes"), _counts(holds[at, column], decided[at, column], 2))
+        for column, label in enumerate(MODERATION_LABELS)
+        if (at := known[:, column]).any()
+    ]
+    return matrices, Claims(scores[known], holds[known])
+
+
+def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> Claims:
+    claims = [
+        (score, phrase in gold)
+        for row, (phrases, scores) in zip(rows, ranked_phrases(pipeline, rows), strict=True)
+        if (gold := present_keywords(row))
+        for phrase, score in zip(phrases, scores, strict=True)
+    ]
+    scores, hits = [score for score, _ in claims], [hit for _, hit in claims]
+    return Claims(np.array(scores, dtype=np.float64), np.array(hits, dtype=np.bool_))
+
+
+def _counts(
+    gold: metrics.Ints | metrics.Bools, decided: metrics.Ints | metrics.Bools, classes: int
+) -> metrics.Ints:
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (gold.astype(np.int64), decided.astype(np.int64)), 1)
+    return counts
+
+
+def _draw_matrix(axes: "Axes", matrix: Matrix) -> None:
+    shares = matrix.counts / np.maximum(matrix.counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(matrix.classes))
+    axes.set_xticks(ticks, matrix.classes)
+    axes.set_yticks(ticks, matrix.classes)
+    axes.set(title=matrix.title, xlabel="decided", ylabel="gold")
+    for row in ticks:
+        for column in ticks:
+            colour = "white" if shares[row, column] > 1 / 2 else "black"
+            count = f"{matrix.counts[row, column]:,}"
+            axes.text(column, row, count, ha="center", va="center", color=colour)
+
+
+def _draw_reliability(axes: "Axes", claims: Claims) -> None:
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+    bins = np.minimum((claims.scores * BINS).astype(int), BINS - 1)
+    filled = np.unique(bins)
+    mean = [float(claims.scores[bins == number].mean()) for number in filled]
+    share = [float(claims.hits[bins == number].mean()) for number in filled]
+    axes.plot(mean, share, marker="o")
+    axes.set(
+        title="reliability", xlabel="score", ylabel="share that holds", xlim=(0, 1), ylim=(0, 1)
+    )

@@ -1,0 +1,185 @@
+"""A language model over the texts of all tasks, from which every task's encoder starts.
+
+The two directions of the encoder learn to foretell the next and the previous token (as in ULMFiT,
+Howard & Ruder 2018), so that a task with few labelled rows begins with words and grammar known.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from schema.documents import Task
+from schema.errors import DocumentError
+from worker.pipeline.batch import micro_batches, pad
+from worker.pipeline.model import Cell, Encoder, ModelConfig, Network, token_mask
+from worker.pipeline.preprocess import preprocess
+from worker.pipeline.records import CleanText, IntArray
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.corpus import (
+    LicenceClass,
+    Source,
+    Split,
+    all_texts,
+    data_hash,
+    sources,
+)
+from worker.training.examples import Example
+from worker.training.loop import TrainingConfig, TrainingState
+
+WINDOW: Final = 96
+"""Most tokens of a training window; longer texts give several."""
+HELD_OUT: Final = 2000
+"""Windows of the validation splits that measure the model after each epoch."""
+NOISE_TOKENS: Final = 512
+"""Tokens drawn a step, against which all its targets are told apart."""
+NOISE_POWER: Final = 0.75
+"""Drawn by frequency to this power (Mikolov et al. 2013)."""
+
+PRETRAINING: Final = TrainingConfig(
+    epochs=1, budget=8192, learning_rate=3e-3, warm_up=0.03, weight_decay=0.0
+)
+"""How the language model of the shipped models is trained."""
+
+_NO_GOLD: Final = np.zeros(1, dtype=np.int8)
+
+
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """What a language model is made of; the same gives the same weights on CPU.
+
+    Attributes:
+        data: the data folder; texts of all its tasks are read, their labels are not.
+        licence_class: sources beyond this class are left out.
+        cell: kind of recurrent cell.
+        command: written to the card.
+        training: how it is trained.
+        vocabulary: number of token ids.
+    """
+
+    data: Path
+    licence_class: LicenceClass
+    cell: Cell
+    command: str
+    training: TrainingConfig = PRETRAINING
+    vocabulary: int = 24_000
+
+    def sources(self) -> list[Source]:
+        """The sources whose texts it reads."""
+        return [found for task in Task for found in sources(self.data, task, self.licence_class)]
+
+    def identity(self) -> str:
+        """Hash over all that decides the outcome, for checkpoints."""
+        options = [self.licence_class, self.training, self._shape(self.vocabulary)]
+        return sha256(f"{options} {data_hash(self.sources())}".encode()).hexdigest()[:16]
+
+    def clean_texts(self, split: Split) -> Iterator[CleanText]:
+        """The texts of a split as the model sees them."""
+        for text in all_texts(self.data, self.licence_class, split):
+            try:
+                yield preprocess(text)
+            except DocumentError:  # nothing is left of the text after cleaning
+                continue
+
+    def make_tokenizer(self) -> Tokenizer:
+        """Learn the vocabulary, from all tasks' training texts."""
+        return Tokenizer.train(self.clean_texts("train"), self.vocabulary)
+
+    def make_windows(self, tokenizer: Tokenizer, split: Split) -> list[IntArray]:
+        """Token ids of the windows of a split; a window of one token teaches nothing."""
+        windows: list[IntArray] = []
+        for clean in self.clean_texts(split):
+            try:
+                document = tokenizer.tokenize(clean, spans=False, window=WINDOW, overlap=0)
+            except DocumentError:  # a text of signs that are no words
+                continue
+            windows += [ids for ids in document.window_ids() if len(ids) > 1]
+        return windows
+
+    def fresh_state(
+        self, tokenizer: Tokenizer, windows: list[IntArray]
+    ) -> "TrainingState[LanguageModel]":
+        """A language model before its first step.
+
+        Args:
+            tokenizer: its vocabulary.
+            windows: of training; their frequencies decide which noise tokens are drawn.
+        """
+        counts = np.bincount(np.concatenate(windows), minlength=tokenizer.size)
+        shape = self._shape(tokenizer.size)
+        return TrainingState.fresh(lambda: LanguageModel(shape, counts), self.training)
+
+    def _shape(self, vocabulary: int) -> ModelConfig:
+        return ModelConfig(
+            Task.SENTIMENT,  # decides the decoder, of which there is none here
+            vocabulary,
+            (),
+            self.cell,
+            input_dropout=0.1,
+            output_dropout=0.1,
+        )
+
+
+class LanguageModel(Network):
+    """Foretells each token's right neighbour from its left side, and the other way round.
+
+    The softmax over the vocabulary is sampled: targets are told apart from tokens drawn by
+    frequency, whose scores are corrected for how often they are drawn (Bengio & Senécal 2008,
+    Jean et al. 2015). Output and input share their vectors (Press & Wolf 2017).
+
+    Args:
+        config: shape of the encoder.
+        counts: how often each token occurs in training, (vocabulary,).
+    """
+
+    def __init__(self, config: ModelConfig, counts: NDArray[np.integer]) -> None:
+        super().__init__()
+        self.encoder = Encoder(config)
+        self.right = nn.Linear(config.hidden, config.embedding)
+        self.left = nn.Linear(config.hidden, config.embedding)
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+        share = torch.from_numpy(np.maximum(counts, 1e-3) ** NOISE_POWER).float()
+        self.register_buffer("share", share / share.sum(), persistent=False)
+
+    def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:  # noqa: ARG002
+        """Mean sampled cross-entropy of both directions; the text itself is the gold."""
+        guesses, targets = self._guesses(ids, lengths)
+        share = self.get_buffer("share")
+        noise = torch.multinomial(share, NOISE_TOKENS, replacement=True)
+        vectors, drawn = self.encoder.embedding.weight, (share * NOISE_TOKENS).log()
+        bias = self.bias - drawn
+        right = (guesses * vectors[targets]).sum(1) + bias[targets]
+        wrong = guesses @ vectors[noise].T + bias[noise]  # (targets, noise)
+        wrong = wrong.masked_fill(noise == targets[:, None], -torch.inf)
+        scores = torch.cat([right[:, None], wrong], dim=1)
+        return functional.cross_entropy(scores, torch.zeros_like(targets))
+
+    @torch.inference_mode()
+    def likelihood(self, windows: list[IntArray]) -> float:
+        """Geometric mean of the probability of a held-out token, over the whole vocabulary."""
+        lost, count = 0.0, 0
+        for rows in micro_batches([len(window) for window in windows], 4096):
+            guesses, targets = self._guesses(*pad([windows[row] for row in rows]))
+            scores = guesses @ self.encoder.embedding.weight.T + self.bias
+            lost += functional.cross_entropy(scores, targets, reduction="sum").item()
+            count += len(targets)
+        return float(np.exp(-lost / count))
+
+    def _guesses(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors close to those of the tokens they foretell (targets, embedding), and these."""
+        ahead, back = self.encoder(ids, lengths).chunk(2, dim=2)
+        inside = token_mask(ids, lengths)[:, 1:]  # both neighbours are tokens
+        guesses = [self.right(ahead[:, :-1][inside]), self.left(back[:, 1:][inside])]
+        return torch.cat(guesses), torch.cat([ids[:, 1:][inside], ids[:, :-1][inside]])
+
+
+def as_examples(windows: list[IntArray]) -> list[Example]:
+    """Windows as a training step takes them."""
+    return [Example(window, _NO_GOLD) for window in windows]

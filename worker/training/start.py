@@ -1,0 +1,89 @@
+"""Where a training starts: a vocabulary, and weights that know something already."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from schema.errors import ArtifactError
+from worker.pipeline.artifact import TOKENIZER, WEIGHTS
+from worker.pipeline.model import Model
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.artifact import CARD
+from worker.training.card import SourceEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A language model's encoder, or a whole artifact.
+
+    Attributes:
+        folder: where it was read.
+        tokenizer: its vocabulary.
+        weights: by name, as `Model` names them.
+        version: content hash, 16 hex digits.
+        sources: what it was trained on, as its card says.
+    """
+
+    folder: Path
+    tokenizer: Tokenizer
+    weights: dict[str, Tensor]
+    version: str
+    sources: tuple[SourceEntry, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> "Start":
+        """Read a folder that `textmill-worker pretrain` or `train` made.
+
+        Raises:
+            ArtifactError: a file is missing or broken.
+        """
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+        try:
+            weights = load_file(folder / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            msg = f"cannot read {folder / WEIGHTS} ({error}); name another folder with --start"
+            raise ArtifactError(msg) from error
+        digest = sha256((folder / TOKENIZER).read_bytes() + (folder / WEIGHTS).read_bytes())
+        return cls(folder, tokenizer, weights, digest.hexdigest()[:16], _sources(folder))
+
+    def give_weights(self, model: Model) -> None:
+        """Set the encoder's weights, and the decoder's where it is the same task's.
+
+        Raises:
+            ArtifactError: the encoder is of another cell or size.
+        """
+        known = model.state_dict()
+        same_decoder = all(
+            name in self.weights and self.weights[name].shape == value.shape
+            for name, value in known.items()
+            if name.startswith("decoder.")
+        )
+        given = {
+            name: value.float()
+            for name, value in self.weights.items()
+            if name.startswith("encoder.") or same_decoder
+        }
+        try:
+            model.load_state_dict({**known, **given})
+        except RuntimeError as error:
+            msg = f"{self.folder} has an encoder of another cell or size; repeat its --cell"
+            raise ArtifactError(msg) from error
+
+
+class _AnyCard(BaseModel):
+    """What all cards have."""
+
+    sources: tuple[SourceEntry, ...]
+
+
+def _sources(folder: Path) -> tuple[SourceEntry, ...]:
+    try:
+        return _AnyCard.model_validate_json((folder / CARD).read_bytes()).sources
+    except (OSError, ValidationError) as error:
+        msg = f"{folder / CARD} does not say what {folder} was trained on; restore it"
+        raise ArtifactError(msg) from error

@@ -1,0 +1,154 @@
+"""Windows that wait for the device, and which of them share the next micro-batch."""
+
+import threading
+from bisect import bisect_right
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from operator import attrgetter
+
+from schema.documents import Lane
+from schema.errors import DocumentError
+from worker.pipeline import Pipeline
+from worker.pipeline.records import IntArray, Prediction
+
+WASTE = 0.04
+"""Share of padding above which a micro-batch takes no shorter window, if it is worth its start."""
+
+WORTH_ITS_START = 16
+"""So many micro-batches of the smallest size make up the token budget."""
+
+Answer = Prediction | DocumentError
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What may share a micro-batch: the windows of one model, in one lane."""
+
+    pipeline: Pipeline
+    lane: Lane
+
+
+@dataclass(slots=True)
+class Window:
+    """A window on its way over the device; `request` and `place` say whose answer it gets."""
+
+    ids: IntArray
+    length: int
+    request: "Request"
+    place: int
+
+    def answer(self, answer: Answer) -> None:
+        """Hand the answer to the request; its last one ends the wait."""
+        self.request.answer(self.place, answer)
+
+
+class Request:
+    """The windows of one call, and its answers as they come in.
+
+    Attributes:
+        queue: where its windows wait.
+        windows: in the order of the call.
+        abandoned: set by whoever no longer wants the answers.
+        future: the answers, one a window.
+    """
+
+    def __init__(
+        self, queue: Queue, windows: Sequence[IntArray], abandoned: threading.Event | None
+    ) -> None:
+        self.queue = queue
+        self.windows = [Window(ids, len(ids), self, place) for place, ids in enumerate(windows)]
+        self.abandoned = abandoned
+        self.future: Future[list[Answer]] = Future()
+        self._answers: list[Answer | None] = [None] * len(windows)
+        self._missing = len(windows)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody wants the answers any more."""
+        return self.abandoned is not None and self.abandoned.is_set()
+
+    def answer(self, place: int, answer: Answer) -> None:
+        """Note the answer of a window."""
+        self._answers[place] = answer
+        self._missing -= 1
+        if not self._missing and not self.future.done():
+            self.future.set_result([given for given in self._answers if given is not None])
+
+
+class Pool:
+    """The waiting windows of one queue, shortest first.
+
+    They are taken in sweeps from the longest to the shortest. What comes in meanwhile joins the
+    sweep where it is shorter than the place reached, and otherwise waits for the next one: no
+    window waits for more than two.
+    """
+
+    def __init__(self) -> None:
+        self._windows: list[Window] = []
+        self._reached: int | None = None
+        self.tokens = 0
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    @property
+    def in_sweep(self) -> bool:
+        """Whether the sweep under way has windows left."""
+        return self._reached is not None and bool(self._place())
+
+    def add(self, windows: Sequence[Window]) -> None:
+        """Let windows wait."""
+        self._windows += windows
+        self._windows.sort(key=attrgetter("length"))  # runs in order: a merge
+        self.tokens += sum(window.length for window in windows)
+
+    def drop(self, request: Request) -> None:
+        """Forget the windows of a request."""
+        self._windows = [window for window in self._windows if window.request is not request]
+        self.tokens = sum(window.length for window in self._windows)
+
+    def take(self, budget: int, waste: float = WASTE) -> list[Window]:
+        """The next micro-batch, longest first; see `rows`."""
+        place = self._place() or len(self._windows)
+        count = rows(
+            [window.length for window in self._windows[place - 1 :: -1]] if place else [],
+            budget,
+            waste,
+        )
+        taken = self._windows[place - count : place][::-1]
+        del self._windows[place - count : place]
+        self.tokens -= sum(window.length for window in taken)
+        self._reached = taken[-1].length if taken else None
+        return taken
+
+    def _place(self) -> int:
+        """How many windows the sweep has yet to take."""
+        if self._reached is None:
+            return 0
+        return bisect_right(self._windows, self._reached, key=attrgetter("length"))
+
+
+def rows(lengths: Sequence[int], budget: int, waste: float = WASTE) -> int:
+    """How many windows the next micro-batch takes.
+
+    Args:
+        lengths: tokens of each waiting window, longest first.
+        budget: most padded tokens (longest times rows).
+        waste: share of padding to keep below; 1 where the device computes none.
+
+    Returns:
+        At least 1 where there is a window. Fewer than fit where shorter ones would raise the share
+        of padding above `waste`, if that leaves enough to be worth a forward pass.
+    """
+    if not lengths:
+        return 0
+    longest, tokens = lengths[0], 0
+    for row, length in enumerate(lengths):
+        padded = longest * (row + 1)
+        tokens += length
+        if row and padded > budget:
+            return row
+        if tokens < (1 - waste) * padded and longest * row >= budget / WORTH_ITS_START:
+            return row
+    return len(lengths)
