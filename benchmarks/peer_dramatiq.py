@@ -9,7 +9,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks.peer import process
 
-broker: Any = RedisBroker(  # type: ignore[no-untyped-call]
+broker: Any = RedisBroker(
     url=os.environ["BENCHMARK_BROKER"], namespace=os.environ["BENCHMARK_PREFIX"]
 )
 dramatiq.set_broker(broker)
