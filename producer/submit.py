@@ -50,6 +50,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
     submitter: str,
     limits: IntakeSettings,
     progress: Callable[[int], None] = lambda _: None,
+    on_open: Callable[[sa.Connection, JobId], None] = lambda _connection, _job_id: None,
 ) -> Submission:
     """Load `records` into a job of `task` and open it.
 
@@ -61,14 +62,17 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         submitter: in whose name; idempotency keys are unique per submitter.
         limits: how the job is cut into batches and chunks.
         progress: told the number of records of each batch.
+        on_open: takes part in the transaction that makes the job visible; what it raises undoes
+            the submit.
 
     Raises:
-        InputError: there are more documents than a job may have.
+        InputError: there are more documents than a job may have, or keywords are to be explained.
         IdempotencyConflictError: the key was used for other content.
         PendingLimitError: too many documents wait already.
         SchemaVersionError: the database is of another migration.
         ServiceUnavailableError: Postgres does not answer; a job that was not opened is purged.
     """
+    _check_options(task, options)
     digest = _Digest(task)
     key = options.idempotency_key
     if key is not None:
@@ -89,7 +93,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
                 _check_size(load.accepted + len(batch), limits)
                 load.add(batch)
                 progress(len(batch))
-            opened = load.open(digest.value() if key is not None else None)
+            opened = load.open(digest.value() if key is not None else None, on_open)
             connection.commit()
         except BaseException:
             load.discard()
@@ -121,6 +125,12 @@ def _check_size(documents: int, limits: IntakeSettings) -> None:
             f"the job has more than {limits.max_job_documents} documents;"
             " split it, or raise TEXTMILL_MAX_JOB_DOCUMENTS"
         )
+        raise InputError(msg)
+
+
+def _check_options(task: Task, options: JobOptions) -> None:
+    if options.explain and task is Task.KEYWORDS:
+        msg = "keywords have no score of the document to explain; leave `explain` out"
         raise InputError(msg)
 
 
