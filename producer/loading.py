@@ -118,8 +118,10 @@ class Load:
         self._connection.execute(sa.text("select textmill.make_partitions()"))
         self.job_id = self._connection.execute(
             sa.text(
-                "insert into textmill.job (task, lane, name, submitted_by, weight, deadline_at)"
-                " values (:task, :lane, :name, :submitter, :weight, :deadline_at)"
+                "insert into textmill.job"
+                " (task, lane, name, submitted_by, weight, deadline_at, options)"
+                " values (:task, :lane, :name, :submitter, :weight, :deadline_at,"
+                " cast(:options as jsonb))"
                 " returning job_id"
             ),
             {
@@ -129,6 +131,7 @@ class Load:
                 "submitter": self._submitter,
                 "weight": self._options.weight,
                 "deadline_at": self._options.deadline_at,
+                "options": json.dumps({"explain": True} if self._options.explain else {}),
             },
         ).scalar_one()
         self._created = True

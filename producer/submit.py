@@ -66,12 +66,13 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             the submit.
 
     Raises:
-        InputError: there are more documents than a job may have.
+        InputError: there are more documents than a job may have, or keywords are to be explained.
         IdempotencyConflictError: the key was used for other content.
         PendingLimitError: too many documents wait already.
         SchemaVersionError: the database is of another migration.
         ServiceUnavailableError: Postgres does not answer; a job that was not opened is purged.
     """
+    _check_options(task, options)
     digest = _Digest(task)
     key = options.idempotency_key
     if key is not None:
@@ -124,6 +125,12 @@ def _check_size(documents: int, limits: IntakeSettings) -> None:
             f"the job has more than {limits.max_job_documents} documents;"
             " split it, or raise TEXTMILL_MAX_JOB_DOCUMENTS"
         )
+        raise InputError(msg)
+
+
+def _check_options(task: Task, options: JobOptions) -> None:
+    if options.explain and task is Task.KEYWORDS:
+        msg = "keywords have no score of the document to explain; leave `explain` out"
         raise InputError(msg)
 
 

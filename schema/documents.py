@@ -74,6 +74,8 @@ class JobOptions(Frozen):
         idempotency_key: submitting again with the same key and content returns the first job.
         weight: share of the machine against other jobs of its lane.
         deadline_at: when to give up what is not done.
+        explain: whether results say which parts of a document moved its score; of sentiment and
+            moderation, at the cost of about twice as many forward passes as there are words.
     """
 
     name: Label | None = None
@@ -81,3 +83,4 @@ class JobOptions(Frozen):
     idempotency_key: Label | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     deadline_at: AwareDatetime | None = None
+    explain: bool = False

@@ -50,6 +50,22 @@ class Outcome(Frozen):
     model_version: str
 
 
+class Evidence(Frozen):
+    """A part of a document that moved a score.
+
+    Attributes:
+        span: where it stands, `[start, end)` in code points of the original text.
+        weight: by how much the score falls when it is left out; negative where it rises.
+    """
+
+    span: Span
+    weight: Annotated[float, Field(ge=-1, le=1)]
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class SentimentResult(Outcome):
     """Polarity of a document.
 
@@ -57,12 +73,16 @@ class SentimentResult(Outcome):
         label: the label with the highest score.
         score: that label's score.
         scores: a score per label; they sum to 1.
+        explanation: what moved the label's score, strongest first; there where the job asked.
     """
 
     task: Literal["sentiment"] = "sentiment"
     label: SentimentLabel
     score: Score
     scores: dict[SentimentLabel, Score]
+    explanation: dict[SentimentLabel, list[Evidence]] | None = Field(
+        default=None, exclude_if=_is_absent
+    )
 
 
 class ModerationResult(Outcome):
@@ -72,12 +92,17 @@ class ModerationResult(Outcome):
         flagged: whether any label reached its threshold.
         labels: the labels that did, highest score first.
         scores: a score per label, each on its own.
+        explanation: for each of the labels, or else the one with the highest score, what moved its
+            score, strongest first; there where the job asked.
     """
 
     task: Literal["moderation"] = "moderation"
     flagged: bool
     labels: list[ModerationLabel]
     scores: dict[ModerationLabel, Score]
+    explanation: dict[ModerationLabel, list[Evidence]] | None = Field(
+        default=None, exclude_if=_is_absent
+    )
 
 
 class Keyword(Frozen):

@@ -12,7 +12,7 @@ from schema.documents import Lane, Task
 from schema.outcomes import Stage
 from schema.states import TERMINAL_JOB_STATES, ChunkState, JobState
 
-MIGRATION = "0003"
+MIGRATION = "0004"
 """The migration that these tables stand for."""
 
 metadata = sa.MetaData(schema="textmill")
@@ -134,6 +134,12 @@ chunk = sa.Table(
         "chunk_dispatched_at",
         "dispatched_at",
         postgresql_where=sa.text("state = 'dispatched'"),
+    ),
+    sa.Index(
+        "chunk_under_way",
+        "job_id",
+        postgresql_include=["tokens"],
+        postgresql_where=sa.text("state in ('dispatched', 'running')"),
     ),
     sa.Index("chunk_running", "lease_expires_at", postgresql_where=sa.text("state = 'running'")),
 )

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from worker.gate import ClosedError, Gate
 from worker.heartbeat import Heartbeat, Lease
 from worker.meter import Meter
 from worker.pipeline import Pipeline
-from worker.pipeline.records import TokenizedDocument
+from worker.pipeline.records import Prediction, TokenizedDocument
 from worker.retry import is_outage
 from worker.waiting import Answer
 
@@ -143,14 +143,40 @@ class ChunkProcessor:
         for document in documents:
             lease.check()
             try:
-                prepared.append((document, pipeline.prepare(document.text)))
+                prepared.append((document, pipeline.prepare(document.text, explain=claim.explain)))
             except DocumentError as error:
                 outcomes.append((document.seq, failure_of(error)))
         windows = [ids for _, tokenized in prepared for ids in tokenized.window_ids()]
         answers = iter(self._engine.predict(pipeline, claim.lane, windows, lease.lost))
         for document, tokenized in prepared:
-            outcomes.append((document.seq, _finish(pipeline, document, tokenized, answers)))
+            mine = [next(answers) for _ in tokenized.windows]
+            outcome = _finish(pipeline, document, tokenized, mine)
+            if claim.explain and not isinstance(outcome, Failure):
+                outcome = self._explained(lease, tokenized, mine, outcome)
+            outcomes.append((document.seq, outcome))
         return outcomes
+
+    def _explained(
+        self,
+        lease: Lease,
+        tokenized: TokenizedDocument,
+        answers: Sequence[Answer],
+        result: Result,
+    ) -> Result | Failure:
+        """One document at a time: its occluded windows fill micro-batches, and bound the memory."""
+        claim = lease.claim
+        pipeline = self._pipelines[claim.task]
+        asked = pipeline.question(tokenized, _values(answers))
+        if asked is None:
+            return result
+        found = self._engine.predict(pipeline, claim.lane, asked.windows, lease.lost)
+        error = _first_error(found)
+        if error is not None:
+            return failure_of(error)
+        try:
+            return pipeline.explained(result, tokenized, asked, _values(found))
+        except DocumentError as fault:
+            return failure_of(fault)
 
 
 def patiently(action: Callable[[], Value]) -> Value:
@@ -171,20 +197,23 @@ def _finish(
     pipeline: Pipeline,
     document: LoadedDocument,
     tokenized: TokenizedDocument,
-    answers: Iterator[Answer],
+    answers: Sequence[Answer],
 ) -> Result | Failure:
-    mine = [next(answers) for _ in tokenized.windows]
-    errors = [answer for answer in mine if isinstance(answer, DocumentError)]
-    if errors:
-        return failure_of(errors[0])
+    fault = _first_error(answers)
+    if fault is not None:
+        return failure_of(fault)
     try:
-        return pipeline.finish(
-            document.text,
-            tokenized,
-            [answer for answer in mine if not isinstance(answer, DocumentError)],
-        )
+        return pipeline.finish(document.text, tokenized, _values(answers))
     except DocumentError as error:
         return failure_of(error)
+
+
+def _first_error(answers: Sequence[Answer]) -> DocumentError | None:
+    return next((answer for answer in answers if isinstance(answer, DocumentError)), None)
+
+
+def _values(answers: Sequence[Answer]) -> list[Prediction]:
+    return [answer for answer in answers if not isinstance(answer, DocumentError)]
 
 
 def failure_of(error: DocumentError) -> Failure:

@@ -39,6 +39,7 @@ class Claim:
         first_seq: first document of the chunk.
         last_seq: last document of the chunk.
         errors: attempts that failed as a whole so far.
+        explain: whether results say what moved their scores.
     """
 
     job_id: JobId
@@ -49,6 +50,7 @@ class Claim:
     first_seq: int
     last_seq: int
     errors: int = 0
+    explain: bool = False
 
     @property
     def fence(self) -> Fence:
@@ -108,7 +110,8 @@ class ChunkStore:
                         and c.job_id = :job_id and c.chunk_no = :chunk_no
                         and c.state = 'dispatched' and (:alone or not c.suspect)
                     returning c.job_id, c.chunk_no, c.attempt, j.task, j.lane,
-                        c.first_seq, c.last_seq, c.errors, j.state as job_state
+                        c.first_seq, c.last_seq, c.errors, j.state as job_state,
+                        coalesce((j.options ->> 'explain')::boolean, false) as explain
                 """),
                 {
                     "lease": self._lease,
@@ -138,6 +141,7 @@ class ChunkStore:
             row.first_seq,
             row.last_seq,
             row.errors,
+            row.explain,
         )
 
     def is_suspect(self, message: ChunkMessage) -> bool:

@@ -17,7 +17,7 @@ from schema.documents import Task
 from schema.errors import LeaseLostError
 from schema.settings import WorkerSettings
 from worker.chunks import ChunkStore, Claim
-from worker.exit_codes import EXIT_STUCK
+from worker.exit_codes import EXIT_NO_HEARTBEAT, EXIT_STUCK
 from worker.retry import is_outage
 
 logger = logging.getLogger(__name__)
@@ -132,8 +132,15 @@ class Heartbeat:
                 self._look_after(held)
             except sa.exc.DBAPIError as error:
                 if not is_outage(error):
-                    raise
+                    self._end_without_heart(error)
                 logger.warning("no heartbeat, Postgres does not answer: %s", error.orig)
+            except Exception as error:  # noqa: BLE001  # whatever it is, nobody else would see it
+                self._end_without_heart(error)
+
+    def _end_without_heart(self, error: Exception) -> None:
+        """A process that cannot beat would work on in vain, unseen; its successor may do better."""
+        logger.critical("the heartbeat failed, so this process ends", exc_info=error)
+        os._exit(EXIT_NO_HEARTBEAT)
 
     def _look_after(self, held: Sequence[Lease]) -> None:
         """Renew leases, tell of lost ones, and end the process over a stuck one.

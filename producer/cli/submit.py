@@ -49,6 +49,7 @@ EXIT_FAILURES = 1
     metavar="TIME",
     help="Give up what is not done by then: ISO 8601, local time where it names no zone.",
 )
+@click.option("--explain", is_flag=True, help="Say which words moved each score.")
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job is finished.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the job id alone.")
 def submit(  # noqa: PLR0913  # a parameter for each option
@@ -62,6 +63,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     lane: str,
     idempotency_key: str | None,
     deadline: str | None,
+    explain: bool,
     waits: bool,
     as_json: bool,
 ) -> None:
@@ -79,7 +81,11 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     """  # noqa: D301
     limits = read(IntakeSettings)
     options = _options(
-        name=name, lane=lane, idempotency_key=idempotency_key, deadline_at=_time(deadline)
+        name=name,
+        lane=lane,
+        idempotency_key=idempotency_key,
+        deadline_at=_time(deadline),
+        explain=explain,
     )
     # All files are opened before anything is written, so that a wrong name costs nothing.
     sources = [

@@ -60,6 +60,27 @@ def ends(engine: sa.Engine) -> list[tuple[object, ...]]:
     return [(c.state, c.attempt, c.errors, succeeded) for c in chunks(engine)]
 
 
+@pytest.mark.parametrize("explain", [False, True])
+def test_results_are_explained_where_the_job_asks(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    explain: bool,  # noqa: FBT001
+) -> None:
+    """Without it the option would be lost between the job and its results."""
+    add_job(producer_engine, 3, explain=explain)
+    (message,) = mark(producer_engine)
+    process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
+
+    assert process(message)
+
+    with engine.connect() as connection:
+        payloads = connection.scalars(sa.text("select payload from textmill.result")).all()
+    assert ["explanation" in payload for payload in payloads] == [explain] * 3
+
+
 @pytest.mark.parametrize("moment", ["insert into textmill.result", "select d.seq", "set state = "])
 def test_store_survives_a_lost_connection(  # all parts of a process
     engine: sa.Engine,

@@ -196,3 +196,16 @@ def test_job_of_too_many_documents_is_refused_whole(producer_engine: sa.Engine, 
     with producer_engine.connect() as connection:
         left = connection.scalar(sa.text("select count(*) from textmill.document"))
     assert (jobs(producer_engine), left) == ([], 0)
+
+
+def test_keywords_are_not_explained(producer_engine: sa.Engine) -> None:
+    """Without it a job would be accepted whose results cannot hold what it asks for."""
+    with pytest.raises(InputError, match="leave `explain` out"):
+        submit(
+            producer_engine,
+            Task.KEYWORDS,
+            [Document(text="tea")],
+            JobOptions(explain=True),
+            submitter="tester",
+            limits=IntakeSettings(),
+        )

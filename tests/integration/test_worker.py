@@ -107,6 +107,7 @@ def test_sigterm_finishes_running_chunks_and_exits_with_0(
     assert workers(producer_engine) == []
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("running")
 def test_killed_process_is_replaced_and_its_chunks_are_done_again(
     producer_engine: sa.Engine,
@@ -118,7 +119,7 @@ def test_killed_process_is_replaced_and_its_chunks_are_done_again(
 
     os.kill(victim, signal.SIGKILL)
 
-    seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
+    seen = jobs.wait(producer_engine, job_id, timeout=3 * PATIENCE)
     assert (seen.succeeded, seen.failed) == (1200, 400)
     assert workers(producer_engine) != [victim]
 

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from rich.console import Console
@@ -11,10 +12,12 @@ from rich.table import Table
 
 from schema.documents import Task
 from schema.errors import InputError
-from schema.outcomes import Failure, KeywordsResult, ModerationResult, SentimentResult
+from schema.outcomes import Evidence, Failure, KeywordsResult, ModerationResult, SentimentResult
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import AnyResult, analyse
 from worker.training.rows import read_texts
+
+Label = TypeVar("Label", bound=str)
 
 _BLOCK = 1024
 _SHOWN = 60
@@ -26,7 +29,8 @@ _SHOWN = 60
 @click.argument("source", metavar="[TEXT|FILE|-]", default="-")
 @artifact_option
 @json_option
-def command(*, task: str, source: str, artifact: Path | None, as_json: bool) -> None:
+@click.option("--explain", is_flag=True, help="Say which words moved each score.")
+def command(*, task: str, source: str, artifact: Path | None, as_json: bool, explain: bool) -> None:
     """Analyse documents in this process, without servers.
 
     The argument is a file (a document a line, or JSON Lines with `text`), `-` for standard input,
@@ -39,11 +43,14 @@ def command(*, task: str, source: str, artifact: Path | None, as_json: bool) -> 
       cat comments.txt | textmill-worker predict moderation -
     """  # noqa: D301 - click's mark for an example that keeps its lines
     texts = _read(source)
+    if explain and Task(task) is Task.KEYWORDS:
+        msg = "keywords have no score of the document to explain; leave --explain out"
+        raise click.UsageError(msg)
     pipeline = open_pipeline(Task(task), artifact)
     table = Table("document", "language", "outcome")
     for first in range(0, len(texts), _BLOCK):
         block = texts[first : first + _BLOCK]
-        for text, outcome in zip(block, analyse(pipeline, block), strict=True):
+        for text, outcome in zip(block, analyse(pipeline, block, explain=explain), strict=True):
             if as_json:
                 click.echo(_json_line(outcome))
             else:
@@ -82,10 +89,22 @@ def _cells(text: str, outcome: AnyResult | Failure) -> tuple[str, str, str]:
         case Failure():
             return shown, "", f"failed: {outcome.code} ({outcome.message})"
         case SentimentResult():
-            return shown, outcome.language, f"{outcome.label} {outcome.score:.2f}"
+            said = f"{outcome.label} {outcome.score:.2f}"
+            return shown, outcome.language, said + _because(text, outcome.explanation)
         case ModerationResult():
             labels = [f"{label} {outcome.scores[label]:.2f}" for label in outcome.labels]
-            return shown, outcome.language, ", ".join(labels) or "clean"
+            said = ", ".join(labels) or "clean"
+            return shown, outcome.language, said + _because(text, outcome.explanation)
         case KeywordsResult():
             words = [f"{keyword.text} {keyword.score:.2f}" for keyword in outcome.keywords]
             return shown, outcome.language, ", ".join(words) or "none"
+
+
+def _because(text: str, explanation: Mapping[Label, Sequence[Evidence]] | None) -> str:
+    """The words that moved each score, with their weights; a line a label."""
+    return "".join(
+        f"\n{label}: "
+        + ", ".join(f"{text[slice(*item.span)]} {item.weight:+.2f}" for item in evidence)
+        for label, evidence in (explanation or {}).items()
+        if evidence
+    )

@@ -10,9 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from schema.documents import Task
 from schema.errors import ArtifactError, DocumentError
 from schema.outcomes import (
+    MODERATION_LABELS,
+    SENTIMENT_LABELS,
     ErrorCode,
     Failure,
     KeywordsResult,
@@ -29,6 +33,7 @@ from worker.pipeline.artifact import (
     read_ranker,
 )
 from worker.pipeline.batch import micro_batches
+from worker.pipeline.explain import Question, evidence, question
 from worker.pipeline.phrases import phrases_of
 from worker.pipeline.postprocess import keywords_result, moderation_result, sentiment_result
 from worker.pipeline.predict import Predictor
@@ -93,8 +98,8 @@ class Pipeline:
         version, ranker = model_version(artifact, config), read_ranker(artifact, config)
         return cls(config, tokenizer, predictor, version, ranker)
 
-    def prepare(self, text: str) -> TokenizedDocument:
-        """Clean and tokenize a document.
+    def prepare(self, text: str, *, explain: bool = False) -> TokenizedDocument:
+        """Clean and tokenize a document; `explain` keeps what `question` needs.
 
         Raises:
             DocumentError: nothing is left to analyse, or a stage failed on this document.
@@ -104,7 +109,7 @@ class Pipeline:
         with _stage(Stage.TOKENIZE):
             return self._tokenizer.tokenize(
                 clean,
-                spans=self.task is Task.KEYWORDS,
+                spans=explain or self.task is Task.KEYWORDS,
                 window=self._config.window,
                 overlap=self._config.overlap,
             )
@@ -136,6 +141,58 @@ class Pipeline:
         with _stage(Stage.POSTPROCESS):
             return self._result(text, document, predictions)
 
+    def question(
+        self, document: TokenizedDocument, predictions: Sequence[Prediction]
+    ) -> Question | None:
+        """What to ask of the model to explain a document; None of keywords.
+
+        Args:
+            document: what `prepare` made of it with `explain`.
+            predictions: one per window of `document`, in order.
+
+        Returns:
+            With windows, whose predictions `explained` takes.
+        """
+        if self.task is Task.KEYWORDS:
+            return None
+        scores = cast("Sequence[FloatArray]", predictions)
+        return question(document, scores, int(np.max(np.stack(scores), axis=0).argmax()))
+
+    def explained(
+        self,
+        result: AnyResult,
+        document: TokenizedDocument,
+        asked: Question,
+        answers: Sequence[Prediction],
+    ) -> AnyResult:
+        """A result with its explanation.
+
+        Args:
+            result: what `finish` made.
+            document: what `prepare` made with `explain`.
+            asked: what `question` made.
+            answers: one prediction for each window of `asked`, in order.
+
+        Raises:
+            DocumentError: the stage failed on this document.
+        """
+        scores = cast("Sequence[FloatArray]", answers)
+        with _stage(Stage.POSTPROCESS):
+            match result:
+                case SentimentResult():
+                    at = SENTIMENT_LABELS.index(result.label)
+                    shown = {result.label: evidence(document, asked, scores, at)}
+                    return result.model_copy(update={"explanation": shown})
+                case ModerationResult():
+                    best = max(result.scores, key=lambda label: result.scores[label])
+                    told = {
+                        label: evidence(document, asked, scores, MODERATION_LABELS.index(label))
+                        for label in result.labels or [best]
+                    }
+                    return result.model_copy(update={"explanation": told})
+                case KeywordsResult():
+                    return result
+
     def phrases(
         self, document: TokenizedDocument, predictions: Sequence[Prediction]
     ) -> list[Phrase]:
@@ -163,7 +220,7 @@ class Pipeline:
 
 
 def analyse(
-    pipeline: Pipeline, texts: Sequence[str], budget: int = 4096
+    pipeline: Pipeline, texts: Sequence[str], budget: int = 4096, *, explain: bool = False
 ) -> list[AnyResult | Failure]:
     """Run documents through a pipeline in this thread.
 
@@ -171,18 +228,21 @@ def analyse(
         pipeline: the stages of one task.
         texts: the documents.
         budget: most padded tokens of a micro-batch.
+        explain: whether results say what moved their scores.
 
     Returns:
         One result or failure per document, in their order.
     """
     return [
-        item if isinstance(item, Failure) else _finish(pipeline, text, *item)
-        for text, item in zip(texts, predicted(pipeline, texts, budget), strict=True)
+        item if isinstance(item, Failure) else _finish(pipeline, text, *item, budget, explain)
+        for text, item in zip(
+            texts, predicted(pipeline, texts, budget, explain=explain), strict=True
+        )
     ]
 
 
 def predicted(
-    pipeline: Pipeline, texts: Sequence[str], budget: int = 4096
+    pipeline: Pipeline, texts: Sequence[str], budget: int = 4096, *, explain: bool = False
 ) -> list[tuple[TokenizedDocument, list[Prediction]] | Failure]:
     """Run documents through a pipeline up to the predictions of their windows.
 
@@ -190,24 +250,29 @@ def predicted(
         pipeline: the stages of one task.
         texts: the documents.
         budget: most padded tokens of a micro-batch.
+        explain: whether documents keep what an explanation needs.
 
     Returns:
         The tokenized document with one prediction per window, or its failure, in their order.
     """
-    prepared = [_attempt(pipeline, text) for text in texts]
+    prepared = [_attempt(pipeline, text, explain=explain) for text in texts]
     documents = [item for item in prepared if isinstance(item, TokenizedDocument)]
     windows = [window for document in documents for window in document.window_ids()]
+    queue = iter(_predictions(pipeline, windows, budget))
+    return [
+        item if isinstance(item, Failure) else (item, [next(queue) for _ in item.windows])
+        for item in prepared
+    ]
+
+
+def _predictions(pipeline: Pipeline, windows: Sequence[IntArray], budget: int) -> list[Prediction]:
     predictions: list[Prediction | None] = [None] * len(windows)
     for rows in micro_batches([len(window) for window in windows], budget):
         for row, prediction in zip(
             rows, pipeline.predict([windows[row] for row in rows]), strict=True
         ):
             predictions[row] = prediction
-    queue = iter(cast("list[Prediction]", predictions))
-    return [
-        item if isinstance(item, Failure) else (item, [next(queue) for _ in item.windows])
-        for item in prepared
-    ]
+    return cast("list[Prediction]", predictions)
 
 
 def failure(error: DocumentError) -> Failure:
@@ -215,18 +280,28 @@ def failure(error: DocumentError) -> Failure:
     return Failure(code=error.code, stage=error.stage, message=str(error))
 
 
-def _attempt(pipeline: Pipeline, text: str) -> TokenizedDocument | Failure:
+def _attempt(pipeline: Pipeline, text: str, *, explain: bool) -> TokenizedDocument | Failure:
     try:
-        return pipeline.prepare(text)
+        return pipeline.prepare(text, explain=explain)
     except DocumentError as error:
         return failure(error)
 
 
 def _finish(
-    pipeline: Pipeline, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
+    pipeline: Pipeline,
+    text: str,
+    document: TokenizedDocument,
+    predictions: Sequence[Prediction],
+    budget: int,
+    explain: bool,  # noqa: FBT001
 ) -> AnyResult | Failure:
     try:
-        return pipeline.finish(text, document, predictions)
+        result = pipeline.finish(text, document, predictions)
+        asked = pipeline.question(document, predictions) if explain else None
+        if asked is None:
+            return result
+        answers = _predictions(pipeline, asked.windows, budget)
+        return pipeline.explained(result, document, asked, answers)
     except DocumentError as error:
         return failure(error)
 

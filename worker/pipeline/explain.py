@@ -1,0 +1,121 @@
+"""Which words moved a score: what becomes of it when they are left out.
+
+Occlusion (Zeiler & Fergus 2014; Li et al. 2016) through the model that serves: each word of a
+window, and each two neighbours, are left out in turn, and the score is taken anew.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from schema.outcomes import Evidence
+from worker.pipeline.records import FloatArray, IntArray, TokenizedDocument
+
+MOST_UNITS: Final = 48
+"""Units that a window is divided into; of a window with more words, each is several words long."""
+
+MOST_SPANS: Final = 5
+"""Spans that are given for a label."""
+
+LEAST_WEIGHT: Final = 0.01
+"""Weights closer to 0 are not given."""
+
+DECIMALS: Final = 4
+
+
+class Unit(NamedTuple):
+    """Neighbouring words: tokens `[first, last)` of the document."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of the model to explain one document.
+
+    Attributes:
+        scores: of the whole window, (labels,).
+        units: single units in order, then every two neighbours.
+        singles: how many are single.
+        windows: the window without each unit, each (tokens,).
+    """
+
+    scores: FloatArray
+    units: Sequence[Unit]
+    singles: int
+    windows: Sequence[IntArray]
+
+
+def question(
+    document: TokenizedDocument, predictions: Sequence[FloatArray], label: int
+) -> Question:
+    """Ask about the window of a document with the highest score of a label.
+
+    Args:
+        document: the document, with spans.
+        predictions: a probability per label, (labels,), for each window.
+        label: the label that chooses the window.
+    """
+    place = max(range(len(predictions)), key=lambda window: float(predictions[window][label]))
+    first, last = document.windows[place]
+    singles = _units(document, first, last)
+    pairs = [Unit(one.first, two.last) for one, two in pairwise(singles)]
+    # A model reads at least one token.
+    units = [unit for unit in (*singles, *pairs) if unit.last - unit.first < last - first]
+    ids = document.ids
+    windows = [np.concatenate((ids[first:one], ids[two:last])) for one, two in units]
+    count = len(singles) if len(units) > 1 else 0
+    return Question(predictions[place], units, count, windows)
+
+
+def evidence(
+    document: TokenizedDocument,
+    asked: Question,
+    answers: Sequence[FloatArray],
+    label: int,
+) -> list[Evidence]:
+    """The spans that moved the score of a label most, strongest first.
+
+    A pair of units is given only where it moves the score by more than its two together.
+
+    Args:
+        document: the document, with spans.
+        asked: what was asked about it.
+        answers: one prediction for each of its windows.
+        label: the label that is explained.
+    """
+    weights = [float(asked.scores[label] - answer[label]) for answer in answers]
+    single = dict(zip(asked.units[: asked.singles], weights, strict=False))
+    found = dict(single)
+    taken: set[Unit] = set()
+    pairs = zip(asked.units[asked.singles :], weights[asked.singles :], strict=True)
+    for pair, weight in sorted(pairs, key=lambda item: -abs(item[1])):
+        parts = {unit for unit in single if pair.first <= unit.first and unit.last <= pair.last}
+        if parts & taken or abs(weight) <= sum(abs(single[part]) for part in parts):
+            continue
+        taken |= parts
+        found = {unit: value for unit, value in found.items() if unit not in parts}
+        found[pair] = weight
+    strongest = sorted(found, key=lambda unit: (-abs(found[unit]), unit))[:MOST_SPANS]
+    return [
+        Evidence(span=_span(document, unit), weight=round(found[unit], DECIMALS))
+        for unit in strongest
+        if abs(found[unit]) >= LEAST_WEIGHT
+    ]
+
+
+def _units(document: TokenizedDocument, first: int, last: int) -> list[Unit]:
+    words = document.words[first:last]
+    borders = [first, *(first + 1 + np.flatnonzero(np.diff(words))).tolist(), last]
+    step = -(-(len(borders) - 1) // MOST_UNITS)
+    chosen = [*borders[:-1:step], last]
+    return [Unit(one, two) for one, two in pairwise(chosen)]
+
+
+def _span(document: TokenizedDocument, unit: Unit) -> tuple[int, int]:
+    start, end = int(document.starts[unit.first]), int(document.ends[unit.last - 1])
+    return document.clean.original_span(start, end)
