@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SECONDS ?= 120
 SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test test-slow chaos lint format clean
+.PHONY: help setup demo test test-slow bench gpu-test gpu-bench chaos lint format clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,17 @@ test-slow: setup  ## the tests that take longer
 
 chaos: setup  ## random faults under load, then every rule checked: SECONDS=120 SEED=7
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) --seed $(SEED)
+
+bench: setup  ## all measurements; takes an hour and wants an idle machine
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,bench]'
+	for name in throughput peers kernel submit latency growth scale; do $(BIN)/python -m benchmarks $$name --json || exit 1; done
+
+gpu-test: setup  ## the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
+gpu-bench: setup  ## how much of a GPU the whole system reaches
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,bench]'
+	$(BIN)/python -m benchmarks gpu --json
 
 format: setup  ## format the code
 	$(BIN)/ruff format .

@@ -1,9 +1,10 @@
--- The three group roles and their rights. Run at every upgrade; safe to run again.
+-- The group roles and their rights. Run at every upgrade; safe to run again.
 do $$
 declare
     role text;
 begin
-    foreach role in array array['textmill_producer', 'textmill_worker', 'textmill_reader'] loop
+    foreach role in array array['textmill_producer', 'textmill_worker', 'textmill_reader',
+            'textmill_operator'] loop
         if not exists (select from pg_roles where rolname = role) then
             begin
                 execute format('create role %I nologin', role);
@@ -15,14 +16,23 @@ begin
 end
 $$;
 
-grant usage on schema textmill to textmill_producer, textmill_worker, textmill_reader;
-revoke all on all tables in schema textmill from textmill_producer, textmill_worker, textmill_reader;
+grant usage on schema textmill
+    to textmill_producer, textmill_worker, textmill_reader, textmill_operator;
+revoke all on all tables in schema textmill
+    from textmill_producer, textmill_worker, textmill_reader, textmill_operator;
 revoke execute on all functions in schema textmill from public;
 grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz)
-    to textmill_producer, textmill_worker, textmill_reader;
+    to textmill_producer, textmill_worker, textmill_reader, textmill_operator;
 grant execute on function textmill.count_outcomes(uuid, bigint, bigint)
     to textmill_producer, textmill_worker;
 grant execute on function textmill.make_partitions(integer) to textmill_producer;
+grant execute on function textmill.submit(text, jsonb, jsonb),
+    textmill.submit_query(text, text, jsonb), textmill.start_job(text, jsonb, bytea),
+    textmill.same_job(text, bytea), textmill.refuse_documents(uuid),
+    textmill.cut_chunks(uuid, bigint), textmill.open_job(uuid), textmill.limit_of(text),
+    textmill.blanks(), textmill.known_id(text, bigint), textmill.json_depth(jsonb),
+    textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean)
+    to textmill_producer;
 grant execute on function textmill.job_may_become(text, text), textmill.chunk_may_become(text, text),
     textmill.end_attempt(uuid, integer, integer, text, text, double precision)
     to textmill_producer, textmill_worker;
@@ -40,7 +50,7 @@ grant insert, update, delete on textmill.job, textmill.chunk to textmill_produce
 grant delete on textmill.worker to textmill_producer;
 grant insert, delete on textmill.document, textmill.failure to textmill_producer;
 grant update (text, metadata) on textmill.document to textmill_producer;
-grant insert (job_id, external_id, verdict, labels, keywords, comment, annotator)
+grant insert (job_id, external_id, verdict, labels, keywords, comment, annotator, adjudicates)
     on textmill.feedback to textmill_producer;
 
 -- Claims chunks and writes outcomes; cannot submit, cannot change or delete a document or outcome.
@@ -52,10 +62,23 @@ grant update (state, succeeded, failed, cancelled, started_at, finished_at)
 grant insert on textmill.result, textmill.failure to textmill_worker;
 grant insert, update, delete on textmill.worker to textmill_worker;
 
+-- Dispatch runs sweeps; only an operator says which there are.
+grant select on textmill.sweep, textmill.sweep_run to textmill_producer, textmill_operator;
+grant update (watermark, next_run_at) on textmill.sweep to textmill_producer;
+grant insert, update on textmill.sweep_run to textmill_producer;
+grant insert, update, delete on textmill.sweep to textmill_operator;
+
 -- Reads the views; texts stay out of sight.
-grant select on textmill.job_status, textmill.job_failure_summary, textmill.document_status,
-    textmill.sentiment_result, textmill.moderation_result, textmill.keyword_result
-    to textmill_producer, textmill_worker, textmill_reader;
+do $$
+declare
+    readable text;
+begin
+    for readable in select viewname from pg_views where schemaname = 'textmill' loop
+        execute format('grant select on textmill.%I to textmill_producer, textmill_worker,'
+            ' textmill_reader, textmill_operator', readable);
+    end loop;
+end
+$$;
 
 -- A reader's forgotten transaction must not hold back vacuum. A login role copies these settings
 -- with ALTER ROLE … SET, since members do not inherit them.

@@ -40,6 +40,19 @@ UPKEEP_INTERVAL = 60
 """Seconds between looks for abandoned loads, missing partitions and rows of dead hosts."""
 
 
+_BULK_WAITS = """
+    select exists (
+        select from textmill.job j
+        cross join lateral (
+            select from textmill.chunk where job_id = j.job_id and state = 'pending'
+            order by chunk_no limit 1
+        ) as first
+        where j.lane = 'bulk' and j.state in ('pending', 'running')
+    )
+"""
+"""Asked by a lateral join: as `exists`, the planner reads all chunks where most are pending."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slots:
     """How many more chunks of a lane may be published.
@@ -137,8 +150,9 @@ class Dispatcher:
     def _slots(self, connection: sa.Connection, lane: Lane) -> Slots:
         """Free places of a lane.
 
-        Bulk chunks take all threads but one of each process, so that a thread is always free
-        for an interactive chunk; of these, there are two for every thread.
+        Each lane leaves a thread of every process to the other: an interactive chunk always finds
+        one free, and a stream of them, which workers take first, never stops the bulk lane. While
+        no bulk chunk waits, there are two interactive ones for every thread.
         """
         workers = connection.execute(
             sa.text(
@@ -152,8 +166,8 @@ class Dispatcher:
             sa.text(
                 "select j.task, count(*) as chunks from textmill.chunk c"
                 " join textmill.job j using (job_id)"
-                " where j.lane = :lane and (c.state = 'running'"
-                " or c.state = 'dispatched' and j.state in ('pending', 'running'))"
+                " where j.lane = :lane and c.state in ('dispatched', 'running')"
+                " and (c.state = 'running' or j.state in ('pending', 'running'))"
                 " group by j.task"
             ),
             {"lane": lane},
@@ -161,8 +175,10 @@ class Dispatcher:
         published: dict[str, int] = {row.task: row.chunks for row in rows}
         served = {task for worker in workers for task in worker.tasks}
 
+        shared = lane is Lane.BULK or bool(connection.scalar(sa.text(_BULK_WAITS)))
+
         def capacity(threads: int) -> int:
-            return threads - 1 if lane is Lane.BULK else threads * 2
+            return threads - 1 if shared else threads * 2
 
         return Slots(
             total=sum(capacity(worker.threads) for worker in workers)
@@ -247,12 +263,13 @@ def _mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[tuple[Chu
         """
         with runnable as (
             select job_id, task, weight from textmill.job j
+            cross join lateral (
+                select from textmill.chunk
+                where job_id = j.job_id and state = 'pending'
+                    and (not_before is null or not_before <= now())
+                order by chunk_no limit 1
+            ) as first
             where lane = :lane and state in ('pending', 'running') and task = any(:tasks)
-                and exists (
-                    select from textmill.chunk c
-                    where c.job_id = j.job_id and c.state = 'pending'
-                        and (c.not_before is null or c.not_before <= now())
-                )
             order by job_id limit :jobs
         ), candidate as (
             select j.job_id, j.task, c.chunk_no,

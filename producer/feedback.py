@@ -32,6 +32,7 @@ class Verdict(Frozen):
         keywords: the right keywords where they are not.
         comment: anything worth keeping.
         annotator: who says so; None stands for the database user.
+        adjudicates: whether this verdict decides for all annotators of the document.
     """
 
     job_id: UUID
@@ -41,6 +42,7 @@ class Verdict(Frozen):
     keywords: list[Words] | None = None
     comment: Words | None = None
     annotator: Words | None = None
+    adjudicates: bool = False
 
 
 def parse(fields: Mapping[str, object]) -> Verdict:
@@ -73,8 +75,8 @@ def add(engine: sa.Engine, verdict: Verdict) -> int:
     """Store a verdict and return its number.
 
     Raises:
-        InputError: there is no such result, the verdict does not fit its task, or this annotator
-            judged it before.
+        InputError: there is no such result, the verdict does not fit its task, this annotator
+            judged it before, or it was adjudicated before.
         ServiceUnavailableError: Postgres does not answer.
     """
     given = {name: value for name, value in verdict if value is not None}
@@ -95,16 +97,32 @@ def add(engine: sa.Engine, verdict: Verdict) -> int:
         raise InputError(_reason(error, verdict)) from None
 
 
-def export(engine: sa.Engine, task: Task) -> Iterator[dict[str, object]]:
-    """Every verdict on results of `task`, oldest first, with the text it speaks of.
+def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dict[str, object]]:
+    """Verdicts on results of `task`, oldest first, with the text they speak of.
+
+    Args:
+        engine: database of a migrated Textmill.
+        task: whose results.
+        gold: one row for each document whose answer is settled, because it was adjudicated or all
+            its annotators agree; otherwise every verdict.
 
     Yields:
         Rows as the trainer reads them: `id`, `text`, `labels` or `keywords` as they should be,
         beside `verdict`, `annotator`, `comment`, `model_version`, `job_id` and `external_id`.
     """
+    settled = (
+        "select distinct on (f.job_id, f.seq) f.* from textmill.feedback f"
+        " join textmill.feedback_status s using (job_id, seq)"
+        " where f.task = :task and f.answer = s.gold"
+        " order by f.job_id, f.seq, f.adjudicates desc, f.feedback_id"
+    )
+    everything = "select * from textmill.feedback where task = :task"
     with reachable(engine), engine.connect() as connection:
         rows = connection.execution_options(yield_per=1000).execute(
-            sa.text("select * from textmill.feedback where task = :task order by feedback_id"),
+            sa.text(
+                f"select * from ({settled if gold else everything}) as chosen"  # noqa: S608
+                " order by feedback_id"
+            ),
             {"task": task},
         )
         for row in rows:
@@ -141,6 +159,8 @@ def _reason(error: sa.exc.IntegrityError, verdict: Verdict) -> str:
         return str(error.orig)
     if diagnosis.constraint_name == "feedback_once":
         return f"this annotator judged document {verdict.external_id!r} before"
+    if diagnosis.constraint_name == "feedback_adjudicated":
+        return f"document {verdict.external_id!r} was adjudicated before"
     if diagnosis.constraint_name == "feedback_correction":
         return "a disagreement names the right labels or keywords, an agreement neither"
     hint = f"; {diagnosis.message_hint}" if diagnosis.message_hint else ""

@@ -37,11 +37,16 @@ class JobStatus(Frozen):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    documents_per_second: float | None
+    eta: datetime | None
 
     @property
     def finished(self) -> bool:
         """Whether every document has its outcome."""
         return self.state in TERMINAL_JOB_STATES
+
+
+_COLUMNS = ", ".join(JobStatus.model_fields)
 
 
 class OutcomeRow(TypedDict):
@@ -72,7 +77,7 @@ def status(engine: sa.Engine, job_id: UUID) -> JobStatus:
     """
     with reachable(engine), engine.connect() as connection:
         row = connection.execute(
-            sa.text("select * from textmill.job_status where job_id = :job_id"),
+            sa.text(f"select {_COLUMNS} from textmill.job_status where job_id = :job_id"),  # noqa: S608
             {"job_id": job_id},
         ).one_or_none()
     if row is None:
@@ -85,7 +90,10 @@ def latest(engine: sa.Engine, limit: int) -> list[JobStatus]:
     """The latest jobs, newest first."""
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
-            sa.text("select * from textmill.job_status order by job_id desc limit :limit"),
+            sa.text(
+                f"select {_COLUMNS} from textmill.job_status"  # noqa: S608
+                " order by job_id desc limit :limit"
+            ),
             {"limit": limit},
         )
         return [JobStatus.model_validate(row._asdict()) for row in rows]

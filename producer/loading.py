@@ -1,7 +1,7 @@
 """A job while its documents arrive."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
@@ -76,8 +76,14 @@ class Load:
             raise ServiceUnavailableError(msg)
         check_pressure(self._connection, self._submitter, self.accepted, self._limits)
 
-    def open(self, content_hash: bytes | None) -> bool:
+    def open(
+        self, content_hash: bytes | None, on_open: Callable[[sa.Connection, JobId], None]
+    ) -> bool:
         """Refuse duplicates and make the job visible.
+
+        Args:
+            content_hash: of all records; None without an idempotency key.
+            on_open: takes part in the transaction, once the job is open.
 
         Returns:
             False when another job holds the idempotency key; this one was not opened.
@@ -96,6 +102,7 @@ class Load:
             {"rejected": self.rejected, "job_id": self.job_id},
         )
         self._connection.execute(sa.text("notify textmill_pending"))
+        on_open(self._connection, self.job_id)
         return True
 
     def discard(self) -> None:

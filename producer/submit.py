@@ -50,6 +50,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
     submitter: str,
     limits: IntakeSettings,
     progress: Callable[[int], None] = lambda _: None,
+    on_open: Callable[[sa.Connection, JobId], None] = lambda _connection, _job_id: None,
 ) -> Submission:
     """Load `records` into a job of `task` and open it.
 
@@ -61,6 +62,8 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         submitter: in whose name; idempotency keys are unique per submitter.
         limits: how the job is cut into batches and chunks.
         progress: told the number of records of each batch.
+        on_open: takes part in the transaction that makes the job visible; what it raises undoes
+            the submit.
 
     Raises:
         InputError: there are more documents than a job may have, or keywords are to be explained.
@@ -90,7 +93,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
                 _check_size(load.accepted + len(batch), limits)
                 load.add(batch)
                 progress(len(batch))
-            opened = load.open(digest.value() if key is not None else None)
+            opened = load.open(digest.value() if key is not None else None, on_open)
             connection.commit()
         except BaseException:
             load.discard()

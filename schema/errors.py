@@ -7,6 +7,7 @@
     │   ├── SettingsError
     │   ├── InputError
     │   ├── JobNotFoundError
+    │   ├── SourceError
     │   ├── IdempotencyConflictError
     │   └── PendingLimitError
     ├── ServiceUnavailableError    a server does not answer: exit code 3
@@ -37,6 +38,10 @@ class InputError(UsageError):
 
 class JobNotFoundError(UsageError):
     """No job has this id."""
+
+
+class SourceError(UsageError):
+    """The database that a sweep reads does not answer, or refuses the query."""
 
 
 class IdempotencyConflictError(UsageError):

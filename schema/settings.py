@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, Json, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schema.errors import SettingsError
@@ -97,6 +97,20 @@ class DispatchSettings(BaseSettings):
     poll_interval: Annotated[float, Field(gt=0)] = 1
     republish_after: Annotated[float, Field(gt=0)] = 10
     worker_timeout: Annotated[float, Field(gt=0)] = 30
+
+
+class SweepSettings(BaseSettings):
+    """Where sweeps find their rows.
+
+    Attributes:
+        sources: URLs of databases by name, as JSON; `textmill` is Textmill's own.
+        source_timeout: seconds that a statement may take there.
+    """
+
+    model_config = _FROM_ENVIRONMENT
+
+    sources: Json[dict[str, SecretStr]] = Field(default_factory=dict)
+    source_timeout: Annotated[float, Field(gt=0)] = 300
 
 
 class WorkerSettings(BaseSettings):

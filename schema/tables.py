@@ -12,7 +12,7 @@ from schema.documents import Lane, Task
 from schema.outcomes import Stage
 from schema.states import TERMINAL_JOB_STATES, ChunkState, JobState
 
-MIGRATION = "0002"
+MIGRATION = "0004"
 """The migration that these tables stand for."""
 
 metadata = sa.MetaData(schema="textmill")
@@ -135,6 +135,12 @@ chunk = sa.Table(
         "dispatched_at",
         postgresql_where=sa.text("state = 'dispatched'"),
     ),
+    sa.Index(
+        "chunk_under_way",
+        "job_id",
+        postgresql_include=["tokens"],
+        postgresql_where=sa.text("state in ('dispatched', 'running')"),
+    ),
     sa.Index("chunk_running", "lease_expires_at", postgresql_where=sa.text("state = 'running'")),
 )
 
@@ -167,6 +173,14 @@ result = sa.Table(
     sa.PrimaryKeyConstraint("job_id", "seq", name="result_pkey"),
     sa.CheckConstraint("score between 0 and 1", name="result_score"),
     sa.CheckConstraint("attempt >= 1", name="result_attempt"),
+    sa.Index("result_label", "job_id", "label", "score", "seq"),
+    sa.Index(
+        "result_flagged",
+        "job_id",
+        "score",
+        "seq",
+        postgresql_where=sa.text("(payload ->> 'flagged')::boolean"),
+    ),
     postgresql_partition_by="RANGE (job_id)",
 )
 
@@ -198,8 +212,11 @@ worker = sa.Table(
     sa.Column("threads", sa.Integer, nullable=False),
     _now("started_at"),
     _now("heartbeat_at"),
+    sa.Column("documents", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("documents_per_second", sa.REAL, nullable=False, server_default=sa.text("0")),
     sa.PrimaryKeyConstraint("worker", name="worker_pkey"),
     sa.CheckConstraint("threads >= 2", name="worker_threads"),
+    sa.CheckConstraint("documents >= 0 and documents_per_second >= 0", name="worker_documents"),
 )
 
 feedback = sa.Table(
@@ -219,12 +236,87 @@ feedback = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("payload", pg.JSONB, nullable=False),
     sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("adjudicates", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("given", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("answer", pg.ARRAY(sa.Text), nullable=False),
     sa.PrimaryKeyConstraint("feedback_id", name="feedback_pkey"),
-    sa.UniqueConstraint("job_id", "seq", "annotator", name="feedback_once"),
+    sa.UniqueConstraint("job_id", "seq", "annotator", "adjudicates", name="feedback_once"),
+    sa.Index(
+        "feedback_adjudicated",
+        "job_id",
+        "seq",
+        unique=True,
+        postgresql_where=sa.text("adjudicates"),
+    ),
     sa.CheckConstraint("verdict in ('agree', 'disagree')", name="feedback_verdict"),
     sa.CheckConstraint(_one_of("task", Task), name="feedback_task"),
     sa.CheckConstraint(
         "num_nonnulls(labels, keywords) = case verdict when 'agree' then 0 else 1 end",
         name="feedback_correction",
     ),
+)
+
+sweep = sa.Table(
+    "sweep",
+    metadata,
+    sa.Column("sweep_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("cron", sa.Text, nullable=False),
+    sa.Column("timezone", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("query", sa.Text, nullable=False),
+    sa.Column("watermark_column", sa.Text, nullable=False),
+    sa.Column("watermark", sa.Text, nullable=False),
+    sa.Column("settle", pg.INTERVAL, nullable=False, server_default=sa.text("'0'::interval")),
+    sa.Column("deadline", pg.INTERVAL),
+    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.text("false")),
+    sa.Column("next_run_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False, server_default=sa.text("session_user")),
+    _now("created_at"),
+    sa.PrimaryKeyConstraint("sweep_id", name="sweep_pkey"),
+    sa.UniqueConstraint("name", name="sweep_name"),
+    sa.CheckConstraint("settle >= '0'::interval", name="sweep_settle"),
+    sa.CheckConstraint("deadline > settle", name="sweep_deadline"),
+)
+
+sweep_run = sa.Table(
+    "sweep_run",
+    metadata,
+    sa.Column("run_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+    sa.Column("sweep_id", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="settling"),
+    sa.Column("scheduled_for", sa.DateTime(timezone=True), nullable=False),
+    _now("started_at"),
+    _now("ready_at"),
+    sa.Column("from_watermark", sa.Text, nullable=False),
+    sa.Column("to_watermark", sa.Text),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("lease_expires_at", sa.DateTime(timezone=True)),
+    sa.Column("job_id", sa.Uuid),
+    sa.Column("finished_at", sa.DateTime(timezone=True)),
+    sa.Column("swept", sa.BigInteger),
+    sa.Column("flagged", sa.BigInteger),
+    sa.Column("labels", pg.JSONB),
+    sa.Column("usual_rate", sa.Double),
+    sa.Column("alert", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.PrimaryKeyConstraint("run_id", name="sweep_run_pkey"),
+    sa.ForeignKeyConstraint(
+        ["sweep_id"], ["textmill.sweep.sweep_id"], name="sweep_run_sweep", ondelete="CASCADE"
+    ),
+    sa.CheckConstraint(
+        "state in ('settling', 'running', 'finished', 'failed')", name="sweep_run_state"
+    ),
+    sa.CheckConstraint(
+        "(state in ('finished', 'failed')) = (finished_at is not null)", name="sweep_run_finished"
+    ),
+    sa.CheckConstraint("state <> 'running' or job_id is not null", name="sweep_run_job"),
+    sa.CheckConstraint("flagged between 0 and swept", name="sweep_run_counts"),
+    sa.Index(
+        "sweep_run_open",
+        "sweep_id",
+        unique=True,
+        postgresql_where=sa.text("state in ('settling', 'running')"),
+    ),
+    sa.Index("sweep_run_latest", "sweep_id", "run_id"),
 )

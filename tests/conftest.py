@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 pytest_plugins = [
     # Each after those that it imports, so that asserts in all of them explain themselves.
     "tests.fixtures.proxy",
@@ -20,3 +22,8 @@ def pytest_configure() -> None:
     """Tests run on servers of their own, whatever the developer's shell points at."""
     for name in [name for name in os.environ if name.startswith("TEXTMILL_")]:
         del os.environ[name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--rewrite-docs` writes the parts of the guide that come from a database."""
+    parser.addoption("--rewrite-docs", action="store_true")

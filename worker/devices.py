@@ -24,7 +24,7 @@ from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS
 
 logger = logging.getLogger(__name__)
 
-_KEEP_MEMORY = {
+KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(256 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 1024 * 1024),
 }
@@ -55,7 +55,7 @@ class Device:
                 "CUDA_VISIBLE_DEVICES": "",
                 "OMP_NUM_THREADS": "1",
                 "MKL_NUM_THREADS": "1",
-            } | _KEEP_MEMORY
+            } | KEEP_MEMORY
         return {"CUDA_VISIBLE_DEVICES": self.name.removeprefix("cuda:")}
 
     def seen_as(self) -> str:
@@ -140,6 +140,7 @@ class Supervisor:
         self._signals = 0
         self._wake = threading.Event()
         self._unburied: list[tuple[str, str]] = []
+        self._burial_due = 0.0
 
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT; a second one ends the processes at once.
@@ -234,6 +235,9 @@ class Supervisor:
 
     def _bury_late(self) -> None:
         """Once Postgres is back, end the attempts of those that died meanwhile."""
+        if not self._unburied or time.monotonic() < self._burial_due:
+            return
+        self._burial_due = time.monotonic() + 1
         waiting, self._unburied = self._unburied, []
         for name, how in waiting:
             self._bury(name, how)
@@ -264,6 +268,10 @@ class Supervisor:
                 slot.process.kill()
                 slot.process.wait()
                 self._bury(slot.name, "released")
+            elif slot.process.returncode:
+                self._bury(slot.name, "crashed")
+        self._burial_due = 0
+        self._bury_late()
 
 
 def _option(name: str, value: int | None) -> list[str]:

@@ -11,3 +11,6 @@ EXIT_UNREACHABLE = 3
 
 EXIT_STUCK = 71
 """A chunk was in work for longer than TEXTMILL_CHUNK_TIMEOUT: the process ended itself."""
+
+EXIT_NO_HEARTBEAT = 72
+"""The heartbeat met an error that is no outage, such as another migration."""

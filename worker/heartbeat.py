@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +17,13 @@ from schema.documents import Task
 from schema.errors import LeaseLostError
 from schema.settings import WorkerSettings
 from worker.chunks import ChunkStore, Claim
-from worker.exit_codes import EXIT_STUCK
+from worker.exit_codes import EXIT_NO_HEARTBEAT, EXIT_STUCK
 from worker.retry import is_outage
 
 logger = logging.getLogger(__name__)
+
+RATE_WINDOW = 60
+"""Seconds over which documents a second are taken."""
 
 
 @dataclass(slots=True)
@@ -79,6 +83,8 @@ class Heartbeat:
         }
         self._lock = threading.Lock()
         self._held: dict[Claim, Lease] = {}
+        self._finished = 0
+        self._beats = deque([(time.monotonic(), 0)])
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -112,6 +118,11 @@ class Heartbeat:
             with self._lock:
                 del self._held[claim]
 
+    def finished(self, documents: int) -> None:
+        """Count documents whose outcomes were stored."""
+        with self._lock:
+            self._finished += documents
+
     def _run(self) -> None:
         while not self._stop.wait(self._settings.heartbeat):
             with self._lock:
@@ -121,8 +132,15 @@ class Heartbeat:
                 self._look_after(held)
             except sa.exc.DBAPIError as error:
                 if not is_outage(error):
-                    raise
+                    self._end_without_heart(error)
                 logger.warning("no heartbeat, Postgres does not answer: %s", error.orig)
+            except Exception as error:  # noqa: BLE001  # whatever it is, nobody else would see it
+                self._end_without_heart(error)
+
+    def _end_without_heart(self, error: Exception) -> None:
+        """A process that cannot beat would work on in vain, unseen; its successor may do better."""
+        logger.critical("the heartbeat failed, so this process ends", exc_info=error)
+        os._exit(EXIT_NO_HEARTBEAT)
 
     def _look_after(self, held: Sequence[Lease]) -> None:
         """Renew leases, tell of lost ones, and end the process over a stuck one.
@@ -163,7 +181,21 @@ class Heartbeat:
                 sa.text("""
                     insert into textmill.worker (worker, host, pid, device, tasks, threads)
                     values (:worker, :host, :pid, :device, :tasks, :threads)
-                    on conflict (worker) do update set heartbeat_at = now()
+                    on conflict (worker) do update set heartbeat_at = now(),
+                        documents = :documents, documents_per_second = :documents_per_second
                 """),
-                self._row,
+                self._row | self._progress(),
             )
+
+    def _progress(self) -> dict[str, float]:
+        """How many documents are finished, and how many a second since the window's oldest beat."""
+        beat = time.monotonic()
+        with self._lock:
+            finished = self._finished
+        since, before = self._beats[0]
+        while len(self._beats) > 1 and beat - self._beats[1][0] >= RATE_WINDOW:
+            self._beats.popleft()
+            since, before = self._beats[0]
+        self._beats.append((beat, finished))
+        rate = (finished - before) / (beat - since) if beat > since else 0.0
+        return {"documents": finished, "documents_per_second": rate}

@@ -9,6 +9,7 @@ from producer.cli.feedback import feedback
 from producer.cli.jobs import results, status
 from producer.cli.services import db, dispatch, up
 from producer.cli.submit import submit
+from producer.cli.sweep import sweep
 from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
 
 EXIT_USAGE = 2
@@ -45,5 +46,7 @@ def main() -> None:
     """  # noqa: D301  # \b keeps click from rewrapping
 
 
-for command in (cancel, db, dispatch, feedback, pause, results, resume, retry, status, submit, up):
+COMMANDS = (cancel, db, dispatch, feedback, pause, results, resume, retry, status, submit)
+
+for command in (*COMMANDS, sweep, up):
     main.add_command(command)

@@ -31,6 +31,7 @@ def feedback() -> None:
 @click.option("--keyword", "keywords", multiple=True, help="A right keyword; may be repeated.")
 @click.option("--comment")
 @click.option("--annotator", help="Who says so; default: the database user.")
+@click.option("--adjudicate", "adjudicates", is_flag=True, help="Decide for all annotators.")
 def add(
     *,
     labels: tuple[str, ...],
@@ -44,6 +45,7 @@ def add(
     Examples:
       textmill feedback add 0190f3c2-… review-17 agree
       textmill feedback add 0190f3c2-… review-18 disagree --label neutral --comment sarcasm
+      textmill feedback add 0190f3c2-… review-19 agree --adjudicate --annotator lead
     """  # noqa: D301
     if clean and labels:
         msg = "--clean says that no label applies; leave out --label"
@@ -66,7 +68,8 @@ def import_(file: Path) -> None:
     """Add the verdicts of FILE, JSON Lines or CSV; a refused line is named, the others count.
 
     Fields: job_id, external_id, verdict, labels or keywords (in CSV: a;b, and clean for none),
-    comment, annotator. Exit code 1 when a line was refused.
+    comment, annotator, adjudicates (true where the verdict decides for all annotators). Exit
+    code 1 when a line was refused.
 
     \b
     Example:
@@ -88,15 +91,17 @@ def import_(file: Path) -> None:
 
 @feedback.command()
 @click.argument("task", type=click.Choice([*map(str, Task)]))
-def export(task: str) -> None:
+@click.option("--gold", is_flag=True, help="Only what is settled, once for each document.")
+def export(task: str, *, gold: bool) -> None:
     """Print every verdict on results of TASK as JSON Lines that a trainer can read.
 
     \b
-    Example:
-      textmill feedback export sentiment > gold.jsonl
+    Examples:
+      textmill feedback export sentiment > verdicts.jsonl
+      textmill feedback export sentiment --gold > gold.jsonl
     """  # noqa: D301
     with Textmill() as textmill:
-        for row in verdicts.export(textmill.engine, Task(task)):
+        for row in verdicts.export(textmill.engine, Task(task), gold=gold):
             click.echo(json.dumps(row, ensure_ascii=False))
 
 

@@ -17,10 +17,17 @@ from producer.cli.show import console
 from producer.dispatch import Dispatcher
 from producer.local import Stack, find, running
 from producer.local.binaries import psql
+from producer.sweeps import Sweeper
 from producer.workers import Worker, registered
 from schema.database import check_version, create_engine, reachable
 from schema.errors import SettingsError
-from schema.settings import DispatchSettings, IntakeSettings, ServiceSettings, read
+from schema.settings import (
+    DispatchSettings,
+    IntakeSettings,
+    ServiceSettings,
+    SweepSettings,
+    read,
+)
 
 
 def _until_told_to_stop() -> threading.Event:
@@ -86,7 +93,7 @@ def _wait_for_workers(
 
 @click.command()
 def dispatch() -> None:
-    """Publish pending chunks to Redis until SIGTERM.
+    """Publish pending chunks to Redis, and run sweeps, until SIGTERM.
 
     Any number may run; they take turns.
 
@@ -106,12 +113,22 @@ def dispatch() -> None:
     if broker_url is None:
         msg = "set TEXTMILL_BROKER_URL, or run everything with: textmill up"
         raise SettingsError(msg)
-    engine = create_engine(_database_url(services), application="textmill-dispatch")
+    engine = create_engine(database_url(services), application="textmill-dispatch")
     broker = Broker(broker_url, services.key_prefix)
-    Dispatcher(engine, broker, read(DispatchSettings), read(IntakeSettings)).run(
-        _until_told_to_stop()
+    limits = read(IntakeSettings)
+    dispatcher = Dispatcher(engine, broker, read(DispatchSettings), limits)
+    stop = _until_told_to_stop()
+    # A thread of its own: chunks need not wait while the rows of a sweep are read.
+    sweeps = threading.Thread(
+        target=Sweeper(engine, read(SweepSettings), limits).run, args=[stop], name="sweeps"
     )
-    broker.close()
+    sweeps.start()
+    try:
+        dispatcher.run(stop)
+    finally:
+        stop.set()
+        sweeps.join()
+        broker.close()
 
 
 @click.group()
@@ -154,7 +171,7 @@ def check() -> None:
 
 @contextmanager
 def _database() -> Iterator[sa.Engine]:
-    engine = create_engine(_database_url(read(ServiceSettings)), application="textmill-db")
+    engine = create_engine(database_url(read(ServiceSettings)), application="textmill-db")
     try:
         with reachable(engine):
             yield engine
@@ -162,7 +179,12 @@ def _database() -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def _database_url(services: ServiceSettings) -> str:
+def database_url(services: ServiceSettings) -> str:
+    """Where the database is for its owner: as set, or that of the stack that runs here.
+
+    Raises:
+        SettingsError: none is set, and no stack runs here.
+    """
     if services.database_url is not None:
         return services.database_url.get_secret_value()
     stack = find(services)

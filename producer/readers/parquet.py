@@ -61,12 +61,7 @@ def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[
 
 def _string_columns(metadata: pq.FileMetaData) -> list[str]:
     columns = (metadata.schema.column(number) for number in range(metadata.num_columns))
-    return [
-        column.path
-        for column in columns
-        # pyarrow cannot read lists of them inside a struct or a map.
-        if column.physical_type == "BYTE_ARRAY" and not column.max_repetition_level
-    ]
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
 
 
 def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
@@ -117,13 +112,18 @@ def _values(column: pa.Array, limit: int) -> Iterator[object]:
 
 
 def _string_bytes(column: pa.Array) -> int:
-    """Bytes of the strings in a column, outside of lists, once they are written out."""
+    """Bytes of all strings in a column once they are written out."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         sizes = pc.take(pc.binary_length(column.dictionary), column.indices)
         return pc.sum(sizes).as_py() or 0
+    if pa.types.is_map(kind):
+        start, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
+        return sum(_string_bytes(part[start:end]) for part in (column.keys, column.items))
     if pa.types.is_struct(kind):
         return sum(map(_string_bytes, column.flatten()))
+    if pa.types.is_nested(kind):
+        return _string_bytes(column.flatten())
     return 0
 
 

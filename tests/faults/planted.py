@@ -13,6 +13,7 @@ PLANTED_MEMORY    padded tokens that fit the device; more raises what CUDA raise
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -75,6 +76,10 @@ def _supervisor() -> None:
 def _process() -> None:
     import worker.process  # noqa: PLC0415  # only now: the supervisor never imports torch
 
+    if "faketime" in os.environ.get("LD_PRELOAD", ""):
+        # libfaketime takes Python's sleep, until a moment of the monotonic clock, for one until a
+        # moment of the clock that it fakes, and fails it.
+        _replace(time, "sleep", lambda seconds: select.select([], [], [], seconds))
     _plant_stages()
     _Device().plant()
     _plant_store()

@@ -32,6 +32,7 @@ def test_worker_killed_mid_chunk_loses_and_repeats_nothing(mill: Mill, recovery:
     assert set(mill.outcomes(job_id).values()) == {"succeeded"}
 
 
+@pytest.mark.slow
 def test_worker_killed_between_commit_and_ack_repeats_nothing(
     mill: Mill, recovery: Recovered
 ) -> None:

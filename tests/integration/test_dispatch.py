@@ -1,6 +1,8 @@
 """Dispatch: bounded, fair, and at ease with a Redis that forgets."""
 
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -87,6 +89,123 @@ def test_interactive_chunks_go_while_bulk_is_full(
     dispatch.step()
 
     assert states(producer_engine)[urgent, "dispatched"] == 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_interactive_chunks_leave_a_thread_to_bulk(
+    producer_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it a stream of interactive jobs stops the nightly load."""
+    dispatch = dispatcher(producer_engine, broker)
+    urgent = add_job(producer_engine, 20, Lane.INTERACTIVE)
+    bulk = add_job(producer_engine, 10)
+
+    dispatch.step()
+
+    assert states(producer_engine)[urgent, "dispatched"] == THREADS - 1
+    assert states(producer_engine)[bulk, "dispatched"] == THREADS - 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_interactive_chunks_take_all_threads_when_no_bulk_waits(
+    producer_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it a thread of every process idles through the day."""
+    urgent = add_job(producer_engine, 20, Lane.INTERACTIVE)
+
+    dispatcher(producer_engine, broker).step()
+
+    assert states(producer_engine)[urgent, "dispatched"] == THREADS * 2
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_jobs_share_by_tokens_not_by_chunks(producer_engine: sa.Engine, broker: Broker) -> None:
+    """Without it a job of long documents takes most of the device's time."""
+    heavy, light = add_job(producer_engine, 30), add_job(producer_engine, 30)
+    with producer_engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "update textmill.chunk set tokens = case job_id when :heavy then 200 else 100 end"
+            ),
+            {"heavy": heavy},
+        )
+
+    dispatcher(producer_engine, broker).step()
+
+    assert states(producer_engine)[heavy, "dispatched"] == 1
+    assert states(producer_engine)[light, "dispatched"] == 2
+
+
+CHUNKS = 200_000
+"""Of a job of a hundred million documents, at 500 a chunk."""
+
+
+@pytest.fixture
+def huge_job(producer_engine: sa.Engine, engine: sa.Engine) -> UUID:
+    """A job half through: chunks done, a few under way, the others pending."""
+    job = add_job(producer_engine, 1)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("""
+                insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens, state,
+                    attempt, worker, dispatched_at, lease_expires_at)
+                select :job, n, n * 500 + 1, n * 500 + 500, 16000, state, 1, 'w1', now(),
+                    case state when 'running' then now() + interval '1 hour' end
+                from (
+                    select n, case when n < :half then 'done' when n < :half + 2 then 'running'
+                        else 'pending' end as state
+                    from generate_series(1, :chunks) as n
+                ) as numbered
+            """),
+            {"job": job, "half": CHUNKS // 2, "chunks": CHUNKS},
+        )
+        connection.execute(sa.text("update textmill.job set state = 'running'"))
+        connection.execute(sa.text("update textmill.worker set heartbeat_at = now()"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("analyze textmill.chunk"))
+        connection.execute(sa.text("analyze textmill.job"))
+    return job
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_step_reads_a_few_rows_of_a_huge_job(
+    huge_job: UUID, producer_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it dispatch slows down with the size of a job, and stalls every other one."""
+    plans: list[tuple[str, dict[str, Any]]] = []
+
+    def explain(  # what the event hands over
+        connection: sa.Connection,
+        cursor: object,  # noqa: ARG001
+        statement: str,
+        parameters: object,
+        context: object,  # noqa: ARG001
+        executemany: bool,  # noqa: ARG001, FBT001
+    ) -> None:
+        if "textmill.chunk" in statement:
+            beside: Any = connection.connection.cursor()
+            beside.execute(f"explain (format json) {statement}", parameters or None)
+            (answer,) = beside.fetchone()
+            plans.append((statement, answer[0]["Plan"]))
+
+    sa.event.listen(producer_engine, "before_cursor_execute", explain)
+    published = dispatcher(producer_engine, broker).step()
+    sa.event.remove(producer_engine, "before_cursor_execute", explain)
+
+    assert published == THREADS - 1 - 2
+    assert states(producer_engine)[huge_job, "dispatched"] == published
+    assert len(plans) >= 5
+    for statement, plan in plans:
+        for node in nodes(plan):
+            scans_all = node["Node Type"] == "Seq Scan" and node["Relation Name"] == "chunk"
+            assert not scans_all, f"{statement} reads every chunk: {plan}"
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A plan's node and all below it."""
+    yield plan
+    for below in plan.get("Plans", []):
+        yield from nodes(below)
 
 
 @pytest.mark.usefixtures("live_worker")

@@ -1,7 +1,9 @@
 """Documents that kill the process, among innocents, in real processes."""
 
+import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import pytest
@@ -11,6 +13,7 @@ from producer import jobs
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
 from schema.settings import IntakeSettings
+from tests.fixtures.chunks import chunks
 from tests.fixtures.processes import Start
 
 PATIENCE = 280
@@ -59,6 +62,13 @@ def codes(engine: sa.Engine, job_id: UUID) -> list[tuple[int, str | None]]:
         return [(row.seq, row.code) for row in rows]
 
 
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+
+
 def test_hundred_innocent_jobs_beside_a_killer(start: Start, producer_engine: sa.Engine) -> None:
     """Without it, one document that kills the process fails whoever runs beside it."""
     innocent = [submit_texts(producer_engine, [INNOCENT]) for _ in range(50)]
@@ -105,3 +115,23 @@ def test_document_that_hangs_is_found_like_one_that_crashes(
 
     assert (seen.succeeded, seen.failed) == (2, 1)
     assert codes(producer_engine, job_id) == [(2, "worker_crashed")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("drain", "signals"), [("1", 1), ("600", 2)])
+def test_what_cannot_finish_is_given_back_and_not_charged(
+    start: Start, producer_engine: sa.Engine, drain: str, signals: int
+) -> None:
+    """Without it, a deployment brings long chunks closer to failing, or takes for ever."""
+    submit_texts(producer_engine, ["hang here"])
+    supervisor = start_mill(start, TEXTMILL_DRAIN=drain, TEXTMILL_LEASE="600")
+    until(lambda: [chunk.state for chunk in chunks(producer_engine)] == ["running"])
+
+    for _ in range(signals):
+        supervisor.send_signal(signal.SIGTERM)
+        time.sleep(0.5)  # two signals in one moment are one
+
+    assert supervisor.wait(PATIENCE) == 0
+    (chunk,) = chunks(producer_engine)
+    assert chunk.state in ("pending", "dispatched")
+    assert (chunk.attempt, chunk.suspect, chunk.crashes, chunk.errors) == (1, False, 0, 0)

@@ -20,6 +20,8 @@ FORBIDDEN = {
         "insert into textmill.worker values ('w', 'h', 1, 'cpu', '{}', 2)",
         "update textmill.feedback set verdict = 'agree'",
         "insert into textmill.feedback (text) values ('forged')",
+        "update textmill.sweep set query = 'forged'",
+        "delete from textmill.sweep",
     ],
     "worker": [
         "insert into textmill.job (task, lane) values ('sentiment', 'bulk')",
@@ -41,6 +43,8 @@ FORBIDDEN = {
         "select * from textmill.feedback",
         "update textmill.job set state = 'cancelled'",
         "select textmill.make_partitions()",
+        "select textmill.submit('sentiment', '[]')",
+        "select query from textmill.sweep",
     ],
 }
 

@@ -8,11 +8,13 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from schema.documents import Lane, Task
+from producer.broker import Broker
+from producer.dispatch import Dispatcher
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Lane, Task
 from schema.messages import queue_name
-from schema.settings import ServiceSettings
+from schema.settings import DispatchSettings, IntakeSettings, ServiceSettings
 from tests.fixtures.commands import invoke
-from tests.fixtures.mill import Mill
 from tests.fixtures.postgres import DatabaseUrls
 
 PASSWORD = "correct-horse-9041"  # noqa: S105
@@ -82,23 +84,35 @@ def test_intake_refuses_without_repeating_the_text(
     assert not [message for message in messages if WORD in message]
 
 
-def test_messages_in_redis_are_pointers(mill: Mill) -> None:
+def test_messages_in_redis_are_pointers(
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    broker: Broker,
+    broker_url: str,
+    key_prefix: str,
+) -> None:
     """Without it, texts stay in Redis, in its backups and in its monitors."""
-    mill.dispatch()
-    mill.hold()
-    mill.workers()
-    mill.submit([f"{WORD} {number}" for number in range(40)], lane=Lane.INTERACTIVE)
-    mill.until(lambda: len(mill.under_way()) > len(mill.running()) > 3, "messages wait")
+    submit(
+        producer_engine,
+        Task.SENTIMENT,
+        [Document(external_id=WORD, text=WORD, metadata={"more": WORD})],
+        JobOptions(name=WORD),
+        submitter="tester",
+        limits=IntakeSettings(),
+    )
+    with worker_engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "insert into textmill.worker (worker, host, pid, device, tasks, threads)"
+                " values ('w1', 'here', 1, 'cpu', '{sentiment}', 4)"
+            )
+        )
 
-    queue = mill.key_prefix + queue_name(Task.SENTIMENT, Lane.INTERACTIVE)
-    with redis.Redis.from_url(mill.broker_url) as client:
-        waiting = [json.loads(item) for item in client.lrange(queue, 0, -1)]
-    mill.let_go()
-    mill.until(lambda: not mill.under_way(), "the job is over")
+    Dispatcher(producer_engine, broker, DispatchSettings(), IntakeSettings()).step()
 
-    assert waiting
-    for envelope in waiting:
-        _, fields, _ = json.loads(base64.b64decode(envelope["body"]))
-        assert set(fields) == {"v", "job_id", "chunk_no", "task"}
-        assert WORD not in json.dumps(envelope)
-    assert WORD not in mill.log()
+    with redis.Redis.from_url(broker_url) as client:
+        queue = key_prefix + queue_name(Task.SENTIMENT, Lane.BULK)
+        (envelope,) = [json.loads(item) for item in client.lrange(queue, 0, -1)]
+    _, fields, _ = json.loads(base64.b64decode(envelope["body"]))
+    assert set(fields) == {"v", "job_id", "chunk_no", "task"}
+    assert WORD not in json.dumps([envelope, fields])

@@ -1,8 +1,5 @@
 """The views that people read."""
 
-import re
-from pathlib import Path
-
 import pytest
 import sqlalchemy as sa
 
@@ -11,9 +8,7 @@ from schema.documents import Document, JobOptions, Rejected, Task
 from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import IntakeSettings
 from tests.fixtures.outcomes import RESULTS, work_off
-
-PAGE = (Path(__file__).parents[2] / "docs/sql.md").read_text(encoding="utf-8")
-QUERIES = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+from tests.fixtures.sql_page import PAGE, with_views
 
 
 @pytest.fixture
@@ -61,30 +56,20 @@ def test_every_view_and_column_has_a_comment(engine: sa.Engine) -> None:
     assert silent == []
 
 
-def test_every_view_and_column_is_documented(engine: sa.Engine) -> None:
-    """Without it, the interface that we promise to keep is known to nobody."""
+def test_page_describes_every_view_and_column(
+    engine: sa.Engine, pytestconfig: pytest.Config
+) -> None:
+    """Without it, the interface that we promise to keep is known to nobody.
+
+    `pytest --rewrite-docs` writes the descriptions anew.
+    """
+    page = PAGE.read_text(encoding="utf-8")
     with engine.connect() as connection:
-        columns = connection.execute(
-            sa.text(
-                "select c.relname, a.attname from pg_class c"
-                " join pg_attribute a on a.attrelid = c.oid and a.attnum > 0"
-                " where c.relnamespace = 'textmill'::regnamespace and c.relkind = 'v'"
-            )
-        ).all()
-    parts = re.split(r"^### `(\w+)`$", PAGE, flags=re.MULTILINE)
-    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+        described = with_views(page, connection)
 
-    assert set(sections) == {view for view, _ in columns}
-    missing = [(view, name) for view, name in columns if f"`{name}`" not in sections[view]]
-    assert missing == []
-
-
-@pytest.mark.usefixtures("loaded")
-@pytest.mark.parametrize("query", QUERIES)
-def test_documented_query_finds_something(reader_engine: sa.Engine, query: str) -> None:
-    """Without it, the first query that people copy fails."""
-    with reader_engine.connect() as connection:
-        assert connection.execution_options(no_parameters=True).exec_driver_sql(query).all()
+    if pytestconfig.getoption("--rewrite-docs"):
+        PAGE.write_text(described, encoding="utf-8")
+    assert described == PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("loaded")

@@ -49,6 +49,13 @@ def workers(engine: sa.Engine) -> list[int]:
         return list(connection.scalars(sa.text("select pid from textmill.worker")))
 
 
+def progress(engine: sa.Engine) -> int:
+    """Documents that the live processes say they have finished."""
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("select * from textmill.worker_status")).all()
+    return sum(row.documents for row in rows if row.documents_per_second > 0)
+
+
 @pytest.fixture
 def running(start: Start, producer_engine: sa.Engine) -> subprocess.Popen[str]:
     """Dispatch and one worker process, ready; returns the worker's supervisor."""
@@ -77,6 +84,7 @@ def test_every_document_gets_its_outcome(producer_engine: sa.Engine) -> None:
         for row in outcomes:
             if row["status"] == "succeeded":
                 assert RESULT.validate_python(row["result"]).task == task
+    until(lambda: progress(producer_engine) == len(TEXTS) * len(Task))
 
 
 def test_sigterm_finishes_running_chunks_and_exits_with_0(
@@ -99,6 +107,7 @@ def test_sigterm_finishes_running_chunks_and_exits_with_0(
     assert workers(producer_engine) == []
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("running")
 def test_killed_process_is_replaced_and_its_chunks_are_done_again(
     producer_engine: sa.Engine,
@@ -110,7 +119,7 @@ def test_killed_process_is_replaced_and_its_chunks_are_done_again(
 
     os.kill(victim, signal.SIGKILL)
 
-    seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
+    seen = jobs.wait(producer_engine, job_id, timeout=3 * PATIENCE)
     assert (seen.succeeded, seen.failed) == (1200, 400)
     assert workers(producer_engine) != [victim]
 

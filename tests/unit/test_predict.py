@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schema.documents import Task
 from worker.pipeline.model import Model, ModelConfig
-from worker.pipeline.predict import Predictor
+from worker.pipeline.predict import Predictor, distance
 from worker.pipeline.records import Candidate, IntArray, Prediction
 
 VOCABULARY = 50
@@ -79,3 +79,16 @@ def as_candidates(prediction: Prediction) -> list[Candidate]:
 
 def test_no_windows_give_no_predictions() -> None:
     assert predictor(Task.SENTIMENT)([]) == []
+
+
+def test_distance_is_that_of_the_worst_score() -> None:
+    """Without it half precision is taken where it moves a score."""
+    one = [np.array([0.25, 0.75], np.float32), np.array([0.5, 0.5], np.float32)]
+    other = [np.array([0.25, 0.75], np.float32), np.array([0.75, 0.25], np.float32)]
+    phrases: list[Prediction] = [[Candidate(0, 1, 0.5)]]
+    others: list[Prediction] = [[Candidate(0, 1, 0.5), Candidate(1, 2, 0.12)]]
+
+    assert distance(one, one) == 0
+    assert distance(one, other) == 0.25
+    assert distance(phrases, others) == pytest.approx(0.1)
+    assert distance([], []) == 0

@@ -171,15 +171,22 @@ NESTED_SCHEMA = pa.schema(
 
 
 @settings(deadline=None)
-@given(rows=NESTED, page=st.integers(1, 50))
+@given(rows=NESTED, page=st.integers(50, 500), limit=st.sampled_from([1, 20, 1000]))
 def test_nested_values_are_read_as_they_were_written(
-    rows: list[dict[str, object]], page: int
+    rows: list[dict[str, object]], page: int, limit: int
 ) -> None:
     """Without it, metadata comes back as something else."""
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, NESTED_SCHEMA), out, data_page_size=page)
     file = io.BytesIO(out.getvalue())
 
-    found = list(read_parquet(file, Expected("a.parquet", ["text"]), limit=1000))
+    found = list(read_parquet(file, Expected("a.parquet", ["text"]), limit=limit))
 
-    assert [row.fields for row in found if isinstance(row, Row)] == rows
+    assert [row.line for row in found] == [*range(1, len(rows) + 1)]
+    for row, written in zip(found, rows, strict=True):
+        if isinstance(row, Row):
+            assert row.fields == written
+        else:
+            assert row.code is ErrorCode.TEXT_TOO_LARGE
+            assert len(str(written)) > limit
+    assert limit < 1000 or all(isinstance(row, Row) for row in found)

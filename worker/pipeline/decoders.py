@@ -96,7 +96,7 @@ class SoftmaxDecoder(Classifier):
     def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
         """Label probabilities of each row, (labels,)."""
         scores = torch.softmax(self.logits(states, mask) / self.get_buffer("temperature"), dim=1)
-        return list(scores.cpu().numpy())
+        return list(scores.float().cpu().numpy())
 
 
 class SigmoidDecoder(Classifier):
@@ -116,7 +116,7 @@ class SigmoidDecoder(Classifier):
     def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
         """Probability per label of each row, (labels,)."""
         scores = torch.sigmoid(self.logits(states, mask) / self.get_buffer("temperature"))
-        return list(scores.cpu().numpy())
+        return list(scores.float().cpu().numpy())
 
 
 class CrfDecoder(Decoder):

@@ -1,0 +1,40 @@
+"""How much of a GPU's in-process limit the whole system reaches."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.documents import make
+from benchmarks.report import Report, alternately, median_ratio
+from benchmarks.system import TASK, system, through
+from schema.errors import UsageError
+from worker.calibration import Calibration
+from worker.pipeline import Pipeline, analyse
+from worker.pipeline.artifact import SHIPPED
+
+DOCUMENTS = 400_000
+
+
+def measure(documents: int | None) -> Report:
+    """The same model and documents in a bare loop on one GPU, and through a stack that uses it."""
+    if not torch.cuda.is_available():
+        message = "torch sees no GPU here; run it where nvidia-smi lists one"
+        raise UsageError(message)
+    texts = make(documents or DOCUMENTS)
+    pipeline = Pipeline.load(SHIPPED / TASK, "cuda:0")
+    budget = Calibration(Path(tempfile.mkdtemp()), "cuda:0").budget(pipeline)
+
+    def bare() -> float:
+        began = time.monotonic()
+        for first in range(0, len(texts), 8192):
+            analyse(pipeline, texts[first : first + 8192], budget)
+        return len(texts) / (time.monotonic() - began)
+
+    with system(1) as (_, textmill):
+        runs = alternately(
+            {"in process": bare, "through Textmill": lambda: through(textmill, texts)}
+        )
+    ratio = median_ratio(runs["through Textmill"], runs["in process"])
+    return Report("gpu", {"gpu": ratio}, {"gpu": ">= 0.85"}, runs, "documents/s")

@@ -1,0 +1,61 @@
+"""How long one interactive document takes, idle and beside a bulk job that fills every worker."""
+
+import os
+import statistics
+import time
+
+from benchmarks.documents import make
+from benchmarks.report import Report, alternately
+from benchmarks.system import TASK, system
+from producer import Document, JobOptions, Lane, Textmill
+
+SAMPLES = 60
+BULK = 60_000
+
+
+def measure(documents: int | None) -> Report:
+    """Milliseconds from submit to a finished job, as a program sees them."""
+    texts = make(documents or BULK)
+    with system(len(os.sched_getaffinity(0))) as (_, textmill):
+        idle: list[float] = []
+        loaded: list[float] = []
+
+        def idle_p95() -> float:
+            idle.extend(_samples(textmill))
+            return statistics.quantiles(idle, n=20)[-1]
+
+        def loaded_p95() -> float:
+            job = textmill.submit(TASK, [Document(text=text) for text in texts])
+            while textmill.status(job.job_id).succeeded == 0:
+                time.sleep(0.05)
+            loaded.extend(_samples(textmill))
+            busy = textmill.status(job.job_id)
+            textmill.wait(job.job_id)
+            if busy.finished:
+                message = "the bulk job ended before the last sample; take more documents"
+                raise RuntimeError(message)
+            return statistics.quantiles(loaded, n=20)[-1]
+
+        runs = alternately({"idle p95": idle_p95, "loaded p95": loaded_p95})
+    hundredths = statistics.quantiles(idle, n=100)
+    ratio = statistics.quantiles(loaded, n=20)[-1] / statistics.quantiles(idle, n=20)[-1]
+    return Report(
+        "latency",
+        {"loaded by idle": round(ratio, 2)},
+        {"loaded by idle": "<= 5", "idle p50": "<= 50"},
+        runs,
+        "ms",
+        figures={"idle p50": round(hundredths[49], 1), "idle p99": round(hundredths[98], 1)},
+    )
+
+
+def _samples(textmill: Textmill) -> list[float]:
+    options = JobOptions(lane=Lane.INTERACTIVE)
+    times = []
+    for number in range(SAMPLES):
+        began = time.monotonic()
+        job = textmill.submit(TASK, [Document(text=f"a lovely tea, number {number}")], options)
+        while not textmill.status(job.job_id).finished:
+            time.sleep(0.002)
+        times.append((time.monotonic() - began) * 1000)
+    return times

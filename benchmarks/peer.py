@@ -1,0 +1,54 @@
+"""What every peer does with documents: the same pipeline, the same rows."""
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import psycopg
+
+if TYPE_CHECKING:
+    from worker.pipeline import Pipeline
+
+
+def create_table(database: str) -> None:
+    """The table that peers write to, like `textmill.result`."""
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "create table peer_result (job_id uuid, seq bigint, label text, score real,"
+            " payload jsonb, model_version text, created_at timestamptz default now(),"
+            " primary key (job_id, seq))"
+        )
+
+
+def process(job: str, seqs: Sequence[int], texts: Sequence[str]) -> None:
+    """Analyse documents and commit their rows."""
+    from worker.pipeline import analyse  # noqa: PLC0415  # forked workers import torch themselves
+
+    rows = []
+    for seq, outcome in zip(seqs, analyse(_pipeline(), texts), strict=True):
+        label, score = getattr(outcome, "label", None), getattr(outcome, "score", None)
+        version = getattr(outcome, "model_version", None)
+        rows.append((job, seq, label, score, outcome.model_dump_json(), version))
+    with _connection().transaction(), _connection().cursor() as cursor:
+        cursor.executemany(
+            "insert into peer_result (job_id, seq, label, score, payload, model_version)"
+            " values (%s, %s, %s, %s, %s, %s)",
+            rows,
+        )
+
+
+@cache
+def _pipeline() -> "Pipeline":
+    import torch  # noqa: PLC0415
+
+    from worker.pipeline import Pipeline  # noqa: PLC0415
+    from worker.pipeline.artifact import SHIPPED  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    return Pipeline.load(SHIPPED / "sentiment", "cpu")
+
+
+@cache
+def _connection() -> psycopg.Connection:
+    return psycopg.connect(os.environ["BENCHMARK_DATABASE"], autocommit=True)

@@ -1,0 +1,27 @@
+"""A Dramatiq message a document."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+
+from benchmarks.peer import process
+
+broker: Any = RedisBroker(
+    url=os.environ["BENCHMARK_BROKER"], namespace=os.environ["BENCHMARK_PREFIX"]
+)
+dramatiq.set_broker(broker)
+
+
+@dramatiq.actor
+def analyse(job: str, seq: int, text: str) -> None:
+    """Analyse one document and write its row."""
+    process(job, [seq], [text])
+
+
+def sender(_: str, prefix: str) -> Callable[[str, int, str], object]:
+    """Sends one document."""
+    broker.namespace = prefix
+    return analyse.send

@@ -1,0 +1,120 @@
+"""What a measurement found, as a line, a JSON file and a picture."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+REPEATS = 3
+PACKAGES = ("celery", "numpy", "psycopg", "redis", "tokenizers", "torch")
+
+Side = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a measurement.
+
+    Attributes:
+        name: of the measurement.
+        ratios: by what is compared.
+        target: what each ratio, or other figure, should reach: `>= 0.9`, `<= 5`.
+        figures: the same names as `target`, where they are no ratios.
+        runs: every value of every side, in the order taken.
+        notes: what a reader must know.
+    """
+
+    name: str
+    ratios: dict[str, float]
+    target: dict[str, str]
+    runs: dict[str, list[float]]
+    unit: str
+    figures: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def met(self) -> bool:
+        """Whether every target is reached."""
+        found = self.ratios | self.figures
+        return all(_reaches(found[name], target) for name, target in self.target.items())
+
+    def as_json(self) -> dict[str, Any]:
+        """All there is to know, for programs."""
+        first = next(iter(self.ratios.values()), None)
+        spread = {
+            side: {"median": statistics.median(values), "low": min(values), "high": max(values)}
+            for side, values in self.runs.items()
+            if values
+        }
+        return {
+            **asdict(self),
+            "ratio": first,
+            "met": self.met,
+            "spread": spread,
+            "machine": machine(),
+            "versions": {name: version(name) for name in PACKAGES}
+            | {"python": platform.python_version()},
+        }
+
+    def save(self) -> None:
+        """Write `results/NAME.json` and `results/NAME.png`."""
+        RESULTS.mkdir(exist_ok=True)
+        text = json.dumps(self.as_json(), indent=2)
+        (RESULTS / f"{self.name}.json").write_text(text + "\n", encoding="utf-8")
+        _draw(self, RESULTS / f"{self.name}.png")
+
+
+def alternately(sides: Mapping[str, Side], repeats: int = REPEATS) -> dict[str, list[float]]:
+    """Take each side's value in turn, so that what disturbs the machine disturbs all of them."""
+    runs: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, side in sides.items():
+            runs[name].append(round(side(), 4))
+            print(f"{name}: {runs[name][-1]:,.4g}", flush=True)
+    return runs
+
+
+def median_ratio(above: Iterable[float], below: Iterable[float]) -> float:
+    """The median over the repeats of one side's value by the other's in the same repeat."""
+    return round(statistics.median(a / b for a, b in zip(above, below, strict=True)), 3)
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    cpu = Path("/proc/cpuinfo")
+    names = [
+        line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line
+    ]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": len(names) or os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _reaches(value: float, target: str) -> bool:
+    comparison, bound = target.split()
+    return value >= float(bound) if comparison == ">=" else value <= float(bound)
+
+
+def _draw(report: Report, path: Path) -> None:
+    from matplotlib.figure import Figure  # noqa: PLC0415  # of the extra `bench`
+
+    figure = Figure(figsize=(7, 0.6 + 0.5 * len(report.runs)), layout="constrained")
+    axes = figure.subplots()
+    names = list(report.runs)
+    middles = [statistics.median(report.runs[name]) for name in names]
+    axes.barh(names, middles, color="#4c78a8", height=0.6)
+    for place, name in enumerate(names):
+        axes.plot(report.runs[name], [place] * len(report.runs[name]), "k|", markersize=10)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"{report.unit} (bar: median; marks: every run)")
+    axes.set_title(report.name)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,40 @@
+"""The whole system on a stack of its own."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from producer import Document, Task, Textmill
+from producer.local import Stack, remove, running
+from producer.workers import registered
+from schema.settings import ServiceSettings
+
+TASK = Task.SENTIMENT
+
+
+@contextmanager
+def system(processes: int) -> Iterator[tuple[Stack, Textmill]]:
+    """A fresh stack with so many worker processes, warm; removed afterwards."""
+    data_dir = Path(tempfile.mkdtemp(prefix="textmill-benchmark-"))
+    services = ServiceSettings(database_url=None, broker_url=None, data_dir=data_dir)
+    with running(services, processes) as stack, Textmill(stack.urls.producer) as textmill:
+        since = textmill.status(textmill.submit(TASK, []).job_id).created_at
+        while len(registered(textmill.engine, since)) < processes:
+            time.sleep(0.1)
+        through(textmill, ["warm up"] * 2000)
+        yield stack, textmill
+    remove(data_dir)
+
+
+def through(textmill: Textmill, texts: list[str]) -> float:
+    """Documents a second from the end of submitting to the last outcome committed."""
+    job = textmill.submit(TASK, [Document(text=text) for text in texts])
+    began = datetime.now(UTC)
+    done = textmill.wait(job.job_id)
+    if done.finished_at is None or done.failed:
+        message = f"the job did not run well: {done}"
+        raise RuntimeError(message)
+    return len(texts) / (done.finished_at - began).total_seconds()

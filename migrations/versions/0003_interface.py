@@ -1,0 +1,80 @@
+"""Submitting and feedback with SQL alone, sweeps, and the rest of the views."""
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+VIEWS = (
+    "sweep_status",
+    "sweep_history",
+    "queue_status",
+    "worker_status",
+    "annotator_agreement",
+    "model_quality",
+    "feedback_status",
+    "moderation_flag",
+    "keyword_result",
+    "moderation_result",
+    "sentiment_result",
+    "document_status",
+    "job_failure_summary",
+    "job_status",
+)
+FUNCTIONS = (
+    "submit_query(text, text, jsonb)",
+    "submit(text, jsonb, jsonb)",
+    "open_job(uuid)",
+    "cut_chunks(uuid, bigint)",
+    "refuse_documents(uuid)",
+    "same_job(text, bytea)",
+    "start_job(text, jsonb, bytea)",
+    "json_depth(jsonb)",
+    "known_id(text, bigint)",
+    "blanks()",
+    "limit_of(text)",
+    "add_feedback(uuid, text, text, text[], text[], text, text, boolean)",
+    "answer_of(text, text, jsonb, text[], text[])",
+)
+
+
+def upgrade() -> None:
+    """Add tables, functions and views."""
+    # Without parameters, the driver takes a whole file of statements as it stands.
+    connection = op.get_bind().execution_options(no_parameters=True)
+    folder = files("migrations").joinpath("versions")
+    for part in ("tables", "feedback", "submit", "views"):
+        sql = folder.joinpath(f"0003_{part}.sql").read_text(encoding="utf-8")
+        connection.exec_driver_sql(sql)
+
+
+def downgrade() -> None:
+    """Take it all back; second verdicts of adjudicators who also annotated must not exist."""
+    connection = op.get_bind().execution_options(no_parameters=True)
+    folder = files("migrations").joinpath("versions")
+    for view in VIEWS:
+        connection.exec_driver_sql(f"drop view textmill.{view}")
+    views = folder.joinpath("0001_views.sql").read_text(encoding="utf-8")
+    connection.exec_driver_sql(views)
+    functions = folder.joinpath("0001_functions.sql").read_text(encoding="utf-8")
+    check = functions.partition("create function textmill.check_feedback()")[2]
+    check = check.partition("create trigger")[0]
+    connection.exec_driver_sql(f"create or replace function textmill.check_feedback(){check}")
+    connection.exec_driver_sql("""
+        drop table textmill.sweep_run, textmill.sweep;
+        drop index textmill.feedback_adjudicated, textmill.result_flagged, textmill.result_label;
+        alter table textmill.feedback
+            drop constraint feedback_once,
+            add constraint feedback_once unique (job_id, seq, annotator),
+            drop column adjudicates,
+            drop column given,
+            drop column answer;
+        alter table textmill.worker drop column documents, drop column documents_per_second;
+    """)
+    for function in FUNCTIONS:
+        connection.exec_driver_sql(f"drop function textmill.{function}")

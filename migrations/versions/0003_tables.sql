@@ -1,0 +1,106 @@
+-- How much a process gets done; refreshed with its heartbeat.
+alter table textmill.worker
+    add column documents bigint not null default 0,
+    add column documents_per_second real not null default 0,
+    add constraint worker_documents check (documents >= 0 and documents_per_second >= 0);
+
+-- What a moderator reads: a few in a hundred results, newest job and highest score first.
+create index result_flagged on textmill.result (job_id, score, seq)
+    where (payload ->> 'flagged')::boolean;
+
+-- Labels of a job are counted without reading its results.
+create index result_label on textmill.result (job_id, label, score, seq);
+
+-- `given` is what the result said, `answer` what the person holds to be right, both sorted; the
+-- trigger sets them. An adjudicating verdict decides for all annotators of its document.
+alter table textmill.feedback
+    add column adjudicates boolean not null default false,
+    add column given text[],
+    add column answer text[];
+
+create function textmill.answer_of(task text, verdict text, payload jsonb, labels text[],
+    keywords text[]) returns text[]
+    language sql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(array_agg(word order by word collate "C"), '{}')
+    from (
+        select unnest(labels) as word where verdict = 'disagree' and task <> 'keywords'
+        union
+        select unnest(keywords) where verdict = 'disagree' and task = 'keywords'
+        union
+        select payload ->> 'label' where verdict = 'agree' and task = 'sentiment'
+        union
+        select jsonb_array_elements_text(payload -> 'labels')
+            where verdict = 'agree' and task = 'moderation'
+        union
+        select jsonb_array_elements(payload -> 'keywords') ->> 'text'
+            where verdict = 'agree' and task = 'keywords'
+    ) as words
+$$;
+
+update textmill.feedback set
+    given = textmill.answer_of(task, 'agree', payload, null, null),
+    answer = textmill.answer_of(task, verdict, payload, labels, keywords);
+alter table textmill.feedback
+    alter column given set not null,
+    alter column answer set not null,
+    drop constraint feedback_once,
+    add constraint feedback_once unique (job_id, seq, annotator, adjudicates);
+create unique index feedback_adjudicated on textmill.feedback (job_id, seq) where adjudicates;
+
+create table textmill.sweep (
+    sweep_id bigint generated always as identity,
+    name text not null,
+    cron text not null,
+    timezone text not null,
+    source text not null,
+    query text not null,
+    watermark_column text not null,
+    watermark text not null,
+    settle interval not null default '0',
+    deadline interval,
+    paused boolean not null default false,
+    next_run_at timestamptz not null,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    constraint sweep_pkey primary key (sweep_id),
+    constraint sweep_name unique (name),
+    constraint sweep_settle check (settle >= '0'::interval),
+    constraint sweep_deadline check (deadline > settle)
+);
+
+-- One row per run. `settling`: begun, rows not handed over yet. `running`: its job was accepted.
+create table textmill.sweep_run (
+    run_id bigint generated always as identity,
+    sweep_id bigint not null,
+    state text not null default 'settling',
+    scheduled_for timestamptz not null,
+    started_at timestamptz not null default now(),
+    ready_at timestamptz not null default now(),
+    from_watermark text not null,
+    to_watermark text,
+    attempt integer not null default 0,
+    lease_expires_at timestamptz,
+    job_id uuid,
+    finished_at timestamptz,
+    swept bigint,
+    flagged bigint,
+    labels jsonb,
+    usual_rate double precision,
+    alert text,
+    error text,
+    constraint sweep_run_pkey primary key (run_id),
+    constraint sweep_run_sweep foreign key (sweep_id) references textmill.sweep (sweep_id)
+        on delete cascade,
+    constraint sweep_run_state check (state in ('settling', 'running', 'finished', 'failed')),
+    constraint sweep_run_finished check ((state in ('finished', 'failed'))
+        = (finished_at is not null)),
+    constraint sweep_run_job check (state <> 'running' or job_id is not null),
+    constraint sweep_run_counts check (flagged between 0 and swept)
+);
+
+-- A sweep never overlaps itself.
+create unique index sweep_run_open on textmill.sweep_run (sweep_id)
+    where state in ('settling', 'running');
+create index sweep_run_latest on textmill.sweep_run (sweep_id, run_id);

@@ -1,0 +1,354 @@
+create or replace view textmill.job_status as
+select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
+    accepted - succeeded - failed - cancelled as pending,
+    rejected,
+    case accepted when 0 then 100.0
+        else round(100.0 * (succeeded + failed + cancelled) / accepted, 1) end as percent,
+    submitted_by, created_at, started_at, finished_at,
+    rate::real as documents_per_second,
+    case when state = 'running' and rate > 0
+        then now() + make_interval(secs => (accepted - succeeded - failed - cancelled) / rate)
+        end as eta,
+    coalesce(finished_at, now()) - created_at as age,
+    deadline_at
+from textmill.job
+cross join lateral (
+    select (succeeded + failed - rejected)
+        / nullif(extract(epoch from coalesce(finished_at, now()) - started_at)::double precision, 0)
+        as rate
+) as speed
+where state <> 'loading';
+
+comment on column textmill.job_status.documents_per_second is
+    'Outcomes a second since the first claim; pauses count.';
+comment on column textmill.job_status.eta is
+    'When a running job will be done if it goes on like that.';
+comment on column textmill.job_status.age is
+    'Time since it was handed over, or until its last outcome.';
+comment on column textmill.job_status.deadline_at is 'When it is given up.';
+
+-- LATERAL: whichever way the jobs are chosen, only their failures are read.
+create or replace view textmill.job_failure_summary as
+select j.job_id, f.code, f.stage, f.documents, f.example
+from textmill.job j
+cross join lateral (
+    select code, stage, count(*) as documents, min(message) as example
+    from textmill.failure
+    where job_id = j.job_id
+    group by code, stage
+) as f
+where j.state <> 'loading';
+
+-- LEFT: where no query asks for external_id, the documents are not read.
+create or replace view textmill.sentiment_result as
+select r.job_id, r.seq, d.external_id, r.label, r.score,
+    (r.payload -> 'scores' ->> 'negative')::real as negative,
+    (r.payload -> 'scores' ->> 'neutral')::real as neutral,
+    (r.payload -> 'scores' ->> 'positive')::real as positive,
+    r.payload ->> 'language' as language, r.model_version, r.created_at
+from textmill.result r
+join textmill.job j using (job_id)
+left join textmill.document d using (job_id, seq)
+where j.task = 'sentiment';
+
+create or replace view textmill.moderation_result as
+select r.job_id, r.seq, d.external_id, (r.payload ->> 'flagged')::boolean as flagged,
+    array(select jsonb_array_elements_text(r.payload -> 'labels')) as labels,
+    r.label, r.score, r.payload -> 'scores' as scores,
+    r.payload ->> 'language' as language, r.model_version, r.created_at
+from textmill.result r
+join textmill.job j using (job_id)
+left join textmill.document d using (job_id, seq)
+where j.task = 'moderation';
+
+create or replace view textmill.keyword_result as
+select r.job_id, r.seq, d.external_id, k.rank::integer as rank, k.keyword ->> 'text' as keyword,
+    (k.keyword ->> 'score')::real as score, k.keyword -> 'spans' as spans,
+    r.payload ->> 'language' as language, r.model_version, r.created_at
+from textmill.result r
+join textmill.job j using (job_id)
+left join textmill.document d using (job_id, seq)
+cross join lateral jsonb_array_elements(r.payload -> 'keywords')
+    with ordinality as k (keyword, rank)
+where j.task = 'keywords';
+
+create view textmill.moderation_flag as
+select r.job_id, r.seq, d.external_id,
+    array(select jsonb_array_elements_text(r.payload -> 'labels')) as labels, r.label, r.score,
+    r.payload ->> 'language' as language, r.model_version, r.created_at,
+    case when has_column_privilege('textmill.document', 'text', 'select') then d.text end as text
+from textmill.result r
+left join textmill.document d using (job_id, seq)
+where (r.payload ->> 'flagged')::boolean
+    and not exists (
+        select from textmill.feedback f where f.job_id = r.job_id and f.seq = r.seq)
+order by r.job_id desc, r.score desc, r.seq desc;
+
+comment on view textmill.moderation_flag is
+    'What a moderator reads first: flagged documents without feedback, newest job and highest score'
+    ' first.';
+comment on column textmill.moderation_flag.job_id is 'Id of the job.';
+comment on column textmill.moderation_flag.seq is 'Position in the job, from 1.';
+comment on column textmill.moderation_flag.external_id is 'The producer''s own id.';
+comment on column textmill.moderation_flag.labels is
+    'The labels that reached their threshold, highest score first.';
+comment on column textmill.moderation_flag.label is 'The first of them.';
+comment on column textmill.moderation_flag.score is 'Score of that label, 0 to 1.';
+comment on column textmill.moderation_flag.language is 'zh, en, mixed or other.';
+comment on column textmill.moderation_flag.model_version is 'Which model said so.';
+comment on column textmill.moderation_flag.created_at is 'When.';
+comment on column textmill.moderation_flag.text is
+    'The text, for a role that may read textmill.document; null for any other.';
+
+create view textmill.feedback_status as
+select job_id, seq, external_id, task, model_version,
+    count(*) filter (where not adjudicates) as annotators,
+    count(*) filter (where not adjudicates and verdict = 'agree') as agree,
+    count(*) filter (where not adjudicates and verdict = 'disagree') as disagree,
+    case when bool_or(adjudicates) then 'adjudicated'
+        when count(distinct answer) = 1 then 'agreed'
+        else 'disputed' end as state,
+    min(given) as given,
+    case when bool_or(adjudicates) then min(answer) filter (where adjudicates)
+        when count(distinct answer) = 1 then min(answer) end as gold,
+    min(created_at) as first_at, max(created_at) as last_at
+from textmill.feedback
+group by job_id, seq, external_id, task, model_version;
+
+comment on view textmill.feedback_status is 'One row per document that people judged.';
+comment on column textmill.feedback_status.job_id is 'Id of the job.';
+comment on column textmill.feedback_status.seq is 'Position in the job, from 1.';
+comment on column textmill.feedback_status.external_id is 'The producer''s own id.';
+comment on column textmill.feedback_status.task is 'sentiment, keywords or moderation.';
+comment on column textmill.feedback_status.model_version is 'Which model made the result.';
+comment on column textmill.feedback_status.annotators is 'How many people judged it.';
+comment on column textmill.feedback_status.agree is 'How many of them agree with the result.';
+comment on column textmill.feedback_status.disagree is 'How many do not.';
+comment on column textmill.feedback_status.state is
+    'agreed: all give one answer; disputed: they do not; adjudicated: someone decided.';
+comment on column textmill.feedback_status.given is 'The labels or keywords of the result.';
+comment on column textmill.feedback_status.gold is
+    'The right labels or keywords: the adjudicated answer, else the agreed one, null while disputed.';
+comment on column textmill.feedback_status.first_at is 'When the first verdict came.';
+comment on column textmill.feedback_status.last_at is 'When the last one came.';
+
+create view textmill.model_quality as
+with judged as (
+    select task, model_version, given, gold, count(*) as documents
+    from textmill.feedback_status
+    where gold is not null
+    group by task, model_version, given, gold
+), word as (
+    select task, model_version, word, documents,
+        word is null or word = any (given) as was_given,
+        word is null or word = any (gold) as is_gold
+    from judged cross join lateral (
+        select unnest(given) union select unnest(gold)
+        union select null where given = '{}' and gold = '{}'
+    ) as words (word)
+)
+select task, model_version,
+    case task when 'keywords' then null else coalesce(word, 'clean') end as label,
+    coalesce(sum(documents) filter (where was_given and is_gold), 0)::bigint as agreed,
+    coalesce(sum(documents) filter (where not is_gold), 0)::bigint as wrong,
+    coalesce(sum(documents) filter (where not was_given), 0)::bigint as missed,
+    (coalesce(sum(documents) filter (where was_given and is_gold), 0)
+        / nullif(sum(documents) filter (where was_given), 0))::real as precision,
+    (coalesce(sum(documents) filter (where was_given and is_gold), 0)
+        / nullif(sum(documents) filter (where is_gold), 0))::real as recall
+from word
+group by task, model_version, label;
+
+comment on view textmill.model_quality is
+    'Agreement of feedback with results. People look at what is flagged or doubtful, so these are not'
+    ' the figures of a random sample.';
+comment on column textmill.model_quality.task is 'sentiment, keywords or moderation.';
+comment on column textmill.model_quality.model_version is 'Which model made the results.';
+comment on column textmill.model_quality.label is
+    'The label; clean: no label was given and none is right; null: all keywords together.';
+comment on column textmill.model_quality.agreed is
+    'How often the model gave it and people hold it to be right.';
+comment on column textmill.model_quality.wrong is 'How often only the model gave it.';
+comment on column textmill.model_quality.missed is 'How often only people gave it.';
+comment on column textmill.model_quality.precision is 'Share of what the model gave that is right.';
+comment on column textmill.model_quality.recall is 'Share of what is right that the model gave.';
+
+create view textmill.annotator_agreement as
+with pair as (
+    select a.task, a.annotator, b.annotator as other, a.answer, b.answer as other_answer,
+        count(*) as documents
+    from textmill.feedback a
+    join textmill.feedback b on b.job_id = a.job_id and b.seq = a.seq and b.annotator > a.annotator
+    where not a.adjudicates and not b.adjudicates
+    group by a.task, a.annotator, b.annotator, a.answer, b.answer
+), cell as (
+    select task, '' as label, annotator, other, answer[1] as value, other_answer[1] as other_value,
+        documents
+    from pair where task = 'sentiment'
+    union all
+    select task, label, annotator, other, (label = any (answer))::text,
+        (label = any (other_answer))::text, documents
+    from pair cross join unnest(array['abuse', 'hate', 'sexual', 'violence', 'spam', 'fraud',
+        'illicit']) as label
+    where task = 'moderation'
+), total as (
+    select task, label, annotator, other, sum(documents) as documents,
+        sum(documents) filter (where value = other_value) as same
+    from cell group by task, label, annotator, other
+), chance as (
+    select task, label, annotator, other, sum(mine.documents * theirs.documents) as product
+    from (
+        select task, label, annotator, other, value, sum(documents) as documents
+        from cell group by task, label, annotator, other, value
+    ) as mine
+    join (
+        select task, label, annotator, other, other_value as value, sum(documents) as documents
+        from cell group by task, label, annotator, other, other_value
+    ) as theirs using (task, label, annotator, other, value)
+    group by task, label, annotator, other
+), share as (
+    select task, label, annotator, other, documents, coalesce(same, 0) / documents as observed,
+        coalesce(product, 0) / documents ^ 2 as by_chance
+    from total left join chance using (task, label, annotator, other)
+)
+select task, nullif(label, '') as label, annotator, other, documents::bigint as documents,
+    observed::real as agreement,
+    ((observed - by_chance) / nullif(1 - by_chance, 0))::real as kappa
+from share;
+
+comment on view textmill.annotator_agreement is
+    'How far two annotators agree on the documents that both judged: Cohen''s kappa. Keywords have no'
+    ' closed set of answers and are left out, and so are adjudications.';
+comment on column textmill.annotator_agreement.task is 'sentiment or moderation.';
+comment on column textmill.annotator_agreement.label is
+    'moderation: whether this label applies; sentiment: null, all three labels at once.';
+comment on column textmill.annotator_agreement.annotator is 'One of the two.';
+comment on column textmill.annotator_agreement.other is 'The other, later in the alphabet.';
+comment on column textmill.annotator_agreement.documents is 'How many documents both judged.';
+comment on column textmill.annotator_agreement.agreement is 'Share of them with one answer.';
+comment on column textmill.annotator_agreement.kappa is
+    '1: perfect; 0: as good as chance; null: both gave one and the same answer throughout.';
+
+create view textmill.worker_status as
+select w.worker, w.host, w.pid, w.device, w.tasks, w.threads, w.started_at, w.heartbeat_at,
+    now() - w.heartbeat_at as silent,
+    w.documents,
+    case when w.heartbeat_at > now() - interval '1 minute' then w.documents_per_second else 0 end
+        as documents_per_second,
+    (select count(*) from textmill.chunk c where c.state = 'running' and c.worker = w.worker)
+        as running_chunks
+from textmill.worker w;
+
+comment on view textmill.worker_status is 'One row per worker process.';
+comment on column textmill.worker_status.worker is 'Name of the process.';
+comment on column textmill.worker_status.host is 'Where it runs.';
+comment on column textmill.worker_status.pid is 'Its number there.';
+comment on column textmill.worker_status.device is 'Device that it is pinned to.';
+comment on column textmill.worker_status.tasks is 'What it serves.';
+comment on column textmill.worker_status.threads is 'Chunks that it works on at once.';
+comment on column textmill.worker_status.started_at is 'When it was ready.';
+comment on column textmill.worker_status.heartbeat_at is 'When it last said that it lives.';
+comment on column textmill.worker_status.silent is 'Time since then.';
+comment on column textmill.worker_status.documents is 'Documents finished since its start.';
+comment on column textmill.worker_status.documents_per_second is
+    'Documents a second over its last minute; 0 once it has been silent for one.';
+comment on column textmill.worker_status.running_chunks is 'Chunks in work.';
+
+create view textmill.queue_status as
+with open as (
+    select j.task, j.lane, c.job_id, c.state, c.last_seq - c.first_seq + 1 as documents, j.created_at
+    from textmill.chunk c
+    join textmill.job j using (job_id)
+    where c.state in ('pending', 'dispatched', 'running') and j.state in ('pending', 'running')
+)
+select q.task, q.lane, count(distinct o.job_id) as jobs,
+    count(*) filter (where o.state = 'pending') as pending_chunks,
+    count(*) filter (where o.state = 'dispatched') as dispatched_chunks,
+    count(*) filter (where o.state = 'running') as running_chunks,
+    coalesce(sum(o.documents) filter (where o.state <> 'running'), 0)::bigint as waiting_documents,
+    now() - min(o.created_at) filter (where o.state <> 'running') as oldest,
+    (select coalesce(sum(w.threads), 0) from textmill.worker w
+        where q.task = any (w.tasks) and w.heartbeat_at > now() - interval '1 minute') as threads
+from (values ('sentiment'), ('keywords'), ('moderation')) as t (task)
+cross join (values ('interactive'), ('bulk')) as l (lane)
+cross join lateral (select t.task, l.lane) as q
+left join open o on o.task = q.task and o.lane = q.lane
+group by q.task, q.lane;
+
+comment on view textmill.queue_status is
+    'What waits and what runs, by task and lane. Jobs that are paused are left out.';
+comment on column textmill.queue_status.task is 'sentiment, keywords or moderation.';
+comment on column textmill.queue_status.lane is 'interactive or bulk.';
+comment on column textmill.queue_status.jobs is 'Jobs with work left.';
+comment on column textmill.queue_status.pending_chunks is 'Chunks that wait to be published.';
+comment on column textmill.queue_status.dispatched_chunks is 'Chunks published and not yet claimed.';
+comment on column textmill.queue_status.running_chunks is 'Chunks in work.';
+comment on column textmill.queue_status.waiting_documents is
+    'Documents of the chunks that no worker has claimed, refused ones among them.';
+comment on column textmill.queue_status.oldest is 'How long the oldest of their jobs has been there.';
+comment on column textmill.queue_status.threads is 'Threads of live workers that serve the task.';
+
+create view textmill.sweep_history as
+select s.name, r.run_id, r.state, r.scheduled_for, r.started_at, r.finished_at,
+    r.from_watermark, r.to_watermark, r.job_id, r.swept, r.flagged,
+    r.flagged::double precision / nullif(r.swept, 0) as flag_rate, r.usual_rate,
+    r.flagged::double precision / nullif(r.swept, 0) - r.usual_rate as change,
+    r.labels, r.alert, r.error
+from textmill.sweep_run r join textmill.sweep s using (sweep_id);
+
+comment on view textmill.sweep_history is 'One row per run of a sweep.';
+comment on column textmill.sweep_history.name is 'Name of the sweep.';
+comment on column textmill.sweep_history.run_id is 'Number of the run.';
+comment on column textmill.sweep_history.state is
+    'settling: late rows may still come; running: its job was accepted; finished; failed.';
+comment on column textmill.sweep_history.scheduled_for is 'When it was due.';
+comment on column textmill.sweep_history.started_at is 'When it began.';
+comment on column textmill.sweep_history.finished_at is 'When its last outcome was counted.';
+comment on column textmill.sweep_history.from_watermark is 'Every row up to here was swept before.';
+comment on column textmill.sweep_history.to_watermark is
+    'Every row up to here is swept by it; null where there was none.';
+comment on column textmill.sweep_history.job_id is 'Its job; null where there was nothing to sweep.';
+comment on column textmill.sweep_history.swept is 'Rows that became documents.';
+comment on column textmill.sweep_history.flagged is 'Documents that were flagged.';
+comment on column textmill.sweep_history.flag_rate is 'Share of the rows that were flagged.';
+comment on column textmill.sweep_history.usual_rate is
+    'That share over the sweep''s last 14 runs before it.';
+comment on column textmill.sweep_history.change is 'flag_rate less usual_rate.';
+comment on column textmill.sweep_history.labels is 'How many documents were flagged with each label.';
+comment on column textmill.sweep_history.alert is 'What somebody should look at; null when all is usual.';
+comment on column textmill.sweep_history.error is 'What last went wrong in it.';
+
+create view textmill.sweep_status as
+select s.name, s.paused, s.cron, s.timezone, s.source, s.watermark, s.settle, s.deadline,
+    case when not s.paused then s.next_run_at end as next_run_at,
+    h.state as last_state, h.started_at as last_started_at, h.job_id as last_job_id,
+    h.swept as last_swept, h.flagged as last_flagged, h.flag_rate, h.usual_rate, h.alert, h.error,
+    s.created_by, s.created_at
+from textmill.sweep s
+left join lateral (
+    select * from textmill.sweep_history h where h.name = s.name order by h.run_id desc limit 1
+) as h on true;
+
+comment on view textmill.sweep_status is 'One row per sweep, with its latest run.';
+comment on column textmill.sweep_status.name is 'Name of the sweep.';
+comment on column textmill.sweep_status.paused is 'Whether it rests.';
+comment on column textmill.sweep_status.cron is 'When it runs: minute, hour, day, month, weekday.';
+comment on column textmill.sweep_status.timezone is 'Where that is the time.';
+comment on column textmill.sweep_status.source is 'Name of the database that its rows come from.';
+comment on column textmill.sweep_status.watermark is 'Every row up to here was swept.';
+comment on column textmill.sweep_status.settle is
+    'How long a run waits for rows that are committed late.';
+comment on column textmill.sweep_status.deadline is 'How long a run may take; null: any time.';
+comment on column textmill.sweep_status.next_run_at is 'When it is due; null while it rests.';
+comment on column textmill.sweep_status.last_state is
+    'settling, running, finished or failed; null before the first run.';
+comment on column textmill.sweep_status.last_started_at is 'When its latest run began.';
+comment on column textmill.sweep_status.last_job_id is 'The job of its latest run.';
+comment on column textmill.sweep_status.last_swept is 'Rows of its latest run.';
+comment on column textmill.sweep_status.last_flagged is 'Of these, the flagged ones.';
+comment on column textmill.sweep_status.flag_rate is 'Share of the rows that were flagged.';
+comment on column textmill.sweep_status.usual_rate is 'That share over the runs before it.';
+comment on column textmill.sweep_status.alert is 'What somebody should look at.';
+comment on column textmill.sweep_status.error is 'What last went wrong in its latest run.';
+comment on column textmill.sweep_status.created_by is 'Who added it.';
+comment on column textmill.sweep_status.created_at is 'When.';

@@ -1,0 +1,205 @@
+"""`textmill sweep`."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+
+import click
+import sqlalchemy as sa
+from rich.table import Table
+
+from producer.cli.services import database_url
+from producer.cli.show import console, make_console
+from producer.sweeps import definitions
+from producer.sweeps.definitions import define, parse_duration
+from producer.sweeps.source import OWN, open_source
+from schema.database import create_engine, reachable
+from schema.settings import ServiceSettings, SweepSettings, read
+
+SHOWN = 30
+"""Runs that `textmill sweep history` lists."""
+
+SWEEP = ["name", "paused", "cron", "timezone", "watermark", "next_run_at", "last_state"]
+SWEEP += ["last_swept", "last_flagged", "note"]
+
+RUN = ["started_at", "state", "to_watermark", "swept", "flagged", "flag_rate", "usual_rate"]
+RUN += ["labels", "note"]
+
+
+@click.group()
+def sweep() -> None:
+    """Scheduled moderation of rows that are new since the last time; run by dispatch."""
+
+
+@sweep.command()
+@click.argument("name")
+@click.option("--cron", required=True, help="Minute, hour, day of month, month, day of week.")
+@click.option("--timezone", default="UTC", show_default=True, help="Where that is the time.")
+@click.option("--query", required=True, help="SELECT with id and text, above :watermark.")
+@click.option("--watermark", "column", required=True, help="Column by which rows are new.")
+@click.option("--source", default=OWN, show_default=True, help="A name in TEXTMILL_SOURCES.")
+@click.option("--from", "begin", help="Begin above this watermark; default: with every row.")
+@click.option("--settle", default="5m", show_default=True, help="Time for rows committed late.")
+@click.option("--deadline", help="How long a run may take; default: any time.")
+def add(  # noqa: PLR0913  # one argument an option
+    *,
+    name: str,
+    cron: str,
+    timezone: str,
+    query: str,
+    column: str,
+    source: str,
+    begin: str | None,
+    settle: str,
+    deadline: str | None,
+) -> None:
+    """Add the sweep NAME.
+
+    \b
+    Example:
+      textmill sweep add posts --cron "0 2 * * *" --timezone Asia/Shanghai --watermark id \\
+        --query "select id, body as text from posts where id > :watermark"
+    """  # noqa: D301
+    definition = define(
+        name=name,
+        cron=cron,
+        timezone=timezone,
+        source=source,
+        query=query,
+        watermark_column=column,
+        settle=parse_duration(settle),
+        deadline=None if deadline is None else parse_duration(deadline),
+    )
+    with (
+        _operator() as (engine, url),
+        closing(open_source(source, url, read(SweepSettings))) as rows,
+    ):
+        due = definitions.add(engine, definition, rows, begin)
+    console.print(f"sweep {name} runs next at {due:%Y-%m-%d %H:%M %Z}")
+
+
+@sweep.command("list")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a sweep and line.")
+def list_(*, as_json: bool) -> None:
+    """List the sweeps, each with its latest run."""
+    with _operator() as (engine, _):
+        _show(
+            engine,
+            "select *, coalesce(alert, error) as note from textmill.sweep_status order by name",
+            {},
+            SWEEP,
+            as_json,
+        )
+
+
+@sweep.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a run and line.")
+def history(name: str, *, as_json: bool) -> None:
+    """List the latest runs of a sweep, newest first."""
+    with _operator() as (engine, _):
+        definitions.find(engine, name)
+        query = (
+            "select *, coalesce(alert, error) as note from textmill.sweep_history"
+            " where name = :name order by run_id desc limit :shown"
+        )
+        _show(engine, query, {"name": name, "shown": SHOWN}, RUN, as_json)
+
+
+@sweep.command()
+@click.argument("name")
+@click.option("--now", is_flag=True, help="Do it, instead of at its time.")
+def run(name: str, *, now: bool) -> None:
+    """Say what a run would sweep; with --now, have dispatch run it at once.
+
+    \b
+    Examples:
+      textmill sweep run posts
+      textmill sweep run posts --now
+    """  # noqa: D301
+    with _operator() as (engine, url):
+        definition, watermark = definitions.find(engine, name)
+        if now:
+            definitions.make_due(engine, name)
+            console.print(f"sweep {name} is due; see: textmill sweep history {name}")
+            return
+        with closing(open_source(definition.source, url, read(SweepSettings))) as rows:
+            count = rows.count(definition.query, watermark)
+            up_to = rows.highest(definition.query, definition.watermark_column, watermark)
+    reach = "" if up_to is None else f", up to {definition.watermark_column} {up_to}"
+    click.echo(f"{count:,} rows above {definition.watermark_column} {watermark}{reach}")
+
+
+@sweep.command()
+@click.argument("name")
+def pause(name: str) -> None:
+    """Let a sweep rest; a run that is under way ends."""
+    with _operator() as (engine, _):
+        definitions.set_paused(engine, name, paused=True)
+    console.print(f"sweep {name} is paused")
+
+
+@sweep.command()
+@click.argument("name")
+def resume(name: str) -> None:
+    """Let a sweep go on at its next time, from where it stood."""
+    with _operator() as (engine, _):
+        due = definitions.set_paused(engine, name, paused=False)
+    console.print(f"sweep {name} runs next at {due:%Y-%m-%d %H:%M %Z}")
+
+
+@sweep.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove a sweep with its history; its jobs and their outcomes stay."""
+    with _operator() as (engine, _):
+        definitions.remove(engine, name)
+    console.print(f"sweep {name} is removed")
+
+
+@contextmanager
+def _operator() -> Iterator[tuple[sa.Engine, str]]:
+    url = database_url(read(ServiceSettings))
+    engine = create_engine(url, application="textmill-sweep")
+    try:
+        yield engine, url
+    finally:
+        engine.dispose()
+
+
+def _show(
+    engine: sa.Engine,
+    query: str,
+    values: dict[str, object],
+    columns: Sequence[str],
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    with reachable(engine), engine.connect() as connection:
+        rows = connection.execute(sa.text(query), values).all()
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row._asdict(), ensure_ascii=False, default=str))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(_cell(getattr(row, column)) for column in columns))
+    make_console(stderr=False).print(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None | False:
+            return ""
+        case True:
+            return "yes"
+        case datetime():
+            return f"{value.astimezone():%Y-%m-%d %H:%M}"
+        case float():
+            return f"{100 * value:.1f} %"
+        case dict():
+            return ", ".join(f"{key} {count}" for key, count in value.items())
+        case _:
+            return str(value)

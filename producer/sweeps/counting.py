@@ -1,0 +1,75 @@
+"""The summary of a run, once its job has ended."""
+
+import json
+from typing import cast
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from producer.sweeps.summary import RUNS_COMPARED, Counts, alert, usual_rate
+
+
+def finish_runs(engine: sa.Engine) -> None:
+    """Summarise every run whose job has ended."""
+    with engine.begin() as connection:
+        ended = connection.execute(
+            sa.text("""
+                select r.run_id, r.sweep_id, r.job_id, j.accepted, j.failed, j.cancelled
+                from textmill.sweep_run r
+                join textmill.job j using (job_id)
+                where r.state = 'running' and j.state in ('completed', 'cancelled', 'expired')
+                for update of r skip locked
+            """)
+        ).all()
+        for run in ended:
+            flagged, labels = _flagged(connection, run.job_id)
+            counts = Counts(
+                run.accepted, flagged, labels, failed=run.failed, unfinished=run.cancelled
+            )
+            summarise(connection, run.sweep_id, run.run_id, counts)
+
+
+def summarise(connection: sa.Connection, sweep_id: int, run_id: int, counts: Counts) -> None:
+    """Finish a run with what it counted, compared with the runs before it."""
+    rows = connection.execute(
+        sa.text(
+            "select swept, flagged, labels from textmill.sweep_run"
+            " where sweep_id = :sweep_id and run_id < :run_id and state = 'finished' and swept > 0"
+            " order by run_id desc limit :runs"
+        ),
+        {"sweep_id": sweep_id, "run_id": run_id, "runs": RUNS_COMPARED},
+    )
+    earlier = [Counts(row[0], row[1], cast("dict[str, int]", row[2])) for row in rows]
+    connection.execute(
+        sa.text(
+            "update textmill.sweep_run set state = 'finished', finished_at = now(),"
+            " swept = :swept, flagged = :flagged, labels = cast(:labels as jsonb),"
+            " usual_rate = :usual_rate, alert = :alert where run_id = :run_id"
+        ),
+        {
+            "run_id": run_id,
+            "swept": counts.swept,
+            "flagged": counts.flagged,
+            "labels": json.dumps(counts.labels),
+            "usual_rate": usual_rate(earlier),
+            "alert": alert(counts, earlier),
+        },
+    )
+
+
+def _flagged(connection: sa.Connection, job_id: UUID) -> tuple[int, dict[str, int]]:
+    """How many documents of a job are flagged, in all and with each label."""
+    flagged = "job_id = :job_id and (payload ->> 'flagged')::boolean"
+    documents = connection.execute(
+        sa.text(f"select count(*) from textmill.result where {flagged}"),  # noqa: S608
+        {"job_id": job_id},
+    ).scalar_one()
+    labels = connection.execute(
+        sa.text(
+            "select label, count(*) from textmill.result,"  # noqa: S608
+            " jsonb_array_elements_text(payload -> 'labels') as label"
+            f" where {flagged} group by label order by label"
+        ),
+        {"job_id": job_id},
+    )
+    return int(documents), {row[0]: row[1] for row in labels}

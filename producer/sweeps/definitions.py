@@ -1,0 +1,207 @@
+"""Which sweeps there are: added, paused and removed by an operator."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import sqlalchemy as sa
+from pydantic import StringConstraints, ValidationError
+
+from producer.sweeps.schedule import next_after
+from producer.sweeps.source import Source
+from schema.base import Frozen
+from schema.database import reachable
+from schema.errors import InputError, UsageError
+
+_DURATION = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Definition(Frozen):
+    """A sweep as an operator describes it.
+
+    Attributes:
+        name: what people call it.
+        cron: when it runs: minute, hour, day of month, month, day of week.
+        timezone: where that is the time.
+        source: name of the database that the rows come from.
+        query: its rows, with columns id and text; `:watermark` stands for the watermark.
+        watermark_column: column by which rows are new.
+        settle: how long a run waits for rows that are committed late.
+        deadline: how long a run may take; None: any time.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,100}$")]
+    cron: str
+    timezone: str
+    source: str
+    query: str
+    watermark_column: str
+    settle: timedelta
+    deadline: timedelta | None
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `90s`, `5m`, `4h` or `1d`.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        msg = f"{text!r} is no duration; write 90s, 5m, 4h or 1d"
+        raise InputError(msg)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def define(**fields: object) -> Definition:
+    """Make a definition of what an operator typed.
+
+    Raises:
+        InputError: a field breaks a rule; the text names it.
+    """
+    try:
+        made = Definition.model_validate(fields)
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+        raise InputError(faults) from None
+    if made.deadline is not None and made.deadline <= made.settle:
+        msg = "the deadline must be longer than the time to settle"
+        raise InputError(msg)
+    return made.model_copy(update={"query": made.query.strip().rstrip(";")})
+
+
+def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | None) -> datetime:
+    """Add a sweep; its query is tried, without reading a row.
+
+    Args:
+        engine: Textmill's database, in the operator's role.
+        definition: the sweep.
+        source: where its rows come from.
+        begin: the watermark to begin above; None sweeps every row.
+
+    Returns:
+        When it runs first.
+
+    Raises:
+        InputError: there is a sweep of this name, or its schedule or query breaks a rule.
+        SourceError: the source does not answer, or refuses the query.
+        SettingsError: the role that logs in is no operator.
+    """
+    lowest = source.lowest(definition.query, definition.watermark_column)
+    watermark = lowest if begin is None else begin
+    source.highest(definition.query, definition.watermark_column, watermark)
+    with reachable(engine), engine.begin() as connection:
+        due = _due(connection, definition.cron, definition.timezone)
+        added = connection.execute(
+            sa.text(
+                "insert into textmill.sweep (name, cron, timezone, source, query, watermark_column,"
+                " watermark, settle, deadline, next_run_at) values (:name, :cron, :timezone,"
+                " :source, :query, :watermark_column, :watermark, :settle, :deadline, :due)"
+                " on conflict (name) do nothing"
+            ),
+            {**definition.model_dump(), "watermark": watermark, "due": due},
+        )
+    if added.rowcount == 0:
+        msg = f"there is a sweep {definition.name!r}; remove it first, or choose another name"
+        raise InputError(msg)
+    return due
+
+
+def names(engine: sa.Engine) -> list[str]:
+    """The names of all sweeps."""
+    with reachable(engine), engine.connect() as connection:
+        return list(connection.scalars(sa.text("select name from textmill.sweep order by name")))
+
+
+def find(engine: sa.Engine, name: str) -> tuple[Definition, str]:
+    """A sweep and its watermark.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    with reachable(engine), engine.connect() as connection:
+        row = connection.execute(
+            sa.text(
+                "select name, cron, timezone, source, query, watermark_column, settle, deadline,"
+                " watermark from textmill.sweep where name = :name"
+            ),
+            {"name": name},
+        ).one_or_none()
+    if row is None:
+        raise _unknown(engine, name)
+    fields = row._asdict()
+    watermark: str = fields.pop("watermark")
+    return Definition.model_validate(fields), watermark
+
+
+def set_paused(engine: sa.Engine, name: str, *, paused: bool) -> datetime | None:
+    """Let a sweep rest, or go on at its next time; a run that is under way ends in any case.
+
+    Returns:
+        When it runs next; None while it rests.
+
+    Raises:
+        UsageError: there is none of this name.
+        SettingsError: the role that logs in is no operator.
+    """
+    definition, _ = find(engine, name)
+    with reachable(engine), engine.begin() as connection:
+        due = _due(connection, definition.cron, definition.timezone)
+        connection.execute(
+            sa.text(
+                "update textmill.sweep set paused = :paused, next_run_at = :due where name = :name"
+            ),
+            {"paused": paused, "due": due, "name": name},
+        )
+    return None if paused else due
+
+
+def make_due(engine: sa.Engine, name: str) -> None:
+    """Let dispatch run a sweep at once.
+
+    Raises:
+        UsageError: there is none of this name, it is paused, or a run is under way.
+        SettingsError: the role that logs in is no operator.
+    """
+    find(engine, name)
+    with reachable(engine), engine.begin() as connection:
+        row = connection.execute(
+            sa.text(
+                "update textmill.sweep s set next_run_at = now() where name = :name"
+                " returning paused, (select started_at from textmill.sweep_run r"
+                " where r.sweep_id = s.sweep_id and r.state in ('settling', 'running')) as since"
+            ),
+            {"name": name},
+        ).one()
+        if row.paused:
+            msg = f"the sweep {name!r} is paused; run: textmill sweep resume {name}"
+            raise UsageError(msg)
+        if row.since is not None:
+            msg = f"a run of the sweep {name!r} is under way since {row.since:%Y-%m-%d %H:%M:%S %Z}"
+            raise UsageError(msg)
+
+
+def remove(engine: sa.Engine, name: str) -> None:
+    """Remove a sweep with its history; its jobs stay.
+
+    Raises:
+        UsageError: there is none of this name.
+        SettingsError: the role that logs in is no operator.
+    """
+    with reachable(engine), engine.begin() as connection:
+        removed = connection.execute(
+            sa.text("delete from textmill.sweep where name = :name"), {"name": name}
+        )
+    if removed.rowcount == 0:
+        raise _unknown(engine, name)
+
+
+def _due(connection: sa.Connection, cron: str, timezone: str) -> datetime:
+    now: datetime = connection.execute(sa.text("select now()")).scalar_one()
+    return next_after(cron, timezone, now)
+
+
+def _unknown(engine: sa.Engine, name: str) -> UsageError:
+    known = ", ".join(names(engine)) or "none"
+    return UsageError(f"there is no sweep {name!r}; there are: {known}")

@@ -1,0 +1,269 @@
+"""Carries runs of sweeps through: begin, settle, hand over, count.
+
+Any number of dispatchers may do it. Each step of a run is claimed with a lease and counted; what
+it writes matches `(run_id, attempt)`, so that a step whose lease ran out writes nothing. The
+transaction that makes a run's job visible is the one that advances the watermark.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from producer.intake import from_mapping
+from producer.submit import submit
+from producer.sweeps.counting import finish_runs, summarise
+from producer.sweeps.schedule import next_after
+from producer.sweeps.source import Source, open_source
+from producer.sweeps.summary import Counts
+from schema.database import reachable
+from schema.documents import JobId, JobOptions, Record, Task
+from schema.errors import InputError, LeaseLostError, ServiceUnavailableError, UsageError
+from schema.settings import IntakeSettings, SweepSettings
+
+logger = logging.getLogger(__name__)
+
+POLL_INTERVAL = 5
+"""Seconds between looks for runs that are due."""
+
+TRIES = 5
+"""Steps of a run that may fail before the run does."""
+
+RETRY_AFTER = timedelta(minutes=1)
+"""Between a step that failed and the next try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A claimed step of a run, with all that the sweep says."""
+
+    run_id: int
+    attempt: int
+    sweep_id: int
+    name: str
+    source: str
+    query: str
+    watermark_column: str
+    from_watermark: str
+    to_watermark: str | None
+    deadline_at: datetime | None
+    late: bool
+
+
+class Sweeper:
+    """Runs sweeps when they are due."""
+
+    def __init__(self, engine: sa.Engine, settings: SweepSettings, limits: IntakeSettings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._limits = limits
+        self._stop = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """Take steps until `stop`; what goes wrong is logged and tried again."""
+        self._stop = stop
+        while not stop.is_set():
+            try:
+                self.step()
+            except ServiceUnavailableError as error:
+                logger.warning("%s", error)
+            except Exception:
+                logger.exception("sweeps; going on")
+            stop.wait(POLL_INTERVAL)
+
+    def step(self) -> None:
+        """Begin runs that are due, move on those that can, count those whose job ended.
+
+        Raises:
+            ServiceUnavailableError: Postgres does not answer.
+        """
+        with reachable(self._engine):
+            self._begin()
+            while not self._stop.is_set() and (step := self._claim()) is not None:
+                self._take(step)
+            finish_runs(self._engine)
+
+    def _begin(self) -> None:
+        """A run for every sweep that is due, however often it was due since its last one."""
+        with self._engine.begin() as connection:
+            due = connection.execute(
+                sa.text("""
+                    select sweep_id, name, cron, timezone, watermark, next_run_at, now() as now
+                    from textmill.sweep s
+                    where not paused and next_run_at <= now() and not exists (
+                        select from textmill.sweep_run r
+                        where r.sweep_id = s.sweep_id and r.state in ('settling', 'running'))
+                    for update of s skip locked
+                """)
+            ).all()
+            for sweep in due:
+                try:
+                    following = next_after(sweep.cron, sweep.timezone, sweep.now)
+                except InputError as error:
+                    logger.warning("sweep %s is not run: %s", sweep.name, error)
+                    continue
+                connection.execute(
+                    sa.text(
+                        "insert into textmill.sweep_run (sweep_id, scheduled_for, from_watermark)"
+                        " values (:sweep_id, :next_run_at, :watermark)"
+                        " on conflict (sweep_id) where state in ('settling', 'running') do nothing"
+                    ),
+                    sweep._asdict(),
+                )
+                connection.execute(
+                    sa.text(
+                        "update textmill.sweep set next_run_at = :following"
+                        " where sweep_id = :sweep_id"
+                    ),
+                    {"following": following, "sweep_id": sweep.sweep_id},
+                )
+
+    def _claim(self) -> Step | None:
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                sa.text("""
+                    update textmill.sweep_run r set attempt = r.attempt + 1,
+                        lease_expires_at = now() + make_interval(secs => :lease)
+                    from textmill.sweep s
+                    where s.sweep_id = r.sweep_id and r.run_id = (
+                        select run_id from textmill.sweep_run
+                        where state = 'settling' and ready_at <= now()
+                            and (lease_expires_at is null or lease_expires_at < now())
+                        order by ready_at limit 1 for update skip locked)
+                    returning r.run_id, r.attempt, r.sweep_id, s.name, s.source, s.query,
+                        s.watermark_column, r.from_watermark, r.to_watermark,
+                        r.started_at + s.deadline as deadline_at,
+                        coalesce(r.started_at + s.deadline < now(), false) as late
+                """),
+                {"lease": self._lease},
+            ).one_or_none()
+        return None if row is None else Step(**{f.name: getattr(row, f.name) for f in fields(Step)})
+
+    @property
+    def _lease(self) -> float:
+        """Seconds that a step may take between two signs of life."""
+        return self._settings.source_timeout + 60
+
+    def _take(self, step: Step) -> None:
+        if step.late:
+            self._fail(step, "its deadline passed before its rows were handed over", final=True)
+            return
+        try:
+            own_url = self._engine.url.render_as_string(hide_password=False)
+            with closing(open_source(step.source, own_url, self._settings)) as source:
+                if step.to_watermark is None:
+                    self._probe(step, source)
+                else:
+                    self._hand_over(step, source, step.to_watermark)
+        except _StoppedError:
+            self._write(step, "lease_expires_at = null")
+        except LeaseLostError as error:
+            logger.warning("%s", error)
+        except UsageError as error:
+            self._fail(step, str(error), final=step.attempt > TRIES)
+
+    def _probe(self, step: Step, source: Source) -> None:
+        """See how far the rows reach; they are read once they had time to settle."""
+        highest = source.highest(step.query, step.watermark_column, step.from_watermark)
+        if highest is None:
+            with self._engine.begin() as connection:
+                _fenced(connection, step, "lease_expires_at = null", {})
+                summarise(connection, step.sweep_id, step.run_id, Counts(0))
+            return
+        self._write(
+            step,
+            "to_watermark = :highest, lease_expires_at = null, ready_at = now() + ("
+            "select settle from textmill.sweep s where s.sweep_id = textmill.sweep_run.sweep_id)",
+            {"highest": highest},
+        )
+
+    def _hand_over(self, step: Step, source: Source, up_to: str) -> None:
+        """Make a job of the rows, and advance the watermark with it."""
+        rows = source.rows(step.query, step.watermark_column, step.from_watermark, up_to)
+        submission = submit(
+            self._engine,
+            Task.MODERATION,
+            self._records(rows),
+            JobOptions(
+                name=f"sweep {step.name}",
+                idempotency_key=f"sweep {step.sweep_id} from {step.from_watermark}"[:200],
+                deadline_at=step.deadline_at,
+            ),
+            submitter=f"sweep {step.name}",
+            limits=self._limits,
+            progress=lambda _: self._renew(step),
+            on_open=lambda connection, job_id: _accept(connection, step, job_id, up_to),
+        )
+        logger.info(
+            "sweep %s: job %s of %d rows", step.name, submission.job_id, submission.accepted
+        )
+
+    def _records(self, rows: Iterator[Mapping[str, object]]) -> Iterator[Record]:
+        for row in rows:
+            if self._stop.is_set():
+                raise _StoppedError
+            yield from_mapping(row, limits=self._limits)
+
+    def _renew(self, step: Step) -> None:
+        self._write(
+            step,
+            "lease_expires_at = now() + make_interval(secs => :lease)",
+            {"lease": self._lease},
+        )
+
+    def _fail(self, step: Step, error: str, *, final: bool) -> None:
+        logger.warning("sweep %s: %s", step.name, error)
+        if final:
+            self._write(
+                step,
+                "state = 'failed', finished_at = now(), error = :error, lease_expires_at = null,"
+                " alert = 'the run failed: ' || :error",
+                {"error": error},
+            )
+        else:
+            self._write(
+                step,
+                "error = :error, lease_expires_at = null, ready_at = now() + :after",
+                {"error": error, "after": RETRY_AFTER},
+            )
+
+    def _write(self, step: Step, changes: str, values: Mapping[str, object] | None = None) -> None:
+        with self._engine.begin() as connection:
+            _fenced(connection, step, changes, values or {})
+
+
+class _StoppedError(Exception):
+    """Dispatch is told to stop while a job loads."""
+
+
+def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:
+    """The watermark moves, and the run goes on, in the transaction that opens the job."""
+    _fenced(
+        connection,
+        step,
+        "state = 'running', job_id = :job_id, error = null, lease_expires_at = null",
+        {"job_id": job_id},
+    )
+    connection.execute(
+        sa.text("update textmill.sweep set watermark = :up_to where sweep_id = :sweep_id"),
+        {"up_to": up_to, "sweep_id": step.sweep_id},
+    )
+
+
+def _fenced(
+    connection: sa.Connection, step: Step, changes: str, values: Mapping[str, object]
+) -> None:
+    written = connection.execute(
+        sa.text(
+            f"update textmill.sweep_run set {changes} where run_id = :run_id"  # noqa: S608
+            " and attempt = :attempt and state = 'settling'"
+        ),
+        {**values, "run_id": step.run_id, "attempt": step.attempt},
+    )
+    if written.rowcount == 0:
+        msg = f"another dispatcher went on with run {step.run_id} of sweep {step.name}"
+        raise LeaseLostError(msg)

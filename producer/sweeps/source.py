@@ -1,0 +1,179 @@
+"""The database that a sweep reads: read-only, with a timeout."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, cast
+
+import sqlalchemy as sa
+
+from schema.database import create_engine
+from schema.errors import InputError, SourceError
+from schema.settings import SweepSettings
+
+OWN: Final = "textmill"
+"""Name of Textmill's own database as a source."""
+
+ROWS_AT_ONCE = 1000
+
+# Below every value of the type, by the type's number in Postgres.
+_LOWEST: Mapping[int, str] = {
+    20: "-9223372036854775808",  # bigint
+    21: "-32768",  # smallint
+    23: "-2147483648",  # integer
+    25: "",  # text
+    701: "-Infinity",  # double precision
+    1043: "",  # varchar
+    1082: "-infinity",  # date
+    1114: "-infinity",  # timestamp
+    1184: "-infinity",  # timestamptz
+    1700: "-Infinity",  # numeric
+    2950: "00000000-0000-0000-0000-000000000000",  # uuid
+}
+
+
+class Source:
+    """A query on some database, with the column that its rows are new by."""
+
+    def __init__(self, engine: sa.Engine, name: str, timeout: float) -> None:
+        self._engine = engine
+        self._name = name
+        self._timeout = timeout
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._engine.dispose()
+
+    def lowest(self, query: str, column: str) -> str:
+        """See whether the query can be swept, and where it begins.
+
+        Returns:
+            A watermark below every row.
+
+        Raises:
+            InputError: the query lacks `:watermark` or a column.
+            SourceError: the database does not answer, or refuses the query.
+        """
+        binds = set(sa.text(query).compile().params)
+        if binds != {"watermark"}:
+            named = ", ".join(f":{bind}" for bind in sorted(binds)) or "none"
+            msg = f"the query must hold the parameter :watermark and no other; it holds {named}"
+            raise InputError(msg)
+        with self._reading() as connection:
+            result = connection.execute(
+                sa.text(f"select * from ({query}\n) as swept limit 0"),  # noqa: S608
+                {"watermark": None},
+            )
+            types = {str(f[0]): cast("int", f[1]) for f in result.cursor.description}
+        for needed in ("id", "text", column):
+            if needed not in types:
+                msg = f"the query has no column {needed!r}; it has: {', '.join(types)}"
+                raise InputError(msg)
+        if types[column] not in _LOWEST:
+            msg = f"the watermark {column!r} must be a number, a time, a uuid or text"
+            raise InputError(msg)
+        return _LOWEST[types[column]]
+
+    def highest(self, query: str, column: str, watermark: str) -> str | None:
+        """The highest value of `column` above the watermark; None where there is no row.
+
+        Raises:
+            SourceError: the database does not answer, or refuses the query.
+        """
+        name = self._quoted(column)
+        with self._reading() as connection:
+            found: str | None = connection.scalar(
+                sa.text(
+                    f"select cast({name} as text) from ({query}\n) as swept"  # noqa: S608
+                    f" where {name} is not null order by {name} desc limit 1"
+                ),
+                {"watermark": watermark},
+            )
+        return found
+
+    def count(self, query: str, watermark: str) -> int:
+        """How many rows are above the watermark.
+
+        Raises:
+            SourceError: the database does not answer, or refuses the query.
+        """
+        with self._reading() as connection:
+            return int(
+                connection.execute(
+                    sa.text(f"select count(*) from ({query}\n) as swept"),  # noqa: S608
+                    {"watermark": watermark},
+                ).scalar_one()
+            )
+
+    def rows(
+        self, query: str, column: str, watermark: str, up_to: str
+    ) -> Iterator[dict[str, object]]:
+        """The rows above the watermark and not above `up_to`, streamed.
+
+        Raises:
+            SourceError: the database does not answer, or refuses the query.
+        """
+        name = self._quoted(column)
+        with self._reading() as connection:
+            rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
+                sa.text(
+                    f"select * from ({query}\n) as swept where {name} <= :textmill_up_to"  # noqa: S608
+                ),
+                {"watermark": watermark, "textmill_up_to": up_to},
+            )
+            for row in rows:
+                yield {field: _plain(value) for field, value in row._mapping.items()}  # noqa: SLF001
+
+    def _quoted(self, column: str) -> str:
+        return f"swept.{self._engine.dialect.identifier_preparer.quote_identifier(column)}"
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(
+                    sa.text("set transaction isolation level read committed read only")
+                )
+                connection.execute(
+                    sa.text("select set_config('statement_timeout', :milliseconds, true)"),
+                    {"milliseconds": str(int(self._timeout * 1000))},
+                )
+                # A watermark is kept as text: it must read the same wherever dispatch runs.
+                connection.execute(sa.text("set local timezone = 'UTC'"))
+                connection.execute(sa.text("set local datestyle = 'ISO'"))
+                yield connection
+        except sa.exc.DBAPIError as error:
+            said = str(error.orig).strip().partition("\n")[0]
+            msg = f"the source {self._name!r} says: {said}"
+            raise SourceError(msg) from error
+
+
+def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:
+    """The source of that name; nothing connects before it is used.
+
+    Args:
+        name: as `TEXTMILL_SOURCES` has it, or `textmill`.
+        own_url: of Textmill's own database.
+        settings: URLs and the timeout.
+
+    Raises:
+        SourceError: the settings name no such source.
+        SettingsError: its URL is none of Postgres.
+    """
+    if name == OWN:
+        url = own_url
+    elif name in settings.sources:
+        url = settings.sources[name].get_secret_value()
+    else:
+        msg = (
+            f"TEXTMILL_SOURCES names no source {name!r}; it must do so here and where dispatch runs"
+        )
+        raise SourceError(msg)
+    engine = create_engine(url, application="textmill-sweep", connections=1)
+    return Source(engine, name, settings.source_timeout)
+
+
+def _plain(value: object) -> object:
+    """What JSON has a form for as it is, anything else (a uuid, a time, a decimal) as text."""
+    return (
+        value if value is None or isinstance(value, str | int | float | list | dict) else str(value)
+    )

@@ -1,0 +1,99 @@
+"""How Postgres answers the usual questions: by index, and from no more months than asked for."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.fixtures.scale import Seeded, seed, usual_queries
+
+LARGE = ("document", "result", "failure")
+"""Tables of which a scan from end to end is never usual."""
+
+
+@pytest.fixture
+def seeded(engine: sa.Engine) -> Seeded:
+    return seed(engine, 40_000)
+
+
+def plan(engine: sa.Engine, query: str) -> list[dict[str, Any]]:
+    """The nodes of a query's plan that were run."""
+    with engine.connect() as connection:
+        # At this size a scan may be cheaper than an index; it must not be the only way.
+        connection.exec_driver_sql("set local enable_seqscan = off")
+        found = connection.execution_options(no_parameters=True).exec_driver_sql(
+            f"explain (analyze, costs off, timing off, format json) {query}"
+        )
+        explained = found.scalar_one()
+    return list(_nodes(explained[0]["Plan"]))
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if node.get("Actual Loops") != 0:
+        yield node
+    for below in node.get("Plans", []):
+        yield from _nodes(below)
+
+
+def months(nodes: list[dict[str, Any]], table: str) -> set[str]:
+    """The months of a table that were read."""
+    names = (node.get("Relation Name", "") for node in nodes)
+    return {name[-6:] for name in names if re.fullmatch(rf"{table}_\d{{6}}", name)}
+
+
+def test_usual_queries_scan_no_large_table(engine: sa.Engine, seeded: Seeded) -> None:
+    """Without it, a view that is quick today takes a minute at ten million documents."""
+    for view, query in usual_queries(seeded).items():
+        for node in plan(engine, query):
+            if node.get("Relation Name", "").startswith(LARGE):
+                assert node["Node Type"] != "Seq Scan", f"{view}: {json.dumps(node)}"
+
+
+def test_usual_queries_read_few_rows(engine: sa.Engine, seeded: Seeded) -> None:
+    """Without it, an index is used, and then walked from end to end."""
+    job = seeded.documents // 100
+    for view, query in usual_queries(seeded).items():
+        read = sum(
+            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            for node in plan(engine, query)
+            if node.get("Relation Name", "").startswith(LARGE)
+        )
+        assert read <= 2 * job, f"{view} reads {read} rows"
+
+
+@pytest.mark.parametrize(
+    ("query", "table"),
+    [
+        ("select count(*) from textmill.sentiment_result where {since}", "result"),
+        ("select count(*) from textmill.moderation_result where {since} and flagged", "result"),
+        ("select count(*) from textmill.keyword_result where {since}", "result"),
+        ("select count(*) from textmill.document_status where {since}", "document"),
+        ("select * from textmill.moderation_flag where {since}", "result"),
+    ],
+)
+@pytest.mark.usefixtures("seeded")
+def test_queries_by_time_read_only_their_months(engine: sa.Engine, query: str, table: str) -> None:
+    """Without it, last night's flag rate takes longer with every month."""
+    since = (
+        "job_id >= textmill.job_id_at("
+        "date_trunc('month', now() at time zone 'UTC') at time zone 'UTC')"
+    )
+
+    recent = months(plan(engine, query.format(since=since)), table)
+    everything = months(plan(engine, query.format(since="true")), table)
+
+    # Partitions of months to come are empty, and no earlier than asked for.
+    assert recent < everything
+    assert min(recent) > min(everything)
+
+
+def test_labels_of_a_job_are_counted_from_the_index(engine: sa.Engine, seeded: Seeded) -> None:
+    """Without it, the mood of a job is as slow as reading all of its results."""
+    nodes = plan(engine, usual_queries(seeded)["sentiment_result"])
+
+    (read,) = [node for node in nodes if node.get("Relation Name", "").startswith("result")]
+    assert read["Node Type"] == "Index Only Scan"
+    assert not any(node.get("Relation Name", "").startswith("document") for node in nodes)

@@ -1,0 +1,311 @@
+"""Submitting with SQL alone: the rules of intake, the chunks of loading."""
+
+import json
+import threading
+from uuid import UUID
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from producer.intake import from_mapping
+from producer.loading import cut
+from schema.documents import Document, Rejected
+from schema.settings import IntakeSettings
+from tests.fixtures.postgres import DatabaseUrls
+
+LIMITS = IntakeSettings()
+RECORDS: list[object] = [
+    {"id": "a", "text": "lovely tea", "shop": "north", "stars": [1, 2]},
+    {"id": 7, "text": "味道很好"},
+    {"text": "an id of its own it has not"},
+    "no object",
+    {"id": True, "text": "x"},
+    {"id": 1.5, "text": "x"},
+    {"id": {"a": 1}, "text": "x"},
+    {"id": " \u3000", "text": "x"},
+    {"id": " ", "text": 5},
+    {"id": "x" * 501, "text": "x"},
+    {"id": "b"},
+    {"id": "c", "text": None},
+    {"id": "d", "text": 5},
+    {"id": "e", "text": ["x"]},
+    {"id": "f", "text": ""},
+    {"id": "g", "text": " \n\u3000\u200a"},
+    {"id": "h", "text": "x" * (1024 * 1024 + 1)},
+    {"id": "i", "text": "x", "notes": "y" * (16 * 1024)},
+    {"id": "j", "text": "x", "deep": json.loads("[" * 70 + "]" * 70)},
+    {"id": "k", "text": "x", "wide": [[]] * 70},
+    {"id": "z", "text": "the last one"},
+]
+
+
+def submit(engine: sa.Engine, documents: object, options: dict[str, object] | None = None) -> UUID:
+    with engine.begin() as connection:
+        job_id: UUID = connection.execute(
+            sa.text(
+                "select textmill.submit('sentiment', cast(:documents as jsonb),"
+                " cast(:options as jsonb))"
+            ),
+            {"documents": json.dumps(documents), "options": json.dumps(options or {})},
+        ).scalar_one()
+        return job_id
+
+
+def submit_query(engine: sa.Engine, query: str, options: dict[str, object] | None = None) -> UUID:
+    with engine.begin() as connection:
+        job_id: UUID = connection.execute(
+            sa.text("select textmill.submit_query('keywords', :query, cast(:options as jsonb))"),
+            {"query": query, "options": json.dumps(options or {})},
+        ).scalar_one()
+        return job_id
+
+
+def rows(
+    engine: sa.Engine, table: str, job_id: UUID, order: str = "seq"
+) -> list[sa.Row[tuple[object, ...]]]:
+    with engine.connect() as connection:
+        return list(
+            connection.execute(
+                sa.text(f"select * from textmill.{table} where job_id = :job_id order by {order}"),
+                {"job_id": job_id},
+            )
+        )
+
+
+def test_bad_documents_are_refused_as_intake_refuses_them(producer_engine: sa.Engine) -> None:
+    """Without it, the same record succeeds by one door and fails by the other."""
+    expected = {
+        seq: from_mapping(record, limits=LIMITS) if isinstance(record, dict) else None
+        for seq, record in enumerate(RECORDS, 1)
+    }
+
+    job_id = submit(producer_engine, RECORDS)
+
+    documents = {row.seq: row for row in rows(producer_engine, "document", job_id)}
+    failures = {row.seq: row for row in rows(producer_engine, "failure", job_id)}
+    assert documents.keys() == expected.keys()
+    for seq, record in expected.items():
+        match record:
+            case Document():
+                assert seq not in failures
+                assert documents[seq].text == record.text
+                assert documents[seq].external_id == (record.external_id or str(seq))
+                assert (documents[seq].metadata or {}) == record.metadata
+            case Rejected():
+                assert (failures[seq].code, failures[seq].stage) == (record.code, "intake")
+                assert documents[seq].external_id == record.external_id
+                assert documents[seq].text is documents[seq].metadata is None
+            case None:
+                assert failures[seq].code == "invalid_record"
+    job = rows(producer_engine, "job", job_id, "1")[0]
+    assert (job.accepted, job.rejected, job.failed) == (len(RECORDS), len(failures), len(failures))
+    assert (job.state, job.submitted_by) == ("pending", "producer_login")
+
+
+def test_rows_of_a_query_become_documents(engine: sa.Engine, producer_engine: sa.Engine) -> None:
+    """Without it, texts that are in Postgres have to leave it to come back."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "create table public.post (id bigint, body text, shop text);"
+            "insert into public.post values (1, 'lovely', 'north'), (2, ' ', 'south'),"
+            " (1, 'twice', 'west'), (3, null, 'east'), (null, 'nameless', null);"
+            "grant select on public.post to textmill_producer"
+        )
+
+    job_id = submit_query(producer_engine, "select id, body as text, shop from post;\n")
+
+    documents = rows(producer_engine, "document", job_id)
+    failures = rows(producer_engine, "failure", job_id)
+    assert [(row.external_id, row.text) for row in documents] == [
+        ("1", "lovely"),
+        ("2", None),
+        ("1", None),
+        ("3", None),
+        ("5", "nameless"),
+    ]
+    assert documents[0].metadata == {"shop": "north"}
+    assert [(row.seq, row.code) for row in failures] == [
+        (2, "empty_text"),
+        (3, "duplicate_id"),
+        (4, "missing_text"),
+    ]
+
+
+def test_query_reads_no_more_than_the_caller_may(
+    engine: sa.Engine, producer_engine: sa.Engine, reader_engine: sa.Engine
+) -> None:
+    """Without it, a producer reads through us what it was not granted."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("create table public.salary as select 1 as id, 'x' as text")
+
+    with pytest.raises(sa.exc.ProgrammingError, match="permission denied for table salary"):
+        submit_query(producer_engine, "select * from salary")
+    with pytest.raises(sa.exc.ProgrammingError, match="permission denied for function"):
+        submit_query(reader_engine, "select 1 as id, 'x' as text")
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    lengths=st.lists(st.integers(0, 400), min_size=1, max_size=40),
+    most=st.integers(1, 7),
+    tokens=st.integers(1, 120),
+)
+def test_chunks_are_cut_as_a_producer_cuts_them(
+    producer_engine: sa.Engine, lengths: list[int], most: int, tokens: int
+) -> None:
+    """Without it, a chunk of one door is minutes of work and of the other seconds."""
+    limits = IntakeSettings(chunk_documents=most, chunk_tokens=tokens)
+    records = [from_mapping({"text": "好" * length}, limits=limits) for length in lengths]
+    expected = [
+        (number, start + 1, stop, cost)
+        for number, (start, stop, cost) in enumerate(cut(records, limits))
+    ]
+
+    with producer_engine.begin() as connection:
+        connection.exec_driver_sql(f"set local textmill.chunk_documents = {most}")
+        connection.exec_driver_sql(f"set local textmill.chunk_tokens = {tokens}")
+        job_id = connection.execute(
+            sa.text("select textmill.submit('sentiment', cast(:documents as jsonb))"),
+            {"documents": json.dumps([{"text": "好" * length} for length in lengths])},
+        ).scalar_one()
+
+    chunks = rows(producer_engine, "chunk", job_id, "chunk_no")
+    assert [(c.chunk_no, c.first_seq, c.last_seq, c.tokens) for c in chunks] == expected
+
+
+def test_limits_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
+    """Without it, the two doors drift apart with the next change of a default."""
+    names = [
+        "max_document_bytes",
+        "max_metadata_bytes",
+        "max_id_characters",
+        "chunk_documents",
+        "chunk_tokens",
+    ]
+    with producer_engine.connect() as connection:
+        limits = {
+            name: connection.scalar(sa.text("select textmill.limit_of(:name)"), {"name": name})
+            for name in names
+        }
+        blanks = connection.scalar(sa.text("select textmill.blanks()"))
+
+    assert limits == {name: getattr(LIMITS, name) for name in names}
+    assert sorted(blanks or "") == [chr(n) for n in range(0x110000) if chr(n).isspace()]
+
+
+def test_job_belongs_to_the_callers_transaction(
+    producer_engine: sa.Engine, reader_engine: sa.Engine
+) -> None:
+    """Without it, a job stands for an order that was rolled back."""
+    look = sa.text("select count(*) from textmill.job_status")
+    with producer_engine.connect() as connection, reader_engine.connect() as other:
+        connection.exec_driver_sql("select textmill.submit('sentiment', '[{\"text\": \"x\"}]')")
+        assert other.scalar(look) == 0
+        other.rollback()
+        connection.rollback()
+        assert other.scalar(look) == 0
+        other.rollback()
+        connection.exec_driver_sql("select textmill.submit('sentiment', '[{\"text\": \"x\"}]')")
+        connection.commit()
+        assert other.scalar(look) == 1
+
+
+def test_submit_rings_the_bell(database: DatabaseUrls, producer_engine: sa.Engine) -> None:
+    """Without it, every job of an SQL client waits for the next poll."""
+    with psycopg.connect(database.producer, autocommit=True) as listener:
+        listener.execute("listen textmill_pending")
+        submit(producer_engine, [{"text": "x"}])
+
+        assert [note.channel for note in listener.notifies(timeout=60, stop_after=1)] == [
+            "textmill_pending"
+        ]
+
+
+def test_same_key_is_one_job_and_other_content_is_refused(producer_engine: sa.Engine) -> None:
+    """Without it, an ETL job that is run twice doubles its documents."""
+    documents = [{"id": "a", "text": "lovely"}, {"id": "b", "text": " "}]
+    query = "select n as id, 'text ' || n as text from generate_series(1, {}) as n"
+    key: dict[str, object] = {"idempotency_key": "night"}
+    other: dict[str, object] = {"idempotency_key": "other night"}
+
+    first = submit(producer_engine, documents, key)
+    again = submit(producer_engine, documents, key)
+    of_query = submit_query(producer_engine, query.format(3), other)
+    of_query_again = submit_query(producer_engine, query.format(3), other)
+
+    assert (again, of_query_again) == (first, of_query)
+    with pytest.raises(sa.exc.IntegrityError, match=f"used before, by job {first}"):
+        submit(producer_engine, documents[:1], key)
+    with pytest.raises(sa.exc.IntegrityError, match="used before"):
+        submit_query(producer_engine, query.format(2), other)
+    with producer_engine.connect() as connection:
+        assert connection.scalar(sa.text("select count(*) from textmill.job")) == 2
+
+
+def test_racing_submits_of_one_key_make_one_job(producer_engine: sa.Engine) -> None:
+    """Without it, two schedulers that fire at once make two jobs."""
+    made: list[UUID] = []
+    key: dict[str, object] = {"idempotency_key": "race"}
+    with producer_engine.connect() as connection:
+        made.append(
+            connection.execute(
+                sa.text(
+                    "select textmill.submit('sentiment', '[{\"text\": \"x\"}]',"
+                    " cast(:options as jsonb))"
+                ),
+                {"options": json.dumps(key)},
+            ).scalar_one()
+        )
+        other = threading.Thread(
+            target=lambda: made.append(submit(producer_engine, [{"text": "x"}], key))
+        )
+        other.start()
+        connection.commit()
+    other.join()
+
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("statement", "message", "hint"),
+    [
+        ("submit('mood', '[]')", 'there is no task "mood"', "sentiment, keywords and moderation"),
+        ("submit('sentiment', '{}')", "no JSON array", "For instance"),
+        ("submit('sentiment', '[]', '[]')", "no JSON object", "For instance"),
+        ("submit('sentiment', '[]', '{\"lame\": 1}')", 'no option "lame"', "idempotency_key"),
+        ("submit('sentiment', '[]', '{\"lane\": \"x\"}')", 'no lane "x"', "interactive and bulk"),
+        ("submit('sentiment', '[]', '{\"weight\": 1.5}')", 'option "weight"', "1 to 1000"),
+        ("submit('sentiment', '[]', '{\"weight\": \"1\"}')", 'option "weight"', "whole number"),
+        ("submit('sentiment', '[]', '{\"name\": \"\"}')", "has 0 characters", "1 to 200"),
+        ("submit_query('sentiment', null)", "there is no query", "For instance"),
+        ("submit_query('sentiment', 'select 1 as id')", "cannot be submitted", "id and text"),
+        ("submit_query('sentiment', 'selct')", "cannot be submitted", "one SELECT"),
+    ],
+)
+def test_error_says_what_to_do(
+    producer_engine: sa.Engine, statement: str, message: str, hint: str
+) -> None:
+    """Without it, a person at a SQL prompt has to read our code."""
+    with producer_engine.connect() as connection, pytest.raises(sa.exc.DBAPIError) as raised:
+        connection.exec_driver_sql(f"select textmill.{statement}")
+
+    assert isinstance(raised.value.orig, psycopg.Error)
+    assert message in str(raised.value.orig.diag.message_primary)
+    assert hint in str(raised.value.orig.diag.message_hint)
+
+
+def test_empty_and_wholly_refused_jobs_are_completed(producer_engine: sa.Engine) -> None:
+    """Without it, a job that nobody can run is waited for."""
+    for documents in ([], [{"text": " "}]):
+        job = rows(producer_engine, "job", submit(producer_engine, documents), "1")[0]
+
+        assert (job.state, job.accepted, job.failed) == (
+            "completed",
+            len(documents),
+            len(documents),
+        )
