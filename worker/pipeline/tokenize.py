@@ -54,11 +54,6 @@ class _Subwords(NamedTuple):
     starts: bytes
     ends: bytes
 
-    def token_ids(self) -> list[int]:
-        """The tokens."""
-        found: list[int] = np.frombuffer(self.ids, dtype=np.int32).tolist()
-        return found
-
 
 class _Places(NamedTuple):
     """Where tokens stand, see `TokenizedDocument`."""
@@ -143,14 +138,6 @@ class Tokenizer:
             raise DocumentError(ErrorCode.NO_CONTENT, Stage.TOKENIZE, msg)
         places = _places(subwords) if spans else _NOWHERE
         return TokenizedDocument(clean, ids, *places, windows(len(ids), window, overlap))
-
-    def ids_of(self, text: str) -> list[int]:
-        """Vocabulary entries of a text, without its blanks."""
-        return [token for word in self._subwords(words(text)) for token in word.token_ids()]
-
-    def text_of(self, ids: Sequence[int]) -> str:
-        """The text of vocabulary entries, joined without blanks; broken bytes are replaced."""
-        return str(self._encoder.decode(list(ids)))
 
     def _subwords(self, found: Sequence[str]) -> list[_Subwords]:
         known = self._known
