@@ -25,5 +25,9 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--rewrite-docs` writes the parts of the guide that come from a database."""
+    """`--rewrite-docs` writes the parts of the guide that come from a database.
+
+    `--documents N` is the size of the database that views are tested on at scale.
+    """
     parser.addoption("--rewrite-docs", action="store_true")
+    parser.addoption("--documents", type=int, default=1_000_000)

@@ -6,13 +6,17 @@ as $$
 declare
     allowed text[];
 begin
-    select d.seq, d.text, j.task, r.payload, r.model_version
-        into new.seq, new.text, new.task, new.payload, new.model_version
-        from textmill.document d
-        join textmill.job j using (job_id)
-        join textmill.result r using (job_id, seq)
+    -- MATERIALIZED: otherwise the order tempts the planner to walk the whole job by its positions.
+    with named as materialized (
+        select d.seq, d.text from textmill.document d
         where d.job_id = new.job_id and d.external_id = new.external_id
-        order by d.seq
+    )
+    select n.seq, n.text, j.task, r.payload, r.model_version
+        into new.seq, new.text, new.task, new.payload, new.model_version
+        from named n
+        join textmill.job j on j.job_id = new.job_id
+        join textmill.result r on r.job_id = new.job_id and r.seq = n.seq
+        order by n.seq
         limit 1;
     if not found then
         raise exception 'document "%" of job % has no result', new.external_id, new.job_id

@@ -26,7 +26,7 @@ def test_dispatch_killed_before_it_published_delays_and_loses_nothing(
 ) -> None:
     """Without it, chunks that were marked and never published wait for ever."""
     redis = proxies(mill.broker_url)
-    mill.workers()
+    mill.workers(TEXTMILL_LEASE="600")
     victim = mill.dispatch(TEXTMILL_BROKER_URL=redis.url(mill.broker_url))
     first = mill.submit(TEXTS)
     mill.finished(first)
@@ -54,7 +54,7 @@ def test_messages_delivered_three_times_run_once(
     settings = DispatchSettings(poll_interval=0.2)
     dispatcher = Dispatcher(mill.engine, broker, settings, IntakeSettings())
     thread = threading.Thread(target=dispatcher.run, args=[stop])
-    mill.workers(PLANTED_DELAY="0.02")
+    mill.workers(PLANTED_DELAY="0.02", TEXTMILL_LEASE="600")
     thread.start()
     try:
         job_id = mill.submit(TEXTS * 40)

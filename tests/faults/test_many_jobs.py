@@ -30,7 +30,7 @@ def test_ten_thousand_jobs_of_one_document_all_end(mill: Mill) -> None:
             {"jobs": JOBS},
         )
     mill.dispatch()
-    mill.workers(2, TEXTMILL_THREADS="8")
+    mill.workers(2, TEXTMILL_THREADS="8", TEXTMILL_LEASE="600")
 
     mill.until(
         lambda: (

@@ -69,7 +69,7 @@ def test_slow_network_costs_time_only(mill: Mill, proxies: Callable[[str], Proxy
     to_postgres.delay(0.1)
     to_redis.delay(0.1)
     mill.dispatch()
-    mill.workers()
+    mill.workers(TEXTMILL_LEASE="600")
 
     job_id = mill.submit(TEXTS * 8)
 

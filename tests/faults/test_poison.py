@@ -40,7 +40,7 @@ def test_document_that_breaks_a_stage_or_the_device_fails_alone_and_unseen(mill:
     }
     mill.dispatch()
     # So small a device that no micro-batch of more than a few rows fits.
-    mill.workers(tasks=",".join(Task), PLANTED_MEMORY="60")
+    mill.workers(tasks=",".join(Task), PLANTED_MEMORY="60", TEXTMILL_LEASE="600")
 
     job_ids = {task: mill.submit(planted(*plants), task=task, chunk=9) for task in Task}
 

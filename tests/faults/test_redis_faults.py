@@ -27,7 +27,7 @@ def own_servers(tmp_path: Path) -> Iterator[OwnServers]:
 def test_flushall_in_the_middle_of_a_job_costs_time_only(mill: Mill, recovery: Recovered) -> None:
     """Without it, whoever empties Redis loses the chunks whose messages were in it."""
     mill.dispatch()
-    mill.workers()
+    mill.workers(TEXTMILL_LEASE="600")
     mill.hold()
     # Interactive chunks: more are published than threads can take, so some wait in Redis.
     job_id = mill.submit(TEXTS * 10, lane=Lane.INTERACTIVE)
@@ -52,7 +52,7 @@ def test_redis_killed_and_restarted_empty_under_load_costs_time_only(
     own_servers.start_redis()
     mill.broker_url = own_servers.redis_url
     mill.dispatch()
-    mill.workers(PLANTED_DELAY="0.05")
+    mill.workers(PLANTED_DELAY="0.05", TEXTMILL_LEASE="600")
     job_id = mill.submit(TEXTS * 200, lane=Lane.INTERACTIVE)
     mill.until(lambda: status(mill.engine, job_id).succeeded > 0, "the job runs")
 

@@ -44,7 +44,7 @@ def test_messages_that_nobody_understands_are_refused_and_nothing_is_lost(
 ) -> None:
     """Without it, a message of a later version, or of somebody else, stops a worker."""
     mill.dispatch()
-    mill.workers()
+    mill.workers(TEXTMILL_LEASE="600")
     job_id = str(uuid4())
     app = Celery(broker=broker_url, set_as_current=False)
     app.conf.broker_transport_options = broker_options(key_prefix)

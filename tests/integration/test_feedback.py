@@ -277,8 +277,8 @@ def test_what_a_moderator_reads_first(
         of_reader = connection.execute(flags).all()
 
     assert [(row.external_id, row.text) for row in seen] == [
-        ("a", "green tea, a pot"),
         ("b", "green tea, b pot"),
+        ("a", "green tea, a pot"),
     ]
     assert [row.external_id for row in left] == ["b"]
     assert [(row.external_id, row.labels, row.text) for row in of_reader] == [("b", ["spam"], None)]

@@ -9,7 +9,7 @@ from tests.fixtures.outcomes import POSITIVE, work_off
 
 CHUNKS = 400
 
-BYTES_PER_CHUNK = 2048
+BYTES_PER_CHUNK = 1024
 """As docs/operations.md states it."""
 
 HOT = ["job", "chunk", "worker"]
