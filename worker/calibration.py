@@ -19,8 +19,9 @@ logger = logging.getLogger(__name__)
 LENGTH = 32
 """Tokens of the windows that are tried."""
 
-SMALLEST, LARGEST = 512, 1 << 20
-"""Budgets between which to look, in tokens."""
+SMALLEST, LARGEST = 2048, 1 << 20
+"""Budgets between which to look, in tokens. Nothing below is remembered: a measurement on a busy
+machine, or one passing lack of memory, would slow down every later start."""
 
 LONGEST = 0.03
 """Seconds that a micro-batch may take: so long an interactive document waits for a bulk one."""
@@ -44,7 +45,7 @@ class Calibration:
     def budget(self, pipeline: Pipeline) -> int:
         """The token budget of a pipeline on this device, measured where it is not known."""
         known = self._read().get(self._key(pipeline))
-        if known is not None:
+        if known is not None and known >= SMALLEST:
             return known
         found = measure(pipeline)
         logger.info("micro-batches of %s hold %d tokens, as measured", pipeline.task, found)
@@ -52,7 +53,8 @@ class Calibration:
         return found
 
     def remember(self, pipeline: Pipeline, budget: int) -> None:
-        """Keep a budget for the next start."""
+        """Keep a budget for the next start, `SMALLEST` at least."""
+        budget = max(budget, SMALLEST)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             # Processes of one host may write at once; each leaves a whole file.

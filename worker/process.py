@@ -112,9 +112,12 @@ def _budgets(
     settings: WorkerSettings, pipelines: Iterable[Pipeline], device: str
 ) -> tuple[dict[Pipeline, int], Callable[[Pipeline, int], None]]:
     """The token budget of each pipeline, and what to call when one turns out too large."""
-    calibration = Calibration(settings.cache_dir, device)
     fixed = settings.micro_batch_tokens
-    budgets = {pipeline: fixed or calibration.budget(pipeline) for pipeline in pipelines}
+    if fixed is not None:
+        # What an operator fixed is not to be measured, and says nothing about later starts.
+        return dict.fromkeys(pipelines, fixed), lambda _pipeline, _budget: None
+    calibration = Calibration(settings.cache_dir, device)
+    budgets = {pipeline: calibration.budget(pipeline) for pipeline in pipelines}
     return budgets, calibration.remember
 
 

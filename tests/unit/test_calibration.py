@@ -1,5 +1,6 @@
 """How large micro-batches are, and what is remembered of it."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,9 +60,28 @@ def test_lowered_budget_is_remembered(tmp_path: Path) -> None:
     pipeline = cast("Pipeline", FakePipeline(1 << 30))
     Calibration(tmp_path, "cpu").budget(pipeline)
 
-    Calibration(tmp_path, "cpu").remember(pipeline, 77)
+    Calibration(tmp_path, "cpu").remember(pipeline, SMALLEST + 1)
 
-    assert Calibration(tmp_path, "cpu").budget(pipeline) == 77
+    assert Calibration(tmp_path, "cpu").budget(pipeline) == SMALLEST + 1
+
+
+def test_passing_lack_of_memory_does_not_slow_down_later_starts(tmp_path: Path) -> None:
+    """Without it one bad moment leaves micro-batches of a few tokens for ever."""
+    pipeline = cast("Pipeline", FakePipeline(1 << 30))
+
+    Calibration(tmp_path, "cpu").remember(pipeline, 9)
+
+    assert Calibration(tmp_path, "cpu").budget(pipeline) >= SMALLEST
+
+
+def test_budget_of_nine_tokens_in_the_file_is_measured_anew(tmp_path: Path) -> None:
+    """Without it a file from such a moment is believed."""
+    pipeline = FakePipeline(1 << 30)
+    Calibration(tmp_path, "cpu").budget(cast("Pipeline", pipeline))
+    file = tmp_path / FILE
+    file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), 9)))
+
+    assert Calibration(tmp_path, "cpu").budget(cast("Pipeline", pipeline)) >= SMALLEST
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{"])
