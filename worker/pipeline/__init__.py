@@ -275,7 +275,7 @@ def _predictions(pipeline: Pipeline, windows: Sequence[IntArray], budget: int) -
     return cast("list[Prediction]", predictions)
 
 
-def failure(error: DocumentError) -> Failure:
+def failure_of(error: DocumentError) -> Failure:
     """The outcome of a document that cannot be processed."""
     return Failure(code=error.code, stage=error.stage, message=str(error))
 
@@ -284,7 +284,7 @@ def _attempt(pipeline: Pipeline, text: str, *, explain: bool) -> TokenizedDocume
     try:
         return pipeline.prepare(text, explain=explain)
     except DocumentError as error:
-        return failure(error)
+        return failure_of(error)
 
 
 def _finish(
@@ -303,7 +303,7 @@ def _finish(
         answers = _predictions(pipeline, asked.windows, budget)
         return pipeline.explained(result, document, asked, answers)
     except DocumentError as error:
-        return failure(error)
+        return failure_of(error)
 
 
 @contextmanager
