@@ -94,7 +94,10 @@ def test_a_test_set_gives_the_figure_of_the_card(
     measured = headline(evaluate(pipelines[task], rows))
 
     expected = headline(entry.measures)
-    assert measured >= expected - half_interval(expected, len(rows)) - 0.01
+    counted = len(rows)
+    if isinstance(entry.measures, KeywordsMeasures):  # means over rows that hold a keyword
+        counted = counted * entry.measures.present_documents // entry.measures.documents
+    assert measured >= expected - half_interval(expected, counted) - 0.01
 
 
 def sample(source: Source, size: int) -> Sequence[LabelledRow]:
