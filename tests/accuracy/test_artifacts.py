@@ -24,7 +24,7 @@ from worker.training.rows import LabelledRow
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 LARGEST = 15 * 1024 * 1024
-ROWS = {Task.SENTIMENT: 500, Task.MODERATION: 500, Task.KEYWORDS: 150}
+ROWS = {Task.SENTIMENT: 4000, Task.MODERATION: 2000, Task.KEYWORDS: 300}
 """Rows of a test split that are measured."""
 CLEARLY = 1.05
 """How many times the figure of a trivial answer counts as clearly better."""
