@@ -11,8 +11,9 @@ from benchmarks.report import Report, alternately, median_ratio
 from benchmarks.system import TASK, system, through
 from schema.errors import UsageError
 from worker.calibration import Calibration
-from worker.pipeline import Pipeline, analyse
+from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
+from worker.pipeline.direct import analyse
 
 DOCUMENTS = 400_000
 

@@ -109,7 +109,7 @@ class SweepSettings(BaseSettings):
 
     model_config = _FROM_ENVIRONMENT
 
-    sources: Json[dict[str, SecretStr]] = Field(default_factory=dict)
+    sources: Json[dict[str, SecretStr]] = Field(default="{}", validate_default=True)
     source_timeout: Annotated[float, Field(gt=0)] = 300
 
 

@@ -16,7 +16,7 @@ from worker.engine import AbandonedError, Engine
 from worker.gate import ClosedError, Gate
 from worker.heartbeat import Heartbeat, Lease
 from worker.meter import Meter
-from worker.pipeline import Pipeline
+from worker.pipeline import Pipeline, failure_of
 from worker.pipeline.records import Prediction, TokenizedDocument
 from worker.retry import is_outage
 from worker.waiting import Answer
@@ -214,8 +214,3 @@ def _first_error(answers: Sequence[Answer]) -> DocumentError | None:
 
 def _values(answers: Sequence[Answer]) -> list[Prediction]:
     return [answer for answer in answers if not isinstance(answer, DocumentError)]
-
-
-def failure_of(error: DocumentError) -> Failure:
-    """The outcome that an error stands for."""
-    return Failure(code=error.code, stage=error.stage, message=str(error))

@@ -74,7 +74,7 @@ class Engine:
             Queue(pipeline, lane): Pool() for pipeline in budgets for lane in Lane
         }
         self._halves: list[tuple[Queue, list[Window]]] = []
-        self._sweeping: Queue | None = None
+        self._current: Queue | None = None
         self._in_a_row = 0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -200,9 +200,9 @@ class Engine:
                 return chosen, wanted
         if bulk is None:
             return None
-        if self._sweeping is None or not self._pools[self._sweeping].in_sweep:
-            self._sweeping = bulk
-        chosen = self._sweeping
+        if self._current is None or not self._pools[self._current].in_round:
+            self._current = bulk
+        chosen = self._current
         return chosen, self._next(chosen)
 
     def _next(self, chosen: Queue) -> list[Window]:

@@ -79,8 +79,8 @@ class Request:
 class Pool:
     """The waiting windows of one queue, shortest first.
 
-    They are taken in sweeps from the longest to the shortest. What comes in meanwhile joins the
-    sweep where it is shorter than the place reached, and otherwise waits for the next one: no
+    They are taken in rounds from the longest to the shortest. What comes in meanwhile joins the
+    round where it is shorter than the place reached, and otherwise waits for the next one: no
     window waits for more than two.
     """
 
@@ -93,8 +93,8 @@ class Pool:
         return len(self._windows)
 
     @property
-    def in_sweep(self) -> bool:
-        """Whether the sweep under way has windows left."""
+    def in_round(self) -> bool:
+        """Whether the round under way has windows left."""
         return self._reached is not None and bool(self._place())
 
     def add(self, windows: Sequence[Window]) -> None:
@@ -123,7 +123,7 @@ class Pool:
         return taken
 
     def _place(self) -> int:
-        """How many windows the sweep has yet to take."""
+        """How many windows the round has yet to take."""
         if self._reached is None:
             return 0
         return bisect_right(self._windows, self._reached, key=attrgetter("length"))

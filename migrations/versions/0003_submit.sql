@@ -65,7 +65,8 @@ create function textmill.start_job(of_task text, options jsonb, content_hash byt
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    known constant text[] := array['name', 'lane', 'idempotency_key', 'weight', 'deadline_at'];
+    known constant text[] := array['name', 'lane', 'idempotency_key', 'weight', 'deadline_at',
+        'explain'];
     option text;
     made uuid;
 begin
@@ -87,10 +88,12 @@ begin
         end if;
         if option in ('name', 'lane', 'idempotency_key', 'deadline_at')
                 and jsonb_typeof(options -> option) not in ('string', 'null')
-            or option = 'weight' and jsonb_typeof(options -> option) <> 'number' then
+            or option = 'weight' and jsonb_typeof(options -> option) <> 'number'
+            or option = 'explain' and jsonb_typeof(options -> option) <> 'boolean' then
             raise exception 'the option "%" is a %', option, jsonb_typeof(options -> option)
                 using errcode = 'invalid_parameter_value',
                 hint = case option when 'weight' then 'It must be a whole number from 1 to 1000.'
+                    when 'explain' then 'It must be true or false.'
                     else 'It must be a string.' end;
         end if;
         if option in ('name', 'idempotency_key')
@@ -112,12 +115,14 @@ begin
             hint = 'It must be a whole number from 1 to 1000.';
     end if;
     perform textmill.make_partitions();
-    insert into textmill.job (task, lane, name, idempotency_key, content_hash, weight, deadline_at)
+    insert into textmill.job (task, lane, name, idempotency_key, content_hash, weight, deadline_at,
+            options)
         values (of_task, coalesce(options ->> 'lane', 'bulk'), options ->> 'name',
             options ->> 'idempotency_key',
             case when options ->> 'idempotency_key' is not null then start_job.content_hash end,
             coalesce(options ->> 'weight', '1')::integer,
-            (options ->> 'deadline_at')::timestamptz)
+            (options ->> 'deadline_at')::timestamptz,
+            case when (options ->> 'explain')::boolean then '{"explain": true}' else '{}' end::jsonb)
         on conflict on constraint job_idempotency_key do nothing
         returning job_id into made;
     return made;

@@ -24,7 +24,7 @@ from worker.training.rows import LabelledRow
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 LARGEST = 15 * 1024 * 1024
-ROWS = {Task.SENTIMENT: 500, Task.MODERATION: 500, Task.KEYWORDS: 150}
+ROWS = {Task.SENTIMENT: 4000, Task.MODERATION: 2000, Task.KEYWORDS: 300}
 """Rows of a test split that are measured."""
 CLEARLY = 1.05
 """How many times the figure of a trivial answer counts as clearly better."""
@@ -94,7 +94,10 @@ def test_a_test_set_gives_the_figure_of_the_card(
     measured = headline(evaluate(pipelines[task], rows))
 
     expected = headline(entry.measures)
-    assert measured >= expected - half_interval(expected, len(rows)) - 0.01
+    counted = len(rows)
+    if isinstance(entry.measures, KeywordsMeasures):  # means over rows that hold a keyword
+        counted = counted * entry.measures.present_documents // entry.measures.documents
+    assert measured >= expected - half_interval(expected, counted) - 0.01
 
 
 def sample(source: Source, size: int) -> Sequence[LabelledRow]:

@@ -9,8 +9,9 @@ from pydantic import TypeAdapter
 from schema.base import Frozen
 from schema.documents import Task
 from schema.outcomes import Language, ModerationResult
-from worker.pipeline import Pipeline, analyse
+from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
+from worker.pipeline.direct import analyse
 from worker.training.corpus import clean_rows, sources
 from worker.training.evasion import EVASIONS, Evasion
 from worker.training.metrics import half_interval

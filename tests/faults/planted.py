@@ -125,8 +125,8 @@ class _Device:
 
         prepare = Pipeline.prepare
 
-        def planted_prepare(pipeline: Pipeline, text: str) -> Any:  # noqa: ANN401
-            document = prepare(pipeline, text)
+        def planted_prepare(pipeline: Pipeline, text: str, **more: Any) -> Any:  # noqa: ANN401
+            document = prepare(pipeline, text, **more)
             if plant := _plant(text):
                 windows = document.window_ids()
                 self._planted.update((ids.tobytes(), (plant, text)) for ids in windows)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from producer.intake import from_mapping
 from producer.loading import cut
-from schema.documents import Document, Rejected
+from schema.documents import Document, JobOptions, Rejected
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
 
@@ -271,6 +271,26 @@ def test_racing_submits_of_one_key_make_one_job(producer_engine: sa.Engine) -> N
     assert made[0] == made[1]
 
 
+def test_options_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
+    """Without it, an option of `JobOptions` is unknown to SQL, or without effect there."""
+    given: dict[str, object] = {
+        "name": "reviews",
+        "lane": "interactive",
+        "idempotency_key": "k",
+        "weight": 3,
+        "deadline_at": "2099-01-01T00:00:00+00:00",
+        "explain": True,
+    }
+    assert given.keys() == JobOptions.model_fields.keys()
+
+    job_id = submit(producer_engine, [{"text": "lovely tea"}], given)
+
+    job = rows(producer_engine, "job", job_id, "1")[0]._asdict()
+    assert job.pop("options") == {"explain": given.pop("explain")}
+    assert job.pop("deadline_at").isoformat()[:10] == str(given.pop("deadline_at"))[:10]
+    assert {option: job[option] for option in given} == given
+
+
 @pytest.mark.parametrize(
     ("statement", "message", "hint"),
     [
@@ -281,6 +301,7 @@ def test_racing_submits_of_one_key_make_one_job(producer_engine: sa.Engine) -> N
         ("submit('sentiment', '[]', '{\"lane\": \"x\"}')", 'no lane "x"', "interactive and bulk"),
         ("submit('sentiment', '[]', '{\"weight\": 1.5}')", 'option "weight"', "1 to 1000"),
         ("submit('sentiment', '[]', '{\"weight\": \"1\"}')", 'option "weight"', "whole number"),
+        ("submit('sentiment', '[]', '{\"explain\": 1}')", 'option "explain"', "true or false"),
         ("submit('sentiment', '[]', '{\"name\": \"\"}')", "has 0 characters", "1 to 200"),
         ("submit_query('sentiment', null)", "there is no query", "For instance"),
         ("submit_query('sentiment', 'select 1 as id')", "cannot be submitted", "id and text"),

@@ -10,7 +10,8 @@ import pytest
 from schema.documents import Task
 from schema.errors import ArtifactError, DocumentError
 from schema.outcomes import ErrorCode, Failure, SentimentResult
-from worker.pipeline import Pipeline, analyse
+from worker.pipeline import Pipeline
+from worker.pipeline.direct import analyse
 from worker.training.card import Card
 
 LONG = "The tea was lovely and warm. " * 80

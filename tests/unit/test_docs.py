@@ -62,6 +62,26 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def test_index_links_every_page() -> None:
+    """Without it a page is found only by those who know that it is there."""
+    docs = ROOT / "docs"
+    linked = re.findall(r"\]\(([^)#]+\.md)\)", (docs / "index.md").read_text())
+    pages = {str(page.relative_to(docs)) for page in docs.glob("**/*.md")}
+
+    assert pages - {"index.md"} - set(linked) == set()
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    """Without it two records share a number, or a link to one is taken for a lost page."""
+    records = sorted(ROOT.glob("docs/decisions/*.md"))
+    headings = [record.read_text().partition(".")[0] for record in records]
+
+    assert headings == [f"# {number}" for number in range(1, len(records) + 1)]
+    assert [record.name[:5] for record in records] == [
+        f"{number:04}-" for number in range(1, len(records) + 1)
+    ]
+
+
 def _settings() -> Iterator[tuple[str, FieldInfo]]:
     for _, concern in inspect.getmembers(settings, inspect.isclass):
         if issubclass(concern, BaseSettings) and concern.__module__ == settings.__name__:

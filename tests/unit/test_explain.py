@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from schema.documents import Task
 from schema.outcomes import RESULT, ModerationResult, SentimentResult
-from worker.pipeline import Pipeline, analyse
+from worker.pipeline import Pipeline
+from worker.pipeline.direct import analyse
 from worker.pipeline.explain import MOST_SPANS, MOST_UNITS, evidence, question
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import FloatArray, TokenizedDocument

@@ -15,7 +15,8 @@ MOST_GROWTH = 400
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from worker.pipeline import Pipeline, analyse
+from worker.pipeline import Pipeline
+from worker.pipeline.direct import analyse
 from schema.outcomes import Failure
 
 def peak():

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from schema.errors import ArtifactError
 from schema.outcomes import KeywordsResult
 from tests.strategies import any_texts
-from worker.pipeline import Pipeline, analyse
+from worker.pipeline import Pipeline
 from worker.pipeline.artifact import RANKER, read_config
+from worker.pipeline.direct import analyse
 from worker.pipeline.phrases import phrases_of
 from worker.pipeline.postprocess import keywords_result
 from worker.pipeline.preprocess import preprocess

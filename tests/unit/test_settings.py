@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from schema.errors import SettingsError
 from schema.settings import IntakeSettings, ServiceSettings, WorkerSettings, read
@@ -37,6 +38,14 @@ def test_malformed_setting_is_refused_by_name(
 
     with pytest.raises(SettingsError, match=name):
         read(settings)
+
+
+@pytest.mark.parametrize(
+    "settings", BaseSettings.__subclasses__(), ids=lambda settings: settings.__name__
+)
+def test_every_setting_has_a_default(settings: type[BaseSettings]) -> None:
+    """Without it, a newcomer must set what only a few installations need before anything runs."""
+    assert read(settings)
 
 
 def test_only_settings_read_the_environment() -> None:

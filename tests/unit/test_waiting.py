@@ -41,7 +41,7 @@ def test_every_window_is_taken_once_and_within_the_budget(
     assert pool.tokens == 0
 
 
-def test_later_windows_do_not_hold_up_a_sweep() -> None:
+def test_later_windows_do_not_hold_up_a_round() -> None:
     """Without it a stream of long documents keeps the short ones waiting for ever."""
     pool = Pool()
     pool.add(request([10, 10, 1]).windows)

@@ -14,7 +14,8 @@ from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import Evidence, Failure, KeywordsResult, ModerationResult, SentimentResult
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
-from worker.pipeline import AnyResult, analyse
+from worker.pipeline import AnyResult
+from worker.pipeline.direct import analyse
 from worker.training.rows import read_texts
 
 Label = TypeVar("Label", bound=str)

@@ -32,7 +32,6 @@ from worker.pipeline.artifact import (
     read_model,
     read_ranker,
 )
-from worker.pipeline.batch import micro_batches
 from worker.pipeline.explain import Question, evidence, question
 from worker.pipeline.phrases import phrases_of
 from worker.pipeline.postprocess import keywords_result, moderation_result, sentiment_result
@@ -219,91 +218,9 @@ class Pipeline:
                 return keywords_result(document, phrases, text, cut, version)
 
 
-def analyse(
-    pipeline: Pipeline, texts: Sequence[str], budget: int = 4096, *, explain: bool = False
-) -> list[AnyResult | Failure]:
-    """Run documents through a pipeline in this thread.
-
-    Args:
-        pipeline: the stages of one task.
-        texts: the documents.
-        budget: most padded tokens of a micro-batch.
-        explain: whether results say what moved their scores.
-
-    Returns:
-        One result or failure per document, in their order.
-    """
-    return [
-        item if isinstance(item, Failure) else _finish(pipeline, text, *item, budget, explain)
-        for text, item in zip(
-            texts, predicted(pipeline, texts, budget, explain=explain), strict=True
-        )
-    ]
-
-
-def predicted(
-    pipeline: Pipeline, texts: Sequence[str], budget: int = 4096, *, explain: bool = False
-) -> list[tuple[TokenizedDocument, list[Prediction]] | Failure]:
-    """Run documents through a pipeline up to the predictions of their windows.
-
-    Args:
-        pipeline: the stages of one task.
-        texts: the documents.
-        budget: most padded tokens of a micro-batch.
-        explain: whether documents keep what an explanation needs.
-
-    Returns:
-        The tokenized document with one prediction per window, or its failure, in their order.
-    """
-    prepared = [_attempt(pipeline, text, explain=explain) for text in texts]
-    documents = [item for item in prepared if isinstance(item, TokenizedDocument)]
-    windows = [window for document in documents for window in document.window_ids()]
-    queue = iter(_predictions(pipeline, windows, budget))
-    return [
-        item if isinstance(item, Failure) else (item, [next(queue) for _ in item.windows])
-        for item in prepared
-    ]
-
-
-def _predictions(pipeline: Pipeline, windows: Sequence[IntArray], budget: int) -> list[Prediction]:
-    predictions: list[Prediction | None] = [None] * len(windows)
-    for rows in micro_batches([len(window) for window in windows], budget):
-        for row, prediction in zip(
-            rows, pipeline.predict([windows[row] for row in rows]), strict=True
-        ):
-            predictions[row] = prediction
-    return cast("list[Prediction]", predictions)
-
-
-def failure(error: DocumentError) -> Failure:
+def failure_of(error: DocumentError) -> Failure:
     """The outcome of a document that cannot be processed."""
     return Failure(code=error.code, stage=error.stage, message=str(error))
-
-
-def _attempt(pipeline: Pipeline, text: str, *, explain: bool) -> TokenizedDocument | Failure:
-    try:
-        return pipeline.prepare(text, explain=explain)
-    except DocumentError as error:
-        return failure(error)
-
-
-def _finish(
-    pipeline: Pipeline,
-    text: str,
-    document: TokenizedDocument,
-    predictions: Sequence[Prediction],
-    budget: int,
-    explain: bool,  # noqa: FBT001
-) -> AnyResult | Failure:
-    try:
-        result = pipeline.finish(text, document, predictions)
-        asked = pipeline.question(document, predictions) if explain else None
-        if asked is None:
-            return result
-        answers = _predictions(pipeline, asked.windows, budget)
-        return pipeline.explained(result, document, asked, answers)
-    except DocumentError as error:
-        return failure(error)
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from schema.outcomes import (
     ModerationResult,
     SentimentResult,
 )
-from worker.pipeline import Pipeline, analyse
+from worker.pipeline import Pipeline
+from worker.pipeline.direct import analyse
 from worker.training import metrics
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 

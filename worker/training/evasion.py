@@ -40,7 +40,6 @@ SHARE: Final = 0.3
 """Chance that a word of the text is changed."""
 
 _WORD: Final = re.compile(r"(?<![\w@#/&.])[A-Za-z]{3,24}(?![\w@/;.])|[\u4e00-\u9fff]{2,4}")
-_LATIN_WORD: Final = re.compile("[A-Za-z]+")
 _HAN: Final = re.compile("[\u4e00-\u9fff]")
 _ZERO_WIDTH: Final = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _SEPARATORS: Final = (" ", ".", "*", "-", "_")

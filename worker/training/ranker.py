@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from schema.errors import DocumentError
 from schema.outcomes import Failure
-from worker.pipeline import Pipeline, predicted
+from worker.pipeline import Pipeline
+from worker.pipeline.direct import predicted
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.ranker import (
     MOST,

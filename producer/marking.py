@@ -1,0 +1,126 @@
+"""Mark chunks as dispatched: which go next, and which go again; callers hold dispatch's lock."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from schema.documents import Lane, Task
+from schema.messages import ChunkMessage
+from schema.settings import DispatchSettings
+
+Addressed = tuple[ChunkMessage, Lane]
+"""A message, and the lane of its queue."""
+
+JOBS_CONSIDERED = 200
+"""Jobs of a lane among which one step shares the free slots, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How many more chunks of a lane may be published.
+
+    Attributes:
+        total: over all tasks.
+        by_task: of each task.
+    """
+
+    total: int
+    by_task: dict[Task, int]
+
+
+def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]:
+    """Mark chunks as dispatched, as many as there are slots.
+
+    The next chunk is of the job with the fewest tokens under way for its weight, so a small job
+    behind a huge one waits for a few chunks, not for the job.
+    """
+    tasks = [task for task in Task if slots.by_task[task] > 0]
+    if slots.total <= 0 or not tasks:
+        return []
+    return _messages(
+        connection,
+        """
+        with runnable as (
+            select job_id, task, weight from textmill.job j
+            cross join lateral (
+                select from textmill.chunk
+                where job_id = j.job_id and state = 'pending'
+                    and (not_before is null or not_before <= now())
+                order by chunk_no limit 1
+            ) as first
+            where lane = :lane and state in ('pending', 'running') and task = any(:tasks)
+            order by job_id limit :jobs
+        ), candidate as (
+            select j.job_id, j.task, c.chunk_no,
+                (under_way.tokens + sum(c.tokens) over (partition by j.job_id order by c.chunk_no))
+                    / j.weight as turn
+            from runnable j
+            cross join lateral (
+                select coalesce(sum(tokens), 0) as tokens from textmill.chunk
+                where job_id = j.job_id and state in ('dispatched', 'running')
+            ) as under_way
+            cross join lateral (
+                select chunk_no, tokens from textmill.chunk
+                where job_id = j.job_id and state = 'pending'
+                    and (not_before is null or not_before <= now())
+                order by chunk_no limit :total
+            ) as c
+        ), ranked as (
+            select *, row_number() over (partition by task order by turn, job_id) as place
+            from candidate
+        ), chosen as (
+            select job_id, chunk_no, turn from ranked
+            join unnest(:tasks, :slots) as free (task, slots) using (task)
+            where place <= slots
+            order by turn, job_id
+            limit :total
+        )
+        update textmill.chunk c set state = 'dispatched', dispatched_at = now()
+        from chosen join textmill.job j using (job_id)
+        where c.job_id = chosen.job_id and c.chunk_no = chosen.chunk_no and c.state = 'pending'
+        returning c.job_id, c.chunk_no, j.task, j.lane
+        """,
+        {
+            "lane": lane,
+            "tasks": tasks,
+            "slots": [slots.by_task[task] for task in tasks],
+            "total": slots.total,
+            "jobs": JOBS_CONSIDERED,
+        },
+    )
+
+
+def mark_again(
+    connection: sa.Connection, task: str, lane: str, lost: int, settings: DispatchSettings
+) -> list[Addressed]:
+    """Mark the `lost` oldest dispatched chunks of a queue anew, if they are old enough."""
+    if lost <= 0:
+        return []
+    return _messages(
+        connection,
+        """
+        update textmill.chunk c set dispatched_at = now()
+        from (
+            select c.job_id, c.chunk_no, j.task, j.lane
+            from textmill.chunk c join textmill.job j using (job_id)
+            where c.state = 'dispatched' and j.state in ('pending', 'running')
+                and j.task = :task and j.lane = :lane
+                and c.dispatched_at < now() - make_interval(secs => :after)
+            order by c.dispatched_at
+            limit :lost
+            for update of c skip locked
+        ) as stale
+        where c.job_id = stale.job_id and c.chunk_no = stale.chunk_no
+        returning c.job_id, c.chunk_no, stale.task, stale.lane
+        """,
+        {"task": task, "lane": lane, "lost": lost, "after": settings.republish_after},
+    )
+
+
+def _messages(
+    connection: sa.Connection, statement: str, parameters: dict[str, object]
+) -> list[Addressed]:
+    return [
+        (ChunkMessage(job_id=row.job_id, chunk_no=row.chunk_no, task=row.task), Lane(row.lane))
+        for row in connection.execute(sa.text(statement), parameters)
+    ]
