@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -138,7 +137,6 @@ class Supervisor:
         self._database = database
         self._drain = drain
         self._signals = 0
-        self._wake = threading.Event()
         self._unburied: list[tuple[str, str]] = []
         self._burial_due = 0.0
 
@@ -157,13 +155,13 @@ class Supervisor:
                     logger.error("a process cannot start; see its message above")
                     self._stop()
                     return EXIT_HOPELESS
-            self._wake.wait(0.2)
+            time.sleep(0.2)
         self._stop()
         return 0
 
     def _on_signal(self, *_: object) -> None:
+        # Nothing that takes a lock: the signal may come while this very thread holds it.
         self._signals += 1
-        self._wake.set()
 
     def _tend(self, slot: _Slot) -> int | None:
         """Start the slot's process, or find that it died. Returns its exit code then."""
@@ -261,8 +259,7 @@ class Supervisor:
                 and time.monotonic() < deadline
                 and self._signals <= max(asked, 1)
             ):
-                self._wake.clear()
-                self._wake.wait(0.1)
+                time.sleep(0.1)
             if slot.process.poll() is None:
                 logger.warning("killing %s: it did not drain in time", slot.name)
                 slot.process.kill()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import queue
 import shlex
 import signal
 import threading
@@ -32,8 +33,17 @@ from schema.settings import (
 
 def _until_told_to_stop() -> threading.Event:
     stop = threading.Event()
+    # An event has a lock, which the interrupted thread itself may hold: a second signal right after
+    # the first would wait for it for ever. A simple queue may be put to from a signal handler.
+    signals: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def pass_on() -> None:
+        signals.get()
+        stop.set()
+
+    threading.Thread(target=pass_on, name="signals", daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: signals.put(None))
     return stop
 
 
