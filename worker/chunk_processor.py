@@ -78,7 +78,6 @@ class ChunkProcessor:
                 documents = patiently(lambda: self._chunks.load(claim))
                 outcomes = self._analyse(lease, documents)
                 self._store(claim, outcomes)
-                self._heartbeat.finished(len(outcomes))
                 self._count(outcomes)
             except (LeaseLostError, AbandonedError):
                 logger.warning(

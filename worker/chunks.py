@@ -67,7 +67,11 @@ class LoadedDocument:
 
 
 class ChunkStore:
-    """The chunks table, for one worker process."""
+    """The chunks table, for one worker process.
+
+    Attributes:
+        worker: name of the process.
+    """
 
     def __init__(self, engine: sa.Engine, worker: str, lease: float, max_attempts: int = 5) -> None:
         """Keep what every statement needs.
@@ -79,7 +83,7 @@ class ChunkStore:
             max_attempts: failed attempts after which a chunk is given up as a whole.
         """
         self._engine = engine
-        self._worker = worker
+        self.worker = worker
         self._lease = lease
         self._max_attempts = max_attempts
 
@@ -115,7 +119,7 @@ class ChunkStore:
                 """),
                 {
                     "lease": self._lease,
-                    "worker": self._worker,
+                    "worker": self.worker,
                     "job_id": message.job_id,
                     "chunk_no": message.chunk_no,
                     "alone": alone,
@@ -187,7 +191,7 @@ class ChunkStore:
                     "select job_id, chunk_no, attempt from textmill.chunk"
                     " where worker = :worker and state = 'running'"
                 ),
-                {"worker": self._worker},
+                {"worker": self.worker},
             )
             return {Fence(*row) for row in rows}
 

@@ -18,6 +18,7 @@ from schema.errors import LeaseLostError
 from schema.settings import WorkerSettings
 from worker.chunks import ChunkStore, Claim
 from worker.exit_codes import EXIT_NO_HEARTBEAT, EXIT_STUCK
+from worker.meter import Meter
 from worker.retry import is_outage
 
 logger = logging.getLogger(__name__)
@@ -64,17 +65,18 @@ class Heartbeat:
         engine: sa.Engine,
         chunks: ChunkStore,
         settings: WorkerSettings,
+        meter: Meter,
         *,
-        worker: str,
         device: str,
         tasks: Sequence[Task],
     ) -> None:
         self._engine = engine
         self._chunks = chunks
         self._settings = settings
-        self._worker = worker
+        self._meter = meter
+        self._worker = chunks.worker
         self._row = {
-            "worker": worker,
+            "worker": chunks.worker,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "device": device,
@@ -83,7 +85,6 @@ class Heartbeat:
         }
         self._lock = threading.Lock()
         self._held: dict[Claim, Lease] = {}
-        self._finished = 0
         self._beats = deque([(time.monotonic(), 0)])
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -117,11 +118,6 @@ class Heartbeat:
         finally:
             with self._lock:
                 del self._held[claim]
-
-    def finished(self, documents: int) -> None:
-        """Count documents whose outcomes were stored."""
-        with self._lock:
-            self._finished += documents
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.heartbeat):
@@ -190,8 +186,8 @@ class Heartbeat:
     def _progress(self) -> dict[str, float]:
         """How many documents are finished, and how many a second since the window's oldest beat."""
         beat = time.monotonic()
-        with self._lock:
-            finished = self._finished
+        counts = self._meter.read()
+        finished = counts.succeeded + counts.failed
         since, before = self._beats[0]
         while len(self._beats) > 1 and beat - self._beats[1][0] >= RATE_WINDOW:
             self._beats.popleft()

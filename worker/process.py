@@ -101,7 +101,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
             on_ceiling=remember,
         ) as engine,
         Reporter(meter, metrics_port),
-        Heartbeat(database, chunks, settings, worker=name, device=device, tasks=tasks) as heartbeat,
+        Heartbeat(database, chunks, settings, meter, device=device, tasks=tasks) as heartbeat,
     ):
         gate = Gate()
         processor = ChunkProcessor(chunks, heartbeat, engine, pipelines, meter, gate)

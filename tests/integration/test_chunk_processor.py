@@ -46,11 +46,11 @@ def message(producer_engine: sa.Engine) -> ChunkMessage:
 def processor(
     database: sa.Engine, store: ChunkStore, device: Engine, pipelines: dict[Task, Pipeline]
 ) -> tuple[ChunkProcessor, Gate]:
-    gate = Gate()
+    gate, meter = Gate(), Meter()
     heart = Heartbeat(
-        database, store, WorkerSettings(), worker="w1", device="cpu", tasks=[Task.SENTIMENT]
+        database, store, WorkerSettings(), meter, device="cpu", tasks=[Task.SENTIMENT]
     )
-    return ChunkProcessor(store, heart, device, pipelines, Meter(), gate), gate
+    return ChunkProcessor(store, heart, device, pipelines, meter, gate), gate
 
 
 def ends(engine: sa.Engine) -> list[tuple[object, ...]]:
@@ -184,7 +184,7 @@ def test_work_on_a_cancelled_job_stops(
     store = ChunkStore(worker_engine, "w1", 60)
     settings = WorkerSettings(lease=3, heartbeat=0.1)
     with Heartbeat(
-        worker_engine, store, settings, worker="w1", device="cpu", tasks=[Task.SENTIMENT]
+        worker_engine, store, settings, Meter(), device="cpu", tasks=[Task.SENTIMENT]
     ) as heart:
         claim = store.claim(message)
         assert claim is not None
