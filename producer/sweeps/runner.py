@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from hashlib import sha256
 
 import sqlalchemy as sa
 
@@ -190,7 +191,7 @@ class Sweeper:
             self._records(rows),
             JobOptions(
                 name=f"sweep {step.name}",
-                idempotency_key=f"sweep {step.sweep_id} from {step.from_watermark}"[:200],
+                idempotency_key=_key(step),
                 deadline_at=step.deadline_at,
             ),
             submitter=f"sweep {step.name}",
@@ -238,6 +239,12 @@ class Sweeper:
 
 class _StoppedError(Exception):
     """Dispatch is told to stop while a job loads."""
+
+
+def _key(step: Step) -> str:
+    """One job a sweep and watermark, however long the watermark is."""
+    digest = sha256(step.from_watermark.encode()).hexdigest()
+    return f"sweep {step.sweep_id} from {digest}"
 
 
 def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:

@@ -181,6 +181,23 @@ def test_every_row_is_swept_once(
     assert one(engine, "sweep_status").watermark == "13"
 
 
+def test_watermarks_that_share_a_long_beginning_are_told_apart(
+    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+) -> None:
+    """Without it, the second night is refused as the first one again, or taken for it."""
+    path = "repeat('a long path/', 40) || id"
+    query = f"select id, body as text, {path} as path from posts where {path} > :watermark"
+    add(engine, definition(query=query, watermark_column="path"), source, None)
+
+    for number in (1, 2, 3):
+        write(shop, number)
+        make_due(engine, "posts")
+        sweeper.step()
+        change(engine, "update textmill.sweep_run set state = 'finished', finished_at = now()")
+
+    assert swept(engine) == [["1"], ["2"], ["3"]]
+
+
 def test_row_committed_late_with_a_lower_id_is_swept(
     engine: sa.Engine,
     producer_engine: sa.Engine,
