@@ -36,7 +36,8 @@ grant execute on function textmill.submit(text, jsonb, jsonb),
 grant execute on function textmill.job_may_become(text, text), textmill.chunk_may_become(text, text),
     textmill.end_attempt(uuid, integer, integer, text, text, double precision)
     to textmill_producer, textmill_worker;
-grant execute on function textmill.end_attempts(text, text) to textmill_worker;
+grant execute on function textmill.end_attempts(text, text),
+    textmill.chunk_work(uuid, bigint, bigint) to textmill_worker;
 grant execute on function textmill.job_state(uuid), textmill.cancel(uuid), textmill.pause(uuid),
     textmill.resume(uuid), textmill.retry(uuid), textmill.expire_jobs(),
     textmill.close_chunks(uuid, integer)

@@ -166,14 +166,8 @@ class ChunkStore:
         with self._engine.connect() as connection:
             rows = connection.execute(
                 sa.text("""
-                    select d.seq, d.text from textmill.document d
-                    where d.job_id = :job_id and d.seq between :first_seq and :last_seq
-                        and d.text is not null
-                        and not exists (select from textmill.result r
-                            where r.job_id = d.job_id and r.seq = d.seq)
-                        and not exists (select from textmill.failure f
-                            where f.job_id = d.job_id and f.seq = d.seq)
-                    order by d.seq
+                    select seq, text from textmill.chunk_work(:job_id, :first_seq, :last_seq)
+                    order by seq
                 """),
                 {
                     "job_id": claim.job_id,

@@ -2,6 +2,19 @@
 -- here, so that one place decides what becomes of a chunk. SECURITY DEFINER, since workers may
 -- neither add chunks nor write failures for others. Locks are taken in the order chunk, job.
 
+-- The work of a chunk with this range: those of its documents that have no outcome. Bisecting, retry
+-- and cancel rest on this one rule. Without a search path of its own, so that it is inlined.
+create function textmill.chunk_work(of_job uuid, first_seq bigint, last_seq bigint)
+    returns table (seq bigint, text text)
+    language sql stable
+as $$
+    select d.seq, d.text from textmill.document d
+    where d.job_id = of_job and d.seq between chunk_work.first_seq and chunk_work.last_seq
+        and d.text is not null
+        and not exists (select from textmill.result r where r.job_id = d.job_id and r.seq = d.seq)
+        and not exists (select from textmill.failure f where f.job_id = d.job_id and f.seq = d.seq)
+$$;
+
 -- Replace a chunk by its halves, cut between the documents that have no outcome.
 -- False: it has fewer than two of them.
 create function textmill.halve_chunk(of_job uuid, of_chunk_no integer, suspected boolean)
@@ -17,14 +30,8 @@ declare
 begin
     select * into whole from textmill.chunk where job_id = of_job and chunk_no = of_chunk_no;
     work := array(
-        select d.seq from textmill.document d
-        where d.job_id = of_job and d.seq between whole.first_seq and whole.last_seq
-            and d.text is not null
-            and not exists (select from textmill.result r
-                where r.job_id = d.job_id and r.seq = d.seq)
-            and not exists (select from textmill.failure f
-                where f.job_id = d.job_id and f.seq = d.seq)
-        order by d.seq);
+        select w.seq from textmill.chunk_work(of_job, whole.first_seq, whole.last_seq) w
+        order by w.seq);
     if cardinality(work) < 2 then
         return false;
     end if;
@@ -55,14 +62,10 @@ begin
     update textmill.chunk set state = 'done', lease_expires_at = null, alone = false
         where job_id = of_job and chunk_no = of_chunk_no;
     insert into textmill.failure (job_id, seq, code, stage, message, attempt)
-    select d.job_id, d.seq, with_code, 'run', why, c.attempt
+    select c.job_id, w.seq, with_code, 'run', why, c.attempt
     from textmill.chunk c
-    join textmill.document d on d.job_id = c.job_id and d.seq between c.first_seq and c.last_seq
-    where c.job_id = of_job and c.chunk_no = of_chunk_no and d.text is not null
-        and not exists (select from textmill.result r
-            where r.job_id = d.job_id and r.seq = d.seq)
-        and not exists (select from textmill.failure f
-            where f.job_id = d.job_id and f.seq = d.seq);
+    cross join lateral textmill.chunk_work(c.job_id, c.first_seq, c.last_seq) w
+    where c.job_id = of_job and c.chunk_no = of_chunk_no;
     get diagnostics failed = row_count;
     perform textmill.count_outcomes(of_job, 0, failed);
 end

@@ -37,6 +37,7 @@ def downgrade() -> None:
         "end_attempt(uuid, integer, integer, text, text, double precision)",
         "halve_chunk(uuid, integer, boolean)",
         "fail_chunk(uuid, integer, text, text)",
+        "chunk_work(uuid, bigint, bigint)",
         "check_job_state()",
         "check_chunk_state()",
         "job_may_become(text, text)",

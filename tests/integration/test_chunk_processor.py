@@ -81,7 +81,7 @@ def test_results_are_explained_where_the_job_asks(
     assert ["explanation" in payload for payload in payloads] == [explain] * 3
 
 
-@pytest.mark.parametrize("moment", ["insert into textmill.result", "select d.seq", "set state = "])
+@pytest.mark.parametrize("moment", ["insert into textmill.result", "chunk_work", "set state = "])
 def test_store_survives_a_lost_connection(  # all parts of a process
     engine: sa.Engine,
     worker_engine: sa.Engine,
