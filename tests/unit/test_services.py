@@ -1,0 +1,24 @@
+"""What the long-running commands share."""
+
+import subprocess
+import sys
+
+INTERRUPTED = """
+import os, signal
+from producer.cli.services import _until_told_to_stop
+stop = _until_told_to_stop()
+with stop._cond:
+    os.kill(os.getpid(), signal.SIGTERM)
+    sum(range(100000))
+print(stop.wait(60))
+"""
+"""A signal that comes while the main thread itself holds the lock of its event."""
+
+
+def test_signal_that_interrupts_a_signal_stops_the_program() -> None:
+    """Without it, dispatch that is told twice to stop hangs until it is killed."""
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, check=True, text=True, timeout=90
+    )
+
+    assert ended.stdout.strip() == "True"
