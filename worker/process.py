@@ -87,7 +87,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     with reachable(database), database.connect() as connection:
         check_version(connection)
     artifacts = settings.artifacts or SHIPPED
-    pipelines = {task: Pipeline.load(artifacts / task, device) for task in tasks}
+    pipelines = {task: Pipeline.load(artifacts / task, device, task) for task in tasks}
     budgets, remember = _budgets(settings, pipelines.values(), device)
     meter = Meter()
     chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)

@@ -54,6 +54,10 @@ class PlantedError(RuntimeError):
 
 def main() -> None:
     """Be the supervisor, or one of its processes."""
+    if "faketime" in os.environ.get("LD_PRELOAD", ""):
+        # libfaketime takes Python's sleep, until a moment of the monotonic clock, for one until a
+        # moment of the clock that it fakes, and fails it.
+        _replace(time, "sleep", lambda seconds: select.select([], [], [], seconds))
     if "--name" in sys.argv:
         _process()
     else:
@@ -76,10 +80,6 @@ def _supervisor() -> None:
 def _process() -> None:
     import worker.process  # noqa: PLC0415  # only now: the supervisor never imports torch
 
-    if "faketime" in os.environ.get("LD_PRELOAD", ""):
-        # libfaketime takes Python's sleep, until a moment of the monotonic clock, for one until a
-        # moment of the clock that it fakes, and fails it.
-        _replace(time, "sleep", lambda seconds: select.select([], [], [], seconds))
     _plant_stages()
     _Device().plant()
     _plant_store()

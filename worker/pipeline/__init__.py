@@ -82,13 +82,25 @@ class Pipeline:
         self._ranker = ranker
 
     @classmethod
-    def load(cls, artifact: Path, device: str) -> "Pipeline":
-        """Read an artifact folder and put its weights on `device` (`cpu`, `cuda:N`).
+    def load(cls, artifact: Path, device: str, task: Task | None = None) -> "Pipeline":
+        """Read an artifact folder and put its weights on a device.
+
+        Args:
+            artifact: the folder.
+            device: `cpu` or `cuda:N`.
+            task: what it must analyse; None takes any.
 
         Raises:
-            ArtifactError: the folder is missing or broken; the text says what to do.
+            ArtifactError: the folder is missing, broken, or another task's; the text says what to
+                do.
         """
         config = read_config(artifact)
+        if task is not None and config.model.task is not task:
+            msg = (
+                f"{artifact} is a model for {config.model.task}, not for {task};"
+                " name another folder"
+            )
+            raise ArtifactError(msg)
         predictor = Predictor(read_model(artifact, config.model, device), device)
         tokenizer = Tokenizer.load(artifact / TOKENIZER)
         if tokenizer.size != config.model.vocabulary:
