@@ -30,7 +30,8 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint  ## format, lint, types, import contracts and all tests
-	$(BIN)/python -m pytest -m 'not slow'
+	# Tests mostly wait for processes: two at a time, each with servers of its own.
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: setup  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow
