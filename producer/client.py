@@ -166,10 +166,12 @@ class Textmill:
     def add_feedback(self, verdict: Verdict) -> int:
         """Store a person's verdict on a result and return its number.
 
+        Where the verdict names no annotator, it is who submits: `TEXTMILL_SUBMITTER`.
+
         Raises:
             InputError: it does not fit the result it speaks of.
         """
-        return feedback.add(self.engine, verdict)
+        return feedback.add(self.engine, verdict, annotator=self._limits.submitter)
 
     def _record(self, document: Record | Mapping[str, object]) -> Record:
         match document:

@@ -5,9 +5,10 @@ same rules.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 from pydantic import StringConstraints, ValidationError
 
@@ -31,7 +32,7 @@ class Verdict(Frozen):
             moderation should have left alone.
         keywords: the right keywords where they are not.
         comment: anything worth keeping.
-        annotator: who says so; None stands for the database user.
+        annotator: who says so; None leaves it to whoever hands the verdict over.
         adjudicates: whether this verdict decides for all annotators of the document.
     """
 
@@ -43,6 +44,19 @@ class Verdict(Frozen):
     comment: Words | None = None
     annotator: Words | None = None
     adjudicates: bool = False
+
+
+_EXPECTED: Final = {
+    "job_id": "a job's id, as `textmill submit` prints it",
+    "external_id": "the id of a document, a string",
+    "verdict": "agree or disagree",
+    "labels": "a list of labels",
+    "keywords": "a list of keywords",
+    "comment": "a text",
+    "annotator": "a name",
+    "adjudicates": "true or false",
+}
+"""What each field of a verdict must be."""
 
 
 def parse(fields: Mapping[str, object]) -> Verdict:
@@ -65,36 +79,39 @@ def parse(fields: Mapping[str, object]) -> Verdict:
     try:
         return Verdict.model_validate(given)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
-        )
-        raise InputError(faults) from None
+        faults = {str(fault["loc"][0]): fault["type"] for fault in error.errors()}
+        raise InputError("; ".join(_fault(*fault) for fault in faults.items())) from None
 
 
-def add(engine: sa.Engine, verdict: Verdict) -> int:
+def add(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) -> int:
     """Store a verdict and return its number.
 
+    Args:
+        engine: database of a migrated Textmill.
+        verdict: what a person says.
+        annotator: who says so where the verdict does not name one; None stands for the database
+            user.
+
     Raises:
-        InputError: there is no such result, the verdict does not fit its task, this annotator
-            judged it before, or it was adjudicated before.
+        InputError: there is no such result, the verdict does not fit its task or differs in
+            nothing, this annotator judged it before, or it was adjudicated before.
         ServiceUnavailableError: Postgres does not answer.
     """
     given = {name: value for name, value in verdict if value is not None}
-    columns = ", ".join(given)
-    values = ", ".join(f":{name}" for name in given)
+    if annotator is not None:
+        given.setdefault("annotator", annotator)
+    arguments = ", ".join(f"{name} => :{name}" for name in given)
     try:
         with reachable(engine), engine.begin() as connection:
             return int(
                 connection.execute(
-                    sa.text(
-                        f"insert into textmill.feedback ({columns}) values ({values})"  # noqa: S608
-                        " returning feedback_id"
-                    ),
-                    given,
+                    sa.text(f"select textmill.add_feedback({arguments})"), given
                 ).scalar_one()
             )
-    except sa.exc.IntegrityError as error:
-        raise InputError(_reason(error, verdict)) from None
+    except sa.exc.DBAPIError as error:
+        if not isinstance(error.orig, psycopg.IntegrityError | psycopg.errors.NoDataFound):
+            raise
+        raise InputError(_said(error.orig)) from None
 
 
 def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dict[str, object]]:
@@ -153,15 +170,15 @@ def _gold(row: sa.Row[tuple[object, ...]]) -> dict[str, object]:
             return {"keywords": given if agrees else row.keywords}
 
 
-def _reason(error: sa.exc.IntegrityError, verdict: Verdict) -> str:
-    diagnosis = getattr(error.orig, "diag", None)
-    if diagnosis is None:
-        return str(error.orig)
-    if diagnosis.constraint_name == "feedback_once":
-        return f"this annotator judged document {verdict.external_id!r} before"
-    if diagnosis.constraint_name == "feedback_adjudicated":
-        return f"document {verdict.external_id!r} was adjudicated before"
-    if diagnosis.constraint_name == "feedback_correction":
-        return "a disagreement names the right labels or keywords, an agreement neither"
-    hint = f"; {diagnosis.message_hint}" if diagnosis.message_hint else ""
-    return f"{diagnosis.message_primary}{hint}"
+def _fault(field: str, kind: str) -> str:
+    if field not in _EXPECTED:
+        return f"{field}: there is no such field; the fields are {', '.join(_EXPECTED)}"
+    if kind == "missing":
+        return f"{field}: it is missing; give {_EXPECTED[field]}"
+    return f"{field}: it must be {_EXPECTED[field]}"
+
+
+def _said(error: psycopg.Error) -> str:
+    """What the database says is wrong, and its hint, as one line."""
+    hint = error.diag.message_hint or ""
+    return f"{error.diag.message_primary}; {hint[:1].lower()}{hint[1:].removesuffix('.')}"

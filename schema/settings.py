@@ -65,7 +65,8 @@ class IntakeSettings(BaseSettings):
         abandoned_after: seconds without a batch after which a loading job is purged.
         max_pending: most documents without outcome at once; None sets no limit.
         max_pending_per_submitter: of these, the most of one submitter.
-        submitter: in whose name jobs are submitted; idempotency keys are unique per submitter.
+        submitter: in whose name jobs are submitted and verdicts given; idempotency keys are unique
+            per submitter.
     """
 
     model_config = _FROM_ENVIRONMENT

@@ -30,7 +30,9 @@ def feedback() -> None:
 @click.option("--clean", is_flag=True, help="No label applies (moderation).")
 @click.option("--keyword", "keywords", multiple=True, help="A right keyword; may be repeated.")
 @click.option("--comment")
-@click.option("--annotator", help="Who says so; default: the database user.")
+@click.option(
+    "--annotator", help="Who says so; default: TEXTMILL_SUBMITTER, or else the user's name."
+)
 @click.option("--adjudicate", "adjudicates", is_flag=True, help="Decide for all annotators.")
 def add(
     *,
@@ -110,7 +112,7 @@ def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str]]]:
     try:
         with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             if file.suffix == ".csv":
-                reader = csv.DictReader(stream, restkey="more values than columns")
+                reader = csv.DictReader(stream, restkey="value without a column")
                 yield from ((reader.line_num, row) for row in reader)
                 return
             yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())

@@ -9,23 +9,29 @@ import sqlalchemy as sa
 
 from producer.feedback import Verdict, add, export, parse
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobOptions, Rejected, Task
 from schema.errors import InputError
+from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import RESULTS, work_off
 from tests.fixtures.postgres import DatabaseUrls
 
+NO_JOB = "0190f3c2-0000-7000-8000-000000000000"
+
 
 @pytest.fixture
 def jobs(producer_engine: sa.Engine, worker_engine: sa.Engine) -> dict[Task, UUID]:
-    """A finished job of each task with documents `a` and `b`."""
+    """A finished job of each task with documents `a` and `b`, and `c` that failed."""
     made: dict[Task, UUID] = {}
     for task, result in RESULTS.items():
         made[task] = submit(
             producer_engine,
             task,
-            [Document(external_id=name, text=f"green tea, {name} pot") for name in ("a", "b")],
+            [
+                *(Document(external_id=name, text=f"green tea, {name} pot") for name in ("a", "b")),
+                Rejected(external_id="c", code=ErrorCode.EMPTY_TEXT, message="the text is empty"),
+            ],
             JobOptions(),
             submitter="tester",
             limits=IntakeSettings(),
@@ -63,13 +69,23 @@ def test_verdict_comes_back_as_gold(producer_engine: sa.Engine, jobs: dict[Task,
 @pytest.mark.parametrize(
     ("task", "fields", "reason"),
     [
-        (Task.SENTIMENT, {"labels": ["great"]}, "exactly one of: negative, neutral, positive"),
+        (Task.SENTIMENT, {"labels": ["great"]}, "; name exactly one of: negative, neutral, posi"),
         (Task.SENTIMENT, {"labels": ["neutral", "positive"]}, "exactly one"),
+        (Task.SENTIMENT, {"labels": []}, "clean is for moderation"),
+        (Task.SENTIMENT, {"labels": ["positive"]}, "already: positive; agree with it, or name"),
+        (Task.MODERATION, {"labels": ["spam", "spam"]}, "already: spam"),
+        (Task.KEYWORDS, {"keywords": ["pot", "green tea"]}, "already: green tea, pot"),
         (Task.SENTIMENT, {}, "names the right label"),
         (Task.MODERATION, {"labels": ["rude"]}, "abuse, hate"),
         (Task.KEYWORDS, {"labels": ["tea"]}, "names the right keywords"),
         (Task.SENTIMENT, {"labels": ["neutral"], "verdict": "agree"}, "an agreement neither"),
-        (Task.SENTIMENT, {"labels": ["neutral"], "external_id": "z"}, "has no result"),
+        (Task.SENTIMENT, {"labels": ["neutral"], "external_id": "z"}, 'no document "z" in job'),
+        (
+            Task.SENTIMENT,
+            {"labels": ["neutral"], "external_id": "c"},
+            "no result; its status is fai",
+        ),
+        (Task.SENTIMENT, {"labels": ["neutral"], "job_id": NO_JOB}, "there is no job"),
     ],
 )
 def test_verdict_that_does_not_fit_is_refused_with_the_reason(
@@ -95,7 +111,7 @@ def test_annotator_judges_a_document_once(
     given = verdict(jobs[Task.SENTIMENT], verdict="agree", annotator="kim")
     add(producer_engine, given)
 
-    with pytest.raises(InputError, match="judged document 'a' before"):
+    with pytest.raises(InputError, match=r'kim judged document "a" before; .* adjudicate'):
         add(producer_engine, given)
 
 
@@ -111,8 +127,9 @@ def test_plain_insert_meets_the_same_rules(
         good = connection.execute(
             insert, {"job_id": jobs[Task.SENTIMENT], "labels": ["negative"]}
         ).one()
-    with producer_engine.connect() as connection, pytest.raises(sa.exc.IntegrityError):
-        connection.execute(insert, {"job_id": jobs[Task.SENTIMENT], "labels": ["great"]})
+    for wrong in ("great", "positive"):
+        with producer_engine.connect() as connection, pytest.raises(sa.exc.IntegrityError):
+            connection.execute(insert, {"job_id": jobs[Task.SENTIMENT], "labels": [wrong]})
 
     assert tuple(good) == ("green tea, a pot", "sentiment", "test")
 
@@ -143,7 +160,7 @@ def test_import_takes_the_good_lines_and_names_the_bad(
 
     line = 3 if form == "csv" else 2
     assert imported.exit_code == 1
-    assert f"{file}:{line}: verdict:" in imported.stderr
+    assert f"{file}:{line}: verdict: it must be agree or disagree\n" in imported.stderr
     assert "2 verdicts added, 1 refused" in imported.stderr
     labels = [json.loads(row)["labels"] for row in exported.stdout.splitlines()]
     assert labels == [["spam", "fraud"], []]
@@ -153,12 +170,34 @@ def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, UUID])
     """Without it, a person at a terminal needs SQL to disagree."""
     job = jobs[Task.SENTIMENT]
 
-    added = invoke(database, "feedback", "add", job, "a", "disagree", "--label", "negative")
+    added = invoke(
+        *(database, "feedback", "add", job, "a", "disagree", "--label", "negative"),
+        TEXTMILL_SUBMITTER="kim",
+    )
     refused = invoke(database, "feedback", "add", job, "b", "disagree", "--label", "great")
+    exported = invoke(database, "feedback", "export", "sentiment")
 
     assert (added.exit_code, added.stdout) == (0, "1\n")
+    assert json.loads(exported.stdout)["annotator"] == "kim"
     assert refused.exit_code == 2
     assert "exactly one of" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("job_id", "night", "job_id: it must be a job's id"),
+        ("external_id", 17, "external_id: it must be the id of a document, a string"),
+        ("external_id", None, "external_id: it is missing"),
+        ("label", "neutral", "label: there is no such field; the fields are job_id"),
+    ],
+)
+def test_malformed_verdict_is_refused_in_words_for_people(
+    field: str, value: object, reason: str
+) -> None:
+    """Without it, a person who reviews has to read our validator's messages."""
+    with pytest.raises(InputError, match=reason):
+        parse({"job_id": NO_JOB, "external_id": "a", "verdict": "agree", field: value})
 
 
 def test_gold_is_what_was_adjudicated_or_agreed(
@@ -174,7 +213,7 @@ def test_gold_is_what_was_adjudicated_or_agreed(
     before = states(producer_engine)
     disputed = [row["external_id"] for row in export(producer_engine, Task.SENTIMENT, gold=True)]
     add(producer_engine, verdict(job, verdict="agree", annotator="kim", adjudicates=True))
-    with pytest.raises(InputError, match="'a' was adjudicated before"):
+    with pytest.raises(InputError, match='"a" was adjudicated before'):
         add(producer_engine, verdict(job, verdict="agree", annotator="lin", adjudicates=True))
 
     printed = invoke(database, "feedback", "export", "sentiment", "--gold").stdout.splitlines()
@@ -288,10 +327,11 @@ def test_what_a_moderator_reads_first(
     ("arguments", "message", "hint"),
     [
         ("'a', 'maybe'", 'verdict "maybe" is unknown', "agree or disagree"),
-        ("'z', 'agree'", 'document "z"', "document_status"),
+        ("'z', 'agree'", 'no document "z"', "submitted with"),
         ("'a', 'disagree'", "names the right label", "exactly one of"),
         ("'a', 'agree', array['neutral']", "does not fit", "an agreement neither"),
-        ("'b', 'agree'", 'judged document "b" before', "adjudicates"),
+        ("'a', 'disagree', array['positive']", 'document "a" is already: positive', "Agree"),
+        ("'b', 'agree'", 'judged document "b" before', "adjudicate"),
         ("'b', 'agree', adjudicates => true", "was adjudicated before", "feedback_status"),
     ],
 )

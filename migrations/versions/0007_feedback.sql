@@ -1,0 +1,117 @@
+-- As in the third migration, and a disagreement that gives the result's own answer is refused.
+-- Messages say what is wrong with which document, hints what to do; `textmill` prints both.
+create or replace function textmill.check_feedback() returns trigger
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    allowed text[];
+    given_status text;
+begin
+    -- MATERIALIZED: otherwise the order tempts the planner to walk the whole job by its positions.
+    with named as materialized (
+        select d.seq, d.text from textmill.document d
+        where d.job_id = new.job_id and d.external_id = new.external_id
+    )
+    select n.seq, n.text, j.task, r.payload, r.model_version
+        into new.seq, new.text, new.task, new.payload, new.model_version
+        from named n
+        join textmill.job j on j.job_id = new.job_id
+        join textmill.result r on r.job_id = new.job_id and r.seq = n.seq
+        order by n.seq
+        limit 1;
+    if not found then
+        perform textmill.job_state(new.job_id);
+        select s.status into given_status from textmill.document_status s
+            where s.job_id = new.job_id and s.external_id = new.external_id
+            order by s.seq
+            limit 1;
+        if not found then
+            raise exception 'there is no document "%" in job %', new.external_id, new.job_id
+                using errcode = 'foreign_key_violation',
+                hint = 'Give the id that the document was submitted with.';
+        end if;
+        raise exception 'document "%" of job % has no result; its status is %',
+                new.external_id, new.job_id, given_status
+            using errcode = 'foreign_key_violation',
+            hint = 'Judge documents that succeeded.';
+    end if;
+    allowed := case new.task
+        when 'sentiment' then array['negative', 'neutral', 'positive']
+        else array['abuse', 'hate', 'sexual', 'violence', 'spam', 'fraud', 'illicit']
+    end;
+    if new.verdict = 'disagree' and new.task = 'keywords' then
+        if coalesce(cardinality(new.keywords), 0) = 0 then
+            raise exception 'a disagreement about keywords names the right keywords'
+                using errcode = 'check_violation',
+                hint = 'Name one or more of them, and no labels.';
+        end if;
+    elsif new.verdict = 'disagree' and (new.labels is null or not new.labels <@ allowed
+        or (new.task = 'sentiment' and cardinality(new.labels) <> 1)) then
+        raise exception 'a disagreement about % names the right %', new.task,
+                case new.task when 'sentiment' then 'label' else 'labels' end
+            using errcode = 'check_violation',
+            hint = format(
+                case when new.task = 'moderation' then 'Name any of: %s; or none, which is clean.'
+                    when cardinality(new.labels) = 0
+                        then 'Clean is for moderation; name exactly one of: %s.'
+                    else 'Name exactly one of: %s.' end,
+                array_to_string(allowed, ', '));
+    end if;
+    new.given := textmill.answer_of(new.task, 'agree', new.payload, null, null);
+    new.answer := textmill.answer_of(new.task, new.verdict, new.payload, new.labels, new.keywords);
+    if new.verdict = 'disagree' and new.answer = new.given then
+        raise exception 'the result of document "%" is already: %', new.external_id,
+                coalesce(nullif(array_to_string(new.given, ', '), ''), 'clean')
+            using errcode = 'check_violation',
+            hint = 'Agree with it, or name what is right instead.';
+    end if;
+    return new;
+end
+$$;
+
+-- As in the third migration, with other words.
+create or replace function textmill.add_feedback(job_id uuid, external_id text, verdict text,
+    labels text[] default null, keywords text[] default null, comment text default null,
+    annotator text default session_user, adjudicates boolean default false) returns bigint
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    added bigint;
+    broken text;
+begin
+    if add_feedback.verdict is null or add_feedback.verdict not in ('agree', 'disagree') then
+        raise exception 'the verdict "%" is unknown', add_feedback.verdict
+            using errcode = 'check_violation', hint = 'It is agree or disagree.';
+    end if;
+    insert into textmill.feedback
+        (job_id, external_id, verdict, labels, keywords, comment, annotator, adjudicates)
+        values (add_feedback.job_id, add_feedback.external_id, add_feedback.verdict,
+            add_feedback.labels, add_feedback.keywords, add_feedback.comment,
+            add_feedback.annotator, add_feedback.adjudicates)
+        returning feedback_id into added;
+    return added;
+exception
+    when unique_violation then
+        get stacked diagnostics broken = constraint_name;
+        if broken = 'feedback_adjudicated' then
+            raise exception 'document "%" was adjudicated before', add_feedback.external_id
+                using errcode = 'unique_violation',
+                hint = 'That verdict stands; see textmill.feedback_status.';
+        end if;
+        raise exception '% judged document "%" before', add_feedback.annotator,
+                add_feedback.external_id
+            using errcode = 'unique_violation',
+            hint = 'The verdict stands; name another annotator, or adjudicate to overrule it.';
+    when check_violation then
+        get stacked diagnostics broken = constraint_name;
+        if broken = 'feedback_correction' then
+            raise exception 'the verdict % on document "%" does not fit what it names',
+                    add_feedback.verdict, add_feedback.external_id
+                using errcode = 'check_violation',
+                hint = 'A disagreement names the right labels or keywords, an agreement neither.';
+        end if;
+        raise;
+end
+$$;
