@@ -130,6 +130,8 @@ def _examine_metadata(value: Mapping[str, object], limit: int) -> dict[str, obje
         encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         msg = f"the metadata is not JSON: {error}"
+        if str(error).startswith("Out of range float"):
+            msg = "the metadata holds NaN or an infinity, which JSON has no form for; write null"
         raise _refusal(ErrorCode.INVALID_METADATA, msg) from None
     except RecursionError:
         raise _too_deep() from None

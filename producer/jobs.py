@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -138,6 +138,28 @@ def outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[OutcomeRow]:
     """
     status(engine, job_id)
     return _outcomes(engine, job_id)
+
+
+class Refusals(NamedTuple):
+    """How often a code of intake stands in a job, with one of its messages."""
+
+    code: str
+    documents: int
+    example: str
+
+
+def refusals(engine: sa.Engine, job_id: UUID) -> list[Refusals]:
+    """Why documents of a job were refused at intake, the commonest reason first."""
+    with reachable(engine), engine.connect() as connection:
+        rows = connection.execute(
+            sa.text("""
+                select code, documents, example from textmill.job_failure_summary
+                where job_id = :job_id and stage = 'intake'
+                order by documents desc, code
+            """),
+            {"job_id": job_id},
+        )
+        return [Refusals(*row) for row in rows]
 
 
 def _outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[OutcomeRow]:

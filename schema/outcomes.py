@@ -159,6 +159,7 @@ class ErrorCode(StrEnum):
     TEXT_TOO_LARGE = "text_too_large"
     METADATA_TOO_LARGE = "metadata_too_large"
     DUPLICATE_ID = "duplicate_id"
+    DAMAGED_FILE = "damaged_file"
 
     NO_CONTENT = "no_content"
     STAGE_ERROR = "stage_error"

@@ -22,6 +22,11 @@ console = make_console(stderr=True)
 """Where progress and messages go; data goes to standard output."""
 
 
+def say(line: str) -> None:
+    """Print a line for people as it is: neither wrapped nor coloured."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def status_table(statuses: Iterable[JobStatus]) -> Table:
     """Jobs as a table, one a row."""
     table = Table(box=None, pad_edge=False)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
@@ -11,17 +12,21 @@ import click
 from pydantic import ValidationError
 from rich.progress import Progress
 
-from producer.cli.show import console, job_progress, status_table
+from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
-from producer.jobs import JobStatus, wait
+from producer.jobs import JobStatus, refusals, wait
 from producer.local import find, running
 from producer.readers import Format, read_documents
+from producer.readers.source import display_name
 from producer.submit import Submission
 from producer.submit import submit as submit_records
-from schema.documents import JobOptions, Lane, Task
+from schema.documents import JobOptions, Lane, Record, Task
 from schema.settings import IntakeSettings, ServiceSettings, read
 
 EXIT_FAILURES = 1
+
+REASONS = 5
+"""Codes of refused documents that are explained."""
 
 
 @click.command()
@@ -89,12 +94,15 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     )
     # All files are opened before anything is written, so that a wrong name costs nothing.
     sources = [
-        read_documents(
+        _told_if_empty(
             path,
-            file_format=Format(file_format) if file_format else None,
-            text_field=text_field,
-            id_field=id_field,
-            limits=limits,
+            read_documents(
+                path,
+                file_format=Format(file_format) if file_format else None,
+                text_field=text_field,
+                id_field=id_field,
+                limits=limits,
+            ),
         )
         for path in files
     ]
@@ -114,6 +122,8 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 progress=partial(progress.advance, loading),
             )
             progress.remove_task(loading)
+            if submission.rejected:
+                _explain_refusals(textmill, submission)
             if not waits:
                 _announce(submission, as_json=as_json)
                 return
@@ -121,6 +131,25 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         _announce(submission, as_json=as_json, final=final)
     if final.failed or final.cancelled:
         sys.exit(EXIT_FAILURES)
+
+
+def _told_if_empty(path: str, records: Iterator[Record]) -> Iterator[Record]:
+    first = next(records, None)
+    if first is None:
+        say(f"{display_name(path)} holds no document")
+        return
+    yield first
+    yield from records
+
+
+def _explain_refusals(textmill: Textmill, submission: Submission) -> None:
+    """Say how many documents were refused, and the reasons, commonest first."""
+    say(f"{submission.rejected:,} of {submission.accepted:,} documents refused:")
+    reasons = refusals(textmill.engine, submission.job_id)
+    for code, documents, example in reasons[:REASONS]:
+        say(f"  {documents:,} {code}: {example}")
+    if len(reasons) > REASONS:
+        say(f"  and others; see: textmill results {submission.job_id}")
 
 
 def _time(text: str | None) -> datetime | None:
@@ -174,8 +203,6 @@ def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None 
     click.echo(submission.job_id)
     if submission.repeated:
         console.print("the same documents were submitted before with this key: that job it is")
-    if submission.rejected:
-        console.print(f"{submission.rejected:,} of {submission.accepted:,} documents refused")
     if final is not None:
         console.print(status_table([final]))
         if final.failed:

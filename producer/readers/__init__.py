@@ -21,6 +21,7 @@ from producer.readers.source import (
     Stream,
     display_name,
     opened,
+    refuse_directory,
     refuse_other_formats,
     rereadable,
     seekable,
@@ -72,6 +73,7 @@ def read_documents(
             for row in _rows(stream, chosen, expected, limits):
                 yield row if isinstance(row, Rejected) else examine(row.fields, line=row.line)
 
+    refuse_directory(path)
     chosen = file_format or guess_format(path)
     expected = Expected(display_name(path), fields)
     reading = records()

@@ -114,7 +114,9 @@ def _row(
     record = record or [""]
     if len(record) != len(header):
         return _refused(
-            first, f"the record has {len(record)} values, the header names {len(header)} columns"
+            first,
+            f"values in the record: {len(record)}, columns in the header: {len(header)};"
+            " quote values that hold the separator",
         )
     return Row(first.number, dict(zip(header, record, strict=True)))
 

@@ -57,7 +57,8 @@ def _parse(line: Line) -> Row | Rejected:
     try:
         fields = json.loads(line.text)
     except json.JSONDecodeError as error:
-        reason = f"the line is not JSON: {error.msg} at character {error.pos + 1}"
+        # Some of Python's messages end in "at", and want a place to follow.
+        reason = f"the line is not JSON: {error.msg.removesuffix(' at')}, character {error.pos + 1}"
         return _refused(line, ErrorCode.INVALID_JSON, reason)
     except ValueError:
         reason = "the line holds an integer of too many digits; write it as a string"

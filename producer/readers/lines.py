@@ -78,9 +78,9 @@ def _too_long(number: int, limit: int) -> Rejected:
 def _damaged(number: int, error: Exception) -> Rejected:
     return Rejected(
         line=number,
-        code=ErrorCode.INVALID_ENCODING,
+        code=ErrorCode.DAMAGED_FILE,
         message=(
-            f"the file is damaged from this line on ({error}), nothing after it was read;"
+            f"the file is damaged from line {number} on ({error}), nothing after it was read;"
             " make the file anew and submit it as a job of its own"
         ),
     )

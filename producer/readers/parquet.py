@@ -192,7 +192,7 @@ def _refusal(code: ErrorCode, message: str) -> DocumentError:
 def _damaged(line: int, error: Exception) -> Rejected:
     return Rejected(
         line=line,
-        code=ErrorCode.INVALID_ENCODING,
+        code=ErrorCode.DAMAGED_FILE,
         message=(
             f"the file is damaged from row {line} on ({error}), nothing after it was read;"
             " make the file anew and submit it as a job of its own"

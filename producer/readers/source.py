@@ -78,6 +78,17 @@ def seekable(stream: Stream, name: str) -> Iterator[BinaryIO]:
         yield spool
 
 
+def refuse_directory(path: str) -> None:
+    """Let pass what may be a file.
+
+    Raises:
+        InputError: `path` is a directory.
+    """
+    if Path(path).is_dir():
+        msg = f"{path} is a directory; name the files in it"
+        raise InputError(msg)
+
+
 def refuse_other_formats(stream: Stream, name: str) -> None:
     """Let pass what may be UTF-8 text; its head stays unread.
 

@@ -70,6 +70,25 @@ def test_submit_prints_the_job_id_and_nothing_else_to_stdout(
     assert (job.accepted, job.rejected, job.state) == (2, 1, "pending")
 
 
+def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path: Path) -> None:
+    """Without it, a wrong --text-field or a cut upload looks like a job that went well."""
+    packed = gzip.compress(b"".join(b'{"text": "%d"}\n' % n for n in range(5000)))
+    (tmp_path / "cut.jsonl.gz").write_bytes(packed[:-8])
+    write_lines(tmp_path / "bad.jsonl", {"text": ""}, {"text": 7}, {"text": " "}, {"text": "[x]"})
+    (tmp_path / "empty.csv").write_text("id,text\n", encoding="utf-8")
+    names = ("bad.jsonl", "empty.csv", "cut.jsonl.gz")
+
+    ended = invoke(database, "submit", "sentiment", *(tmp_path / name for name in names))
+
+    assert ended.exit_code == 0
+    *_, empty, count, first, second, third = ended.stderr.splitlines()
+    assert empty == f"{tmp_path / 'empty.csv'} holds no document"
+    assert count == "4 of 5,005 documents refused:"
+    assert first == "  2 empty_text: the text is empty"
+    assert second.startswith("  1 damaged_file: the file is damaged from line 5001 on (")
+    assert third == "  1 invalid_record: the text is a number; it must be a string"
+
+
 def test_submit_json_has_the_promised_fields(database: DatabaseUrls) -> None:
     """Without it, programs that read the answer break."""
     lines = '{"text": "good"}\n{"text": 7}\n'
@@ -141,7 +160,8 @@ def test_repeated_submit_prints_the_first_job_and_other_content_is_refused(
         (["submit", "sentiment", "good.jsonl", "--text-field", "body"], "'text'"),
         (["submit", "sentiment", "good.jsonl", "--id-field", "key"], "--id-field"),
         (["submit", "sentiment", "good.jsonl", "--name", "x" * 201], "--name"),
-        (["submit", "sentiment", "good.jsonl", ".", "--format", "txt"], "cannot be read"),
+        (["submit", "sentiment", "good.jsonl", ".", "--format", "txt"], "is a directory"),
+        (["submit", "sentiment", "good.jsonl", "."], ". is a directory; name the files in it"),
         (["submit", "sentiment", "good.jsonl", "scan.pdf"], "--format"),
         (["status", "yesterday"], "UUID"),
         (["status", NO_JOB], "textmill status"),

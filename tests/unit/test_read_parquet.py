@@ -127,7 +127,7 @@ def test_a_file_that_breaks_off_keeps_the_rows_before_and_says_so(tmp_path: Path
     assert 0 < len(before) < rows
     assert all(isinstance(record, Document) for record in before)
     assert isinstance(last, Rejected)
-    assert (last.code, last.line) == (ErrorCode.INVALID_ENCODING, len(before) + 1)
+    assert (last.code, last.line) == (ErrorCode.DAMAGED_FILE, len(before) + 1)
 
 
 @settings(

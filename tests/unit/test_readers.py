@@ -238,6 +238,24 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"text": "a\tb"}', "not JSON: Invalid control character, character 12"),
+        ("a.jsonl", b'{"text": "a", "n": NaN}', "NaN or an infinity, which JSON has no form for"),
+        ("a.csv", b"id,text\n1", "values in the record: 1, columns in the header: 2; quote"),
+    ],
+)
+def test_a_refusal_is_worded_for_people(
+    name: str, content: bytes, message: str, write: Write
+) -> None:
+    """Without it, whoever mends a file has to know what a parser meant."""
+    (rejected,) = read(write(name, content))
+
+    assert isinstance(rejected, Rejected)
+    assert message in rejected.message
+
+
 def test_a_first_object_without_text_does_not_refuse_the_file(write: Write) -> None:
     """Only a field that none of the first objects has is a wrong name."""
     path = write("a.jsonl", b'{broken\n{"id": 1}\n{"id": 2, "text": "a"}\n')
@@ -347,8 +365,9 @@ def test_a_damaged_gzip_file_keeps_what_came_before_and_says_so(kept: float, wri
     assert all(isinstance(record, Document) for record in before)
     assert len(before) == count if kept < 0 else 500 < len(before) < count
     assert isinstance(last, Rejected)
-    assert last.code == ErrorCode.INVALID_ENCODING
+    assert last.code == ErrorCode.DAMAGED_FILE
     assert last.line == len(before) + 1
+    assert f"damaged from line {last.line} on" in last.message
 
 
 @FUZZING
