@@ -71,7 +71,7 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
         ServiceUnavailableError: the connection was refused or lost.
         SettingsError: the role that logs in lacks a right.
     """
-    where = engine.url.render_as_string(hide_password=True)
+    where = engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
     try:
         yield
     except (sa.exc.OperationalError, psycopg.OperationalError) as error:  # COPY raises the latter

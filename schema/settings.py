@@ -158,6 +158,17 @@ class WorkerSettings(BaseSettings):
         return heartbeat
 
 
+def check() -> None:
+    """Read every setting, whichever a command needs.
+
+    Raises:
+        SettingsError: a variable is malformed.
+    """
+    for concern in BaseSettings.__subclasses__():
+        if concern.__module__ == __name__:
+            read(concern)
+
+
 SettingsClass = TypeVar("SettingsClass", bound=BaseSettings)
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 import click
 
 from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
+from schema.settings import check
 from worker.exit_codes import EXIT_UNREACHABLE
 
 COMMANDS = ("evaluate", "predict", "pretrain", "run", "train")
@@ -35,6 +36,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; a mistake of the user's is a line on stderr, without a traceback."""
         try:
+            check()
             return super().invoke(ctx)
         except TextmillError as error:
             click.echo(f"textmill-worker: {error}", err=True)
@@ -51,7 +53,7 @@ def main() -> None:
     Examples:
       textmill-worker run --devices cpu
       textmill-worker predict sentiment "The delivery was quick, and the tea is lovely."
-      textmill-worker train keywords --data ../shared/data --out my-keywords
+      textmill-worker train keywords --data DIR --out my-keywords
     """  # noqa: D301 - click's mark for an example that keeps its lines
 
 

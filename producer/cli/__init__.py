@@ -11,6 +11,7 @@ from producer.cli.services import db, dispatch, up
 from producer.cli.submit import submit
 from producer.cli.sweep import sweep
 from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
+from schema.settings import check
 
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
@@ -21,6 +22,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
+            check()
             return super().invoke(ctx)
         except TextmillError as error:
             click.echo(f"textmill: {error}", err=True)

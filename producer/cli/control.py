@@ -1,7 +1,7 @@
 """`textmill cancel`, `pause`, `resume` and `retry`."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 from uuid import UUID
 
@@ -9,10 +9,14 @@ import click
 import sqlalchemy as sa
 
 from producer import control
-from producer.client import Textmill
+from producer.cli.connected import connected
+from producer.cli.show import say
+from producer.jobs import JobStatus
 from schema.states import JobState
 
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=click.UUID, metavar="JOB…")
+_CLOSED: Final = (JobState.CANCELLING, JobState.CANCELLED)
+_OPEN: Final = (JobState.PENDING, JobState.RUNNING)
 _as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON object a job.")
 
 
@@ -20,13 +24,15 @@ _as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON o
 @_jobs
 @_as_json
 def cancel(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
-    """Stop jobs: outcomes that are there stay, all other documents count as cancelled.
+    """Stop jobs, keeping what is done.
+
+    Outcomes that are there stay, all other documents count as cancelled.
 
     \b
     Example:
       textmill cancel 0190f3c2-…
     """  # noqa: D301
-    _each(jobs, control.cancel, as_json=as_json)
+    _each(jobs, control.cancel, _CLOSED, as_json=as_json)
 
 
 @click.command()
@@ -39,7 +45,7 @@ def pause(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
     Example:
       textmill pause 0190f3c2-…
     """  # noqa: D301
-    _each(jobs, control.pause, as_json=as_json)
+    _each(jobs, control.pause, (JobState.PAUSED,), as_json=as_json)
 
 
 @click.command()
@@ -52,7 +58,7 @@ def resume(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
     Example:
       textmill resume 0190f3c2-…
     """  # noqa: D301
-    _each(jobs, control.resume, as_json=as_json)
+    _each(jobs, control.resume, _OPEN, as_json=as_json)
 
 
 @click.command()
@@ -67,22 +73,42 @@ def retry(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
     Example:
       textmill retry 0190f3c2-… && textmill status 0190f3c2-… --watch
     """  # noqa: D301
-    with Textmill() as textmill:
+    with connected() as textmill:
         for job_id in jobs:
             documents = textmill.retry(job_id)
             if as_json:
                 click.echo(json.dumps({"job_id": str(job_id), "documents": documents}))
             else:
-                click.echo(f"{job_id} {documents} documents")
+                click.echo(f"{job_id} documents to run again: {documents:,}")
+            if not documents:
+                say(_why_nothing(textmill.status(job_id)))
 
 
 def _each(
-    jobs: tuple[UUID, ...], do: Callable[[sa.Engine, UUID], JobState], *, as_json: bool
+    jobs: tuple[UUID, ...],
+    do: Callable[[sa.Engine, UUID], JobState],
+    wanted: Container[JobState],
+    *,
+    as_json: bool,
 ) -> None:
-    with Textmill() as textmill:
+    """Do it to each job, and say so where its state lets it stay as it is."""
+    with connected() as textmill:
         for job_id in jobs:
             state = do(textmill.engine, job_id)
             if as_json:
                 click.echo(json.dumps({"job_id": str(job_id), "state": state}))
             else:
                 click.echo(f"{job_id} {state}")
+            if state not in wanted:
+                say(f"job {job_id} is {state}; nothing to {do.__name__}")
+
+
+def _why_nothing(job: JobStatus) -> str:
+    if job.state is not JobState.COMPLETED:
+        return f"job {job.job_id} is {job.state}; only a completed job can be retried"
+    if not job.failed:
+        return f"job {job.job_id} has no failures; nothing to retry"
+    return (
+        f"the failures of job {job.job_id} would fail again (refused at intake, or no_content):"
+        f" {job.failed:,}; submit corrected documents as a job of their own"
+    )

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from producer import feedback as verdicts
+from producer.cli.connected import connected
 from producer.cli.show import console
-from producer.client import Textmill
 from schema.documents import Task
 from schema.errors import InputError
 
@@ -25,7 +25,7 @@ def feedback() -> None:
 @feedback.command()
 @click.argument("job", type=click.UUID)
 @click.argument("external_id")
-@click.argument("verdict", type=click.Choice(["agree", "disagree"]))
+@click.argument("verdict", type=click.Choice(["agree", "disagree"]), metavar="agree|disagree")
 @click.option("--label", "labels", multiple=True, help="A right label; may be repeated.")
 @click.option("--clean", is_flag=True, help="No label applies (moderation).")
 @click.option("--keyword", "keywords", multiple=True, help="A right keyword; may be repeated.")
@@ -41,7 +41,9 @@ def add(
     keywords: tuple[str, ...],
     **fields: object,
 ) -> None:
-    """Agree or disagree with the result of document EXTERNAL_ID of JOB.
+    """Agree or disagree with a result.
+
+    It is that of the document EXTERNAL_ID of JOB.
 
     \b
     Examples:
@@ -60,25 +62,25 @@ def add(
             **fields,
         }
     )
-    with Textmill() as textmill:
+    with connected() as textmill:
         click.echo(textmill.add_feedback(verdict))
 
 
 @feedback.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_(file: Path) -> None:
-    """Add the verdicts of FILE, JSON Lines or CSV; a refused line is named, the others count.
+    """Add the verdicts of a file, JSON Lines or CSV.
 
-    Fields: job_id, external_id, verdict, labels or keywords (in CSV: a;b, and clean for none),
-    comment, annotator, adjudicates (true where the verdict decides for all annotators). Exit
-    code 1 when a line was refused.
+    A refused line is named, the others count; exit code 1 when one was refused. Fields: job_id,
+    external_id, verdict, labels or keywords (in CSV: a;b, and clean for none), comment, annotator,
+    adjudicates (true where the verdict decides for all annotators).
 
     \b
     Example:
       textmill feedback import reviewed.csv
     """  # noqa: D301
     added = refused = 0
-    with Textmill() as textmill:
+    with connected() as textmill:
         for line, row in _rows(file):
             try:
                 textmill.add_feedback(verdicts.parse(_fields(row)))
@@ -92,17 +94,19 @@ def import_(file: Path) -> None:
 
 
 @feedback.command()
-@click.argument("task", type=click.Choice([*map(str, Task)]))
+@click.argument("task", type=click.Choice([*map(str, Task)]), metavar="TASK")
 @click.option("--gold", is_flag=True, help="Only what is settled, once for each document.")
 def export(task: str, *, gold: bool) -> None:
-    """Print every verdict on results of TASK as JSON Lines that a trainer can read.
+    """Print verdicts as JSON Lines that a trainer can read.
+
+    TASK is sentiment, keywords or moderation; without --gold, every verdict on its results.
 
     \b
     Examples:
       textmill feedback export sentiment > verdicts.jsonl
       textmill feedback export sentiment --gold > gold.jsonl
     """  # noqa: D301
-    with Textmill() as textmill:
+    with connected() as textmill:
         for row in verdicts.export(textmill.engine, Task(task), gold=gold):
             click.echo(json.dumps(row, ensure_ascii=False))
 

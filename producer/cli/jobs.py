@@ -10,8 +10,8 @@ import click
 from rich.live import Live
 
 from producer import jobs
+from producer.cli.connected import connected
 from producer.cli.show import job_progress, make_console, status_table
-from producer.client import Textmill
 from producer.jobs import POLL_INTERVAL, JobStatus
 from producer.writers import OutputFormat, write_outcomes
 from schema.errors import InputError
@@ -23,8 +23,15 @@ WATCH_JSON_INTERVAL = 1
 """Seconds between the lines of `--watch --json`."""
 
 
+class _Job(click.Argument):
+    """One that may be left out; an error names it without the brackets that say so."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return "'JOB'"
+
+
 @click.command()
-@click.argument("job", type=click.UUID, required=False)
+@click.argument("job", cls=_Job, type=click.UUID, required=False)
 @click.option("--watch", is_flag=True, help="Follow it until it is finished.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a job and line.")
 def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
@@ -36,7 +43,7 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
       textmill status 0190f3c2-… --watch
       textmill status --json | jq .state
     """  # noqa: D301
-    with Textmill() as textmill:
+    with connected() as textmill:
 
         def look() -> list[JobStatus]:
             if job is not None:
@@ -67,11 +74,14 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
     "--format",
     "file_format",
     type=click.Choice([*map(str, OutputFormat)]),
-    help="Default: by the suffix of FILE, else jsonl.",
+    help="Default: by the suffix of FILE; jsonl for standard output.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 def results(job: UUID, file_format: str | None, output: Path | None) -> None:
-    """Write every document of a job with its outcome, in the order of submission.
+    """Write every document of a job with its outcome.
+
+    They come in the order of submission. CSV and Parquet have label, score, code and message in
+    columns of their own; `result` and `error` are JSON.
 
     \b
     Examples:
@@ -79,7 +89,7 @@ def results(job: UUID, file_format: str | None, output: Path | None) -> None:
       textmill results 0190f3c2-… -o results.parquet
     """  # noqa: D301
     form = OutputFormat(file_format) if file_format else _format_of(output)
-    with Textmill() as textmill:
+    with connected() as textmill:
         rows = textmill.results(job)
         if output is None:
             write_outcomes(rows, form, sys.stdout.buffer)
@@ -106,5 +116,10 @@ def _print_json(statuses: Iterable[JobStatus]) -> None:
 
 
 def _format_of(output: Path | None) -> OutputFormat:
-    suffix = output.suffix.removeprefix(".") if output else ""
-    return OutputFormat(suffix) if suffix in list(OutputFormat) else OutputFormat.JSONL
+    if output is None:
+        return OutputFormat.JSONL
+    suffix = output.suffix.removeprefix(".")
+    if suffix not in list(OutputFormat):
+        msg = f"{output}: its name does not tell its format; give --format {'|'.join(OutputFormat)}"
+        raise InputError(msg)
+    return OutputFormat(suffix)

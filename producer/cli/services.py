@@ -55,9 +55,10 @@ def _until_told_to_stop() -> threading.Event:
 )
 @click.option("--json", "as_json", is_flag=True, help="Once ready, print a line of JSON.")
 def up(*, workers: int | None, as_json: bool) -> None:
-    """Run Postgres, Redis, dispatch and workers until SIGTERM or Ctrl-C.
+    """Run Postgres, Redis, dispatch and workers until SIGTERM.
 
-    Servers that TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL name are not started, but used.
+    Ctrl-C ends it, too. Servers that TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL name are not
+    started, but used.
 
     \b
     Examples:
@@ -168,7 +169,7 @@ def upgrade() -> None:
 
 @db.command()
 def check() -> None:
-    """Exit with 0 when the database answers and its migration is this version's.
+    """Exit with 0 when the database answers and is up to date.
 
     \b
     Example:

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -12,16 +11,16 @@ import click
 from pydantic import ValidationError
 from rich.progress import Progress
 
+from producer.cli.connected import connected, connected_with_workers
 from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
 from producer.jobs import JobStatus, refusals, wait
-from producer.local import find, running
 from producer.readers import Format, read_documents
 from producer.readers.source import display_name
 from producer.submit import Submission
 from producer.submit import submit as submit_records
 from schema.documents import JobOptions, Lane, Record, Task
-from schema.settings import IntakeSettings, ServiceSettings, read
+from schema.settings import IntakeSettings, read
 
 EXIT_FAILURES = 1
 
@@ -30,7 +29,7 @@ REASONS = 5
 
 
 @click.command()
-@click.argument("task", type=click.Choice([*map(str, Task)]))
+@click.argument("task", type=click.Choice([*map(str, Task)]), metavar="TASK")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option(
     "--format",
@@ -72,11 +71,11 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     waits: bool,
     as_json: bool,
 ) -> None:
-    """Submit the documents of FILE… as one job of TASK, and print the job's id.
+    """Submit documents as one job, and print its id.
 
-    Files are JSON Lines, CSV, TSV, Parquet or plain text (a document a line), also
-    gzip-compressed; - is standard input. Fields other than text and id are kept as metadata. A
-    broken record becomes a failed document of the job; its neighbours run.
+    TASK is sentiment, keywords or moderation. Files are JSON Lines, CSV, TSV, Parquet or plain text
+    (a document a line), also gzip-compressed; - is standard input. Fields other than text and id
+    are kept as metadata. A broken record becomes a failed document of the job; its neighbours run.
 
     \b
     Examples:
@@ -106,10 +105,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         )
         for path in files
     ]
-    with ExitStack() as stack:
-        if waits:
-            _start_stack(stack)
-        textmill = stack.enter_context(Textmill())
+    with connected_with_workers() if waits else connected() as textmill:
         with job_progress() as progress:
             loading = progress.add_task("loading", total=None)
             submission = submit_records(
@@ -169,15 +165,6 @@ def _options(**given: object) -> JobOptions:
         (fault, *_) = error.errors()
         msg = f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['msg']}"
         raise click.UsageError(msg) from None
-
-
-def _start_stack(stack: ExitStack) -> None:
-    """Run what is needed to finish a job, where no URLs are set and no stack runs."""
-    services = read(ServiceSettings)
-    own_servers = services.database_url is not None and services.broker_url is not None
-    if not own_servers and find(services) is None:
-        console.print("starting servers and workers …", style="dim")
-        stack.enter_context(running(services))
 
 
 def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> JobStatus:

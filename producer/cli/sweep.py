@@ -13,7 +13,7 @@ from producer.cli.services import database_url
 from producer.cli.show import console, make_console
 from producer.sweeps import definitions
 from producer.sweeps.definitions import define, parse_duration
-from producer.sweeps.source import OWN, open_source
+from producer.sweeps.source import OWN, is_lowest, open_source
 from schema.database import create_engine, reachable
 from schema.settings import ServiceSettings, SweepSettings, read
 
@@ -29,7 +29,10 @@ RUN += ["labels", "note"]
 
 @click.group()
 def sweep() -> None:
-    """Scheduled moderation of rows that are new since the last time; run by dispatch."""
+    """Moderate by a schedule what is new in a table.
+
+    Dispatch runs sweeps; each takes the rows that are new since its last run.
+    """
 
 
 @sweep.command()
@@ -111,7 +114,9 @@ def history(name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Do it, instead of at its time.")
 def run(name: str, *, now: bool) -> None:
-    """Say what a run would sweep; with --now, have dispatch run it at once.
+    """Say what a run would sweep; with --now, run it.
+
+    Dispatch does, at once.
 
     \b
     Examples:
@@ -127,8 +132,10 @@ def run(name: str, *, now: bool) -> None:
         with closing(open_source(definition.source, url, read(SweepSettings))) as rows:
             count = rows.count(definition.query, watermark)
             up_to = rows.highest(definition.query, definition.watermark_column, watermark)
-    reach = "" if up_to is None else f", up to {definition.watermark_column} {up_to}"
-    click.echo(f"{count:,} rows above {definition.watermark_column} {watermark}{reach}")
+    column = definition.watermark_column
+    above = "" if is_lowest(watermark) else f" above {column} {watermark}"
+    reach = "" if up_to is None else f", up to {column} {up_to}"
+    click.echo(f"{count:,} rows{above}{reach}")
 
 
 @sweep.command()
@@ -152,7 +159,7 @@ def resume(name: str) -> None:
 @sweep.command()
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove a sweep with its history; its jobs and their outcomes stay."""
+    """Remove a sweep with its history; its jobs stay."""
     with _operator() as (engine, _):
         definitions.remove(engine, name)
     console.print(f"sweep {name} is removed")

@@ -147,6 +147,11 @@ class Source:
             raise SourceError(msg) from error
 
 
+def is_lowest(watermark: str) -> bool:
+    """Whether it is that of a sweep which has seen no row, `Source.lowest`."""
+    return watermark in _LOWEST.values()
+
+
 def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:
     """The source of that name; nothing connects before it is used.
 

@@ -7,7 +7,9 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
+from producer.cli import main
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
@@ -163,7 +165,9 @@ def test_repeated_submit_prints_the_first_job_and_other_content_is_refused(
         (["submit", "sentiment", "good.jsonl", ".", "--format", "txt"], "is a directory"),
         (["submit", "sentiment", "good.jsonl", "."], ". is a directory; name the files in it"),
         (["submit", "sentiment", "good.jsonl", "scan.pdf"], "--format"),
-        (["status", "yesterday"], "UUID"),
+        (["status", "yesterday"], "Invalid value for 'JOB'"),
+        (["submit", "praise", "good.jsonl"], "Invalid value for 'TASK'"),
+        (["results", NO_JOB, "-o", "outcomes.xlsx"], "give --format jsonl|csv|parquet"),
         (["status", NO_JOB], "textmill status"),
         (["results", NO_JOB], "textmill status"),
     ],
@@ -197,6 +201,7 @@ def test_database_that_is_down_exits_with_3_and_a_remedy_without_the_password(
     ended = invoke(database, *command.split(), TEXTMILL_DATABASE_URL=down)
 
     assert ended.exit_code == 3
+    assert "Postgres at postgresql://textmill:***@127.0.0.1:1/textmill does not" in ended.stderr
     assert "start it, or correct TEXTMILL_DATABASE_URL" in ended.stderr
     assert "top-secret" not in ended.output
 
@@ -227,12 +232,36 @@ def test_role_without_the_right_exits_with_2_and_says_so(database: DatabaseUrls)
     assert "permission denied" in ended.stderr
 
 
-def test_malformed_setting_exits_with_2_and_is_named(database: DatabaseUrls) -> None:
+@pytest.mark.parametrize("name", ["TEXTMILL_LOAD_BATCH", "TEXTMILL_THREADS"])
+def test_malformed_setting_exits_with_2_and_is_named(database: DatabaseUrls, name: str) -> None:
     """Without it, a mistyped variable is a stack trace, or is silently ignored."""
-    ended = invoke(database, "submit", "sentiment", "-", stdin=GOOD, TEXTMILL_LOAD_BATCH="many")
+    ended = invoke(database, "status", **{name: "many"})
 
     assert ended.exit_code == 2
-    assert "TEXTMILL_LOAD_BATCH" in ended.stderr
+    assert name in ended.stderr
+    assert "many" not in ended.stderr
+
+
+@pytest.mark.parametrize("group", [[], ["feedback"], ["sweep"], ["db"]], ids=str)
+def test_help_names_every_command_in_whole_words(group: list[str]) -> None:
+    """Without it, who looks for a command reads half of what it does."""
+    shown = CliRunner().invoke(main, [*group, "--help"], terminal_width=80).output
+
+    assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_servers_are_not_started_without_a_word(tmp_path: Path) -> None:
+    """Without it, the first `textmill results` seems to hang."""
+    environment = {
+        "TEXTMILL_DATABASE_URL": "",
+        "TEXTMILL_BROKER_URL": "",
+        "TEXTMILL_DATA_DIR": str(tmp_path / "data"),
+    }
+
+    ended = CliRunner().invoke(main, ["status"], env=environment)
+
+    assert ended.exit_code == 0
+    assert "starting Postgres" in ended.stderr
 
 
 def test_wait_exits_with_1_when_documents_failed_and_with_0_otherwise(

@@ -257,6 +257,33 @@ def test_commands_control_jobs(
     assert printed[3] == f"{job_id} cancelled\n" * 2
 
 
+def test_commands_say_when_there_was_nothing_to_do(
+    database: DatabaseUrls, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, who pauses a job that is over believes that it is paused."""
+    job_id = add_job(producer_engine, 1)
+
+    early = invoke(database, "retry", job_id)
+    work_off(producer_engine, worker_engine, job_id, POSITIVE)
+    said = [
+        invoke(database, command, job_id).stderr
+        for command in ("pause", "resume", "cancel", "retry")
+    ]
+    refused = invoke(database, "submit", "sentiment", "-", stdin="{").stdout.strip()
+    hopeless = invoke(database, "retry", refused)
+
+    assert early.stdout == f"{job_id} documents to run again: 0\n"
+    assert early.stderr == f"job {job_id} is pending; only a completed job can be retried\n"
+    assert said == [
+        f"job {job_id} is completed; nothing to pause\n",
+        f"job {job_id} is completed; nothing to resume\n",
+        f"job {job_id} is completed; nothing to cancel\n",
+        f"job {job_id} has no failures; nothing to retry\n",
+    ]
+    assert hopeless.exit_code == 0
+    assert f"the failures of job {refused} would fail again" in hopeless.stderr
+
+
 def test_deadline_option_reaches_the_job(
     database: DatabaseUrls, producer_engine: sa.Engine
 ) -> None:

@@ -496,7 +496,7 @@ def test_sweeps_on_the_command_line(
 
     assert (added[0], "02:00 CST" in added[1]) == (0, True)
     assert (again[0], "there is a sweep 'posts'" in again[1]) == (2, True)
-    assert preview == (0, "2 rows above id -9223372036854775808, up to id 2\n")
+    assert preview == (0, "2 rows, up to id 2\n")
     assert due[0] == 0
     assert (busy[0], "under way since" in busy[1]) == (2, True)
     assert (listed["last_state"], listed["watermark"]) == ("running", "2")

@@ -48,7 +48,7 @@ def command(
 
     \b
     Examples:
-      textmill-worker evaluate sentiment ../shared/data/sentiment/*/test.jsonl.gz
+      textmill-worker evaluate sentiment DIR/sentiment/*/test.jsonl.gz
       textmill-worker evaluate keywords my.jsonl --artifact my-model --json
       textmill-worker evaluate moderation verdicts.jsonl --plots pictures
     """  # noqa: D301 - click's mark for an example that keeps its lines

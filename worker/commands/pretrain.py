@@ -38,14 +38,15 @@ def command(
     licence_class: LicenceClass,
     resume: bool,
 ) -> None:
-    """Train a language model over the texts of all tasks, for `train --start`.
+    """Train a language model over the texts of all tasks.
 
-    `train` makes one itself where it is not told of any; models of several tasks can share one.
+    It is what `train --start` starts from; `train` makes one itself where it is not told of any.
+    Models of several tasks can share one.
 
     \b
     Examples:
-      textmill-worker pretrain --data ../shared/data
-      textmill-worker train sentiment --data ../shared/data --start models/language
+      textmill-worker pretrain --data DIR
+      textmill-worker train sentiment --data DIR --start models/language
     """  # noqa: D301 - click's mark for an example that keeps its lines
     # Sums in another order give other weights: one thread makes a training repeatable.
     torch.set_num_threads(1)

@@ -31,10 +31,10 @@ from worker.devices import Supervisor, parse_devices
     help="Whose chunks to process.",
 )
 def command(*, devices: str, processes: int | None, tasks: str) -> None:
-    """Process chunks until SIGTERM, in processes that are each pinned to a device.
+    """Process chunks until SIGTERM.
 
-    On SIGTERM running chunks get TEXTMILL_DRAIN seconds to finish; a second one ends them at once
-    and another process takes them up.
+    Each process is pinned to a device. On SIGTERM running chunks get TEXTMILL_DRAIN seconds to
+    finish; a second one ends them at once and another process takes them up.
 
     \b
     Examples:

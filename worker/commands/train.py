@@ -53,9 +53,9 @@ def command(  # noqa: PLR0913 - one parameter an option
 
     \b
     Examples:
-      textmill-worker train sentiment --data ../shared/data
-      textmill-worker train moderation --data ../shared/data --licence-class A --out permissive
-      textmill-worker train keywords --data ../shared/data --resume
+      textmill-worker train sentiment --data DIR
+      textmill-worker train moderation --data DIR --licence-class A --out permissive
+      textmill-worker train keywords --data DIR --resume
       textmill-worker train sentiment --data my-labels --start worker/artifacts/sentiment
     """  # noqa: D301 - click's mark for an example that keeps its lines
     # Sums in another order give other weights: one thread makes a training repeatable.

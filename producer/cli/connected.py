@@ -1,0 +1,33 @@
+"""The connection that a command uses."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from producer.cli.show import console
+from producer.client import Textmill
+from producer.local import find, running
+from schema.settings import ServiceSettings, read
+
+
+@contextmanager
+def connected() -> Iterator[Textmill]:
+    """Textmill, with Postgres and Redis started for the command where none are named or run."""
+    services = read(ServiceSettings)
+    if services.database_url is None and find(services) is None:
+        console.print("starting Postgres …", style="dim")
+    with Textmill() as textmill:
+        yield textmill
+
+
+@contextmanager
+def connected_with_workers() -> Iterator[Textmill]:
+    """The same, with what is needed to finish a job."""
+    services = read(ServiceSettings)
+    own_servers = services.database_url is not None and services.broker_url is not None
+    if own_servers or find(services) is not None:
+        with Textmill() as textmill:
+            yield textmill
+        return
+    console.print("starting servers and workers …", style="dim")
+    with running(services), Textmill() as textmill:
+        yield textmill
