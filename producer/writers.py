@@ -1,4 +1,7 @@
-"""Outcomes written to a file: a row for each document, with the same fields in every format."""
+"""Outcomes written to a file: a row for each document, with the same fields in every format.
+
+CSV and Parquet have what people look at first in columns of its own, too.
+"""
 
 import csv
 import io
@@ -11,10 +14,13 @@ from typing import BinaryIO
 FIELDS = ("external_id", "status", "result", "error", "metadata", "line")
 """Fields of a row, in this order; what does not apply to a document is None."""
 
+COLUMNS = (*FIELDS[:2], "label", "score", "keywords", "code", "message", *FIELDS[2:])
+"""Columns of CSV and Parquet: those fields, and parts of `result` and `error` before them."""
+
 ROWS_AT_ONCE = 5000
 """Rows of a Parquet row group."""
 
-_OBJECTS = ("result", "error", "metadata")
+_NUMBERS = {"score": "float64", "line": "int64"}
 
 
 class OutputFormat(StrEnum):
@@ -57,7 +63,7 @@ def _write_jsonl(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> None:
 def _write_csv(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> None:
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     try:
-        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(map(_flat, rows))
     finally:
@@ -69,7 +75,7 @@ def _write_parquet(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> None:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    schema = pa.schema([(name, pa.int64() if name == "line" else pa.string()) for name in FIELDS])
+    schema = pa.schema([(name, _NUMBERS.get(name, "string")) for name in COLUMNS])
     flat = map(_flat, rows)
     with pq.ParquetWriter(out, schema) as writer:
         while group := list(islice(flat, ROWS_AT_ONCE)):
@@ -77,10 +83,32 @@ def _write_parquet(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> None:
 
 
 def _flat(row: Mapping[str, object]) -> dict[str, object]:
-    return {
-        name: _json(row[name]) if name in _OBJECTS and row[name] is not None else row[name]
-        for name in FIELDS
+    fields = {name: row[name] for name in FIELDS}
+    objects = {
+        name: _json(value)
+        for name, value in fields.items()
+        if name in ("result", "error", "metadata") and value is not None
     }
+    return dict.fromkeys(COLUMNS) | fields | objects | _answer(row["result"]) | _fault(row["error"])
+
+
+def _answer(result: object) -> dict[str, object]:
+    """The label, score or keywords of a result; lists are written as verdicts write them, `a;b`."""
+    match result:
+        case {"task": "sentiment", "label": label, "score": score}:
+            return {"label": label, "score": score}
+        case {"task": "moderation", "labels": labels, "scores": scores}:
+            return {"label": ";".join(labels) or "clean", "score": max(scores.values())}
+        case {"task": "keywords", "keywords": keywords}:
+            return {"keywords": ";".join(keyword["text"] for keyword in keywords)}
+    return {}
+
+
+def _fault(error: object) -> dict[str, object]:
+    match error:
+        case {"code": code, "message": message}:
+            return {"code": code, "message": message}
+    return {}
 
 
 def _json(value: object) -> str:

@@ -80,8 +80,8 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
 def results(job: UUID, file_format: str | None, output: Path | None) -> None:
     """Write every document of a job with its outcome.
 
-    They come in the order of submission. CSV and Parquet have label, score, code and message in
-    columns of their own; `result` and `error` are JSON.
+    They come in the order of submission. CSV and Parquet have label, score, keywords, code and
+    message in columns of their own, too.
 
     \b
     Examples:

@@ -42,8 +42,8 @@ def run(*arguments: object, stdin: str | None = None) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
 
 
-def lines(result: Result) -> list[dict[str, Any]]:
-    assert result.exit_code == 0, result.output
+def lines(result: Result, exit_code: int = 0) -> list[dict[str, Any]]:
+    assert result.exit_code == exit_code, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -91,6 +91,37 @@ def test_evaluate_names_a_broken_line(artifacts: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_line_that_is_not_utf8_is_named(command: str, artifacts: Path, tmp_path: Path) -> None:
+    """Without it, a person looks for one byte in a million lines."""
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"text": "fine", "label": "neutral"}\n{"text": "\xff"}\n')
+
+    result = run(command, "sentiment", file, "--artifact", artifacts / "sentiment")
+
+    assert result.exit_code == 2
+    assert "rows.jsonl, line 2: byte 11 is not UTF-8" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["absent.jsonl", "absent.txt.gz", "folder/absent", "没有.csv"])
+def test_predict_takes_no_missing_file_for_a_document(name: str) -> None:
+    """Without it, a mistyped name is analysed, and its outcome believed."""
+    result = run("predict", "sentiment", name)
+
+    assert result.exit_code == 2
+    assert f"there is no file {name}" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["味道不错/送得也快", "Yes.", "5/5 stars", "read notes.txt"])
+def test_predict_takes_a_document_that_resembles_a_file(text: str, artifacts: Path) -> None:
+    """Without it, a short text cannot be tried."""
+    [line] = lines(
+        run("predict", "sentiment", text, "--artifact", artifacts / "sentiment", "--json")
+    )
+
+    assert line["status"] == "succeeded"
+
+
 def test_predict_takes_a_document(artifacts: Path) -> None:
     [line] = lines(
         run("predict", "sentiment", "味道很好", "--artifact", artifacts / "sentiment", "--json")
@@ -106,7 +137,10 @@ def test_predict_takes_a_file_and_shows_failures_beside_results(
     file = tmp_path / "documents.txt"
     file.write_text("We study solar cells.\n\n我们研究水稻产量\n", encoding="utf-8")
 
-    found = lines(run("predict", "keywords", file, "--artifact", artifacts / "keywords", "--json"))
+    found = lines(
+        run("predict", "keywords", file, "--artifact", artifacts / "keywords", "--json"),
+        exit_code=1,
+    )
 
     assert [line["status"] for line in found] == ["succeeded", "failed", "succeeded"]
     assert found[1]["error"]["code"] == "no_content"

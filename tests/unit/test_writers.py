@@ -15,7 +15,12 @@ ROWS: list[dict[str, object]] = [
     {
         "external_id": "1",
         "status": "succeeded",
-        "result": {"label": "positive", "score": 0.9, "text": '很好, "great"\nreally'},
+        "result": {
+            "task": "sentiment",
+            "label": "positive",
+            "score": 0.9,
+            "text": '很好, "great"\nreally',
+        },
         "error": None,
         "metadata": {"source": "shop"},
         "line": 1,
@@ -32,6 +37,12 @@ ROWS: list[dict[str, object]] = [
     },
 ]
 EXPECTED = [{name: row[name] for name in FIELDS} for row in ROWS]
+HEADLINES = ("label", "score", "keywords", "code", "message")
+RESULTS = (
+    {"task": "moderation", "labels": ["spam", "fraud"], "scores": {"spam": 0.9, "fraud": 0.8}},
+    {"task": "moderation", "labels": [], "scores": {"spam": 0.25, "fraud": 0.125}},
+    {"task": "keywords", "keywords": [{"text": "green tea"}, {"text": "pot"}]},
+)
 
 
 def read_jsonl(data: bytes) -> list[dict[str, object]]:
@@ -50,7 +61,7 @@ def parsed(row: Mapping[str, object]) -> dict[str, object]:
     values = {name: None if value == "" else value for name, value in row.items()}
     for name in ("result", "error", "metadata", "line"):
         values[name] = None if values[name] is None else json.loads(str(values[name]))
-    return values
+    return {name: values[name] for name in FIELDS}
 
 
 READERS = {
@@ -68,6 +79,28 @@ def test_every_format_holds_the_same_rows(form: OutputFormat) -> None:
     write_outcomes(ROWS, form, out)
 
     assert READERS[form](out.getvalue()) == EXPECTED
+
+
+def test_tables_have_columns_for_what_people_look_at_first() -> None:
+    """Without it, an analyst has to take JSON apart to count labels."""
+    rows = [*ROWS, *({**ROWS[0], "result": result} for result in RESULTS)]
+    table, parquet = io.BytesIO(), io.BytesIO()
+
+    write_outcomes(rows, OutputFormat.CSV, table)
+    write_outcomes(rows, OutputFormat.PARQUET, parquet)
+
+    found = pq.read_table(parquet).select(HEADLINES).to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        ("positive", 0.9, None, None, None),
+        (None, None, None, "invalid_json", "the line is not JSON"),
+        ("spam;fraud", 0.9, None, None, None),
+        ("clean", 0.25, None, None, None),
+        (None, None, "green tea;pot", None, None),
+    ]
+    written = csv.DictReader(io.StringIO(table.getvalue().decode(), newline=""))
+    assert [[row[name] for name in HEADLINES] for row in written] == [
+        ["" if row[name] is None else str(row[name]) for name in HEADLINES] for row in found
+    ]
 
 
 @pytest.mark.parametrize("form", OutputFormat)

@@ -1,6 +1,7 @@
 """`textmill-worker predict`."""
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,14 @@ from worker.training.rows import read_texts
 
 Label = TypeVar("Label", bound=str)
 
+EXIT_FAILURES = 1
+
 _BLOCK = 1024
+_PATH = re.compile(r"[!-~]*/[!-~]*|\S+\.(jsonl|txt|json|ndjson|csv|tsv|parquet)(\.gz)?")
+"""What is rather the name of a file than a document: no blanks, and a slash or a known suffix.
+
+Chinese has no blanks; a slash counts only where all is ASCII.
+"""
 _SHOWN = 60
 """Characters of a document that a table shows."""
 
@@ -35,7 +43,7 @@ def command(*, task: str, source: str, artifact: Path | None, as_json: bool, exp
     """Analyse documents in this process, without servers.
 
     The argument is a file (a document a line, or JSON Lines with `text`), `-` for standard input,
-    or else the document itself.
+    or else the document itself. Exit code 1 when a document failed.
 
     \b
     Examples:
@@ -49,15 +57,19 @@ def command(*, task: str, source: str, artifact: Path | None, as_json: bool, exp
         raise click.UsageError(msg)
     pipeline = open_pipeline(Task(task), artifact)
     table = Table("document", "language", "outcome")
+    failed = False
     for first in range(0, len(texts), _BLOCK):
         block = texts[first : first + _BLOCK]
         for text, outcome in zip(block, analyse(pipeline, block, explain=explain), strict=True):
+            failed |= isinstance(outcome, Failure)
             if as_json:
                 click.echo(_json_line(outcome))
             else:
                 table.add_row(*_cells(text, outcome))
     if not as_json:
         Console().print(table)
+    if failed:
+        sys.exit(EXIT_FAILURES)
 
 
 def _read(source: str) -> Sequence[str]:
@@ -67,12 +79,17 @@ def _read(source: str) -> Sequence[str]:
         except UnicodeDecodeError as error:
             msg = "standard input is not UTF-8; convert it first"
             raise InputError(msg) from error
-    return read_texts(Path(source)) if _is_file(source) else [source]
+    if _is_file(source):
+        return read_texts(Path(source))
+    if _PATH.fullmatch(source):
+        msg = f"there is no file {source}; to analyse it as a text, hand it over by standard input"
+        raise InputError(msg)
+    return [source]
 
 
 def _is_file(source: str) -> bool:
     try:
-        return Path(source).is_file()
+        return Path(source).exists()
     except (OSError, ValueError):  # too long for a name, or with a NUL: a document
         return False
 

@@ -95,11 +95,9 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8") as file:
-            yield from file
-    except UnicodeDecodeError as error:
-        msg = f"{path} is not UTF-8; convert it first"
-        raise InputError(msg) from error
+        with opened(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield _decode(path, number, line)
     except (OSError, EOFError, zlib.error) as error:
         msg = f"{path} cannot be read ({error}); name a .jsonl or .jsonl.gz file"
         raise InputError(msg) from error
@@ -114,3 +112,11 @@ def read_texts(path: Path) -> list[str]:
     if ".jsonl" in path.suffixes:
         return [row.text for row in RowFile(path, Row)]
     return [line.rstrip("\r\n") for line in read_lines(path)]
+
+
+def _decode(path: Path, number: int, line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        msg = f"{path}, line {number}: byte {error.start + 1} is not UTF-8; convert the file first"
+        raise InputError(msg) from error
