@@ -44,9 +44,15 @@ def main() -> None:
         console.print(_failures(textmill, jobs))
         console.print(_view(textmill, "select * from textmill.job_status"))
     console.print("\nEverything is stopped; the rows stay. To look at them with psql, run")
-    console.print(f"    TEXTMILL_DATA_DIR='{DATA}' .venv/bin/textmill up")
-    console.print("which prints the psql command, and in another terminal that command, then")
+    console.print(f"    TEXTMILL_DATA_DIR='{DATA}' .venv/bin/textmill up", soft_wrap=True)
+    console.print("which prints psql commands, and in another terminal the first of them, then")
     console.print("    select * from textmill.sentiment_result;")
+    console.print("Or write the outcomes of a job to a file:")
+    job_id = jobs[Task.SENTIMENT].job_id
+    console.print(
+        f"    TEXTMILL_DATA_DIR='{DATA}' .venv/bin/textmill results {job_id} -o sentiment.csv",
+        soft_wrap=True,
+    )
 
 
 def _records(task: Task) -> list[Record]:
@@ -121,7 +127,10 @@ def _view(textmill: Textmill, query: str) -> Table:
     table = Table(title=f"\n{query}", title_justify="left", box=None, pad_edge=False)
     with textmill.engine.connect() as connection:
         rows = connection.execute(sa.text(query))
-        for cells in zip(rows.keys(), *rows, strict=True):
+        columns = (rows.keys(), *rows)
+        for _ in columns:
+            table.add_column(overflow="fold")  # an id that is cut is none
+        for cells in zip(*columns, strict=True):
             table.add_row(*map(_cell, cells))
     table.show_header = False
     return table

@@ -84,7 +84,10 @@ def up(*, workers: int | None, as_json: bool) -> None:
             click.echo(json.dumps(ready))
         else:
             console.print("ready; in another terminal:  textmill submit sentiment FILE --wait")
+            console.print("to look at rows with SQL, read-only and without texts:")
             click.echo(shlex.join([psql(), stack.urls.reader]))
+            console.print("to submit and to give feedback with SQL, too:")
+            click.echo(shlex.join([psql(), stack.urls.producer]))
         while not stop.wait(0.5):
             stack.check()
 
