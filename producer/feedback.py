@@ -180,5 +180,6 @@ def _fault(field: str, kind: str) -> str:
 
 def _said(error: psycopg.Error) -> str:
     """What the database says is wrong, and its hint, as one line."""
-    hint = error.diag.message_hint or ""
-    return f"{error.diag.message_primary}; {hint[:1].lower()}{hint[1:].removesuffix('.')}"
+    hint = error.diag.message_hint
+    remedy = f"; {hint[0].lower()}{hint[1:].removesuffix('.')}" if hint else ""
+    return f"{error.diag.message_primary}{remedy}"

@@ -12,6 +12,7 @@ from schema.base import Frozen
 from schema.database import reachable
 from schema.documents import Lane, Task
 from schema.errors import JobNotFoundError
+from schema.outcomes import ErrorCode
 from schema.states import TERMINAL_JOB_STATES, JobState
 
 POLL_INTERVAL = 0.2
@@ -149,15 +150,18 @@ class Refusals(NamedTuple):
 
 
 def refusals(engine: sa.Engine, job_id: UUID) -> list[Refusals]:
-    """Why documents of a job were refused at intake, the commonest reason first."""
+    """Why documents of a job were refused at intake, the commonest reason first.
+
+    Before all others comes a damaged file, whose one refusal stands for any number of documents.
+    """
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
             sa.text("""
                 select code, documents, example from textmill.job_failure_summary
                 where job_id = :job_id and stage = 'intake'
-                order by documents desc, code
+                order by code = :damaged desc, documents desc, code
             """),
-            {"job_id": job_id},
+            {"job_id": job_id, "damaged": ErrorCode.DAMAGED_FILE},
         )
         return [Refusals(*row) for row in rows]
 

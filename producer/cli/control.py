@@ -109,6 +109,6 @@ def _why_nothing(job: JobStatus) -> str:
     if not job.failed:
         return f"job {job.job_id} has no failures; nothing to retry"
     return (
-        f"the failures of job {job.job_id} would fail again (refused at intake, or no_content):"
-        f" {job.failed:,}; submit corrected documents as a job of their own"
+        f"job {job.job_id}: all its failures ({job.failed:,}) would fail again, refused at intake"
+        " or without content; submit corrected documents as a job of their own"
     )

@@ -86,8 +86,8 @@ def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path:
     *_, empty, count, first, second, third = ended.stderr.splitlines()
     assert empty == f"{tmp_path / 'empty.csv'} holds no document"
     assert count == "4 of 5,005 documents refused:"
-    assert first == "  2 empty_text: the text is empty"
-    assert second.startswith("  1 damaged_file: the file is damaged from line 5001 on (")
+    assert first.startswith("  1 damaged_file: the file is damaged from line 5001 on (")
+    assert second == "  2 empty_text: the text is empty"
     assert third == "  1 invalid_record: the text is a number; it must be a string"
 
 

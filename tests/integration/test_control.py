@@ -281,7 +281,7 @@ def test_commands_say_when_there_was_nothing_to_do(
         f"job {job_id} has no failures; nothing to retry\n",
     ]
     assert hopeless.exit_code == 0
-    assert f"the failures of job {refused} would fail again" in hopeless.stderr
+    assert f"job {refused}: all its failures (1) would fail again" in hopeless.stderr
 
 
 def test_deadline_option_reaches_the_job(
