@@ -24,7 +24,7 @@ DATA = EXAMPLES.parent.resolve() / ".data" / "demo"
 RESULTS_SHOWN = 12
 TEXT_SHOWN = 48
 
-console = Console(width=max(120, Console().width))
+console = Console(width=max(120, Console().width), markup=False, emoji=False)
 
 
 def main() -> None:

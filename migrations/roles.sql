@@ -31,6 +31,7 @@ grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.same_job(text, bytea), textmill.refuse_documents(uuid),
     textmill.cut_chunks(uuid, bigint), textmill.open_job(uuid), textmill.limit_of(text),
     textmill.blanks(), textmill.known_id(text, bigint), textmill.json_depth(jsonb),
+    textmill.has_unique_columns(json),
     textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean)
     to textmill_producer;
 grant execute on function textmill.job_may_become(text, text), textmill.chunk_may_become(text, text),

@@ -6,11 +6,17 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
-from schema.errors import SchemaVersionError, ServiceUnavailableError, SettingsError
+from schema.errors import InputError, SchemaVersionError, ServiceUnavailableError, SettingsError
 from schema.tables import MIGRATION
 
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
+
+_TOO_LARGE = "54"
+"""Class of the SQLSTATEs that say: what was sent is too large."""
+
+_IN_THE_WAY = ("40", "55")
+"""Classes of those that say: another session was in the way."""
 
 _UNDEFINED = (
     psycopg.errors.UndefinedTable,
@@ -67,16 +73,25 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
     They name the server without its password, and what to do.
 
     Raises:
+        InputError: what was sent is larger than Postgres takes.
         SchemaVersionError: the database lacks a table, a column or a function.
-        ServiceUnavailableError: the connection was refused or lost.
+        ServiceUnavailableError: the connection was refused or lost, or others are in the way.
         SettingsError: the role that logs in lacks a right.
     """
     where = engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
     try:
         yield
     except (sa.exc.OperationalError, psycopg.OperationalError) as error:  # COPY raises the latter
+        said = _first_line(error)
+        state = _state(error)
+        if state.startswith(_TOO_LARGE):
+            msg = f"Postgres takes nothing so large ({said}); hand over less"
+            raise InputError(msg) from error
+        if state.startswith(_IN_THE_WAY):
+            msg = f"another session of Postgres was in the way ({said}); try again"
+            raise ServiceUnavailableError(msg) from error
         msg = (
-            f"Postgres at {where} does not answer ({_first_line(error)}); "
+            f"Postgres at {where} does not answer ({said}); "
             "start it, or correct TEXTMILL_DATABASE_URL"
         )
         raise ServiceUnavailableError(msg) from error
@@ -114,5 +129,13 @@ def check_version(connection: sa.Connection) -> None:
 
 
 def _first_line(error: sa.exc.DBAPIError | psycopg.Error) -> str:
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    return str(cause).strip().partition("\n")[0]
+    return str(_cause(error)).strip().partition("\n")[0]
+
+
+def _state(error: sa.exc.DBAPIError | psycopg.Error) -> str:
+    """The SQLSTATE; empty where no server spoke."""
+    return getattr(_cause(error), "sqlstate", None) or ""
+
+
+def _cause(error: sa.exc.DBAPIError | psycopg.Error) -> BaseException | None:
+    return error.orig if isinstance(error, sa.exc.DBAPIError) else error

@@ -73,7 +73,8 @@ class IntakeSettings(BaseSettings):
 
     max_document_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     max_metadata_bytes: Annotated[int, Field(ge=2)] = 16 * 1024
-    max_id_characters: Annotated[int, Field(ge=1)] = 500
+    # An index holds them: 2,700 bytes at most.
+    max_id_characters: Annotated[int, Field(ge=1, le=600)] = 500
     max_job_documents: Annotated[int, Field(ge=1)] = 20_000_000
     chunk_documents: Annotated[int, Field(ge=1)] = 256
     chunk_tokens: Annotated[int, Field(ge=1)] = 32_768

@@ -254,6 +254,7 @@ feedback = sa.Table(
         "num_nonnulls(labels, keywords) = case verdict when 'agree' then 0 else 1 end",
         name="feedback_correction",
     ),
+    sa.CheckConstraint("char_length(annotator) between 1 and 200", name="feedback_annotator"),
 )
 
 sweep = sa.Table(

@@ -100,7 +100,7 @@ class ChunkStore:
             cancelled or gone, or the message is a duplicate; or the chunk is a suspect and
             this process is not alone with it.
         """
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection:
             row = connection.execute(
                 sa.text("""
                     update textmill.chunk c set
@@ -127,15 +127,9 @@ class ChunkStore:
             ).one_or_none()
             if row is None:
                 return None
-            if row.job_state == "pending":
-                connection.execute(
-                    sa.text(
-                        "update textmill.job set state = 'running',"
-                        " started_at = coalesce(started_at, now())"
-                        " where job_id = :job_id and state = 'pending'"
-                    ),
-                    {"job_id": message.job_id},
-                )
+            if row.job_state == "pending" and not _start(connection, row.job_id):
+                return None  # undone with its transaction
+            connection.commit()
         return Claim(
             row.job_id,
             row.chunk_no,
@@ -190,7 +184,10 @@ class ChunkStore:
             return {Fence(*row) for row in rows}
 
     def renew(self, claims: Sequence[Claim]) -> None:
-        """Extend the leases of chunks in work; one that was lost stays lost."""
+        """Extend the leases of chunks in work; one that was lost stays lost.
+
+        A chunk that is locked is being stored or ended, and a rescue passes over it as well.
+        """
         with self._engine.begin() as connection:
             connection.execute(
                 sa.text("""
@@ -203,7 +200,7 @@ class ChunkStore:
                             using (job_id, chunk_no, attempt)
                         where k.state = 'running'
                         order by k.job_id, k.chunk_no
-                        for update of k
+                        for update of k skip locked
                     ) as mine
                     where c.job_id = mine.job_id and c.chunk_no = mine.chunk_no
                 """),
@@ -285,6 +282,22 @@ class ChunkStore:
                 return _end(connection, claim, "hopeless", why=why)
             wait = (decision.at - now).total_seconds()
             return _end(connection, claim, "retry", wait=wait)
+
+
+def _start(connection: sa.Connection, job_id: JobId) -> bool:
+    """Let a job run that was pending when its chunk was claimed.
+
+    False where it may not: it was paused or cancelled while this waited for its row. A claim in a
+    job that runs already needs no second look: a pause that comes between would have come after.
+    """
+    started = connection.execute(
+        sa.text(
+            "update textmill.job set state = 'running', started_at = coalesce(started_at, now())"
+            " where job_id = :job_id and state in ('pending', 'running')"
+        ),
+        {"job_id": job_id},
+    )
+    return bool(started.rowcount)
 
 
 def _end(

@@ -171,6 +171,7 @@ create table textmill.feedback (
     constraint feedback_once unique (job_id, seq, annotator),
     constraint feedback_verdict check (verdict in ('agree', 'disagree')),
     constraint feedback_task check (task in ('sentiment', 'keywords', 'moderation')),
+    constraint feedback_annotator check (char_length(annotator) between 1 and 200),
     constraint feedback_correction check (num_nonnulls(labels, keywords)
         = case verdict when 'agree' then 0 else 1 end)
 );

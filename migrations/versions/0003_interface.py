@@ -29,6 +29,7 @@ VIEWS = (
 FUNCTIONS = (
     "submit_query(text, text, jsonb)",
     "submit(text, jsonb, jsonb)",
+    "has_unique_columns(json)",
     "open_job(uuid)",
     "cut_chunks(uuid, bigint)",
     "refuse_documents(uuid)",

@@ -114,7 +114,9 @@ begin
             using errcode = 'invalid_parameter_value',
             hint = 'It must be a whole number from 1 to 1000.';
     end if;
-    perform textmill.make_partitions();
+    -- Dispatch makes them further ahead: the first submit of a month has none to make, so that no
+    -- other waits for the end of its transaction.
+    perform textmill.make_partitions(1);
     insert into textmill.job (task, lane, name, idempotency_key, content_hash, weight, deadline_at,
             options)
         values (of_task, coalesce(options ->> 'lane', 'bulk'), options ->> 'name',
@@ -170,13 +172,19 @@ begin
             when octet_length(d.metadata::text)
                     - octet_length(translate(d.metadata::text, '[{', '')) > 64
                 and textmill.json_depth(d.metadata) > 64 then 'invalid_metadata'
+            -- Only so many digits can be too many. Python reads no integer of more than 4,300, and
+            -- no fraction beyond a double.
+            when octet_length(d.metadata::text) > 308 and jsonb_path_exists(d.metadata,
+                'strict $.** ? (@.abs() >= 1e4300
+                    || @.abs() >= 1.797693134862315808e308 && @ % 1 != 0)')
+                then 'number_too_large'
         end as code, octet_length(d.text) as text_bytes, octet_length(d.metadata::text) as metadata_bytes
         from textmill.document d
         where d.job_id = of_job and not exists (
             select from textmill.failure f where f.job_id = of_job and f.seq = d.seq)
     ), refused as (
         insert into textmill.failure (job_id, seq, code, stage, message, attempt)
-        select of_job, seq, code, 'intake', case code
+        select of_job, seq, replace(code, 'number_too_large', 'invalid_metadata'), 'intake', case code
             when 'invalid_id' then
                 format('the id must have 1 to %s characters and not be blank', max_id)
             when 'missing_text' then 'there is no text'
@@ -187,6 +195,8 @@ begin
             when 'metadata_too_large' then
                 format('the metadata has %s bytes as JSON, the limit is %s; hand over fewer fields,'
                     ' or raise textmill.max_metadata_bytes', metadata_bytes, max_metadata)
+            when 'number_too_large' then
+                'the metadata holds a number of too many digits; write it as a string'
             else 'the metadata is nested more than 64 levels deep'
         end, 0
         from examined where code is not null
@@ -336,6 +346,23 @@ begin
 end
 $$;
 
+-- True; an error where two columns of this row have one name, of which metadata would keep the last.
+create function textmill.has_unique_columns(head json) returns boolean
+    language plpgsql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    twice text;
+begin
+    select key into twice from json_object_keys(head) as key group by key having count(*) > 1;
+    if found then
+        raise exception 'the query has several columns named "%"', twice
+            using errcode = 'duplicate_column', hint = 'Give each column a name of its own.';
+    end if;
+    return true;
+end
+$$;
+
 -- Submit the rows of a query: columns id and text; further ones are kept as metadata. Runs with the
 -- caller's rights and search path, so that the query means what it means to the caller.
 create function textmill.submit_query(task text, query text, options jsonb default '{}')
@@ -346,7 +373,10 @@ declare
     rows constant text := pg_catalog.format(
         'select seq, textmill.known_id(id, seq) as id, text, nullif(metadata, ''{}'') as metadata'
         ' from (select row_number() over () as seq, q.id::text as id, q.text::text as text,'
-        ' to_jsonb(q) - ''id'' - ''text'' as metadata from (%s%s) as q) as given',
+        -- q.* and not q, which a column of this name would shadow.
+        ' to_jsonb(q.*) - ''id'' - ''text'' as metadata,'
+        ' case when row_number() over () = 1 then to_json(q.*) end as head from (%s%s) as q) as given'
+        ' where head is null or textmill.has_unique_columns(head)',
         pg_catalog.rtrim(query, E' \t\r\n;'), E'\n');
     -- Whether two sets of rows are the same is only asked for the sake of an idempotency key.
     summary constant text := 'select sha256(convert_to(concat_ws(''|'', $1, count(*), sum('
@@ -362,7 +392,8 @@ begin
     end if;
     begin
         execute 'select from (' || rows || ') as q limit 0';
-    exception when undefined_column or syntax_error then
+    exception when undefined_column or undefined_table or undefined_function
+            or ambiguous_column or syntax_error then
         raise exception 'the query cannot be submitted: %', sqlerrm
             using errcode = sqlstate,
             hint = 'It must be one SELECT with the columns id and text.';

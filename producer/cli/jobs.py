@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import click
 from rich.live import Live
@@ -96,14 +96,16 @@ def results(job: UUID, file_format: str | None, output: Path | None) -> None:
             return
         total = textmill.status(job).accepted
         # Written aside and renamed, so that a file of this name is always whole.
-        part = output.with_name(f"{output.name}.part")
+        part = output.with_name(f".{uuid4().hex}.part")
         try:
-            with job_progress() as bar, part.open("wb") as file:
+            with job_progress() as bar, part.open("xb") as file:
                 write_outcomes(bar.track(rows, total=total, description="writing"), form, file)
+            part.replace(output)
         except OSError as error:
             msg = f"cannot write {output}: {error.strerror}; choose another place with -o"
             raise InputError(msg) from error
-        part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _all_finished(statuses: Iterable[JobStatus]) -> bool:

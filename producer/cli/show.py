@@ -1,6 +1,7 @@
 """How statuses and outcomes look on a terminal."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -13,9 +14,13 @@ WIDE = 160
 
 
 def make_console(*, stderr: bool) -> Console:
-    """A console that is wide enough for a table also where it is no terminal."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=WIDE)
+    """A console that is wide enough for a table also where it is no terminal.
+
+    It prints what it is given: names and texts of people are no markup.
+    """
+    make = partial(Console, stderr=stderr, markup=False, emoji=False)
+    console = make()
+    return console if console.is_terminal else make(width=WIDE)
 
 
 console = make_console(stderr=True)

@@ -153,7 +153,7 @@ def _time(text: str | None) -> datetime | None:
         return None
     try:
         return datetime.fromisoformat(text).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):  # its zone takes it out of the years 1 to 9999
         msg = f"--deadline: {text!r} is no ISO 8601 time; write it like 2026-01-31T06:00"
         raise click.UsageError(msg) from None
 

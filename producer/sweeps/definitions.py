@@ -13,7 +13,7 @@ from schema.base import Frozen
 from schema.database import reachable
 from schema.errors import InputError, UsageError
 
-_DURATION = re.compile(r"(\d+)([smhd])")
+_DURATION = re.compile(r"(\d{1,6})([smhd])")  # longer ones may reach beyond the calendar
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 

@@ -63,7 +63,11 @@ class Source:
                 sa.text(f"select * from ({query}\n) as swept limit 0"),  # noqa: S608
                 {"watermark": None},
             )
-            types = {str(f[0]): cast("int", f[1]) for f in result.cursor.description}
+            columns = [(str(f[0]), cast("int", f[1])) for f in result.cursor.description]
+        types = dict(columns)
+        if len(types) < len(columns):
+            msg = "the query has several columns of one name; give each a name of its own"
+            raise InputError(msg)
         for needed in ("id", "text", column):
             if needed not in types:
                 msg = f"the query has no column {needed!r}; it has: {', '.join(types)}"

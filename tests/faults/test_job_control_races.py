@@ -11,6 +11,7 @@ from producer.jobs import status
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
 from schema.settings import IntakeSettings
+from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.mill import Mill
 
 TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop opens at nine", "物流很快"]
@@ -57,6 +58,22 @@ def test_job_control_holds_against_chunks_in_work(mill: Mill) -> None:
     mill.check()
     call(mill, "resume", paused)
     assert mill.finished(paused).succeeded == 160
+
+
+def test_job_paused_while_its_first_chunk_is_claimed_ends_after_resume(mill: Mill) -> None:
+    """Without it, the chunk runs in a job that never started, which is then pending for ever."""
+    job_id = mill.submit(TEXTS)
+    mill.workers()
+    with mill.engine.begin() as connection:
+        connection.execute(sa.text("select textmill.pause(:job_id)"), {"job_id": job_id})
+        mill.dispatch()
+        mill.until(lambda: waiting_for_locks(mill.engine) > 0, "a claim waits for the pause")
+
+    mill.until(lambda: waiting_for_locks(mill.engine) == 0, "the claim goes on")
+    assert mill.running() == []
+    call(mill, "resume", job_id)
+
+    assert mill.finished(job_id).succeeded == len(TEXTS)
 
 
 @pytest.mark.slow

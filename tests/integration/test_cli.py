@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
@@ -10,6 +12,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from producer.cli import main
+from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
@@ -296,3 +299,42 @@ def test_producer_works_where_nothing_of_the_worker_is_installed(
     assert (submitted.stderr, submitted.returncode) == ("", 0)
     assert (written.stderr, written.returncode) == ("", 0)
     assert (again.stderr, again.returncode) == ("", 0)
+
+
+def test_name_of_a_job_is_no_markup(database: DatabaseUrls) -> None:
+    """Without it, one job with brackets in its name hides the status of all."""
+    name = "[/v2][red]:tea:"
+
+    invoke(database, "submit", "sentiment", "-", "--name", name, stdin=GOOD)
+    shown = invoke(database, "status")
+
+    assert name in shown.stdout
+
+
+def test_results_written_twice_at_once_are_whole(
+    database: DatabaseUrls, engine: sa.Engine, textmill: Run, tmp_path: Path
+) -> None:
+    """Without it, two runs of a nightly script take each other's file away."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=f"{GOOD}\n" * 3).stdout.strip()
+    output = tmp_path / "outcomes.jsonl"
+
+    with ThreadPoolExecutor(2) as pool:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("lock table textmill.document")
+            writing = [pool.submit(textmill, "results", job_id, "-o", output) for _ in range(2)]
+            while waiting_for_locks(engine) < 2 and not any(done.done() for done in writing):
+                time.sleep(0.05)
+        ended = [done.result() for done in writing]
+
+    assert [(done.returncode, done.stderr) for done in ended] == [(0, "")] * 2
+    assert len(output.read_text(encoding="utf-8").splitlines()) == 3
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("when", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
+def test_deadline_beyond_the_calendar_is_refused(database: DatabaseUrls, when: str) -> None:
+    """Without it, a placeholder for "never" ends in a traceback."""
+    refused = invoke(database, "submit", "sentiment", "-", "--deadline", when, stdin=GOOD)
+
+    assert refused.exit_code == 2
+    assert "--deadline" in refused.stderr

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from producer.feedback import Verdict, add, export, parse
 from producer.submit import submit
+from schema.database import reachable
 from schema.documents import Document, JobOptions, Rejected, Task
 from schema.errors import InputError
 from schema.outcomes import ErrorCode
@@ -164,6 +165,34 @@ def test_import_takes_the_good_lines_and_names_the_bad(
     assert "2 verdicts added, 1 refused" in imported.stderr
     labels = [json.loads(row)["labels"] for row in exported.stdout.splitlines()]
     assert labels == [["spam", "fraud"], []]
+
+
+def test_verdict_that_is_too_long_for_postgres_ends_no_import(
+    database: DatabaseUrls, producer_engine: sa.Engine, jobs: dict[Task, UUID], tmp_path: Path
+) -> None:
+    """Without it, one cell with a page in it stops an import, and blames the server."""
+    file = tmp_path / "reviewed.csv"
+    job = jobs[Task.SENTIMENT]
+    long = "".join(chr(0x4E00 + number) for number in range(9000))  # which nothing compresses
+    file.write_text(
+        f"job_id,external_id,verdict,annotator\n{job},a,agree,{long}\n{job},a,agree,anna\n",
+        encoding="utf-8",
+    )
+
+    imported = invoke(database, "feedback", "import", file)
+    with (
+        pytest.raises(InputError, match="nothing so large"),
+        reachable(producer_engine),
+        producer_engine.begin() as connection,
+    ):
+        connection.execute(
+            sa.text("update textmill.job set idempotency_key = :key, content_hash = ''"),
+            {"key": long},
+        )
+
+    assert imported.exit_code == 1
+    assert "1 verdicts added, 1 refused" in imported.stderr
+    assert f"{file}:2: annotator:" in imported.stderr
 
 
 def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, UUID]) -> None:

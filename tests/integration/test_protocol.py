@@ -1,5 +1,6 @@
 """The statements of the protocol in random order, against real Postgres."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import ErrorCode, Failure, Result, Stage
 from tests.fixtures import invariants
-from tests.fixtures.chunks import add_job, expire, mark, published
+from tests.fixtures.chunks import add_job, expire, mark, published, waiting_for_locks
 from tests.fixtures.outcomes import POSITIVE
 from worker.chunks import ChunkStore, Claim
 
@@ -101,6 +102,18 @@ class Protocol(RuleBasedStateMachine):
         """Any message ever published, at any process."""
         process = self.processes[worker % WORKERS]
         process.take(self.messages[message % len(self.messages)])
+
+    @precondition(lambda self: self.messages)
+    @rule(worker=which, message=which)
+    def pause_meets_claim(self, worker: int, message: int) -> None:
+        """A pause is on its way when a message arrives, and is committed while the claim waits."""
+        claiming = threading.Thread(target=self.message_arrives, args=(worker, message))
+        with self.producer.begin() as connection:
+            connection.execute(sa.text("select textmill.pause(:job)"), {"job": self.job_id})
+            claiming.start()
+            while claiming.is_alive() and not waiting_for_locks(self.producer):
+                claiming.join(0.01)
+        claiming.join()
 
     @precondition(anyone_holds)
     @rule(worker=which, held=which, failing=st.booleans(), heard=st.booleans())

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from producer import jobs
 from producer.intake import from_mapping
 from producer.loading import cut
 from schema.documents import Document, JobOptions, Rejected
@@ -38,6 +39,8 @@ RECORDS: list[object] = [
     {"id": "i", "text": "x", "notes": "y" * (16 * 1024)},
     {"id": "j", "text": "x", "deep": json.loads("[" * 70 + "]" * 70)},
     {"id": "k", "text": "x", "wide": [[]] * 70},
+    {"id": "l", "text": "x", "number": 10**400},
+    {"id": "m", "text": "x", "digits": "9" * 6000},
     {"id": "z", "text": "the last one"},
 ]
 
@@ -103,6 +106,37 @@ def test_bad_documents_are_refused_as_intake_refuses_them(producer_engine: sa.En
     job = rows(producer_engine, "job", job_id, "1")[0]
     assert (job.accepted, job.rejected, job.failed) == (len(RECORDS), len(failures), len(failures))
     assert (job.state, job.submitted_by) == ("pending", "producer_login")
+
+
+@pytest.mark.parametrize("number", ["9" * 6000, "-" + "9" * 4301, "1e9000", "9" * 400 + ".5"])
+def test_number_that_no_reader_could_read_is_refused(
+    producer_engine: sa.Engine, number: str
+) -> None:
+    """Without it, one document makes the results of its whole job unreadable."""
+    documents = f'[{{"text": "x", "deep": [{{"n": {number}}}]}}, {{"text": "its neighbour"}}]'
+    with producer_engine.begin() as connection:
+        job_id: UUID = connection.execute(
+            sa.text("select textmill.submit('sentiment', cast(:documents as jsonb))"),
+            {"documents": documents},
+        ).scalar_one()
+
+    refused, neighbour = jobs.outcomes(producer_engine, job_id)
+
+    assert refused["error"] is not None
+    assert refused["error"]["code"] == "invalid_metadata"
+    assert "too many digits" in refused["error"]["message"]
+    assert neighbour["status"] == "pending"
+
+
+def test_columns_may_have_any_name(producer_engine: sa.Engine) -> None:
+    """Without it, a column that is named as we name the row takes the place of the metadata."""
+    names = ["q", "given", "r", "seq", "metadata", "head", "query", "rows", "task"]
+    columns = ", ".join(f"'{name} of it' as {name}" for name in names)
+
+    job_id = submit_query(producer_engine, f"select 1 as id, 'lovely' as text, {columns}")
+
+    (document,) = rows(producer_engine, "document", job_id)
+    assert document.metadata == {name: f"{name} of it" for name in names}
 
 
 def test_rows_of_a_query_become_documents(engine: sa.Engine, producer_engine: sa.Engine) -> None:
@@ -306,6 +340,14 @@ def test_options_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
         ("submit_query('sentiment', null)", "there is no query", "For instance"),
         ("submit_query('sentiment', 'select 1 as id')", "cannot be submitted", "id and text"),
         ("submit_query('sentiment', 'selct')", "cannot be submitted", "one SELECT"),
+        ("submit_query('sentiment', 'select 1 as id, 2 as id')", "be submitted", "one SELECT"),
+        ("submit_query('sentiment', 'select * from nothing')", "be submitted", "one SELECT"),
+        ("submit_query('sentiment', 'select f() as id')", "be submitted", "one SELECT"),
+        (
+            "submit_query('sentiment', 'select 1 as id, ''x'' as text, 1 as a, 2 as a')",
+            'several columns named "a"',
+            "a name of its own",
+        ),
     ],
 )
 def test_error_says_what_to_do(

@@ -397,6 +397,7 @@ def test_run_that_is_late_fails(
         ({"query": "select id, body as text from posts"}, "must hold the parameter :watermark"),
         ({"query": f"{QUERY} and shop = :shop"}, "and no other; it holds :shop, :watermark"),
         ({"query": QUERY.replace(" as text", "")}, "has no column 'text'"),
+        ({"query": QUERY.replace("select", "select 1 as a, 2 as a,", 1)}, "several columns"),
         ({"watermark_column": "created_at"}, "has no column 'created_at'"),
         ({"query": QUERY.replace("shop", "'{}'::jsonb as s"), "watermark_column": "s"}, "must be"),
         ({"query": QUERY.replace("posts", "nothing")}, 'relation "nothing" does not exist'),

@@ -19,6 +19,8 @@ def law(world: World) -> None:
         if chunk.state == "done":
             assert all(world.outcomes[document] for document in chunk.documents)
         assert not chunk.alone or (chunk.suspect and chunk.state == "running")
+    if all(world.outcomes):
+        assert world.job in (*OVER, "cancelling"), "a job with all outcomes ends"
     if world.job in OVER:
         assert all(world.outcomes), "nothing is lost"
         assert not any(chunk.state in OPEN for chunk in world.chunks)
@@ -60,6 +62,22 @@ def test_laws_hold_in_every_state(
     assert any(world.job == "completed" for world in ways)
     if control:  # without it, worlds that used up the attempts of the search are cut off
         assert can_reach(ways, {world for world in ways if ends(world)}) == set(ways)
+
+
+class _LooksOnce(Model):
+    """A claim that does not look again whether its job may still run."""
+
+    def start(self, world: World) -> World | None:
+        """The job is started if it is pending, and the claim stands in any case."""
+        return super().start(world) or world
+
+
+def test_claim_that_ignores_a_pause_is_found() -> None:
+    """Without it, the model calls sound what leaves a job pending with every outcome written."""
+    model = _LooksOnce(attempts=1, killers=None, lapses=False, control=True)
+
+    with pytest.raises(AssertionError, match="all outcomes"):
+        explore(model, begin((0,), workers=1), law)
 
 
 @pytest.mark.parametrize("crashes", [1, 3])

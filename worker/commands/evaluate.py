@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from schema.documents import Task
 from schema.errors import InputError
+from worker.commands.console import make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import Pipeline
 from worker.training.evaluate import (
@@ -68,7 +68,7 @@ def command(
         for name, value in _lines(measures):
             table.add_row(str(file), f"{measures.documents:,}", name, value)
     if not as_json:
-        Console().print(table)
+        make_console().print(table)
 
 
 def _name(file: Path) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import Evidence, Failure, KeywordsResult, ModerationResult, SentimentResult
+from worker.commands.console import make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import AnyResult
 from worker.pipeline.direct import analyse
@@ -67,7 +67,7 @@ def command(*, task: str, source: str, artifact: Path | None, as_json: bool, exp
             else:
                 table.add_row(*_cells(text, outcome))
     if not as_json:
-        Console().print(table)
+        make_console().print(table)
     if failed:
         sys.exit(EXIT_FAILURES)
 

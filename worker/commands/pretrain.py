@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 
+from worker.commands.console import make_console
 from worker.commands.options import cell_option, data_option, licence_option, seed_option
 from worker.commands.progress import TrainingProgress
 from worker.pipeline.model import Cell
@@ -58,7 +58,7 @@ def command(
         training=replace(PRETRAINING, seed=seed),
         command=shlex.join(["textmill-worker", "pretrain", "--data", str(data), *arguments]),
     )
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with TrainingProgress(console) as progress:
         for report in pretrain(chosen, out, resume=resume):
             progress.show(report)

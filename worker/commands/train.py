@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 
 from schema.documents import Task
+from worker.commands.console import make_console
 from worker.commands.options import TASK, cell_option, data_option, licence_option, seed_option
 from worker.commands.progress import TrainingProgress
 from worker.pipeline.model import Cell
@@ -74,7 +74,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         command=shlex.join(["textmill-worker", "train", task, "--data", str(data), *arguments]),
         start=start,
     )
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with TrainingProgress(console) as progress:
         for report in train_artifact(recipe, folder, resume=resume):
             progress.show(report)
