@@ -39,16 +39,19 @@ grant execute on function textmill.job_may_become(text, text), textmill.chunk_ma
     to textmill_producer, textmill_worker;
 grant execute on function textmill.end_attempts(text, text),
     textmill.chunk_work(uuid, bigint, bigint) to textmill_worker;
-grant execute on function textmill.job_state(uuid), textmill.cancel(uuid), textmill.pause(uuid),
+grant execute on function textmill.job_state(uuid), textmill.limit_idling(),
+    textmill.cancel(uuid), textmill.pause(uuid),
     textmill.resume(uuid), textmill.retry(uuid), textmill.expire_jobs(),
     textmill.close_chunks(uuid, integer)
     to textmill_producer;
 
--- Submits, dispatches, reads everything; cannot write a result.
+-- Submits, dispatches, reads everything; cannot write a result. Triggers keep a job that is open as it
+-- was handed over.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
     textmill.failure, textmill.worker, textmill.feedback, textmill.alembic_version
     to textmill_producer;
-grant insert, update, delete on textmill.job, textmill.chunk to textmill_producer;
+grant insert, update, delete on textmill.job to textmill_producer;
+grant insert, update on textmill.chunk to textmill_producer;
 grant delete on textmill.worker to textmill_producer;
 grant insert, delete on textmill.document, textmill.failure to textmill_producer;
 grant update (text, metadata) on textmill.document to textmill_producer;
@@ -59,8 +62,7 @@ grant insert (job_id, external_id, verdict, labels, keywords, comment, annotator
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
     textmill.failure, textmill.worker, textmill.alembic_version to textmill_worker;
 grant update on textmill.chunk to textmill_worker;
-grant update (state, succeeded, failed, cancelled, started_at, finished_at)
-    on textmill.job to textmill_worker;
+grant update (state, started_at) on textmill.job to textmill_worker;
 grant insert on textmill.result, textmill.failure to textmill_worker;
 grant insert, update, delete on textmill.worker to textmill_worker;
 
@@ -82,7 +84,9 @@ begin
 end
 $$;
 
--- A reader's forgotten transaction must not hold back vacuum. A login role copies these settings
--- with ALTER ROLE … SET, since members do not inherit them.
+-- A reader's forgotten transaction must not hold back vacuum, and a worker that froze while it stored
+-- outcomes must not hold its job. A login role copies these settings with ALTER ROLE … SET, since
+-- members do not inherit them.
+alter role textmill_worker set idle_in_transaction_session_timeout = '60s';
 alter role textmill_reader set statement_timeout = '60s';
 alter role textmill_reader set idle_in_transaction_session_timeout = '60s';

@@ -9,7 +9,11 @@ it is published again.
 import logging
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 
 from producer.broker import Broker
@@ -24,6 +28,8 @@ from schema.errors import ServiceUnavailableError
 from schema.settings import DispatchSettings, IntakeSettings
 
 logger = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 RECONNECTING = 10
 """Seconds after an outage in which no lease is ended: workers were cut off as well, and their
@@ -96,39 +102,39 @@ class Dispatcher:
         """
         with reachable(self._engine):
             if time.monotonic() >= self._upkeep_due:
-                self._upkeep()
+                self._in_turn(self._upkeep)
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
-            self._rescue()
-            self._end_jobs()
-            with self._engine.begin() as connection:
-                if not _alone(connection):
-                    return 0
-                due = [
-                    message
-                    for lane in (Lane.INTERACTIVE, Lane.BULK)
-                    for message in mark(connection, lane, self._slots(connection, lane))
-                ]
+            if time.monotonic() >= self._rescue_due:
+                self._in_turn(rescue)
+            for job_id in self._in_turn(_expire) or ():
+                close_chunks(self._engine, job_id, batches=CLOSED_AT_ONCE)
+            due = self._in_turn(self._mark)
+            if due is None:
+                return 0
             self._broker.publish(due)
             return len(due) + self._republish()
 
-    def _rescue(self) -> None:
-        if time.monotonic() < self._rescue_due:
-            return
-        with self._engine.begin() as connection:
-            if _alone(connection):
-                rescue(connection)
+    def _in_turn(self, work: Callable[[sa.Connection], Made]) -> Made | None:
+        """Do a transaction of a step, unless another dispatcher is in one.
 
-    def _end_jobs(self) -> None:
-        """Expire jobs, and close the chunks of those that are being ended."""
-        with self._engine.begin() as connection:
-            if not _alone(connection):
-                return
-            connection.execute(sa.text("select textmill.expire_jobs()"))
-            ending = connection.scalars(
-                sa.text("select job_id from textmill.job where state = 'cancelling'")
-            ).all()
-        for job_id in ending:
-            close_chunks(self._engine, job_id, batches=CLOSED_AT_ONCE)
+        It waits for nobody, since all dispatchers wait for it: its statements pass over locked
+        rows, and where one meets a lock all the same, the next step tries again.
+        """
+        try:
+            with self._engine.begin() as connection:
+                return work(connection) if _alone(connection) else None
+        except sa.exc.OperationalError as error:
+            if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                raise
+            logger.warning("dispatch met a lock that somebody holds; the next step tries again")
+            return None
+
+    def _mark(self, connection: sa.Connection) -> list[Addressed]:
+        return [
+            message
+            for lane in (Lane.INTERACTIVE, Lane.BULK)
+            for message in mark(connection, lane, self._slots(connection, lane))
+        ]
 
     def _slots(self, connection: sa.Connection, lane: Lane) -> Slots:
         """Free places of a lane.
@@ -181,50 +187,60 @@ class Dispatcher:
         by Redis, or taken by a process that died. A message too many does nothing.
         """
         queued = self._broker.queued()
-        again: list[Addressed] = []
-        with self._engine.begin() as connection:
-            if not _alone(connection):
-                return 0
-            dispatched = connection.execute(
-                sa.text(
-                    "select j.task, j.lane, count(*) as chunks from textmill.chunk c"
-                    " join textmill.job j using (job_id)"
-                    " where c.state = 'dispatched' and j.state in ('pending', 'running')"
-                    " group by j.task, j.lane"
-                )
-            ).all()
-            for row in dispatched:
-                lost = row.chunks - queued[Task(row.task), Lane(row.lane)]
-                again += mark_again(connection, row.task, row.lane, lost, self._settings)
-        if again:
-            logger.warning("publishing %d chunks again: their messages were lost", len(again))
-            self._broker.publish(again)
+        again = self._in_turn(lambda connection: self._mark_again(connection, queued))
+        if not again:
+            return 0
+        logger.warning("publishing %d chunks again: their messages were lost", len(again))
+        self._broker.publish(again)
         return len(again)
 
-    def _upkeep(self) -> None:
-        with self._engine.begin() as connection:
-            if not _alone(connection):
-                return
-            connection.execute(sa.text("select textmill.make_partitions()"))
-            connection.execute(
-                sa.text("delete from textmill.worker where heartbeat_at < now() - interval '1 day'")
+    def _mark_again(
+        self, connection: sa.Connection, queued: Mapping[tuple[Task, Lane], int]
+    ) -> list[Addressed]:
+        dispatched = connection.execute(
+            sa.text(
+                "select j.task, j.lane, count(*) as chunks from textmill.chunk c"
+                " join textmill.job j using (job_id)"
+                " where c.state = 'dispatched' and j.state in ('pending', 'running')"
+                " group by j.task, j.lane"
             )
-            abandoned = connection.scalars(
-                sa.text(
-                    "select job_id from textmill.job where state = 'loading'"
-                    " and loaded_at < now() - make_interval(secs => :after)"
-                    " for update skip locked"
-                ),
-                {"after": self._limits.abandoned_after},
-            ).all()
-            for job_id in abandoned:
-                logger.warning("purging job %s: its load was abandoned", job_id)
-                purge(connection, job_id)
+        ).all()
+        again: list[Addressed] = []
+        for row in dispatched:
+            lost = row.chunks - queued[Task(row.task), Lane(row.lane)]
+            again += mark_again(connection, row.task, row.lane, lost, self._settings)
+        return again
+
+    def _upkeep(self, connection: sa.Connection) -> None:
+        abandoned = connection.scalars(
+            sa.text(
+                "select job_id from textmill.job where state = 'loading'"
+                " and loaded_at < now() - make_interval(secs => :after)"
+                " for update skip locked"
+            ),
+            {"after": self._limits.abandoned_after},
+        ).all()
+        for job_id in abandoned:
+            logger.warning("purging job %s: its load was abandoned", job_id)
+            purge(connection, job_id)
+        connection.execute(
+            sa.text("delete from textmill.worker where heartbeat_at < now() - interval '1 day'")
+        )
+        connection.execute(sa.text("select textmill.make_partitions()"))
+
+
+def _expire(connection: sa.Connection) -> Sequence[UUID]:
+    """Expire jobs; which ones are being ended, so that their chunks are to be closed."""
+    connection.execute(sa.text("select textmill.expire_jobs()"))
+    return connection.scalars(
+        sa.text("select job_id from textmill.job where state = 'cancelling'")
+    ).all()
 
 
 def _alone(connection: sa.Connection) -> bool:
     """Whether this transaction is the only step under way; a frozen one is ended by Postgres."""
     connection.execute(sa.text("set local idle_in_transaction_session_timeout = '10s'"))
+    connection.execute(sa.text("set local lock_timeout = '1s'"))
     return bool(
         connection.scalar(
             sa.text("select pg_try_advisory_xact_lock(hashtext('textmill.dispatch'))")

@@ -74,7 +74,15 @@ class Load:
                 " or raise TEXTMILL_ABANDONED_AFTER"
             )
             raise ServiceUnavailableError(msg)
+
+    def commit(self) -> None:
+        """Keep what was added; no transaction is open after it.
+
+        Raises:
+            PendingLimitError: a limit would be exceeded.
+        """
         check_pressure(self._connection, self._submitter, self.accepted, self._limits)
+        self._connection.commit()
 
     def open(
         self, content_hash: bytes | None, on_open: Callable[[sa.Connection, JobId], None]
@@ -115,7 +123,7 @@ class Load:
             self._connection.commit()
 
     def _create(self) -> None:
-        self._connection.execute(sa.text("select textmill.make_partitions()"))
+        self._connection.execute(sa.text("select textmill.make_partitions(1)"))
         self.job_id = self._connection.execute(
             sa.text(
                 "insert into textmill.job"

@@ -74,10 +74,15 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
             where place <= slots
             order by turn, job_id
             limit :total
+        ), free as (
+            select c.job_id, c.chunk_no from chosen
+            join textmill.chunk c using (job_id, chunk_no)
+            where c.state = 'pending'
+            for update of c skip locked
         )
         update textmill.chunk c set state = 'dispatched', dispatched_at = now()
-        from chosen join textmill.job j using (job_id)
-        where c.job_id = chosen.job_id and c.chunk_no = chosen.chunk_no and c.state = 'pending'
+        from free join textmill.job j using (job_id)
+        where c.job_id = free.job_id and c.chunk_no = free.chunk_no
         returning c.job_id, c.chunk_no, j.task, j.lane
         """,
         {

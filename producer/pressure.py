@@ -11,8 +11,8 @@ def check_pressure(
 ) -> None:
     """Hold the limits of pending documents, exactly: submits that race pass one by one.
 
-    Called last in a transaction that has counted its documents, since others wait from here to its
-    end. Where no limit is set, nobody waits.
+    Called right before the commit of a transaction that has counted its documents, since others
+    wait from here to its end. Where no limit is set, nobody waits.
 
     Args:
         connection: of that transaction.

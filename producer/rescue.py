@@ -14,7 +14,8 @@ def rescue(connection: sa.Connection) -> int:
     lives and only its lease lapsed: nothing counts. Otherwise it died, with its supervisor or its
     host, and that counts as a crash.
 
-    Locked rows are left alone: whoever holds them is about to finish them.
+    Chunks that are locked, or whose job is, are left for the next time: whoever holds them is about
+    to finish them, and nobody waits for a person who does not end a transaction.
 
     Returns:
         The number of attempts ended.
@@ -25,10 +26,10 @@ def rescue(connection: sa.Connection) -> int:
                 select c.job_id, c.chunk_no, c.attempt, exists (
                     select from textmill.worker w
                     where w.worker = c.worker and w.heartbeat_at >= c.lease_expires_at) as alive
-                from textmill.chunk c
+                from textmill.chunk c join textmill.job j using (job_id)
                 where c.state = 'running' and c.lease_expires_at < now()
                 order by c.job_id, c.chunk_no
-                for update of c skip locked
+                for update of c, j skip locked
             )
             select textmill.end_attempt(job_id, chunk_no, attempt,
                 case when alive then 'released' else 'crashed' end) from expired

@@ -87,14 +87,10 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             return _same(first, digest)
         load = Load(connection, task, options, submitter=submitter, limits=limits)
         try:
-            for batch in _batches(records, limits):
-                if load.accepted:
-                    connection.commit()
-                _check_size(load.accepted + len(batch), limits)
-                load.add(batch)
-                progress(len(batch))
+            _fill(load, records, limits, progress)
             opened = load.open(digest.value() if key is not None else None, on_open)
-            connection.commit()
+            if opened:
+                load.commit()
         except BaseException:
             load.discard()
             raise
@@ -104,19 +100,36 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         return _same(_find(connection, submitter, key or ""), digest)
 
 
-def _batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[list[Record]]:
+def _fill(
+    load: Load, records: Iterable[Record], limits: IntakeSettings, progress: Callable[[int], None]
+) -> None:
+    """Add all records; what comes last is left to be committed with the opening."""
+    for batch in _batches(records, limits):
+        _check_size(load.accepted + len(batch.records), limits)
+        load.add(batch.records)
+        if not batch.is_last:
+            load.commit()  # no transaction waits while more is read, which may take for ever
+        progress(len(batch.records))
+
+
+class _Batch(NamedTuple):
+    """Records of one COPY."""
+
+    records: list[Record]
+    is_last: bool
+
+
+def _batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[_Batch]:
     """Batches bounded by records and by characters; at least one, an empty job exists too."""
     batch: list[Record] = []
-    characters = yielded = 0
+    characters = 0
     for record in records:
         if len(batch) == limits.load_batch or characters > BATCH_CHARACTERS:
-            yield batch
+            yield _Batch(batch, is_last=False)
             batch, characters = [], 0
-            yielded += 1
         batch.append(record)
         characters += len(record.text) if isinstance(record, Document) else 0
-    if batch or not yielded:
-        yield batch
+    yield _Batch(batch, is_last=True)
 
 
 def _check_size(documents: int, limits: IntakeSettings) -> None:

@@ -1,5 +1,6 @@
 -- Monthly partitions of document, result and failure: for the month of now() and `ahead` more.
--- Built aside and attached, so that running readers and writers are not locked out.
+-- Built aside and attached, so that running readers and writers are not locked out. Whoever finds them
+-- all waits for nobody, and one that is missing is made by one transaction at a time.
 create function textmill.make_partitions(ahead integer default 2) returns integer
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -10,12 +11,13 @@ declare
     month timestamptz;
     made integer := 0;
 begin
-    perform pg_advisory_xact_lock(hashtext('textmill.make_partitions'));
     for step in 0..least(greatest(ahead, 0), 24) loop
         month := date_trunc('month', now() at time zone 'UTC') at time zone 'UTC';
         month := (month at time zone 'UTC' + make_interval(months => step)) at time zone 'UTC';
         foreach parent in array array['document', 'result', 'failure'] loop
             partition := format('%s_%s', parent, to_char(month at time zone 'UTC', 'YYYYMM'));
+            continue when to_regclass(format('textmill.%I', partition)) is not null;
+            perform pg_advisory_xact_lock(hashtext('textmill.make_partitions'));
             continue when to_regclass(format('textmill.%I', partition)) is not null;
             execute format('create table textmill.%I (like textmill.%I including all)',
                 partition, parent);
@@ -85,10 +87,11 @@ $$;
 create trigger feedback_check before insert on textmill.feedback
     for each row execute function textmill.check_feedback();
 
--- Count the outcomes that this transaction wrote, and complete the job with its last one.
+-- Count the outcomes that this transaction wrote, and complete the job with its last one. SECURITY
+-- DEFINER, since nobody else moves the counters of an open job.
 create function textmill.count_outcomes(of_job uuid, more_succeeded bigint, more_failed bigint)
     returns void
-    language sql
+    language sql security definer
     set search_path = pg_catalog, pg_temp
 as $$
     update textmill.job set

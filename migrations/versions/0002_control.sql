@@ -1,5 +1,5 @@
--- What people do to jobs. Each is idempotent: where a job cannot go there, it stays as it is. They
--- run with the caller's rights.
+-- What people do to jobs. Each is idempotent: where a job cannot go there, it stays as it is. Those
+-- that move counters are SECURITY DEFINER, the others run with the caller's rights.
 
 create function textmill.job_state(job uuid) returns text
     language plpgsql stable
@@ -18,6 +18,15 @@ begin
 end
 $$;
 
+-- Whoever changes a job holds it until the end of the transaction, and workers wait to store its
+-- outcomes: one that is forgotten open is ended after a minute.
+create function textmill.limit_idling() returns void
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    select set_config('idle_in_transaction_session_timeout', '60s', true)
+$$;
+
 -- Stop a job; outcomes that are there stay, all other documents count as cancelled. It is
 -- `cancelling` until its chunks are closed: by dispatch, which is told.
 create function textmill.cancel(job uuid) returns text
@@ -25,6 +34,7 @@ create function textmill.cancel(job uuid) returns text
     set search_path = pg_catalog, pg_temp
 as $$
 begin
+    perform textmill.limit_idling();
     update textmill.job j set state = 'cancelling'
         where j.job_id = cancel.job and j.state in ('pending', 'running', 'paused');
     perform pg_notify('textmill_pending', '');
@@ -38,6 +48,7 @@ create function textmill.pause(job uuid) returns text
     set search_path = pg_catalog, pg_temp
 as $$
 begin
+    perform textmill.limit_idling();
     update textmill.job j set state = 'paused'
         where j.job_id = pause.job and j.state in ('pending', 'running');
     return textmill.job_state(pause.job);
@@ -50,6 +61,7 @@ create function textmill.resume(job uuid) returns text
     set search_path = pg_catalog, pg_temp
 as $$
 begin
+    perform textmill.limit_idling();
     -- Workers dropped the messages of the paused job: its chunks are published anew.
     update textmill.chunk c set state = 'pending', dispatched_at = null
     from (
@@ -71,12 +83,13 @@ $$;
 -- refused at intake have no text, and one without content would have none again: they stay. A
 -- deadline that has passed is lifted. Suspicion stays where a document was found to crash.
 create function textmill.retry(job uuid) returns bigint
-    language plpgsql
+    language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 declare
     again bigint;
 begin
+    perform textmill.limit_idling();
     if textmill.job_state(retry.job) <> 'completed' then
         return 0;
     end if;
@@ -116,23 +129,28 @@ begin
 end
 $$;
 
--- Begin the end of every job whose deadline has passed; how many.
+-- Begin the end of every job whose deadline has passed; how many. Locked ones are left for the next
+-- call.
 create function textmill.expire_jobs() returns bigint
     language sql
     set search_path = pg_catalog, pg_temp
 as $$
     with late as (
-        update textmill.job set state = 'cancelling', expired = true
+        select job_id from textmill.job
         where deadline_at <= now() and state in ('pending', 'running', 'paused')
-        returning job_id
+        for update skip locked
+    ), ended as (
+        update textmill.job j set state = 'cancelling', expired = true
+        from late where j.job_id = late.job_id
+        returning j.job_id
     )
-    select count(*) from late
+    select count(*) from ended
 $$;
 
 -- Close up to `batch` open chunks of a job that is being ended, and end it with the last of them.
 -- Its running attempts lose their fence. Locked chunks are left for the next call.
 create function textmill.close_chunks(job uuid, batch integer default 1000) returns integer
-    language plpgsql
+    language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 declare

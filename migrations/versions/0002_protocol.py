@@ -23,7 +23,16 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them; no job may be in the middle of its end, no chunk be a suspect at work."""
     connection = op.get_bind()
-    for trigger, table in (("job_state", "job"), ("chunk_state", "chunk")):
+    for trigger, table in (
+        ("job_state", "job"),
+        ("job_counted", "job"),
+        ("job_deleted", "job"),
+        ("chunk_state", "chunk"),
+        ("document_changed", "document"),
+        ("document_deleted", "document"),
+        ("failure_deleted", "failure"),
+        ("failure_added", "failure"),
+    ):
         connection.exec_driver_sql(f"drop trigger {trigger} on textmill.{table}")
     for function in (
         "retry(uuid)",
@@ -31,6 +40,7 @@ def downgrade() -> None:
         "pause(uuid)",
         "cancel(uuid)",
         "job_state(uuid)",
+        "limit_idling()",
         "close_chunks(uuid, integer)",
         "expire_jobs()",
         "end_attempts(text, text)",
@@ -38,6 +48,9 @@ def downgrade() -> None:
         "halve_chunk(uuid, integer, boolean)",
         "fail_chunk(uuid, integer, text, text)",
         "chunk_work(uuid, bigint, bigint)",
+        "check_failure_alone()",
+        "check_rows_kept()",
+        "check_job_kept()",
         "check_job_state()",
         "check_chunk_state()",
         "job_may_become(text, text)",

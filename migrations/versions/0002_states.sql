@@ -70,6 +70,11 @@ begin
         raise exception 'chunk % of job % cannot go from % to %', new.chunk_no, new.job_id,
             old.state, new.state using errcode = 'check_violation';
     end if;
+    if old.state = 'done'
+        and not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member') then
+        raise exception 'chunk % of job % is done; only textmill.retry reopens it', new.chunk_no,
+            new.job_id using errcode = 'insufficient_privilege';
+    end if;
     if new.attempt <> old.attempt + claimed::integer then
         raise exception 'attempt % of chunk % of job % cannot become %', old.attempt,
             new.chunk_no, new.job_id, new.attempt using errcode = 'check_violation';
@@ -81,3 +86,74 @@ $$;
 create trigger chunk_state before update of state, attempt on textmill.chunk for each row
     when (old.state is distinct from new.state or old.attempt is distinct from new.attempt)
     execute function textmill.check_chunk_state();
+
+-- Once a job is open, its documents stay as they were handed over, its outcomes stay, and its counters
+-- move with outcomes alone: no role may change them, but the owner, and so the functions of this
+-- schema that run with the owner's rights. Whoever loads a job may do anything with it.
+create function textmill.check_job_kept() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member') then
+        raise exception 'job % is open: only outcomes move its counters, and it is not deleted',
+            old.job_id using errcode = 'insufficient_privilege';
+    end if;
+    return coalesce(new, old);
+end
+$$;
+
+create trigger job_counted before update of task, accepted, rejected, succeeded, failed, cancelled
+    on textmill.job for each row
+    when (old.state <> 'loading'
+        and (old.task, old.accepted, old.rejected, old.succeeded, old.failed, old.cancelled)
+        is distinct from
+            (new.task, new.accepted, new.rejected, new.succeeded, new.failed, new.cancelled))
+    execute function textmill.check_job_kept();
+create trigger job_deleted before delete on textmill.job for each row
+    when (old.state <> 'loading') execute function textmill.check_job_kept();
+
+create function textmill.check_rows_kept() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member')
+        and exists (
+            select from (select distinct job_id from before) as touched
+            join textmill.job j using (job_id) where j.state <> 'loading') then
+        raise exception 'a document and its outcome stay as they are once their job is open'
+            using errcode = 'insufficient_privilege';
+    end if;
+    return null;
+end
+$$;
+
+create trigger document_changed after update on textmill.document
+    referencing old table as before for each statement execute function textmill.check_rows_kept();
+create trigger document_deleted after delete on textmill.document
+    referencing old table as before for each statement execute function textmill.check_rows_kept();
+create trigger failure_deleted after delete on textmill.failure
+    referencing old table as before for each statement execute function textmill.check_rows_kept();
+
+create function textmill.check_failure_alone() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member')
+        and exists (
+            -- By the key, one by one, in one partition: however large the job is.
+            select from added cross join lateral (
+                select from textmill.result r
+                where r.job_id = added.job_id and r.seq = added.seq limit 1) as beside) then
+        raise exception 'a document that has a result does not fail'
+            using errcode = 'insufficient_privilege';
+    end if;
+    return null;
+end
+$$;
+
+create trigger failure_added after insert on textmill.failure
+    referencing new table as added for each statement
+    execute function textmill.check_failure_alone();

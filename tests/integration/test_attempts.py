@@ -265,7 +265,7 @@ def test_late_word_about_an_attempt_changes_nothing(
     [
         "update textmill.chunk set state = 'done'",
         "update textmill.chunk set attempt = attempt + 1",
-        "update textmill.job set state = 'cancelled', cancelled = accepted, finished_at = now()",
+        "update textmill.job set state = 'cancelled', finished_at = now()",
     ],
 )
 def test_illegal_transition_is_refused_by_the_database(

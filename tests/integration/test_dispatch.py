@@ -233,7 +233,7 @@ def test_small_job_does_not_wait_for_a_large_one(
 
 @pytest.mark.usefixtures("live_worker")
 def test_chunks_that_nobody_may_run_take_no_place(
-    producer_engine: sa.Engine, broker: Broker
+    engine: sa.Engine, producer_engine: sa.Engine, broker: Broker
 ) -> None:
     """Without it, a paused job, or a task whose workers are gone, stops all others."""
     paused = add_job(producer_engine, 10)
@@ -242,7 +242,7 @@ def test_chunks_that_nobody_may_run_take_no_place(
     with producer_engine.begin() as connection:
         connection.execute(sa.text("update textmill.job set state = 'paused'"))
     unserved = add_job(producer_engine, 10)
-    with producer_engine.begin() as connection:
+    with engine.begin() as connection:
         connection.execute(
             sa.text("update textmill.job set task = 'moderation' where job_id = :job_id"),
             {"job_id": unserved},

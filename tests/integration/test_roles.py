@@ -1,13 +1,18 @@
 """What each database role may not do."""
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
+from schema.outcomes import ErrorCode, Failure, Result, Stage
 from schema.settings import IntakeSettings
+from tests.fixtures.chunks import add_job
+from tests.fixtures.invariants import broken
 from tests.fixtures.outcomes import POSITIVE, work_off
 
+FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 RESULT_ROW = (
     "insert into textmill.result (job_id, seq, payload, model_version, attempt)"
     " select job_id, 2, '{}', 'forged', 1 from textmill.job"
@@ -17,6 +22,7 @@ FORBIDDEN = {
         RESULT_ROW,
         "update textmill.result set label = 'negative'",
         "delete from textmill.result",
+        "delete from textmill.chunk",
         "insert into textmill.worker values ('w', 'h', 1, 'cpu', '{}', 2)",
         "update textmill.feedback set verdict = 'agree'",
         "insert into textmill.feedback (text) values ('forged')",
@@ -26,6 +32,7 @@ FORBIDDEN = {
     "worker": [
         "insert into textmill.job (task, lane) values ('sentiment', 'bulk')",
         "update textmill.job set accepted = 0",
+        "update textmill.job set succeeded = 0",
         "delete from textmill.job",
         "insert into textmill.document (job_id, seq) select job_id, 9 from textmill.job",
         "update textmill.document set text = 'forged'",
@@ -77,6 +84,46 @@ def test_role_may_not_overstep(engines: dict[str, sa.Engine], role: str) -> None
             connection.exec_driver_sql(statement)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update textmill.job set succeeded = 0, failed = 2",
+        "update textmill.job set accepted = 3",
+        "update textmill.job set task = 'moderation'",
+        "delete from textmill.job",
+        "update textmill.document set text = 'forged'",
+        "delete from textmill.document",
+        "delete from textmill.failure",
+        "insert into textmill.failure (job_id, seq, code, stage, message, attempt)"  # noqa: ISC004
+        " select job_id, seq, 'stage_error', 'run', '', 1 from textmill.result",
+        "update textmill.chunk set state = 'pending', dispatched_at = null",
+    ],
+)
+def test_open_job_stays_as_it_was_handed_over(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, engine: sa.Engine, statement: str
+) -> None:
+    """Without it, one careless statement of a producer makes a job's counters a lie."""
+    verdicts: dict[str, Result | Failure] = {"good": POSITIVE, "bad": FAILURE}
+    job_id = submit(
+        producer_engine,
+        Task.SENTIMENT,
+        [Document(text=text) for text in verdicts],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    work_off(producer_engine, worker_engine, job_id, lambda document: verdicts[document.text])
+
+    with (
+        pytest.raises(sa.exc.ProgrammingError) as refused,
+        producer_engine.begin() as connection,
+    ):
+        connection.exec_driver_sql(statement)
+
+    assert isinstance(refused.value.orig, psycopg.errors.InsufficientPrivilege)
+    assert broken(engine) == {}
+
+
 def test_reader_sees_views_without_texts(engines: dict[str, sa.Engine], engine: sa.Engine) -> None:
     """Without it, everyone who may look at a job's status reads what users wrote."""
     with engine.connect() as connection:
@@ -101,6 +148,22 @@ def test_forgotten_reader_is_ended(reader_engine: sa.Engine) -> None:
         ]
 
     assert limits == ["1min", "1min"]
+
+
+def test_frozen_worker_and_forgotten_prompt_hold_no_job_for_ever(
+    producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, every worker waits to store the outcomes of a job that somebody holds."""
+    job_id = add_job(producer_engine, 1)
+    limit = sa.text("show idle_in_transaction_session_timeout")
+
+    with worker_engine.connect() as connection:
+        assert connection.scalar(limit) == "1min"
+    for function in ("pause", "resume", "cancel", "retry"):
+        with producer_engine.connect() as connection:
+            assert connection.scalar(limit) == "0"
+            connection.execute(sa.text(f"select textmill.{function}(:job)"), {"job": job_id})
+            assert connection.scalar(limit) == "1min"
 
 
 def test_definers_functions_pin_their_search_path(engine: sa.Engine) -> None:

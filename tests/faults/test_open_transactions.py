@@ -1,0 +1,105 @@
+"""Transactions that stay open: of people at a prompt, of slow pipes, of frozen programs."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Task
+from schema.settings import IntakeSettings
+from tests.fixtures.commands import invoke
+from tests.fixtures.mill import Mill
+from tests.fixtures.processes import environment
+
+TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop opens at nine", "物流很快"]
+BATCH = 1500
+LINES = 2000
+PROMPT = 20
+"""Seconds within which what waits for nobody is over."""
+
+
+@pytest.mark.parametrize("limited", [False, True], ids=["unlimited", "limited"])
+def test_submit_that_waits_for_its_input_holds_nobody_up(mill: Mill, *, limited: bool) -> None:
+    """Without it, one `(head file; sleep) | textmill submit` stops all intake and all dispatch."""
+    limits = {"TEXTMILL_LOAD_BATCH": str(BATCH)}
+    if limited:
+        limits["TEXTMILL_MAX_PENDING"] = "10000"
+    slow = subprocess.Popen(
+        [sys.executable, "-m", "producer.cli", "submit", "sentiment", "-", "--name", "slow"],
+        env=environment(mill.database.producer, mill.broker_url, mill.key_prefix) | limits,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+    assert slow.stdin is not None
+    try:
+        for number in range(LINES):
+            slow.stdin.write(f'{{"id":{number},"text":"tea","note":"{"x" * 200}"}}\n')
+        slow.stdin.flush()
+        mill.until(
+            lambda: mill.scalars("select accepted from textmill.job") == [BATCH],
+            "it has handed over its first batch, and waits for the rest of the second",
+        )
+
+        quick = invoke(
+            mill.database,
+            "submit",
+            "sentiment",
+            "-",
+            stdin='{"text":"quick"}\n',
+            PGOPTIONS=f"-c lock_timeout={PROMPT}s",
+            **limits,
+        )
+        mill.dispatch()
+        mill.workers()
+        mill.until(
+            lambda: mill.scalars("select succeeded from textmill.job where name is null") == [1],
+            "the other job is done",
+            bound=PROMPT * 3,
+        )
+
+        assert quick.exit_code == 0
+        assert slow.poll() is None
+        slow.stdin.close()
+        assert slow.wait(PROMPT * 3) == 0
+    finally:
+        slow.kill()
+        slow.wait()
+    mill.until(
+        lambda: mill.scalars("select succeeded from textmill.job where name = 'slow'") == [LINES],
+        "the slow job is done as well",
+    )
+    mill.check()
+
+
+def test_open_transactions_stop_neither_submits_nor_dispatch(mill: Mill) -> None:
+    """Without it, whoever forgets a `commit` at a prompt stops every job of the company."""
+    late = submit(
+        mill.engine,
+        Task.SENTIMENT,
+        [Document(text=text) for text in TEXTS],
+        JobOptions(deadline_at=datetime.now(UTC) + timedelta(seconds=1)),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    ended = mill.submit(TEXTS)
+    mill.workers()
+    with mill.engine.connect() as person, mill.engine.begin() as other:
+        other.exec_driver_sql("select set_config('lock_timeout', '5s', true)")
+        person.exec_driver_sql("select textmill.submit('sentiment', '[{\"text\": \"a b\"}]')")
+        person.execute(sa.text("select textmill.cancel(:job_id)"), {"job_id": ended})
+        person.execute(sa.text("select textmill.close_chunks(:job_id)"), {"job_id": ended})
+        person.execute(sa.text("select textmill.pause(:job_id)"), {"job_id": late})
+        other.exec_driver_sql("select textmill.submit('sentiment', '[{\"text\": \"c d\"}]')")
+        other.commit()
+
+        mill.dispatch()
+        quick = mill.finished(mill.submit(TEXTS))
+
+        assert quick.succeeded == len(TEXTS)
+        assert "met a lock" not in mill.log()
+        person.rollback()
+    assert mill.finished(ended).succeeded == len(TEXTS)
+    assert mill.finished(late).finished
