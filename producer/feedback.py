@@ -53,7 +53,7 @@ _EXPECTED: Final = {
     "labels": "a list of labels",
     "keywords": "a list of keywords",
     "comment": "a text",
-    "annotator": "a name",
+    "annotator": "a name of at most 200 characters",
     "adjudicates": "true or false",
 }
 """What each field of a verdict must be."""
