@@ -101,7 +101,7 @@ def add(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) ->
     if annotator is not None:
         given.setdefault("annotator", annotator)
     arguments = ", ".join(f"{name} => :{name}" for name in given)
-    return int(str(_call(engine, f"add_feedback({arguments})", given)))
+    return _call(engine, f"add_feedback({arguments})", given)
 
 
 def withdraw(engine: sa.Engine, feedback_id: int, annotator: str) -> None:
@@ -179,11 +179,12 @@ def _fault(field: str, kind: str) -> str:
     return f"{field}: it must be {_EXPECTED[field]}"
 
 
-def _call(engine: sa.Engine, function: str, given: Mapping[str, object]) -> object:
-    """Call a function of the database; what it refuses is said in its words."""
+def _call(engine: sa.Engine, function: str, given: Mapping[str, object]) -> int:
+    """Call a function that answers with a verdict's number; what it refuses is said in its words."""
     try:
         with reachable(engine), engine.begin() as connection:
-            return connection.execute(sa.text(f"select textmill.{function}"), given).scalar_one()
+            call = sa.text(f"select textmill.{function}")
+            return int(connection.execute(call, given).scalar_one())
     except sa.exc.DBAPIError as error:
         if not isinstance(error.orig, psycopg.IntegrityError | psycopg.errors.NoDataFound):
             raise

@@ -24,7 +24,7 @@ _FROM_ENVIRONMENT = SettingsConfigDict(
 )
 
 
-def user_name() -> str:
+def _user_name() -> str:
     """Name of the account; a container may run under a number that has none."""
     try:
         return getpass.getuser()
@@ -81,7 +81,7 @@ class IntakeSettings(BaseSettings):
     abandoned_after: Annotated[float, Field(gt=0)] = 3600
     max_pending: Annotated[int, Field(ge=1)] | None = None
     max_pending_per_submitter: Annotated[int, Field(ge=1)] | None = None
-    submitter: Annotated[str, Field(min_length=1)] = Field(default_factory=user_name)
+    submitter: Annotated[str, Field(min_length=1)] = Field(default_factory=_user_name)
 
 
 class DispatchSettings(BaseSettings):

@@ -1,9 +1,9 @@
 -- What one annotator said, latest first.
 create index feedback_annotator on textmill.feedback (annotator, feedback_id);
 
--- A slip is taken back by who made it, soon, and before others have built on it.
+-- A slip is taken back by who made it, soon, and before others have built on it. Returns its number.
 create function textmill.withdraw_feedback(feedback_id bigint, annotator text default session_user)
-    returns void
+    returns bigint
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
@@ -20,5 +20,6 @@ begin
             using errcode = 'check_violation',
             hint = 'Its annotator may, within an hour, unless the document was adjudicated since.';
     end if;
+    return withdraw_feedback.feedback_id;
 end
 $$;
