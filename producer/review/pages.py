@@ -138,13 +138,16 @@ class Pages:
 
     def _verdict(self, item: Item, selection: Selection, filled: Filled) -> feedback.Verdict:
         agrees = filled.agrees or set(filled.answer) == set(item.given)
-        names = "keywords" if item.task is Task.KEYWORDS else "labels"
+        of_keywords = item.task is Task.KEYWORDS
+        if of_keywords and not agrees and not filled.answer:
+            msg = "tick a keyword that is right, or type one; who cannot name any skips"
+            raise InputError(msg)
         return feedback.parse(
             {
                 "job_id": item.place.job_id,
                 "external_id": item.external_id,
                 "verdict": "agree" if agrees else "disagree",
-                names: None if agrees else filled.answer,
+                "keywords" if of_keywords else "labels": None if agrees else filled.answer,
                 "comment": filled.comment,
                 "annotator": self._annotator,
                 "adjudicates": selection.order is Order.DISPUTED,

@@ -61,7 +61,7 @@ def test_refused_verdict_says_why_and_keeps_what_was_typed(visit: Visit, engine:
     again = kim.judge(moderation, "answer", answer=["hate"], comment="no, hate")
 
     assert [none.status, unknown.status, again.status] == [422] * 3
-    assert "a disagreement about keywords names the right keywords" in none.text
+    assert "tick a keyword that is right, or type one" in none.text
     assert ">nothing fits</textarea>" in none.text
     assert "Set labels to any (none: clean) of: abuse, hate" in unknown.text
     assert "this annotator judged document" in again.text
