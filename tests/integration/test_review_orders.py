@@ -201,4 +201,6 @@ def test_no_page_reads_more_than_a_few_rows(engine: sa.Engine, annotator_engine:
                             removed = node.get("Rows Removed by Filter", 0)
                             read = (node["Actual Rows"] + removed) * node["Actual Loops"]
                             assert node["Node Type"] != "Seq Scan", shown
-                            assert read <= 250, shown
+                            # What is left is counted that far, in the index alone.
+                            counts = node["Node Type"] == "Index Only Scan"
+                            assert read <= (progress.MOST + 1 if counts else 250), shown
