@@ -34,6 +34,7 @@ ORDERS: Mapping[Task, tuple[Order, ...]] = {
     Task.SENTIMENT: (Order.UNCERTAIN, Order.DISPUTED),
     Task.KEYWORDS: (Order.UNCERTAIN, Order.DISPUTED),
 }
+"""The orders of each task's results; the first one is the usual one."""
 
 
 class Place(NamedTuple):
@@ -63,6 +64,8 @@ LABELS: Mapping[Task, tuple[str, ...]] = {
     Task.SENTIMENT: SENTIMENT_LABELS,
     Task.MODERATION: MODERATION_LABELS,
 }
+"""The labels of the tasks that have a closed set of them."""
+
 _MIDDLE: Mapping[Task, float] = {Task.SENTIMENT: 0.0, Task.MODERATION: 0.5}
 """The score at which a model is least sure."""
 

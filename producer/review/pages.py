@@ -48,6 +48,7 @@ class Pages:
             "address": address,
             "form_token": keys.form,
             "most": progress.MOST,
+            "tasks": list(ORDERS),
         }
 
     def start(self, request: Request) -> Response:
@@ -65,18 +66,11 @@ class Pages:
     def home(self, request: Request) -> Response:
         """What there is to do, for each task."""
         with reachable(self._engine), self._engine.connect() as connection:
-            tasks = [
-                (
-                    task,
-                    [
-                        (order, progress.progress(connection, selection, self._annotator))
-                        for order in orders
-                        for selection in [Selection(task=task, order=order)]
-                    ],
-                )
+            overview = [
+                (task, [(order, self._progress(connection, task, order)) for order in orders])
                 for task, orders in ORDERS.items()
             ]
-        return self._page(request, "home.html", tasks=tasks)
+        return self._page(request, "home.html", overview=overview)
 
     def review(self, request: Request) -> Response:
         """The next document of a selection."""
@@ -97,7 +91,7 @@ class Pages:
             selection = _selection(item.task, request.query_params)
             return self._document(request, connection, selection, item)
 
-    def progress(self, request: Request) -> Response:
+    def everyone(self, request: Request) -> Response:
         """Who judged how much, and how far people agree."""
         task = _task(request.path_params["task"])
         with reachable(self._engine), self._engine.connect() as connection:
@@ -170,6 +164,9 @@ class Pages:
         if not same(str(form.get("form_token", "")), self._keys.form):
             raise HTTPException(403, "This form is of an earlier run; open the page again.")
         return form
+
+    def _progress(self, connection: sa.Connection, task: Task, order: Order) -> progress.Progress:
+        return progress.progress(connection, Selection(task=task, order=order), self._annotator)
 
     def _document(  # noqa: PLR0913  # what a page may show
         self,

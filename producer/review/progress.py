@@ -1,5 +1,6 @@
 """How far an annotator is, and how far people agree."""
 
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -30,11 +31,11 @@ class Progress(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A job to choose."""
+    """A job to choose; see the view `textmill.job_status`."""
 
     job_id: UUID
     name: str | None
-    created_at: object
+    created_at: datetime
     succeeded: int
 
 

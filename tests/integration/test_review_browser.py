@@ -9,10 +9,12 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from producer.feedback import add, parse
 from schema.documents import Task
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
@@ -51,15 +53,9 @@ class Person:
         return [box.get_attribute("value") or "" for box in found]
 
     def wait_for(self, holds: Callable[[], bool]) -> None:
-        """Wait until it holds; a page that is on its way is not looked at."""
-
-        def look(_: object) -> bool:
-            try:
-                return holds()
-            except Exception:  # noqa: BLE001  # whatever a page in between makes of the look
-                return False
-
-        WebDriverWait(self.driver, PATIENCE).until(look)
+        """Wait until it holds, whatever a page in between makes of the look."""
+        wait = WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[WebDriverException])
+        wait.until(lambda _: holds())
 
     def complaints(self) -> list[str]:
         """What the browser wrote to its console since the last look."""
@@ -163,6 +159,27 @@ def test_keywords_are_unticked_and_added(kim: Person, engine: sa.Engine) -> None
             None,
         )
     ]
+
+
+def test_dispute_is_decided_by_taking_an_answer(
+    kim: Person, annotator_engine: sa.Engine, engine: sa.Engine, invented: dict[Task, UUID]
+) -> None:
+    """Without it, whoever adjudicates copies answers by hand."""
+    job = invented[Task.KEYWORDS]
+    for annotator, words in (("lin", ["invoice page", "log out"]), ("max", ["mobile app"])):
+        given = {"job_id": job, "external_id": "ticket-1", "verdict": "disagree"}
+        add(annotator_engine, parse({**given, "keywords": words, "annotator": annotator}))
+
+    kim.open("/review/keywords?order=disputed")
+    kim.driver.find_element(By.CSS_SELECTOR, "[data-takes]").click()
+    ticked = kim.ticked()
+    kim.press(Keys.ENTER, until="That was the last one")
+
+    assert ticked == ["invoice page"]
+    assert verdicts(engine)[-1] == ("ticket-1", "disagree", ["invoice page", "log out"], None)
+    with engine.connect() as connection:
+        (row,) = connection.execute(sa.text("select state, gold from textmill.feedback_status"))
+    assert tuple(row) == ("adjudicated", ["invoice page", "log out"])
 
 
 def test_hostile_text_does_nothing(
