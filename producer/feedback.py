@@ -180,7 +180,7 @@ def _fault(field: str, kind: str) -> str:
 
 
 def _call(engine: sa.Engine, function: str, given: Mapping[str, object]) -> int:
-    """Call a function that answers with a verdict's number; what it refuses is said in its words."""
+    """Call a function that returns a verdict's number; what it refuses is said in its words."""
     try:
         with reachable(engine), engine.begin() as connection:
             call = sa.text(f"select textmill.{function}")

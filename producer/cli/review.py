@@ -26,7 +26,9 @@ from schema.settings import IntakeSettings, ServiceSettings, read
     help="Default: a free one.",
 )
 @click.option("--task", type=click.Choice([*map(str, Task)]), help="Begin with its results.")
-@click.option("--annotator", help="In whose name verdicts are given; default: your user name.")
+@click.option(
+    "--annotator", help="Who judges; default: TEXTMILL_SUBMITTER, or else the user's name."
+)
 @click.option("--open/--no-open", "opens", help="Open it in the web browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the URL alone.")
 def review(  # a parameter for each option

@@ -61,10 +61,10 @@ def test_refused_verdict_says_why_and_keeps_what_was_typed(visit: Visit, engine:
     again = kim.judge(moderation, "answer", answer=["hate"], comment="no, hate")
 
     assert [none.status, unknown.status, again.status] == [422] * 3
-    assert "tick a keyword that is right, or type one" in none.text
+    assert "names the right keywords; name one or more of them" in none.text
     assert ">nothing fits</textarea>" in none.text
-    assert "Set labels to any (none: clean) of: abuse, hate" in unknown.text
-    assert "this annotator judged document" in again.text
+    assert "name any of: abuse, hate" in unknown.text
+    assert "kim judged document &#34;post-4711&#34; before" in again.text
     assert ">no, hate</textarea>" in again.text
     assert 'value="hate" checked' in again.text
     assert len(said(engine)) == 1
