@@ -4,7 +4,7 @@ declare
     role text;
 begin
     foreach role in array array['textmill_producer', 'textmill_worker', 'textmill_reader',
-            'textmill_operator'] loop
+            'textmill_operator', 'textmill_annotator'] loop
         if not exists (select from pg_roles where rolname = role) then
             begin
                 execute format('create role %I nologin', role);
@@ -17,12 +17,12 @@ end
 $$;
 
 grant usage on schema textmill
-    to textmill_producer, textmill_worker, textmill_reader, textmill_operator;
+    to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator;
 revoke all on all tables in schema textmill
-    from textmill_producer, textmill_worker, textmill_reader, textmill_operator;
+    from textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator;
 revoke execute on all functions in schema textmill from public;
 grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz)
-    to textmill_producer, textmill_worker, textmill_reader, textmill_operator;
+    to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator;
 grant execute on function textmill.count_outcomes(uuid, bigint, bigint)
     to textmill_producer, textmill_worker;
 grant execute on function textmill.make_partitions(integer) to textmill_producer;
@@ -31,9 +31,12 @@ grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.same_job(text, bytea), textmill.refuse_documents(uuid),
     textmill.cut_chunks(uuid, bigint), textmill.open_job(uuid), textmill.limit_of(text),
     textmill.blanks(), textmill.known_id(text, bigint), textmill.json_depth(jsonb),
-    textmill.has_unique_columns(json),
-    textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean)
+    textmill.has_unique_columns(json)
     to textmill_producer;
+grant execute on function
+    textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean),
+    textmill.withdraw_feedback(bigint, text)
+    to textmill_producer, textmill_annotator;
 grant execute on function textmill.job_may_become(text, text), textmill.chunk_may_become(text, text),
     textmill.end_attempt(uuid, integer, integer, text, text, double precision)
     to textmill_producer, textmill_worker;
@@ -56,7 +59,7 @@ grant delete on textmill.worker to textmill_producer;
 grant insert, delete on textmill.document, textmill.failure to textmill_producer;
 grant update (text, metadata) on textmill.document to textmill_producer;
 grant insert (job_id, external_id, verdict, labels, keywords, comment, annotator, adjudicates)
-    on textmill.feedback to textmill_producer;
+    on textmill.feedback to textmill_producer, textmill_annotator;
 
 -- Claims chunks and writes outcomes; cannot submit, cannot change or delete a document or outcome.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
@@ -65,6 +68,10 @@ grant update on textmill.chunk to textmill_worker;
 grant update (state, started_at) on textmill.job to textmill_worker;
 grant insert on textmill.result, textmill.failure to textmill_worker;
 grant insert, update, delete on textmill.worker to textmill_worker;
+
+-- Reads texts and results, and judges; cannot submit or control a job.
+grant select on textmill.document, textmill.result, textmill.feedback, textmill.alembic_version
+    to textmill_annotator;
 
 -- Dispatch runs sweeps; only an operator says which there are.
 grant select on textmill.sweep, textmill.sweep_run to textmill_producer, textmill_operator;
@@ -79,14 +86,16 @@ declare
 begin
     for readable in select viewname from pg_views where schemaname = 'textmill' loop
         execute format('grant select on textmill.%I to textmill_producer, textmill_worker,'
-            ' textmill_reader, textmill_operator', readable);
+            ' textmill_reader, textmill_operator, textmill_annotator', readable);
     end loop;
 end
 $$;
 
--- A reader's forgotten transaction must not hold back vacuum, and a worker that froze while it stored
+-- A person's forgotten transaction must not hold back vacuum, and a worker that froze while it stored
 -- outcomes must not hold its job. A login role copies these settings with ALTER ROLE … SET, since
 -- members do not inherit them.
 alter role textmill_worker set idle_in_transaction_session_timeout = '60s';
 alter role textmill_reader set statement_timeout = '60s';
 alter role textmill_reader set idle_in_transaction_session_timeout = '60s';
+alter role textmill_annotator set statement_timeout = '60s';
+alter role textmill_annotator set idle_in_transaction_session_timeout = '60s';

@@ -101,17 +101,18 @@ def add(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) ->
     if annotator is not None:
         given.setdefault("annotator", annotator)
     arguments = ", ".join(f"{name} => :{name}" for name in given)
-    try:
-        with reachable(engine), engine.begin() as connection:
-            return int(
-                connection.execute(
-                    sa.text(f"select textmill.add_feedback({arguments})"), given
-                ).scalar_one()
-            )
-    except sa.exc.DBAPIError as error:
-        if not isinstance(error.orig, psycopg.IntegrityError | psycopg.errors.NoDataFound):
-            raise
-        raise InputError(_said(error.orig)) from None
+    return _call(engine, f"add_feedback({arguments})", given)
+
+
+def withdraw(engine: sa.Engine, feedback_id: int, annotator: str) -> None:
+    """Take back the verdict of this number.
+
+    Raises:
+        InputError: it is not of `annotator`, is more than an hour old, or was adjudicated since.
+        ServiceUnavailableError: Postgres does not answer.
+    """
+    given = {"feedback_id": feedback_id, "annotator": annotator}
+    _call(engine, "withdraw_feedback(:feedback_id, :annotator)", given)
 
 
 def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dict[str, object]]:
@@ -176,6 +177,18 @@ def _fault(field: str, kind: str) -> str:
     if kind == "missing":
         return f"{field}: it is missing; give {_EXPECTED[field]}"
     return f"{field}: it must be {_EXPECTED[field]}"
+
+
+def _call(engine: sa.Engine, function: str, given: Mapping[str, object]) -> int:
+    """Call a function that returns a verdict's number; what it refuses is said in its words."""
+    try:
+        with reachable(engine), engine.begin() as connection:
+            call = sa.text(f"select textmill.{function}")
+            return int(connection.execute(call, given).scalar_one())
+    except sa.exc.DBAPIError as error:
+        if not isinstance(error.orig, psycopg.IntegrityError | psycopg.errors.NoDataFound):
+            raise
+        raise InputError(_said(error.orig)) from None
 
 
 def _said(error: psycopg.Error) -> str:

@@ -248,6 +248,7 @@ feedback = sa.Table(
         unique=True,
         postgresql_where=sa.text("adjudicates"),
     ),
+    sa.Index("feedback_annotator", "annotator", "feedback_id"),
     sa.CheckConstraint("verdict in ('agree', 'disagree')", name="feedback_verdict"),
     sa.CheckConstraint(_one_of("task", Task), name="feedback_task"),
     sa.CheckConstraint(

@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.invariants",
     "tests.fixtures.mill",
     "tests.fixtures.recovery",
+    "tests.fixtures.review",
 ]
 
 

@@ -7,6 +7,7 @@ import click
 from producer.cli.control import cancel, pause, resume, retry
 from producer.cli.feedback import feedback
 from producer.cli.jobs import results, status
+from producer.cli.review import review
 from producer.cli.services import db, dispatch, up
 from producer.cli.submit import submit
 from producer.cli.sweep import sweep
@@ -50,5 +51,5 @@ def main() -> None:
 
 COMMANDS = (cancel, db, dispatch, feedback, pause, results, resume, retry, status, submit)
 
-for command in (*COMMANDS, sweep, up):
+for command in (*COMMANDS, review, sweep, up):
     main.add_command(command)

@@ -31,7 +31,8 @@ from schema.settings import (
 )
 
 
-def _until_told_to_stop() -> threading.Event:
+def until_told_to_stop() -> threading.Event:
+    """An event that SIGTERM and Ctrl-C set."""
     stop = threading.Event()
     # An event has a lock, which the interrupted thread itself may hold: a second signal right after
     # the first would wait for it for ever. A simple queue may be put to from a signal handler.
@@ -65,7 +66,7 @@ def up(*, workers: int | None, as_json: bool) -> None:
       textmill up
       textmill up --workers 1 --json
     """  # noqa: D301
-    stop = _until_told_to_stop()
+    stop = until_told_to_stop()
     began = datetime.now(UTC)
     with running(read(ServiceSettings), workers) as stack:
         console.print("starting …", style="dim")
@@ -131,7 +132,7 @@ def dispatch() -> None:
     broker = Broker(broker_url, services.key_prefix)
     limits = read(IntakeSettings)
     dispatcher = Dispatcher(engine, broker, read(DispatchSettings), limits)
-    stop = _until_told_to_stop()
+    stop = until_told_to_stop()
     # A thread of its own: chunks need not wait while the rows of a sweep are read.
     sweeps = threading.Thread(
         target=Sweeper(engine, read(SweepSettings), limits).run, args=[stop], name="sweeps"

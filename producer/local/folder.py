@@ -13,7 +13,7 @@ from typing import Any
 
 from schema.errors import SettingsError, UsageError
 
-_PASSWORDS = ("owner", "producer", "worker", "reader", "redis")
+_PASSWORDS = ("owner", "producer", "worker", "reader", "annotator", "redis")
 _OWNER_WAIT = 0.5  # seconds; others hold the lock for a glance only, or for good
 _SERVERS_WAIT = 40.0  # seconds; servers of a killed stack get this long to end
 _POLL = 0.05  # seconds
@@ -56,9 +56,11 @@ def is_owned(data_dir: Path) -> bool:
 def passwords(data_dir: Path) -> dict[str, str]:
     """The generated passwords of the database roles and of Redis, made on first use."""
     path = data_dir / "passwords.json"
-    if not path.exists():
-        write_private(path, {name: secrets.token_urlsafe(24) for name in _PASSWORDS})
-    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    # A data directory may be older than a role.
+    if lacking := [name for name in _PASSWORDS if name not in found]:
+        found |= {name: secrets.token_urlsafe(24) for name in lacking}
+        write_private(path, found)
     return found
 
 

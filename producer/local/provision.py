@@ -8,7 +8,7 @@ from psycopg import sql
 from schema.database import create_engine
 
 DATABASE = "textmill"
-LOGINS = {name: f"{name}_login" for name in ("producer", "worker", "reader")}
+LOGINS = {name: f"{name}_login" for name in ("producer", "worker", "reader", "annotator")}
 """The login role of each group role `textmill_<name>`."""
 
 

@@ -35,6 +35,7 @@ class Urls:
     producer: str = field(repr=False)
     worker: str = field(repr=False)
     reader: str = field(repr=False)
+    annotator: str = field(repr=False)
     broker: str = field(repr=False)
 
 

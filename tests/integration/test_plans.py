@@ -2,40 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from tests.fixtures.plans import LARGE, nodes_of
 from tests.fixtures.scale import Seeded, seed, usual_queries
-
-LARGE = ("document", "result", "failure")
-"""Tables of which a scan from end to end is never usual."""
 
 
 @pytest.fixture
 def seeded(engine: sa.Engine) -> Seeded:
     return seed(engine, 10_000)
-
-
-def plan(engine: sa.Engine, query: str, *, small: bool = True) -> list[dict[str, Any]]:
-    """The nodes of a query's plan that were run."""
-    with engine.connect() as connection:
-        if small:  # then a scan may be cheaper than an index; it must not be the only way
-            connection.exec_driver_sql("set local enable_seqscan = off")
-        found = connection.execution_options(no_parameters=True).exec_driver_sql(
-            f"explain (analyze, costs off, timing off, format json) {query}"
-        )
-        explained = found.scalar_one()
-    return list(_nodes(explained[0]["Plan"]))
-
-
-def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if node.get("Actual Loops") != 0:
-        yield node
-    for below in node.get("Plans", []):
-        yield from _nodes(below)
 
 
 def months(nodes: list[dict[str, Any]], table: str) -> set[str]:
@@ -51,7 +29,9 @@ def test_usual_queries_scan_no_large_table_and_read_few_rows(
     job = seeded.documents // 100
     for view, query in usual_queries(seeded).items():
         large = [
-            node for node in plan(engine, query) if node.get("Relation Name", "").startswith(LARGE)
+            node
+            for node in nodes_of(engine, query)
+            if node.get("Relation Name", "").startswith(LARGE)
         ]
         read = sum(
             (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
@@ -79,8 +59,8 @@ def test_queries_by_time_read_only_their_months(engine: sa.Engine) -> None:
         "date_trunc('month', now() at time zone 'UTC') at time zone 'UTC')"
     )
     for query, table in TIMED.items():
-        recent = months(plan(engine, query.format(since=since)), table)
-        everything = months(plan(engine, query.format(since="true")), table)
+        recent = months(nodes_of(engine, query.format(since=since)), table)
+        everything = months(nodes_of(engine, query.format(since="true")), table)
 
         # Partitions of months to come are empty, and no earlier than asked for.
         assert recent < everything, query
@@ -89,7 +69,7 @@ def test_queries_by_time_read_only_their_months(engine: sa.Engine) -> None:
 
 def test_labels_of_a_job_are_counted_from_the_index(engine: sa.Engine, seeded: Seeded) -> None:
     """Without it, the mood of a job is as slow as reading all of its results."""
-    nodes = plan(engine, usual_queries(seeded)["sentiment_result"])
+    nodes = nodes_of(engine, usual_queries(seeded)["sentiment_result"])
 
     (read,) = [node for node in nodes if node.get("Relation Name", "").startswith("result")]
     assert read["Node Type"] == "Index Only Scan"
@@ -107,6 +87,6 @@ def test_planner_chooses_the_indexes_at_scale(
     """
     seeded = seed(engine, pytestconfig.getoption("--documents"))
     for view, query in usual_queries(seeded).items():
-        for node in plan(engine, query, small=False):
+        for node in nodes_of(engine, query, small=False):
             if node.get("Relation Name", "").startswith(LARGE):
                 assert node["Node Type"] != "Seq Scan", f"{view}: {json.dumps(node)}"

@@ -53,12 +53,26 @@ FORBIDDEN = {
         "select textmill.submit('sentiment', '[]')",
         "select query from textmill.sweep",
     ],
+    "annotator": [
+        RESULT_ROW,
+        "select textmill.submit('sentiment', '[]')",
+        "select * from textmill.job",
+        "select textmill.cancel(job_id) from textmill.job_status",
+        "update textmill.document set text = 'forged'",
+        "delete from textmill.document",
+        "delete from textmill.feedback",
+        "update textmill.feedback set verdict = 'agree'",
+        "insert into textmill.feedback (text) values ('forged')",
+    ],
 }
 
 
 @pytest.fixture
 def engines(
-    producer_engine: sa.Engine, worker_engine: sa.Engine, reader_engine: sa.Engine
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    reader_engine: sa.Engine,
+    annotator_engine: sa.Engine,
 ) -> dict[str, sa.Engine]:
     """The database as each role sees it, with one finished job in it."""
     job_id = submit(
@@ -70,7 +84,12 @@ def engines(
         limits=IntakeSettings(),
     ).job_id
     work_off(producer_engine, worker_engine, job_id, POSITIVE)
-    return {"producer": producer_engine, "worker": worker_engine, "reader": reader_engine}
+    return {
+        "producer": producer_engine,
+        "worker": worker_engine,
+        "reader": reader_engine,
+        "annotator": annotator_engine,
+    }
 
 
 @pytest.mark.parametrize("role", FORBIDDEN)
@@ -139,9 +158,10 @@ def test_reader_sees_views_without_texts(engines: dict[str, sa.Engine], engine: 
             assert "secret" not in str(rows)
 
 
-def test_forgotten_reader_is_ended(reader_engine: sa.Engine) -> None:
+@pytest.mark.parametrize("role", ["reader", "annotator"])
+def test_forgotten_person_is_ended(engines: dict[str, sa.Engine], role: str) -> None:
     """Without it, a forgotten transaction of an analyst holds back vacuum for days."""
-    with reader_engine.connect() as connection:
+    with engines[role].connect() as connection:
         limits = [
             connection.exec_driver_sql(f"show {name}").scalar_one()
             for name in ("statement_timeout", "idle_in_transaction_session_timeout")

@@ -5,8 +5,8 @@ import sys
 
 INTERRUPTED = """
 import os, signal
-from producer.cli.services import _until_told_to_stop
-stop = _until_told_to_stop()
+from producer.cli.services import until_told_to_stop
+stop = until_told_to_stop()
 with stop._cond:
     os.kill(os.getpid(), signal.SIGTERM)
     sum(range(100000))

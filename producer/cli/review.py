@@ -1,0 +1,87 @@
+"""`textmill review`."""
+
+import json
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import click
+
+from producer.cli.services import until_told_to_stop
+from producer.cli.show import console
+from producer.local import find, servers
+from schema.database import create_engine
+from schema.documents import Task
+from schema.errors import SettingsError
+from schema.settings import IntakeSettings, ServiceSettings, read
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Default: a free one.",
+)
+@click.option("--task", type=click.Choice([*map(str, Task)]), help="Begin with its results.")
+@click.option(
+    "--annotator", help="Who judges; default: TEXTMILL_SUBMITTER, or else the user's name."
+)
+@click.option("--open/--no-open", "opens", help="Open it in the web browser.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the URL alone.")
+def review(  # a parameter for each option
+    *,
+    host: str,
+    port: int,
+    task: str | None,
+    annotator: str | None,
+    opens: bool,
+    as_json: bool,
+) -> None:
+    """Judge results in the web browser, until SIGTERM or Ctrl-C.
+
+    Prints the URL to open. Whoever has it gives verdicts in the annotator's name.
+
+    \b
+    Examples:
+      textmill review
+      textmill review --task moderation --annotator kim --open
+    """  # noqa: D301
+    if find_spec("starlette") is None:
+        msg = "this installation has no review; add it with: pip install 'textmill[review]'"
+        raise SettingsError(msg)
+    from producer.review.serving import serving  # noqa: PLC0415  # of the extra `review`
+
+    stop = until_told_to_stop()
+    name = annotator or read(IntakeSettings).submitter
+    with _database_url() as database_url:
+        engine = create_engine(database_url, application="textmill-review")
+        try:
+            with serving(engine, name, host, port) as site:
+                url = f"{site.url}&task={task}" if task else site.url
+                if as_json:
+                    click.echo(json.dumps({"url": url, "port": site.port, "annotator": name}))
+                else:
+                    click.echo(url)
+                console.print(f"{name} reviews; end it with Ctrl-C", style="dim")
+                if opens:
+                    webbrowser.open(url)
+                stop.wait()
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def _database_url() -> Iterator[str]:
+    """The database as set, or that of the stack here for an annotator, started where none runs."""
+    services = read(ServiceSettings)
+    if services.database_url is not None:
+        yield services.database_url.get_secret_value()
+    elif stack := find(services):
+        yield stack.urls.annotator
+    else:
+        console.print("starting servers …", style="dim")
+        with servers(services) as own:
+            yield own.urls.annotator

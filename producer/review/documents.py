@@ -1,0 +1,141 @@
+"""One document with its result, and what people said of it."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from producer.review.orders import Place
+from schema.documents import Task
+from schema.outcomes import RESULT, Result, SentimentResult
+
+
+class Item(NamedTuple):
+    """A document with its result.
+
+    Attributes:
+        place: where it stands.
+        external_id: the producer's own id.
+        text: the original text; None where it was erased.
+        metadata: what was handed over beside the text.
+        result: what the model said.
+        job_name: what people call its job.
+        created_at: when the result was written.
+    """
+
+    place: Place
+    external_id: str
+    text: str | None
+    metadata: dict[str, Any]
+    result: Result
+    job_name: str | None
+    created_at: datetime
+
+    @property
+    def task(self) -> Task:
+        """Whose result it is."""
+        return Task(self.result.task)
+
+    @property
+    def given(self) -> list[str]:
+        """The labels or keywords of the result, best first."""
+        match self.result:
+            case SentimentResult(label=label):
+                return [label]
+            case result if result.task == "moderation":
+                return list(result.labels)
+            case result:
+                return [keyword.text for keyword in result.keywords]
+
+
+class Said(NamedTuple):
+    """A verdict that was given.
+
+    Attributes:
+        feedback_id: its number.
+        place: the document it speaks of.
+        external_id: the same, by the producer's own id.
+        annotator: who said it.
+        verdict: agree or disagree.
+        answer: the labels or keywords that the annotator holds to be right.
+        comment: and why.
+        adjudicates: whether it decides for all.
+    """
+
+    feedback_id: int
+    place: Place
+    external_id: str
+    annotator: str
+    verdict: str
+    answer: list[str]
+    comment: str | None
+    adjudicates: bool
+
+
+def load(connection: sa.Connection, place: Place) -> Item | None:
+    """The document at `place`; None where there is none with a result."""
+    row = connection.execute(
+        sa.text("""
+            select d.external_id, d.text, d.metadata, r.payload, j.name, r.created_at
+            from textmill.document d
+            join textmill.result r using (job_id, seq)
+            join textmill.job_status j using (job_id)
+            where d.job_id = :job_id and d.seq = :seq
+        """),
+        place._asdict(),
+    ).one_or_none()
+    if row is None:
+        return None
+    return Item(
+        place=place,
+        external_id=row.external_id,
+        text=row.text,
+        metadata=row.metadata or {},
+        result=RESULT.validate_python(row.payload),
+        job_name=row.name,
+        created_at=row.created_at,
+    )
+
+
+def verdicts(connection: sa.Connection, place: Place) -> list[Said]:
+    """What was said of the document, in the order in which it was said."""
+    return _said(
+        connection,
+        "job_id = :job_id and seq = :seq order by feedback_id",
+        **place._asdict(),
+    )
+
+
+def last_verdict(connection: sa.Connection, annotator: str, task: Task) -> Said | None:
+    """The latest verdict of `annotator` that may still be withdrawn."""
+    found = _said(
+        connection,
+        "annotator = :annotator and created_at > now() - interval '1 hour' and task = :task"
+        " order by feedback_id desc limit 1",
+        annotator=annotator,
+        task=task,
+    )
+    return found[0] if found else None
+
+
+def _said(connection: sa.Connection, which: str, **given: object) -> list[Said]:
+    rows = connection.execute(
+        sa.text(
+            "select feedback_id, job_id, seq, external_id, annotator, verdict, answer, comment,"  # noqa: S608
+            f" adjudicates from textmill.feedback where {which}"
+        ),
+        given,
+    )
+    return [
+        Said(
+            feedback_id=row.feedback_id,
+            place=Place(row.job_id, row.seq),
+            external_id=row.external_id,
+            annotator=row.annotator,
+            verdict=row.verdict,
+            answer=row.answer,
+            comment=row.comment,
+            adjudicates=row.adjudicates,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,127 @@
+"""A text in pieces: spans marked, hidden characters made visible.
+
+The text is whatever strangers wrote. Characters that a reader does not see, or that turn the text
+around, are named instead of being obeyed.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from math import ceil
+from typing import NamedTuple
+
+from schema.outcomes import Evidence, Keyword
+
+LEVELS = 4
+"""Strengths of a mark."""
+
+_JOINERS = "\u200c\u200d"
+"""Part of emoji and of some scripts; between letters of ours they only hide something."""
+
+
+class Mark(NamedTuple):
+    """What is to be marked.
+
+    Attributes:
+        start: first code point.
+        end: behind the last one.
+        level: how strongly, 1 to `LEVELS`.
+        against: whether it speaks against the label.
+        title: what it says to who points at it.
+    """
+
+    start: int
+    end: int
+    level: int
+    against: bool
+    title: str
+
+
+class Part(NamedTuple):
+    """Plain characters, or one hidden character by its name."""
+
+    text: str
+    hidden: str | None = None
+
+
+class Piece(NamedTuple):
+    """A run of the text under one mark, or under none."""
+
+    parts: list[Part]
+    mark: Mark | None
+
+
+def of_keywords(keywords: Sequence[Keyword]) -> list[Mark]:
+    """Marks of every place where a keyword stands."""
+    return [
+        Mark(
+            start,
+            end,
+            _level(keyword.score, 1),
+            against=False,
+            title=f"{keyword.text} {keyword.score:.2f}",
+        )
+        for keyword in keywords
+        for start, end in keyword.spans
+    ]
+
+
+def of_evidence(evidence: Sequence[Evidence], label: str) -> list[Mark]:
+    """Marks of what moved a score, relative to what moved it most."""
+    most = max((abs(part.weight) for part in evidence), default=0)
+    return [
+        Mark(
+            *part.span,
+            _level(abs(part.weight), most),
+            part.weight < 0,
+            f"{label} {part.weight:+.2f}",
+        )
+        for part in evidence
+        if part.weight
+    ]
+
+
+def pieces(text: str, marks: Sequence[Mark]) -> list[Piece]:
+    """The text cut where marks begin and end; where they overlap, the strongest one counts."""
+    within = [mark for mark in marks if mark.start < len(text)]
+    cuts = {0, len(text)}
+    for mark in within:
+        cuts |= {mark.start, min(mark.end, len(text))}
+    edges = sorted(cuts)
+    begins = sorted(within, key=lambda mark: mark.start, reverse=True)
+    running: list[Mark] = []
+    found: list[Piece] = []
+    for start, end in pairwise(edges):
+        running = [mark for mark in running if mark.end > start]
+        while begins and begins[-1].start <= start:
+            running.append(begins.pop())
+        strongest = max(running, key=lambda mark: mark.level, default=None)
+        found.append(Piece(list(_parts(text, start, end)), strongest))
+    return found
+
+
+def _level(value: float, most: float) -> int:
+    return max(1, min(LEVELS, ceil(LEVELS * value / most)))
+
+
+def _parts(text: str, start: int, end: int) -> Iterator[Part]:
+    plain = start
+    for position in range(start, end):
+        character = text[position]
+        if character.isprintable() or not _is_hidden(text, position):
+            continue
+        if plain < position:
+            yield Part(text[plain:position])
+        yield Part(f"U+{ord(character):04X}", unicodedata.name(character, "control character"))
+        plain = position + 1
+    if plain < end:
+        yield Part(text[plain:end])
+
+
+def _is_hidden(text: str, position: int) -> bool:
+    character = text[position]
+    if character in _JOINERS and position:
+        before = text[position - 1]
+        return before.isascii() or unicodedata.name(before, "").startswith("CJK")
+    # Control, format, private use, unassigned; not the blanks, which are no printable ones either.
+    return unicodedata.category(character) in ("Cc", "Cf", "Co", "Cn") and character not in "\n\t\r"

@@ -1,0 +1,262 @@
+"""Which document comes next.
+
+An order goes on from the place of the document last seen, by index: nothing is counted off with
+OFFSET, and however long a job is, few rows are read. Whoever begins anew begins at the top, where
+what was judged meanwhile is left out.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from schema.base import Frozen
+from schema.documents import Task
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+
+
+class Order(StrEnum):
+    """What comes first.
+
+    `flagged`: the newest job's highest scores. `uncertain`: of the newest job, what the model was
+    least sure of. `disputed`: where annotators disagree.
+    """
+
+    FLAGGED = "flagged"
+    UNCERTAIN = "uncertain"
+    DISPUTED = "disputed"
+
+
+ORDERS: Mapping[Task, tuple[Order, ...]] = {
+    Task.MODERATION: (Order.FLAGGED, Order.UNCERTAIN, Order.DISPUTED),
+    Task.SENTIMENT: (Order.UNCERTAIN, Order.DISPUTED),
+    Task.KEYWORDS: (Order.UNCERTAIN, Order.DISPUTED),
+}
+"""The orders of each task's results; the first one is the usual one."""
+
+
+class Place(NamedTuple):
+    """Where a document stands."""
+
+    job_id: UUID
+    seq: int
+
+
+class Selection(Frozen):
+    """What an annotator wants to see.
+
+    Attributes:
+        task: results of this task.
+        order: what comes first.
+        job: of this job only.
+        second: also what others have judged, for a second opinion.
+    """
+
+    task: Task
+    order: Order
+    job: UUID | None = None
+    second: bool = False
+
+
+LABELS: Mapping[Task, tuple[str, ...]] = {
+    Task.SENTIMENT: SENTIMENT_LABELS,
+    Task.MODERATION: MODERATION_LABELS,
+}
+"""The labels of the tasks that have a closed set of them."""
+
+_MIDDLE: Mapping[Task, float] = {Task.SENTIMENT: 0.0, Task.MODERATION: 0.5}
+"""The score at which a model is least sure."""
+
+_LAST = 2**62
+"""Above every position in a job."""
+
+_WINDOW = 200
+"""Documents of a keywords job that are put in order among themselves; no index has their scores."""
+
+_CONFIDENCE = "coalesce((r.payload -> 'keywords' -> 0 ->> 'score')::float8, 0)"
+
+
+def following(
+    connection: sa.Connection, selection: Selection, annotator: str, after: Place | None
+) -> Place | None:
+    """The place of the next document for `annotator`; None where nothing is left.
+
+    Args:
+        connection: a connection that may read results and feedback.
+        selection: which documents, in which order.
+        annotator: who has not judged it yet; without `second` nobody has.
+        after: the document last seen; None begins at the top.
+    """
+    given: dict[str, object] = {"task": selection.task, "annotator": annotator}
+    if selection.job:
+        given["job"] = selection.job
+    if after:
+        given |= _standing(connection, selection, after)
+    match selection.order, selection.task:
+        case Order.FLAGGED, _:
+            query = _flagged(selection, after)
+        case Order.DISPUTED, _:
+            query = _disputed(selection, after)
+        case _, Task.KEYWORDS:
+            return _through_jobs(connection, _KEYWORDS, selection, given, after)
+        case _:
+            return _through_jobs(connection, _UNCERTAIN, selection, given, after)
+    return _place(connection, query, given)
+
+
+def unjudged(selection: Selection) -> str:
+    """SQL that holds for a result `r` which is still to be judged by `:annotator`."""
+    theirs = " and (f.annotator = :annotator or f.adjudicates)" if selection.second else ""
+    return (
+        "not exists (select from textmill.feedback f"
+        f" where f.job_id = r.job_id and f.seq = r.seq{theirs})"
+    )
+
+
+def _standing(connection: sa.Connection, selection: Selection, after: Place) -> dict[str, object]:
+    """The values by which an order goes on after a document."""
+    row = connection.execute(
+        sa.text(
+            f"select score::float8 as score, {_CONFIDENCE} as confidence"  # noqa: S608
+            " from textmill.result r where job_id = :job_id and seq = :seq"
+        ),
+        after._asdict(),
+    ).one_or_none()
+    score: float = (row and row.score) or 0.0
+    return {
+        "after_job": after.job_id,
+        "after_seq": after.seq,
+        "after_score": score,
+        "after_confidence": row.confidence if row else 0.0,
+        **_bounds(_MIDDLE.get(selection.task, 0.0), score, after.seq),
+    }
+
+
+def _bounds(middle: float, score: float, seq: int) -> dict[str, object]:
+    """Above `high` and below `low` lies what is further from the middle than `score` is.
+
+    At one distance, what lies above the middle comes first.
+    """
+    mirrored = 2 * middle - score
+    if score >= middle:
+        # In the middle itself, nothing below it has this score.
+        low_seq = _LAST if score > middle else 0
+        return {"high": score, "high_seq": seq, "low": mirrored, "low_seq": low_seq}
+    return {"high": mirrored, "high_seq": _LAST, "low": score, "low_seq": seq}
+
+
+def _flagged(selection: Selection, after: Place | None) -> str:
+    of_job = " and r.job_id = :job" if selection.job else ""
+    further = (
+        " and r.job_id <= :after_job"
+        " and (r.job_id, r.score, r.seq) < (:after_job, :after_score, :after_seq)"
+        if after
+        else ""
+    )
+    return (
+        "select r.job_id, r.seq from textmill.moderation_result r"  # noqa: S608
+        f" where r.flagged{of_job}{further} and {unjudged(selection)}"
+        " order by r.job_id desc, r.score desc, r.seq desc limit 1"
+    )
+
+
+def _disputed(selection: Selection, after: Place | None) -> str:
+    of_job = " and s.job_id = :job" if selection.job else ""
+    further = " and (s.job_id, s.seq) < (:after_job, :after_seq)" if after else ""
+    return (
+        "select s.job_id, s.seq from textmill.feedback_status s"  # noqa: S608
+        f" where s.task = :task and s.state = 'disputed'{of_job}{further}"
+        " and exists (select from textmill.result r where r.job_id = s.job_id and r.seq = s.seq)"
+        " order by s.job_id desc, s.seq desc limit 1"
+    )
+
+
+_UNCERTAIN = """
+select j.job_id, least_sure.seq
+from textmill.job_status j
+cross join lateral (
+    select side.seq
+    from unnest(cast(:labels as text[])) as l (label)
+    cross join lateral (
+        (select r.seq, r.score - :middle as distance, false as below
+            from textmill.{task}_result r
+            where r.job_id = j.job_id and r.label = l.label
+                and (r.score, r.seq) > (:high, :high_seq) and {unjudged}
+            order by r.score, r.seq limit 1)
+        union all
+        (select r.seq, :middle - r.score, true
+            from textmill.{task}_result r
+            where r.job_id = j.job_id and r.label = l.label
+                and (r.score, r.seq) < (:low, :low_seq) and {unjudged}
+            order by r.score desc, r.seq desc limit 1)
+    ) as side
+    order by side.distance, side.below, case when side.below then -side.seq else side.seq end
+    limit 1
+) as least_sure
+where j.task = :task and {jobs}
+order by j.job_id desc
+limit 1
+"""
+
+_KEYWORDS = f"""
+select j.job_id, least_sure.seq
+from textmill.job_status j
+cross join lateral (
+    select r.seq from textmill.result r
+    where r.job_id = j.job_id and r.seq > :window_end and {{unjudged}}
+    order by r.seq limit 1
+) as first
+cross join lateral (
+    select r.seq from textmill.result r
+    where r.job_id = j.job_id and {{unjudged}}
+        and r.seq between first.seq and (first.seq - 1) / {_WINDOW} * {_WINDOW} + {_WINDOW}
+    order by {_CONFIDENCE}, r.seq limit 1
+) as least_sure
+where j.task = :task and {{jobs}}
+order by j.job_id desc
+limit 1
+"""  # noqa: S608
+
+_KEYWORDS_OF_WINDOW = f"""
+select r.job_id, r.seq from textmill.result r
+where r.job_id = :after_job and r.seq between :window_first and :window_end
+    and ({_CONFIDENCE}, r.seq) > (:after_confidence, :after_seq) and {{unjudged}}
+order by {_CONFIDENCE}, r.seq limit 1
+"""  # noqa: S608
+
+
+def _through_jobs(
+    connection: sa.Connection,
+    query: str,
+    selection: Selection,
+    given: dict[str, object],
+    after: Place | None,
+) -> Place | None:
+    """The rest of the job last seen, then the jobs before it, each from its top."""
+    pending = unjudged(selection)
+    middle = _MIDDLE.get(selection.task, 0.0)
+    given |= {"labels": list(LABELS.get(selection.task, ())), "middle": middle}
+
+    def look(jobs: str, **more: object) -> Place | None:
+        found = query.format(task=selection.task, unjudged=pending, jobs=jobs)
+        return _place(connection, found, given | more)
+
+    if after:
+        last = (after.seq - 1) // _WINDOW * _WINDOW + _WINDOW
+        window = {"window_first": last - _WINDOW + 1, "window_end": last}
+        if selection.task is Task.KEYWORDS:
+            here = _KEYWORDS_OF_WINDOW.format(unjudged=pending)
+            if found := _place(connection, here, given | window):
+                return found
+        if (found := look("j.job_id = :after_job", **window)) or selection.job:
+            return found
+    jobs = "j.job_id = :job" if selection.job else "j.job_id < :after_job" if after else "true"
+    top = {"high": middle, "high_seq": 0, "low": middle, "low_seq": 0, "window_end": 0}
+    return look(jobs, **top)
+
+
+def _place(connection: sa.Connection, query: str, given: Mapping[str, object]) -> Place | None:
+    row = connection.execute(sa.text(query), given).one_or_none()
+    return None if row is None else Place(row.job_id, row.seq)

@@ -1,0 +1,244 @@
+"""What is shown, and what becomes of a verdict."""
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+from uuid import UUID
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.templating import Jinja2Templates
+
+from producer import feedback
+from producer.review import progress
+from producer.review.documents import Item, last_verdict, load, verdicts
+from producer.review.guard import Keys, same
+from producer.review.orders import ORDERS, Order, Place, Selection, following
+from producer.review.sight import Filled, see
+from schema.database import reachable
+from schema.documents import Task
+from schema.errors import InputError
+
+SEE_OTHER = 303
+REFUSED = 422
+
+
+class Pages:
+    """The pages for one annotator.
+
+    Args:
+        engine: the database, in a role that may read texts and give feedback.
+        annotator: in whose name verdicts are given.
+        keys: the secrets of this run.
+        templates: how it looks.
+    """
+
+    def __init__(
+        self, engine: sa.Engine, annotator: str, keys: Keys, templates: Jinja2Templates
+    ) -> None:
+        self._engine = engine
+        self._annotator = annotator
+        self._keys = keys
+        self._templates = templates
+        templates.env.globals |= {
+            "address": address,
+            "form_token": keys.form,
+            "most": progress.MOST,
+            "tasks": list(ORDERS),
+        }
+
+    def start(self, request: Request) -> Response:
+        """Let in who brings the token, and lead on to a page whose address does not show it."""
+        if not same(request.query_params.get("token", ""), self._keys.token):
+            raise HTTPException(401, "This address is not the one that “textmill review” printed.")
+        task = request.query_params.get("task")
+        onward = address(f"/review/{_task(task)}") if task else "/"
+        # A page, not a redirect: after a click on another site a browser would not send the
+        # cookie along with that.
+        answer = self._page(request, "start.html", onward=onward)
+        answer.set_cookie(self._keys.cookie, self._keys.token, httponly=True, samesite="strict")
+        return answer
+
+    def home(self, request: Request) -> Response:
+        """What there is to do, for each task."""
+        with reachable(self._engine), self._engine.connect() as connection:
+            overview = [
+                (task, [(order, self._progress(connection, task, order)) for order in orders])
+                for task, orders in ORDERS.items()
+            ]
+        return self._page(request, "home.html", overview=overview)
+
+    def review(self, request: Request) -> Response:
+        """The next document of a selection."""
+        selection = _selection(request.path_params["task"], request.query_params)
+        after = _place(request.query_params.get("after"))
+        with reachable(self._engine), self._engine.connect() as connection:
+            place = following(connection, selection, self._annotator, after)
+            item = load(connection, place) if place else None
+            return self._document(request, connection, selection, item, after=after)
+
+    def document(self, request: Request) -> Response:
+        """One document, whatever its turn."""
+        found = _place(f"{request.path_params['job_id']}/{request.path_params['seq']}")
+        with reachable(self._engine), self._engine.connect() as connection:
+            item = load(connection, found) if found else None
+            if item is None:
+                raise HTTPException(404, "There is no such document with a result.")
+            selection = _selection(item.task, request.query_params)
+            return self._document(request, connection, selection, item)
+
+    def everyone(self, request: Request) -> Response:
+        """Who judged how much, and how far people agree."""
+        task = _task(request.path_params["task"])
+        with reachable(self._engine), self._engine.connect() as connection:
+            return self._page(
+                request,
+                "progress.html",
+                task=task,
+                annotators=progress.annotators(connection, task),
+                pairs=progress.pairs(connection, task),
+            )
+
+    async def verdict(self, request: Request) -> Response:
+        """Store a verdict and lead on to the next document."""
+        return await run_in_threadpool(self._judge, request, await self._form(request))
+
+    async def undo(self, request: Request) -> Response:
+        """Withdraw a verdict and show its document again."""
+        return await run_in_threadpool(self._withdraw, await self._form(request))
+
+    def _judge(self, request: Request, form: FormData) -> Response:
+        place = _place(str(form.get("place")))
+        with reachable(self._engine), self._engine.connect() as connection:
+            item = load(connection, place) if place else None
+        if item is None:
+            raise HTTPException(404, "There is no such document with a result.")
+        selection = _selection(item.task, form)
+        filled = Filled.from_form(form)
+        try:
+            feedback.add(self._engine, self._verdict(item, selection, filled))
+        except InputError as error:
+            with reachable(self._engine), self._engine.connect() as connection:
+                return self._document(
+                    request, connection, selection, item, error=str(error), filled=filled
+                )
+        return RedirectResponse(
+            address(f"/review/{item.task}", selection, after=item.place), SEE_OTHER
+        )
+
+    def _verdict(self, item: Item, selection: Selection, filled: Filled) -> feedback.Verdict:
+        agrees = filled.agrees or set(filled.answer) == set(item.given)
+        of_keywords = item.task is Task.KEYWORDS
+        return feedback.parse(
+            {
+                "job_id": item.place.job_id,
+                "external_id": item.external_id,
+                "verdict": "agree" if agrees else "disagree",
+                "keywords" if of_keywords else "labels": None if agrees else filled.answer,
+                "comment": filled.comment,
+                "annotator": self._annotator,
+                "adjudicates": selection.order is Order.DISPUTED,
+            }
+        )
+
+    def _withdraw(self, form: FormData) -> Response:
+        place = _place(str(form.get("place")))
+        number = str(form.get("feedback_id"))
+        if place is None or not number.isdecimal():
+            raise HTTPException(400, "This form is not one of ours.")
+        feedback.withdraw(self._engine, int(number), self._annotator)
+        selection = _selection(str(form.get("task")), form)
+        return RedirectResponse(
+            address(f"/document/{place.job_id}/{place.seq}", selection), SEE_OTHER
+        )
+
+    async def _form(self, request: Request) -> FormData:
+        form = await request.form(max_files=0)
+        if not same(str(form.get("form_token", "")), self._keys.form):
+            raise HTTPException(403, "This form is of an earlier run; open the page again.")
+        return form
+
+    def _progress(self, connection: sa.Connection, task: Task, order: Order) -> progress.Progress:
+        return progress.progress(connection, Selection(task=task, order=order), self._annotator)
+
+    def _document(  # noqa: PLR0913  # what a page may show
+        self,
+        request: Request,
+        connection: sa.Connection,
+        selection: Selection,
+        item: Item | None,
+        *,
+        after: Place | None = None,
+        error: str | None = None,
+        filled: Filled | None = None,
+    ) -> Response:
+        disputed = item is not None and selection.order is Order.DISPUTED
+        return self._page(
+            request,
+            "review.html",
+            status=REFUSED if error else 200,
+            selection=selection,
+            orders=ORDERS[selection.task],
+            jobs=progress.choices(connection, selection.task),
+            progress=progress.progress(connection, selection, self._annotator),
+            last=last_verdict(connection, self._annotator, selection.task),
+            sight=item and see(item, request.query_params, filled),
+            verdicts=verdicts(connection, item.place) if item and disputed else [],
+            after=after,
+            error=error,
+        )
+
+    def _page(self, request: Request, name: str, *, status: int = 200, **shown: object) -> Response:
+        context = {"annotator": self._annotator, **shown}
+        return self._templates.TemplateResponse(request, name, context, status_code=status)
+
+
+def address(path: str, selection: Selection | None = None, **more: object) -> str:
+    """The address of a page that keeps the selection; a Place is written `JOB/SEQ`."""
+    query: dict[str, object] = {}
+    if selection:
+        query = {"order": selection.order}
+        if selection.job:
+            query["job"] = selection.job
+        if selection.second:
+            query["second"] = 1
+    for name, value in more.items():
+        if value is not None:
+            query[name] = f"{value.job_id}/{value.seq}" if isinstance(value, Place) else value
+    return f"{path}?{urlencode(query)}" if query else path
+
+
+def _task(name: str) -> Task:
+    if name not in list(Task):
+        raise HTTPException(404, "There is no such task.")
+    return Task(name)
+
+
+def _selection(task: str, given: Mapping[str, object]) -> Selection:
+    known = _task(task)
+    try:
+        selection = Selection(
+            task=known,
+            order=Order(str(given.get("order") or ORDERS[known][0])),
+            job=UUID(str(given["job"])) if given.get("job") else None,
+            second=bool(given.get("second")),
+        )
+    except (ValueError, ValidationError):
+        raise HTTPException(400, "This address is not one of ours.") from None
+    if selection.order not in ORDERS[known]:
+        raise HTTPException(400, f"Results of {known} have no order “{selection.order}”.")
+    return selection
+
+
+def _place(text: str | None) -> Place | None:
+    if not text:
+        return None
+    job_id, _, seq = text.partition("/")
+    try:
+        return Place(UUID(job_id), int(seq))
+    except ValueError:
+        raise HTTPException(400, "This address is not one of ours.") from None

@@ -1,0 +1,154 @@
+"""How far an annotator is, and how far people agree."""
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from producer.review.orders import Order, Selection, unjudged
+from schema.documents import Task
+
+MOST = 1000
+"""Up to here what is left is counted; above, it is "1,000+"."""
+
+JOBS = 50
+"""Jobs to choose from."""
+
+
+class Progress(NamedTuple):
+    """How far an annotator is with a selection.
+
+    Attributes:
+        reviewed: documents that this annotator judged.
+        agreed: of these, results that were right.
+        left: documents that are still to be judged; above `MOST` where the order counts no further.
+    """
+
+    reviewed: int
+    agreed: int
+    left: int
+
+
+class Choice(NamedTuple):
+    """A job to choose; see the view `textmill.job_status`."""
+
+    job_id: UUID
+    name: str | None
+    created_at: datetime
+    succeeded: int
+
+
+def progress(connection: sa.Connection, selection: Selection, annotator: str) -> Progress:
+    """How far `annotator` is."""
+    given = {
+        "task": selection.task,
+        "job": selection.job,
+        "annotator": annotator,
+        "most": MOST + 1,
+    }
+    judged = connection.execute(
+        sa.text(f"""
+            select count(*) as reviewed, count(*) filter (where verdict = 'agree') as agreed
+            from textmill.feedback
+            where annotator = :annotator and not adjudicates and task = :task{_of_job(selection)}
+        """),  # noqa: S608
+        given,
+    ).one()
+    left = connection.scalar(sa.text(_left(selection)), given)
+    return Progress(judged.reviewed, judged.agreed, max(left or 0, 0))
+
+
+def choices(connection: sa.Connection, task: Task) -> list[Choice]:
+    """The latest jobs with results of `task`, newest first."""
+    rows = connection.execute(
+        sa.text("""
+            select job_id, name, created_at, succeeded from textmill.job_status
+            where task = :task and succeeded > 0 order by job_id desc limit :jobs
+        """),
+        {"task": task, "jobs": JOBS},
+    )
+    return [Choice(*row) for row in rows]
+
+
+class Annotator(NamedTuple):
+    """What one annotator did.
+
+    Attributes:
+        annotator: who.
+        reviewed: documents judged.
+        agreed: of these, results that were right.
+        decided: documents adjudicated.
+    """
+
+    annotator: str
+    reviewed: int
+    agreed: int
+    decided: int
+
+
+class Pair(NamedTuple):
+    """How far two annotators agree; see the view `textmill.annotator_agreement`."""
+
+    label: str | None
+    annotator: str
+    other: str
+    documents: int
+    agreement: float
+    kappa: float | None
+
+
+def annotators(connection: sa.Connection, task: Task) -> list[Annotator]:
+    """Everyone who judged results of `task`, the busiest first."""
+    rows = connection.execute(
+        sa.text("""
+            select annotator, count(*) filter (where not adjudicates) as reviewed,
+                count(*) filter (where not adjudicates and verdict = 'agree') as agreed,
+                count(*) filter (where adjudicates) as decided
+            from textmill.feedback where task = :task
+            group by annotator order by reviewed desc, annotator
+        """),
+        {"task": task},
+    )
+    return [Annotator(*row) for row in rows]
+
+
+def pairs(connection: sa.Connection, task: Task) -> list[Pair]:
+    """How far any two annotators agree on results of `task`."""
+    rows = connection.execute(
+        sa.text("""
+            select label, annotator, other, documents, agreement, kappa
+            from textmill.annotator_agreement where task = :task
+            order by annotator, other, label
+        """),
+        {"task": task},
+    )
+    return [Pair(*row) for row in rows]
+
+
+def _left(selection: Selection) -> str:
+    of_job = _of_job(selection)
+    match selection.order:
+        case Order.FLAGGED:
+            return (
+                "select count(*) from (select from textmill.moderation_result r"  # noqa: S608
+                f" where r.flagged{of_job} and {unjudged(selection)} limit :most) as left_over"
+            )
+        case Order.DISPUTED:
+            return (
+                "select count(*) from textmill.feedback_status"  # noqa: S608
+                f" where task = :task and state = 'disputed'{of_job}"
+            )
+        case Order.UNCERTAIN:
+            theirs = " and (annotator = :annotator or adjudicates)" if selection.second else ""
+            # By the counters: results are not counted one by one.
+            return (
+                "select (select coalesce(sum(succeeded), 0) from textmill.job_status"  # noqa: S608
+                f" where task = :task{of_job}) - (select count(distinct (job_id, seq))"
+                " from textmill.feedback join textmill.job_status using (job_id, task)"
+                f" where task = :task{of_job}{theirs})"
+            )
+
+
+def _of_job(selection: Selection) -> str:
+    return " and job_id = :job" if selection.job else ""

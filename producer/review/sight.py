@@ -1,0 +1,142 @@
+"""What of a document meets the eye: its text in pieces, its scores, the answers to choose from."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Self
+
+from starlette.datastructures import FormData
+
+from producer.review import highlight
+from producer.review.documents import Item
+from producer.review.highlight import Mark, Piece
+from producer.review.orders import LABELS
+from schema.outcomes import KeywordsResult
+
+SHOWN = 20_000
+"""Characters of a text that are shown at first."""
+
+DIGITS = "1234567890"
+"""Keys of the answers, in their order."""
+
+
+class Filled(NamedTuple):
+    """What was filled into the form.
+
+    Attributes:
+        agrees: whether the result was called right as it stands.
+        chosen: of the answers to choose from, those that are right.
+        more: keywords that are missing there, separated by semicolons.
+        comment: anything else.
+    """
+
+    agrees: bool
+    chosen: list[str]
+    more: str
+    comment: str
+
+    @classmethod
+    def from_form(cls, form: FormData) -> Self:
+        """Read a form; what is not in it is empty."""
+        return cls(
+            agrees=form.get("action") == "agree",
+            chosen=[str(value) for value in form.getlist("answer")],
+            more=str(form.get("more") or ""),
+            comment=str(form.get("comment") or "").strip(),
+        )
+
+    @property
+    def answer(self) -> list[str]:
+        """The labels or keywords that are right, each once."""
+        more = self.more.replace("；", ";").replace("\n", ";").split(";")
+        return list(dict.fromkeys([*self.chosen, *filter(None, map(str.strip, more))]))
+
+
+class Answer(NamedTuple):
+    """A label or keyword to choose.
+
+    Attributes:
+        name: the label or keyword.
+        score: how sure the model is.
+        key: what to press; empty where the digits are used up.
+        given: whether the model gave it.
+        chosen: whether it is marked as right.
+    """
+
+    name: str
+    score: float
+    key: str
+    given: bool
+    chosen: bool
+
+
+class Sight(NamedTuple):
+    """What of a document meets the eye.
+
+    Attributes:
+        item: the document.
+        pieces: its text, or the beginning of it.
+        hidden: how many characters are left out.
+        answers: what there is to choose.
+        reasons: labels of which it is known what moved their score.
+        reason: the one that is shown.
+        more: keywords that were typed in.
+        comment: as it was typed in.
+    """
+
+    item: Item
+    pieces: list[Piece]
+    hidden: int
+    answers: list[Answer]
+    reasons: list[str]
+    reason: str | None
+    more: str
+    comment: str
+
+
+def see(item: Item, asked: Mapping[str, str], filled: Filled | None) -> Sight:
+    """Look at a document.
+
+    Args:
+        item: the document.
+        asked: `whole` shows all of a long text, `reason` chooses a label to explain.
+        filled: what the form held, where it was refused.
+    """
+    text = item.text or ""
+    shown = text if asked.get("whole") else text[:SHOWN]
+    reasons = _reasons(item)
+    reason = asked.get("reason") if asked.get("reason") in reasons else next(iter(reasons), None)
+    return Sight(
+        item=item,
+        pieces=highlight.pieces(shown, _marks(item, reason)),
+        hidden=len(text) - len(shown),
+        answers=_answers(item, item.given if filled is None or filled.agrees else filled.chosen),
+        reasons=reasons,
+        reason=reason,
+        more=filled.more if filled else "",
+        comment=filled.comment if filled else "",
+    )
+
+
+def _reasons(item: Item) -> list[str]:
+    if isinstance(item.result, KeywordsResult):
+        return []
+    return list(item.result.explanation or {})
+
+
+def _marks(item: Item, reason: str | None) -> list[Mark]:
+    if isinstance(item.result, KeywordsResult):
+        return highlight.of_keywords(item.result.keywords)
+    evidence = {str(label): parts for label, parts in (item.result.explanation or {}).items()}
+    return highlight.of_evidence(evidence[reason], reason) if reason else []
+
+
+def _answers(item: Item, chosen: list[str]) -> list[Answer]:
+    if isinstance(item.result, KeywordsResult):
+        scores = {keyword.text: keyword.score for keyword in item.result.keywords}
+    else:
+        given = {str(label): score for label, score in item.result.scores.items()}
+        scores = {label: given.get(label, 0.0) for label in LABELS[item.task]}
+    keys = DIGITS.ljust(len(scores))
+    return [
+        Answer(name, score, key.strip(), name in item.given, name in chosen)
+        for (name, score), key in zip(scores.items(), keys, strict=False)
+    ]

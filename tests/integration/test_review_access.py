@@ -1,0 +1,194 @@
+"""Who the review page lets in, and what a hostile text does to it: nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from markupsafe import escape
+
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Task
+from schema.settings import IntakeSettings
+from tests.fixtures.invented import HOSTILE
+from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.review import Visit, Visitor, said
+
+PATHS = ["/", "/review/moderation", "/progress/moderation"]
+FORGED: Mapping[str, Any] = {"form_token": "guess"}
+POLICY = "default-src 'none'; style-src 'self'; script-src 'self';"
+
+
+@pytest.mark.usefixtures("invented")
+def test_only_who_has_the_token_is_let_in(visit: Visit, engine: sa.Engine) -> None:
+    """Without it, everyone on the machine reads the texts and judges in another's name."""
+    kim = visit("kim")
+    page = kim.get("/review/moderation")
+    stranger = Visitor(f"http://127.0.0.1:{kim.port}/start?token=guess")
+
+    start = stranger.get(stranger.start)
+    answers = [stranger.get(path) for path in PATHS] + [stranger.judge(page)]
+    stranger.cookie = f"{kim.cookie[:-1]}~"
+    nearly = stranger.get("/")
+
+    assert start.status == nearly.status == 401
+    assert "set-cookie" not in start.headers
+    assert {answer.status for answer in answers} == {401}
+    assert not any("post-4711" in answer.text for answer in answers)
+    assert said(engine) == []
+
+
+def test_cookie_is_kept_from_scripts_and_other_sites(visit: Visit) -> None:
+    """Without it, any page that the annotator opens can take the token along."""
+    kim = visit("kim")
+
+    cookie = kim.get(kim.start).headers["set-cookie"]
+
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert cookie.startswith(f"textmill_review_{kim.port}=")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:{port}", 200),
+        ("localhost:{port}", 200),
+        ("[::1]:9000", 200),
+        ("evil.example", 421),
+        ("evil.example:{port}", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost@evil.example", 421),
+        ("[", 421),
+        ("", 421),
+    ],
+)
+def test_foreign_name_is_refused(visit: Visit, host: str, status: int) -> None:
+    """Without it, a name that an attacker lets lead to 127.0.0.1 opens the page to their site."""
+    kim = visit("kim")
+
+    assert kim.get("/", Host=host.format(port=kim.port)).status == status
+
+
+@pytest.mark.usefixtures("invented")
+def test_form_of_another_site_is_refused(visit: Visit, engine: sa.Engine) -> None:
+    """Without it, a page that the annotator opens elsewhere gives verdicts."""
+    kim = visit("kim")
+    page = kim.get("/review/moderation")
+
+    answers = [
+        kim.judge(page, **FORGED),
+        kim.post("/verdict", {"place": page.field("place"), "action": "agree"}),
+        kim.post("/undo", {"place": page.field("place"), "feedback_id": 1}),
+        kim.post(
+            "/verdict", {"form_token": page.field("form_token")}, Origin="http://evil.example"
+        ),
+        kim.post("/verdict", {"form_token": page.field("form_token")}, Origin="null"),
+        kim.post("/verdict", {}, **{"Sec-Fetch-Site": "cross-site"}),
+        kim.get("/verdict"),
+    ]
+
+    assert [answer.status for answer in answers] == [403] * 6 + [405]
+    assert said(engine) == []
+
+
+@pytest.mark.usefixtures("invented")
+def test_every_answer_carries_the_policy(visit: Visit) -> None:
+    """Without it, a text that slips through as HTML runs, or the page is framed."""
+    kim = visit("kim")
+    page = kim.get("/review/moderation")
+    stranger = Visitor(f"http://127.0.0.1:{kim.port}/")
+
+    answers = [
+        *(kim.get(path) for path in (*PATHS, "/nothing", "/static/review.css")),
+        kim.judge(page, **FORGED),
+        kim.judge(page),
+        stranger.get("/"),
+        kim.get("/", Host="evil.example"),
+    ]
+
+    for answer in answers:
+        assert answer.headers["content-security-policy"].startswith(POLICY)
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "style=" not in answer.text
+        assert "<script>" not in answer.text
+        assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_hostile_text_is_text(visit: Visit, invented: dict[Task, UUID]) -> None:
+    """Without it, whoever writes a post gives the verdict on it."""
+    kim = visit("kim")
+
+    page = kim.get(f"/document/{invented[Task.MODERATION]}/4")
+
+    assert page.document == "post-4714"
+    assert escape(HOSTILE.partition("\n")[0]) in page.text
+    assert "<script>document" not in page.text
+    assert "<img" not in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert "\u202e" not in page.text
+    assert 'title="RIGHT-TO-LEFT OVERRIDE">U+202E</span>' in page.text
+
+
+def test_hostile_names_are_text_and_huge_texts_are_cut(
+    visit: Visit, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, an id, a name or a megabyte breaks what a text may not."""
+    job_id = submit(
+        producer_engine,
+        Task.SENTIMENT,
+        [Document(external_id="<b>\"'&", text="x" * 1_000_000, metadata={"<i>": "<u>"})],
+        JobOptions(name="<s>night</s>"),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    work_off(producer_engine, worker_engine, job_id, POSITIVE)
+    kim = visit("<kim>")
+
+    page = kim.get("/review/sentiment")
+    whole = kim.get(f"/document/{job_id}/1?whole=1")
+    after = kim.follow(kim.judge(page, comment="<q>"))
+
+    assert page.document == "<b>\"'&"
+    assert "980,000 more characters" in page.text
+    assert len(page.text) < 60_000
+    assert "x" * 1_000_000 in whole.text
+    for text in (page.text, whole.text, after.text, kim.get("/progress/sentiment").text):
+        assert not {'<b>"', "<i>", "<u>", "<s>", "<kim>", "<q>"} & set(text.split())
+        assert "&lt;kim&gt;" in text
+
+
+@pytest.mark.usefixtures("invented")
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/review/translate", 404),
+        ("/review/sentiment?order=flagged", 400),
+        ("/review/sentiment?order=best", 400),
+        ("/review/sentiment?job=7", 400),
+        ("/review/sentiment?after=7/x", 400),
+        ("/review/sentiment?after=0190f3c2-0000-7000-8000-000000000000/7", 200),
+        ("/review/sentiment?job=0190f3c2-0000-7000-8000-000000000000", 200),
+        ("/document/0190f3c2-0000-7000-8000-000000000000/7", 404),
+        ("/document/0190f3c2-0000-7000-8000-000000000000/99999999999999999999", 404),
+        ("/document/x/7", 400),
+        ("/static/../app.py", 404),
+        ("/static/%2e%2e/app.py", 404),
+    ],
+)
+def test_address_that_leads_nowhere_says_so(visit: Visit, path: str, status: int) -> None:
+    """Without it, a mistyped address looks like a fault of the server."""
+    assert visit("kim").get(path).status == status
+
+
+@pytest.mark.usefixtures("invented")
+def test_too_large_form_is_refused(visit: Visit, engine: sa.Engine) -> None:
+    """Without it, a slip with the clipboard fills the database."""
+    kim = visit("kim")
+    page = kim.get("/review/moderation")
+
+    assert kim.judge(page, comment="x" * 300_000).status == 413
+    assert said(engine) == []
