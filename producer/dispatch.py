@@ -9,6 +9,8 @@ it is published again.
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -19,7 +21,7 @@ from producer.loading import purge
 from producer.marking import Addressed, Slots, mark, mark_again
 from producer.rescue import rescue
 from schema.database import check_version, reachable
-from schema.documents import Lane, Task
+from schema.documents import JobId, Lane, Task
 from schema.errors import ServiceUnavailableError
 from schema.settings import DispatchSettings, IntakeSettings
 
@@ -49,6 +51,13 @@ _BULK_WAITS = """
 """Asked by a lateral join: as `exists`, the planner reads all chunks where most are pending."""
 
 
+class Worker(NamedTuple):
+    """A worker process that lives: what it serves, and chunks in work at once."""
+
+    tasks: Sequence[str]
+    threads: int
+
+
 class Dispatcher:
     """Moves chunks from `pending` to `dispatched` and into Redis."""
 
@@ -65,9 +74,13 @@ class Dispatcher:
         self._limits = limits
         self._upkeep_due = 0.0
         self._rescue_due = 0.0
+        self._step_due = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Take steps until `stop`; an unreachable server is logged and tried again.
+
+        Every finished chunk rings the bell, and is answered with the next one alone: whole steps
+        cost twice as much and can wait for the poll.
 
         Raises:
             SchemaVersionError: the database is of another migration.
@@ -78,8 +91,12 @@ class Dispatcher:
         with Doorbell(self._engine) as doorbell:
             while not stop.is_set():
                 try:
-                    self.step()
-                    doorbell.wait(self._settings.poll_interval, stop)
+                    if time.monotonic() >= self._step_due:
+                        self._step_due = time.monotonic() + self._settings.poll_interval
+                        self.step()
+                    else:
+                        self.publish()
+                    doorbell.wait(max(self._step_due - time.monotonic(), 0), stop)
                 except ServiceUnavailableError as error:
                     logger.warning("%s", error)
                     self._rescue_due = time.monotonic() + RECONNECTING
@@ -99,17 +116,32 @@ class Dispatcher:
                 self._upkeep()
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
             self._rescue()
-            self._end_jobs()
+            return self.publish() + self._republish()
+
+    def publish(self) -> int:
+        """End jobs, and publish what workers can soon take.
+
+        Returns:
+            The number of chunks published.
+
+        Raises:
+            ServiceUnavailableError: Postgres or Redis does not answer.
+        """
+        with reachable(self._engine):
             with self._engine.begin() as connection:
                 if not _alone(connection):
                     return 0
+                ending = _ending(connection)
+                workers = self._workers(connection)
                 due = [
                     message
                     for lane in (Lane.INTERACTIVE, Lane.BULK)
-                    for message in mark(connection, lane, self._slots(connection, lane))
+                    for message in mark(connection, lane, _slots(connection, lane, workers))
                 ]
+            for job_id in ending:
+                close_chunks(self._engine, job_id, batches=CLOSED_AT_ONCE)
             self._broker.publish(due)
-            return len(due) + self._republish()
+            return len(due)
 
     def _rescue(self) -> None:
         if time.monotonic() < self._rescue_due:
@@ -118,60 +150,15 @@ class Dispatcher:
             if _alone(connection):
                 rescue(connection)
 
-    def _end_jobs(self) -> None:
-        """Expire jobs, and close the chunks of those that are being ended."""
-        with self._engine.begin() as connection:
-            if not _alone(connection):
-                return
-            connection.execute(sa.text("select textmill.expire_jobs()"))
-            ending = connection.scalars(
-                sa.text("select job_id from textmill.job where state = 'cancelling'")
-            ).all()
-        for job_id in ending:
-            close_chunks(self._engine, job_id, batches=CLOSED_AT_ONCE)
-
-    def _slots(self, connection: sa.Connection, lane: Lane) -> Slots:
-        """Free places of a lane.
-
-        Each lane leaves a thread of every process to the other: an interactive chunk always finds
-        one free, and a stream of them, which workers take first, never stops the bulk lane. While
-        no bulk chunk waits, there are two interactive ones for every thread.
-        """
-        workers = connection.execute(
+    def _workers(self, connection: sa.Connection) -> Sequence[Worker]:
+        rows = connection.execute(
             sa.text(
                 "select tasks, threads from textmill.worker"
                 " where heartbeat_at > now() - make_interval(secs => :timeout)"
             ),
             {"timeout": self._settings.worker_timeout},
-        ).all()
-        # A paused job's chunks and those of a task that nobody serves take no thread.
-        rows = connection.execute(
-            sa.text(
-                "select j.task, count(*) as chunks from textmill.chunk c"
-                " join textmill.job j using (job_id)"
-                " where j.lane = :lane and c.state in ('dispatched', 'running')"
-                " and (c.state = 'running' or j.state in ('pending', 'running'))"
-                " group by j.task"
-            ),
-            {"lane": lane},
         )
-        published: dict[str, int] = {row.task: row.chunks for row in rows}
-        served = {task for worker in workers for task in worker.tasks}
-
-        shared = lane is Lane.BULK or bool(connection.scalar(sa.text(_BULK_WAITS)))
-
-        def capacity(threads: int) -> int:
-            return threads - 1 if shared else threads * 2
-
-        return Slots(
-            total=sum(capacity(worker.threads) for worker in workers)
-            - sum(published.get(task, 0) for task in served),
-            by_task={
-                task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
-                - published.get(task, 0)
-                for task in Task
-            },
-        )
+        return [Worker(*row) for row in rows]
 
     def _republish(self) -> int:
         """Publish again chunks that nobody claimed, as many as the queues lack messages.
@@ -224,9 +211,55 @@ class Dispatcher:
 
 def _alone(connection: sa.Connection) -> bool:
     """Whether this transaction is the only step under way; a frozen one is ended by Postgres."""
-    connection.execute(sa.text("set local idle_in_transaction_session_timeout = '10s'"))
-    return bool(
-        connection.scalar(
-            sa.text("select pg_try_advisory_xact_lock(hashtext('textmill.dispatch'))")
+    locked, _ = connection.execute(
+        sa.text(
+            "select pg_try_advisory_xact_lock(hashtext('textmill.dispatch')),"
+            " set_config('idle_in_transaction_session_timeout', '10s', true)"
         )
+    ).one()
+    return bool(locked)
+
+
+def _ending(connection: sa.Connection) -> Sequence[JobId]:
+    """Expire jobs; those that are being ended, for whichever reason."""
+    connection.execute(sa.text("select textmill.expire_jobs()"))
+    return connection.scalars(
+        sa.text("select job_id from textmill.job where state = 'cancelling'")
+    ).all()
+
+
+def _slots(connection: sa.Connection, lane: Lane, workers: Sequence[Worker]) -> Slots:
+    """Free places of a lane.
+
+    Each lane leaves a thread of every process to the other: an interactive chunk always finds
+    one free, and a stream of them, which workers take first, never stops the bulk lane. While
+    no bulk chunk waits, there are two interactive ones for every thread.
+    """
+    # A paused job's chunks and those of a task that nobody serves take no thread.
+    rows = connection.execute(
+        sa.text(
+            "select j.task, count(*) as chunks from textmill.chunk c"
+            " join textmill.job j using (job_id)"
+            " where j.lane = :lane and c.state in ('dispatched', 'running')"
+            " and (c.state = 'running' or j.state in ('pending', 'running'))"
+            " group by j.task"
+        ),
+        {"lane": lane},
+    )
+    published: dict[str, int] = {row.task: row.chunks for row in rows}
+    served = {task for worker in workers for task in worker.tasks}
+
+    shared = lane is Lane.BULK or bool(connection.scalar(sa.text(_BULK_WAITS)))
+
+    def capacity(threads: int) -> int:
+        return threads - 1 if shared else threads * 2
+
+    return Slots(
+        total=sum(capacity(worker.threads) for worker in workers)
+        - sum(published.get(task, 0) for task in served),
+        by_task={
+            task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
+            - published.get(task, 0)
+            for task in Task
+        },
     )
