@@ -3,13 +3,16 @@
 import os
 import statistics
 import time
+from collections.abc import Callable
 
 from benchmarks.documents import make
 from benchmarks.report import Report, alternately
 from benchmarks.system import TASK, system
 from producer import Document, JobOptions, Lane, Textmill
+from schema.errors import UsageError
 
 SAMPLES = 60
+FEWEST = 20
 BULK = 60_000
 
 
@@ -28,12 +31,13 @@ def measure(documents: int | None) -> Report:
             job = textmill.submit(TASK, [Document(text=text) for text in texts])
             while textmill.status(job.job_id).succeeded == 0:
                 time.sleep(0.05)
-            loaded.extend(_samples(textmill))
-            busy = textmill.status(job.job_id)
+            taken = _samples(textmill, lambda: not textmill.status(job.job_id).finished)
+            textmill.cancel(job.job_id)
             textmill.wait(job.job_id)
-            if busy.finished:
-                message = "the bulk job ended before the last sample; take more documents"
-                raise RuntimeError(message)
+            if len(taken) < FEWEST:
+                message = f"the bulk job ended after {len(taken)} samples; take more documents"
+                raise UsageError(message)
+            loaded.extend(taken)
             return statistics.quantiles(loaded, n=20)[-1]
 
         runs = alternately({"idle p95": idle_p95, "loaded p95": loaded_p95})
@@ -49,13 +53,17 @@ def measure(documents: int | None) -> Report:
     )
 
 
-def _samples(textmill: Textmill) -> list[float]:
+def _samples(textmill: Textmill, counts: Callable[[], bool] = lambda: True) -> list[float]:
+    """Times of single documents, up to the first after which `counts` says no."""
     options = JobOptions(lane=Lane.INTERACTIVE)
-    times = []
+    times: list[float] = []
     for number in range(SAMPLES):
         began = time.monotonic()
         job = textmill.submit(TASK, [Document(text=f"a lovely tea, number {number}")], options)
         while not textmill.status(job.job_id).finished:
             time.sleep(0.002)
-        times.append((time.monotonic() - began) * 1000)
+        seconds = time.monotonic() - began
+        if not counts():
+            break
+        times.append(seconds * 1000)
     return times

@@ -38,6 +38,7 @@ def in_process(task: Task, texts: list[str], processes: int) -> float:
 
 
 def _loop(task: Task, texts: list[str], barrier: "Barrier", environment: dict[str, str]) -> None:
+    import gc  # noqa: PLC0415
     import os  # noqa: PLC0415
 
     os.environ.update(environment)
@@ -50,6 +51,7 @@ def _loop(task: Task, texts: list[str], barrier: "Barrier", environment: dict[st
     torch.set_num_threads(1)
     pipeline = Pipeline.load(SHIPPED / task, "cpu")
     analyse(pipeline, texts[:WARM_UP])
+    gc.freeze()  # as workers do
     barrier.wait()
     for first in range(0, len(texts), ROWS_AT_ONCE):
         analyse(pipeline, texts[first : first + ROWS_AT_ONCE])

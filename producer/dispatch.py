@@ -10,8 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
-from uuid import UUID
+from typing import NamedTuple, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -23,7 +22,7 @@ from producer.loading import purge
 from producer.marking import Addressed, Slots, mark, mark_again
 from producer.rescue import rescue
 from schema.database import check_version, reachable
-from schema.documents import Lane, Task
+from schema.documents import JobId, Lane, Task
 from schema.errors import ServiceUnavailableError
 from schema.settings import DispatchSettings, IntakeSettings
 
@@ -55,6 +54,13 @@ _BULK_WAITS = """
 """Asked by a lateral join: as `exists`, the planner reads all chunks where most are pending."""
 
 
+class Worker(NamedTuple):
+    """A worker process that lives: what it serves, and chunks in work at once."""
+
+    tasks: Sequence[str]
+    threads: int
+
+
 class Dispatcher:
     """Moves chunks from `pending` to `dispatched` and into Redis."""
 
@@ -71,9 +77,13 @@ class Dispatcher:
         self._limits = limits
         self._upkeep_due = 0.0
         self._rescue_due = 0.0
+        self._step_due = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Take steps until `stop`; an unreachable server is logged and tried again.
+
+        Every finished chunk rings the bell, and is answered with the next one alone: whole steps
+        cost twice as much and can wait for the poll.
 
         Raises:
             SchemaVersionError: the database is of another migration.
@@ -84,8 +94,12 @@ class Dispatcher:
         with Doorbell(self._engine) as doorbell:
             while not stop.is_set():
                 try:
-                    self.step()
-                    doorbell.wait(self._settings.poll_interval, stop)
+                    if time.monotonic() >= self._step_due:
+                        self._step_due = time.monotonic() + self._settings.poll_interval
+                        self.step()
+                    else:
+                        self.publish()
+                    doorbell.wait(max(self._step_due - time.monotonic(), 0), stop)
                 except ServiceUnavailableError as error:
                     logger.warning("%s", error)
                     self._rescue_due = time.monotonic() + RECONNECTING
@@ -106,13 +120,23 @@ class Dispatcher:
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
             if time.monotonic() >= self._rescue_due:
                 self._in_turn(rescue)
-            for job_id in self._in_turn(_expire) or ():
+            return self.publish() + self._republish()
+
+    def publish(self) -> int:
+        """End jobs, and publish what workers can soon take.
+
+        Returns:
+            The number of chunks published.
+
+        Raises:
+            ServiceUnavailableError: Postgres or Redis does not answer.
+        """
+        with reachable(self._engine):
+            for job_id in self._in_turn(_ending) or ():
                 close_chunks(self._engine, job_id, batches=CLOSED_AT_ONCE)
-            due = self._in_turn(self._mark)
-            if due is None:
-                return 0
+            due = self._in_turn(self._mark) or []
             self._broker.publish(due)
-            return len(due) + self._republish()
+            return len(due)
 
     def _in_turn(self, work: Callable[[sa.Connection], Made]) -> Made | None:
         """Do a transaction of a step, unless another dispatcher is in one.
@@ -130,54 +154,22 @@ class Dispatcher:
             return None
 
     def _mark(self, connection: sa.Connection) -> list[Addressed]:
+        workers = self._workers(connection)
         return [
             message
             for lane in (Lane.INTERACTIVE, Lane.BULK)
-            for message in mark(connection, lane, self._slots(connection, lane))
+            for message in mark(connection, lane, _slots(connection, lane, workers))
         ]
 
-    def _slots(self, connection: sa.Connection, lane: Lane) -> Slots:
-        """Free places of a lane.
-
-        Each lane leaves a thread of every process to the other: an interactive chunk always finds
-        one free, and a stream of them, which workers take first, never stops the bulk lane. While
-        no bulk chunk waits, there are two interactive ones for every thread.
-        """
-        workers = connection.execute(
+    def _workers(self, connection: sa.Connection) -> Sequence[Worker]:
+        rows = connection.execute(
             sa.text(
                 "select tasks, threads from textmill.worker"
                 " where heartbeat_at > now() - make_interval(secs => :timeout)"
             ),
             {"timeout": self._settings.worker_timeout},
-        ).all()
-        # A paused job's chunks and those of a task that nobody serves take no thread.
-        rows = connection.execute(
-            sa.text(
-                "select j.task, count(*) as chunks from textmill.chunk c"
-                " join textmill.job j using (job_id)"
-                " where j.lane = :lane and c.state in ('dispatched', 'running')"
-                " and (c.state = 'running' or j.state in ('pending', 'running'))"
-                " group by j.task"
-            ),
-            {"lane": lane},
         )
-        published: dict[str, int] = {row.task: row.chunks for row in rows}
-        served = {task for worker in workers for task in worker.tasks}
-
-        shared = lane is Lane.BULK or bool(connection.scalar(sa.text(_BULK_WAITS)))
-
-        def capacity(threads: int) -> int:
-            return threads - 1 if shared else threads * 2
-
-        return Slots(
-            total=sum(capacity(worker.threads) for worker in workers)
-            - sum(published.get(task, 0) for task in served),
-            by_task={
-                task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
-                - published.get(task, 0)
-                for task in Task
-            },
-        )
+        return [Worker(*row) for row in rows]
 
     def _republish(self) -> int:
         """Publish again chunks that nobody claimed, as many as the queues lack messages.
@@ -229,20 +221,58 @@ class Dispatcher:
         connection.execute(sa.text("select textmill.make_partitions()"))
 
 
-def _expire(connection: sa.Connection) -> Sequence[UUID]:
-    """Expire jobs; which ones are being ended, so that their chunks are to be closed."""
+def _alone(connection: sa.Connection) -> bool:
+    """Whether this transaction is the only step under way; a frozen one is ended by Postgres."""
+    locked, *_ = connection.execute(
+        sa.text(
+            "select pg_try_advisory_xact_lock(hashtext('textmill.dispatch')),"
+            " set_config('idle_in_transaction_session_timeout', '10s', true),"
+            " set_config('lock_timeout', '1s', true)"
+        )
+    ).one()
+    return bool(locked)
+
+
+def _ending(connection: sa.Connection) -> Sequence[JobId]:
+    """Expire jobs; those that are being ended, for whichever reason."""
     connection.execute(sa.text("select textmill.expire_jobs()"))
     return connection.scalars(
         sa.text("select job_id from textmill.job where state = 'cancelling'")
     ).all()
 
 
-def _alone(connection: sa.Connection) -> bool:
-    """Whether this transaction is the only step under way; a frozen one is ended by Postgres."""
-    connection.execute(sa.text("set local idle_in_transaction_session_timeout = '10s'"))
-    connection.execute(sa.text("set local lock_timeout = '1s'"))
-    return bool(
-        connection.scalar(
-            sa.text("select pg_try_advisory_xact_lock(hashtext('textmill.dispatch'))")
-        )
+def _slots(connection: sa.Connection, lane: Lane, workers: Sequence[Worker]) -> Slots:
+    """Free places of a lane.
+
+    Each lane leaves a thread of every process to the other: an interactive chunk always finds
+    one free, and a stream of them, which workers take first, never stops the bulk lane. While
+    no bulk chunk waits, there are two interactive ones for every thread.
+    """
+    # A paused job's chunks and those of a task that nobody serves take no thread.
+    rows = connection.execute(
+        sa.text(
+            "select j.task, count(*) as chunks from textmill.chunk c"
+            " join textmill.job j using (job_id)"
+            " where j.lane = :lane and c.state in ('dispatched', 'running')"
+            " and (c.state = 'running' or j.state in ('pending', 'running'))"
+            " group by j.task"
+        ),
+        {"lane": lane},
+    )
+    published: dict[str, int] = {row.task: row.chunks for row in rows}
+    served = {task for worker in workers for task in worker.tasks}
+
+    shared = lane is Lane.BULK or bool(connection.scalar(sa.text(_BULK_WAITS)))
+
+    def capacity(threads: int) -> int:
+        return threads - 1 if shared else threads * 2
+
+    return Slots(
+        total=sum(capacity(worker.threads) for worker in workers)
+        - sum(published.get(task, 0) for task in served),
+        by_task={
+            task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
+            - published.get(task, 0)
+            for task in Task
+        },
     )

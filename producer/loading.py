@@ -145,9 +145,10 @@ class Load:
         self._created = True
 
     def _copy_documents(self, first: int, records: Sequence[Record]) -> None:
+        job_id = str(self.job_id)  # written out once, not for every row
         rows = (
             (
-                self.job_id,
+                job_id,
                 seq,
                 record.external_id if record.external_id is not None else str(seq),
                 record.text,
@@ -155,7 +156,7 @@ class Load:
                 record.line,
             )
             if isinstance(record, Document)
-            else (self.job_id, seq, record.external_id, None, None, record.line)
+            else (job_id, seq, record.external_id, None, None, record.line)
             for seq, record in enumerate(records, first)
         )
         self._copy("document (job_id, seq, external_id, text, metadata, line)", rows)

@@ -76,7 +76,7 @@ class IntakeSettings(BaseSettings):
     # An index holds them: 2,700 bytes at most.
     max_id_characters: Annotated[int, Field(ge=1, le=600)] = 500
     max_job_documents: Annotated[int, Field(ge=1)] = 20_000_000
-    chunk_documents: Annotated[int, Field(ge=1)] = 256
+    chunk_documents: Annotated[int, Field(ge=1)] = 1024
     chunk_tokens: Annotated[int, Field(ge=1)] = 32_768
     load_batch: Annotated[int, Field(ge=1)] = 10_000
     abandoned_after: Annotated[float, Field(gt=0)] = 3600

@@ -58,8 +58,7 @@ class Claim:
         return Fence(self.job_id, self.chunk_no, self.attempt)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedDocument:
+class LoadedDocument(NamedTuple):
     """A document without outcome, as its chunk is loaded."""
 
     seq: int
@@ -169,7 +168,7 @@ class ChunkStore:
                     "last_seq": claim.last_seq,
                 },
             )
-            return [LoadedDocument(row.seq, row.text) for row in rows]
+            return [LoadedDocument(*row) for row in rows]
 
     def owned(self) -> set[Fence]:
         """The attempts that are this process's; what it holds beyond them is lost to it."""

@@ -5,6 +5,7 @@ environment, since torch reads that when it is imported.
 """
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -89,6 +90,9 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     artifacts = settings.artifacts or SHIPPED
     pipelines = {task: Pipeline.load(artifacts / task, device, task) for task in tasks}
     budgets, remember = _budgets(settings, pipelines.values(), device)
+    # What was loaded stays: the collector need not look through it again and again, which would
+    # take a tenth of a document's time.
+    gc.freeze()
     meter = Meter()
     chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
     app = create_app(services.broker_url.get_secret_value(), services.key_prefix)

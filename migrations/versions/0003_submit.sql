@@ -11,7 +11,7 @@ as $$
             when 'max_document_bytes' then 1048576
             when 'max_metadata_bytes' then 16384
             when 'max_id_characters' then 500
-            when 'chunk_documents' then 256
+            when 'chunk_documents' then 1024
             when 'chunk_tokens' then 32768
         end)
 $$;

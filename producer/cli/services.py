@@ -13,9 +13,7 @@ from datetime import UTC, datetime
 import click
 import sqlalchemy as sa
 
-from producer.broker import Broker
 from producer.cli.show import console
-from producer.dispatch import Dispatcher
 from producer.local import Stack, find, running
 from producer.local.binaries import psql
 from producer.sweeps import Sweeper
@@ -119,6 +117,10 @@ def dispatch() -> None:
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
     )
+    # Celery costs every other command a third of a second.
+    from producer.broker import Broker  # noqa: PLC0415
+    from producer.dispatch import Dispatcher  # noqa: PLC0415
+
     services = read(ServiceSettings)
     if services.broker_url is None:
         stack = find(services)

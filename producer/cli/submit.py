@@ -1,5 +1,6 @@
 """`textmill submit`."""
 
+import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ EXIT_FAILURES = 1
 
 REASONS = 5
 """Codes of refused documents that are explained."""
+
+FEW_COLLECTIONS = 100_000
+"""Objects made between two looks of Python's collector. Documents hold no cycles, and looking
+through a batch of them every few hundred objects takes as long as reading it."""
 
 
 @click.command()
@@ -105,6 +110,8 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         )
         for path in files
     ]
+    gc.freeze()
+    gc.set_threshold(FEW_COLLECTIONS)
     with connected_with_workers() if waits else connected() as textmill:
         with job_progress() as progress:
             loading = progress.add_task("loading", total=None)

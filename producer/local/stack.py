@@ -15,7 +15,6 @@ from producer.local.folder import is_owned, owned, passwords, write_private
 from producer.local.ports import LOOPBACK
 from producer.local.postgres import OWNER, start_postgres
 from producer.local.provision import DATABASE, LOGINS, provision
-from producer.local.redis import start_redis
 from schema.errors import SettingsError
 from schema.settings import ServiceSettings, WorkerSettings, read
 
@@ -148,7 +147,7 @@ def _started(services: ServiceSettings, *, durable: bool) -> Iterator[tuple[Urls
         broker = (
             services.broker_url.get_secret_value()
             if services.broker_url
-            else start_redis(started, data_dir / "redis", secrets["redis"])
+            else _redis(started, data_dir, secrets)
         )
         yield Urls(**database, broker=broker), started
 
@@ -164,6 +163,13 @@ def _postgres(
     }
     provision(urls["owner"], secrets)
     return urls
+
+
+def _redis(started: Children, data_dir: Path, secrets: Mapping[str, str]) -> str:
+    # Its client costs every command a tenth of a second.
+    from producer.local.redis import start_redis  # noqa: PLC0415
+
+    return start_redis(started, data_dir / "redis", secrets["redis"])
 
 
 @contextmanager

@@ -9,16 +9,15 @@ from producer.submit import submit
 from schema.documents import Document, JobOptions, Rejected, Task
 from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
-from schema.outcomes import ErrorCode, Failure, SentimentResult, Stage
+from schema.outcomes import RESULT, ErrorCode, Failure, Keyword, KeywordsResult, Result, Stage
 from schema.settings import IntakeSettings
+from tests.fixtures.outcomes import POSITIVE, SPAM, TEA
 from worker.chunks import ChunkStore
 
-RESULT = SentimentResult(
-    language="en",
+QUOTED = KeywordsResult(
+    language="mixed",
     model_version="test",
-    label="positive",
-    score=0.75,
-    scores={"negative": 0.125, "neutral": 0.125, "positive": 0.75},
+    keywords=[Keyword(text="{\"a\\b', NULL}\n绿茶", score=0.5, spans=[(0, 16)])],
 )
 FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 
@@ -101,7 +100,7 @@ def test_outcomes_and_counters_agree(worker_engine: sa.Engine, job_id: UUID) -> 
     claim = chunks.claim(message(job_id))
     assert claim is not None
 
-    chunks.store(claim, [(1, RESULT), (3, FAILURE), (4, RESULT)])
+    chunks.store(claim, [(1, POSITIVE), (3, FAILURE), (4, POSITIVE)])
 
     seen = job(worker_engine)
     assert (seen.state, seen.accepted, seen.succeeded, seen.failed) == ("completed", 4, 2, 2)
@@ -110,6 +109,35 @@ def test_outcomes_and_counters_agree(worker_engine: sa.Engine, job_id: UUID) -> 
             sa.text("select status from textmill.document_status order by seq")
         ).all()
     assert statuses == ["succeeded", "failed", "failed", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [(1, POSITIVE, "positive", 0.75), (3, QUOTED, None, None), (4, SPAM, "spam", 0.875)],
+        [(1, QUOTED, None, None), (3, TEA, None, None), (4, TEA, None, None)],
+    ],
+    ids=["of each kind", "without a label"],
+)
+def test_results_are_stored_as_they_were_made(
+    worker_engine: sa.Engine,
+    job_id: UUID,
+    results: list[tuple[int, Result, str | None, float | None]],
+) -> None:
+    """Without it, what people read is not what the model said."""
+    chunks = ChunkStore(worker_engine, "w1", lease=60)
+    claim = chunks.claim(message(job_id))
+    assert claim is not None
+
+    chunks.store(claim, [(seq, result) for seq, result, *_ in results])
+
+    with worker_engine.connect() as connection:
+        rows = connection.execute(
+            sa.text("select seq, payload, label, score from textmill.result order by seq")
+        ).all()
+    assert [(seq, RESULT.validate_python(payload), *rest) for seq, payload, *rest in rows] == (
+        results
+    )
 
 
 def test_late_attempt_writes_nothing(
@@ -130,7 +158,7 @@ def test_late_attempt_writes_nothing(
     zombie.release(late)
     assert zombie.fail(late, ValueError()) is None
     zombie.renew([late])
-    successor.store(claim, [(1, RESULT), (3, RESULT), (4, RESULT)])
+    successor.store(claim, [(1, POSITIVE), (3, POSITIVE), (4, POSITIVE)])
 
     seen = job(worker_engine)
     assert (seen.succeeded, seen.failed) == (3, 1)
@@ -141,7 +169,7 @@ def test_second_store_of_an_attempt_writes_nothing(worker_engine: sa.Engine, job
     chunks = ChunkStore(worker_engine, "w1", lease=60)
     claim = chunks.claim(message(job_id))
     assert claim is not None
-    outcomes = [(1, RESULT), (3, RESULT), (4, RESULT)]
+    outcomes = [(1, POSITIVE), (3, POSITIVE), (4, POSITIVE)]
     chunks.store(claim, outcomes)
 
     with pytest.raises(LeaseLostError):
