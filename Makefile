@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SECONDS ?= 120
 SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test test-slow bench gpu-test gpu-bench chaos lint format clean
+.PHONY: help setup demo test test-slow bench gpu-test gpu-bench chaos artifacts lint format clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,13 @@ chaos: setup  ## random faults under load, then every rule checked: SECONDS=120 
 bench: setup  ## all measurements; takes an hour and wants an idle machine
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,bench]'
 	for name in throughput peers kernel submit latency growth scale; do $(BIN)/python -m benchmarks $$name --json || exit 1; done
+
+artifacts: setup  ## train the artifacts that ship into models/: DATA=folder; two hours of one core
+	$(BIN)/textmill-worker pretrain --data $(DATA)
+	for seed in 0 1 2; do $(BIN)/textmill-worker train sentiment --data $(DATA) --start models/language --seed $$seed --out models/teacher-$$seed || exit 1; done
+	$(BIN)/textmill-worker train sentiment --data $(DATA) --start models/language $(foreach seed,0 1 2,--teacher models/teacher-$(seed))
+	$(BIN)/textmill-worker train moderation --data $(DATA) --start models/language
+	$(BIN)/textmill-worker train keywords --data $(DATA) --start models/language
 
 gpu-test: setup  ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu

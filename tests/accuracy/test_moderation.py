@@ -8,15 +8,15 @@ from pydantic import TypeAdapter
 
 from schema.base import Frozen
 from schema.documents import Task
-from schema.outcomes import Language, ModerationResult
+from schema.outcomes import MODERATION_LABELS, Language, ModerationResult
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
 from worker.pipeline.direct import analyse
-from worker.training.corpus import clean_rows, sources
+from worker.training.corpus import Source, clean_rows, sources
 from worker.training.evasion import EVASIONS, Evasion
 from worker.training.metrics import half_interval
 from worker.training.robustness import disguised, flag_f1, sample
-from worker.training.rows import LabelledRow, read_lines
+from worker.training.rows import LabelledRow, ModerationRow, read_lines
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 IDENTITY = Path(__file__).parent / "identity.jsonl"
@@ -87,7 +87,7 @@ def test_ordinary_text_is_not_flagged(pipeline: Pipeline) -> None:
         row.text
         for task in (Task.SENTIMENT, Task.KEYWORDS)
         for source in sources(DATA, task)
-        for row in sample(clean_rows(source, "test"), ROWS)
+        for row in sample(clean(source), ROWS)
     ]
 
     share = flagged(pipeline, texts)
@@ -103,6 +103,12 @@ def test_naming_an_identity_is_no_attack(language: Language, pipeline: Pipeline)
 
     assert flagged(pipeline, harmless) <= MOST_HARMLESS_FLAGGED
     assert flagged(pipeline, attacks) >= LEAST_ATTACKS_FLAGGED
+
+
+def clean(source: Source) -> list[ModerationRow]:
+    """Texts of another task that are known to be clean of every label."""
+    rows = clean_rows(source, "test")
+    return [row for row in rows if row.annotated.issuperset(MODERATION_LABELS)]
 
 
 def sentences(language: Language) -> list[Sentence]:

@@ -40,6 +40,20 @@ def test_ordinary_texts_stay_below_every_threshold(artifacts: Path) -> None:
     assert (highest < np.array([thresholds[label] for label in MODERATION_LABELS])).all()
 
 
+def test_ordinary_texts_of_which_nothing_is_known_bound_no_threshold(artifacts: Path) -> None:
+    """Without it insults in bad reviews would count as ordinary, and no insult be flagged."""
+    pipeline = Pipeline.load(artifacts / "moderation", "cpu")
+    adverts = [ModerationRow(text=text, labels=frozenset({"spam"})) for text in ADVERTS]
+    unknown = [
+        ModerationRow(text=text, labels=frozenset(), annotated=frozenset({"fraud"}))
+        for text in ADVERTS
+    ]
+
+    bounded = moderation_thresholds(pipeline, adverts, unknown)
+
+    assert bounded["spam"] == moderation_thresholds(pipeline, adverts, [])["spam"]
+
+
 def test_a_label_without_annotations_keeps_its_temperature(artifacts: Path) -> None:
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     rows = [

@@ -10,7 +10,7 @@ from torch import nn
 
 from schema.documents import Task
 from worker.pipeline.batch import pad
-from worker.pipeline.decoders import ABSENT, UNKNOWN, SigmoidDecoder, SoftmaxDecoder
+from worker.pipeline.decoders import ABSENT, UNKNOWN, Encoded, SigmoidDecoder, SoftmaxDecoder
 from worker.pipeline.model import Cell, Model, ModelConfig, VariationalDropout
 from worker.pipeline.records import IntArray
 
@@ -28,6 +28,11 @@ GOLD = {
 
 def config(task: Task, cell: Cell = "gru") -> ModelConfig:
     return ModelConfig(task, vocabulary=20, labels=LABELS[task], cell=cell, embedding=6, hidden=5)
+
+
+def encoded(rows: int) -> Encoded:
+    ids, states = torch.randint(1, 9, (rows, 3)), torch.randn(rows, 3, 4)
+    return Encoded(ids, states, torch.ones(rows, 3, dtype=torch.bool))
 
 
 def windows() -> list[IntArray]:
@@ -58,10 +63,10 @@ def test_every_cell_learns_every_task(task: Task, cell: Cell) -> None:
 
 def test_a_label_that_is_not_annotated_gets_no_gradient() -> None:
     """Without it "not annotated" would be learned as "does not hold"."""
-    decoder = SigmoidDecoder(states=4, labels=2, dropout=0.0)
+    decoder = SigmoidDecoder(vocabulary=9, states=4, labels=2, dropout=0.0)
     gold = torch.tensor([[1, UNKNOWN], [0, UNKNOWN]])
 
-    loss = decoder.loss(torch.randn(2, 3, 4), torch.ones(2, 3, dtype=torch.bool), gold)
+    loss = decoder.loss(encoded(rows=2), gold)
     torch.autograd.backward(loss)
 
     gradient = decoder.output.weight.grad
@@ -72,13 +77,13 @@ def test_a_label_that_is_not_annotated_gets_no_gradient() -> None:
 
 def test_a_class_that_the_source_lacks_is_taught_by_its_prior() -> None:
     """Without it reviews collected without neutral ones would teach that none is neutral."""
-    decoder = SoftmaxDecoder(states=4, labels=3, dropout=0.0)
+    decoder = SoftmaxDecoder(vocabulary=9, states=4, labels=3, dropout=0.0)
     nn.init.zeros_(decoder.output.weight)
     nn.init.zeros_(decoder.output.bias)
-    states, mask = torch.randn(1, 3, 4), torch.ones(1, 3, dtype=torch.bool)
+    batch = encoded(rows=1)
 
-    lacking = decoder.loss(states, mask, torch.tensor([[1, UNKNOWN, 0]]))
-    knowing = decoder.loss(states, mask, torch.tensor([[1, 0, 0]]))
+    lacking = decoder.loss(batch, torch.tensor([[1, UNKNOWN, 0]]))
+    knowing = decoder.loss(batch, torch.tensor([[1, 0, 0]]))
 
     assert lacking.item() == pytest.approx(math.log(2 + ABSENT))
     assert knowing.item() == pytest.approx(math.log(3))

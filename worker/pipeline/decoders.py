@@ -1,17 +1,18 @@
 """From the encoder's states to labels, their loss and their probabilities.
 
-Gold labels of both classifiers are one integer per label: 1 holds, 0 does not hold,
-`UNKNOWN` the source says nothing.
+Gold labels of both classifiers are one number per label: 1 holds, 0 does not hold, between them how
+likely it holds, `UNKNOWN` the source says nothing.
 """
 
 import math
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from worker.pipeline.crf import TAGS, LinearChainCrf
+from worker.pipeline.linear import NgramScores
 from worker.pipeline.records import Candidate, Prediction
 
 UNKNOWN: Final = -1
@@ -23,23 +24,36 @@ LEAST_PROBABILITY: Final = 0.02
 """Spans below this probability are no candidates."""
 
 
+class Encoded(NamedTuple):
+    """A micro-batch as the encoder leaves it.
+
+    Attributes:
+        ids: token ids, (batch, time).
+        states: the encoder's, (batch, time, states).
+        mask: (batch, time), True for tokens.
+    """
+
+    ids: Tensor
+    states: Tensor
+    mask: Tensor
+
+
 class Decoder(nn.Module):
     """What a task adds to the encoder."""
 
-    def loss(self, states: Tensor, mask: Tensor, gold: Tensor) -> Tensor:
+    def loss(self, encoded: Encoded, gold: Tensor) -> Tensor:
         """Mean loss of a micro-batch.
 
         Args:
-            states: encoder states, (batch, time, states).
-            mask: (batch, time), True for tokens.
-            gold: the task's integers, (batch, labels) or (batch, time).
+            encoded: the micro-batch.
+            gold: of a classifier (batch, labels), else tags (batch, time).
 
         Returns:
             A scalar.
         """
         raise NotImplementedError
 
-    def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
+    def predict(self, encoded: Encoded) -> list[Prediction]:
         """One prediction a row."""
         raise NotImplementedError
 
@@ -47,17 +61,20 @@ class Decoder(nn.Module):
 class Classifier(Decoder):
     """Pools the states and scores each label; subclasses choose the link function."""
 
-    def __init__(self, states: int, labels: int, dropout: float, temperatures: int) -> None:
+    def __init__(
+        self, vocabulary: int, states: int, labels: int, dropout: float, temperatures: int
+    ) -> None:
         super().__init__()
+        self.ngrams = NgramScores(vocabulary, labels)
         self.attention = nn.Linear(states, states, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(3 * states, labels)
         self.register_buffer("temperature", torch.ones(temperatures))
 
-    def logits(self, states: Tensor, mask: Tensor) -> Tensor:
+    def logits(self, encoded: Encoded) -> Tensor:
         """Score per label before the link function and calibration, (batch, labels)."""
-        pooled: Tensor = self.dropout(self._pool(states, mask))
-        scores: Tensor = self.output(pooled)
+        pooled: Tensor = self.dropout(self._pool(encoded.states, encoded.mask))
+        scores: Tensor = self.output(pooled) + self.ngrams(encoded.ids, encoded.mask)
         return scores
 
     def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
@@ -79,43 +96,42 @@ class Classifier(Decoder):
 class SoftmaxDecoder(Classifier):
     """Exactly one label holds."""
 
-    def __init__(self, states: int, labels: int, dropout: float) -> None:
-        super().__init__(states, labels, dropout, temperatures=1)
+    def __init__(self, vocabulary: int, states: int, labels: int, dropout: float) -> None:
+        super().__init__(vocabulary, states, labels, dropout, temperatures=1)
 
-    def loss(self, states: Tensor, mask: Tensor, gold: Tensor) -> Tensor:
+    def loss(self, encoded: Encoded, gold: Tensor) -> Tensor:
         """Cross-entropy; a label that the row's source lacks counts `ABSENT` as much as others.
 
         A source without neutral reviews says little about neutral ones, but not nothing: that a
         review was kept as positive says that it is not neutral (Saerens et al. 2002, prior shift).
         """
-        logits = self.logits(states, mask)
-        return functional.cross_entropy(
-            torch.where(gold == UNKNOWN, logits + math.log(ABSENT), logits), gold.argmax(dim=1)
-        )
+        logits = self.logits(encoded)
+        priors = torch.where(gold == UNKNOWN, math.log(ABSENT), 0.0)
+        return functional.cross_entropy(logits + priors, gold.clamp(min=0).float())
 
-    def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
+    def predict(self, encoded: Encoded) -> list[Prediction]:
         """Label probabilities of each row, (labels,)."""
-        scores = torch.softmax(self.logits(states, mask) / self.get_buffer("temperature"), dim=1)
+        scores = torch.softmax(self.logits(encoded) / self.get_buffer("temperature"), dim=1)
         return list(scores.float().cpu().numpy())
 
 
 class SigmoidDecoder(Classifier):
     """Any number of labels hold, each on its own."""
 
-    def __init__(self, states: int, labels: int, dropout: float) -> None:
-        super().__init__(states, labels, dropout, temperatures=labels)
+    def __init__(self, vocabulary: int, states: int, labels: int, dropout: float) -> None:
+        super().__init__(vocabulary, states, labels, dropout, temperatures=labels)
 
-    def loss(self, states: Tensor, mask: Tensor, gold: Tensor) -> Tensor:
+    def loss(self, encoded: Encoded, gold: Tensor) -> Tensor:
         """Binary cross-entropy over annotated labels; the others get no gradient."""
         known = gold != UNKNOWN
         losses = functional.binary_cross_entropy_with_logits(
-            self.logits(states, mask), gold.clamp(min=0).float(), reduction="none"
+            self.logits(encoded), gold.clamp(min=0).float(), reduction="none"
         )
         return (losses * known).sum() / known.sum().clamp(min=1)
 
-    def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
+    def predict(self, encoded: Encoded) -> list[Prediction]:
         """Probability per label of each row, (labels,)."""
-        scores = torch.sigmoid(self.logits(states, mask) / self.get_buffer("temperature"))
+        scores = torch.sigmoid(self.logits(encoded) / self.get_buffer("temperature"))
         return list(scores.float().cpu().numpy())
 
 
@@ -128,16 +144,17 @@ class CrfDecoder(Decoder):
         self.output = nn.Linear(states, TAGS)
         self.crf = LinearChainCrf()
 
-    def loss(self, states: Tensor, mask: Tensor, gold: Tensor) -> Tensor:
+    def loss(self, encoded: Encoded, gold: Tensor) -> Tensor:
         """Negative log-likelihood per token; `gold` holds tags, any value in the padding."""
-        emissions = self.output(self.dropout(states))
-        tags = gold.long().masked_fill(~mask, 0)
-        return -self.crf.log_likelihood(emissions, tags, mask).sum() / mask.sum()
+        emissions = self.output(self.dropout(encoded.states))
+        tags = gold.long().masked_fill(~encoded.mask, 0)
+        likelihood = self.crf.log_likelihood(emissions, tags, encoded.mask)
+        return -likelihood.sum() / encoded.mask.sum()
 
-    def predict(self, states: Tensor, mask: Tensor) -> list[Prediction]:
+    def predict(self, encoded: Encoded) -> list[Prediction]:
         """Candidates of each row with their probability, in the order of the text."""
-        emissions = self.output(self.dropout(states))
-        spans = self.crf.span_probabilities(emissions, mask, LONGEST_PHRASE)
+        emissions = self.output(self.dropout(encoded.states))
+        spans = self.crf.span_probabilities(emissions, encoded.mask, LONGEST_PHRASE)
         rows, firsts, lengths = torch.nonzero(spans >= LEAST_PROBABILITY, as_tuple=True)
         scores = spans[rows, firsts, lengths].clamp(max=1)
         found: list[Prediction] = [[] for _ in range(len(spans))]

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.pipeline.decoders import Encoded
 from worker.pipeline.model import Model
 from worker.pipeline.records import IntArray, Prediction
 from worker.pipeline.recurrence import Prepared, prepared
@@ -61,7 +62,8 @@ class Kernel:
         """Predict one micro-batch, see `Predictor`."""
         placed = layout(windows)
         mask = torch.arange(len(placed.counts)) < placed.lengths[:, None]
-        found = self._decoder.predict(self.states(placed), mask)
+        ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, placed.ids)
+        found = self._decoder.predict(Encoded(ids, self.states(placed), mask))
         predictions = list(found)
         for prediction, place in zip(found, placed.order.tolist(), strict=True):
             predictions[place] = prediction

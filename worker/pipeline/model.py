@@ -7,7 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from schema.documents import Task
-from worker.pipeline.decoders import CrfDecoder, Decoder, SigmoidDecoder, SoftmaxDecoder
+from worker.pipeline.decoders import (
+    CrfDecoder,
+    Decoder,
+    Encoded,
+    SigmoidDecoder,
+    SoftmaxDecoder,
+)
 from worker.pipeline.records import Prediction
 
 Cell = Literal["rnn", "lstm", "gru"]
@@ -74,11 +80,14 @@ class Model(Network):
 
     def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
         """See `Network`; the decoder of the task says what `gold` holds."""
-        return self.decoder.loss(self.encoder(ids, lengths), token_mask(ids, lengths), gold)
+        return self.decoder.loss(self._encoded(ids, lengths), gold)
 
     def predict(self, ids: Tensor, lengths: Tensor) -> list[Prediction]:
         """One prediction a row of `ids`; the model must be in evaluation mode."""
-        return self.decoder.predict(self.encoder(ids, lengths), token_mask(ids, lengths))
+        return self.decoder.predict(self._encoded(ids, lengths))
+
+    def _encoded(self, ids: Tensor, lengths: Tensor) -> Encoded:
+        return Encoded(ids, self.encoder(ids, lengths), token_mask(ids, lengths))
 
 
 class Encoder(nn.Module):
@@ -142,9 +151,9 @@ def _decoder(config: ModelConfig) -> Decoder:
     states, dropout = 2 * config.hidden, config.output_dropout
     match config.task:
         case Task.SENTIMENT:
-            return SoftmaxDecoder(states, len(config.labels), dropout)
+            return SoftmaxDecoder(config.vocabulary, states, len(config.labels), dropout)
         case Task.MODERATION:
-            return SigmoidDecoder(states, len(config.labels), dropout)
+            return SigmoidDecoder(config.vocabulary, states, len(config.labels), dropout)
         case Task.KEYWORDS:
             return CrfDecoder(states, dropout)
 

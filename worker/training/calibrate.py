@@ -64,14 +64,16 @@ def moderation_thresholds(
     Args:
         pipeline: with its final temperatures.
         rows: of validation; only annotated labels count.
-        ordinary: clean texts of validation; each label may flag 0.5 % of them.
+        ordinary: clean texts of validation; each label may flag 0.5 % of those that are annotated
+            as clean of it.
     """
     scores, (holds, known) = moderation_scores(pipeline, rows), moderation_gold(rows)
-    calm = moderation_scores(pipeline, ordinary) if ordinary else np.zeros((1, scores.shape[1]))
+    calm, (_, clean) = moderation_scores(pipeline, ordinary), moderation_gold(ordinary)
     thresholds: dict[str, float] = {}
     for column, label in enumerate(MODERATION_LABELS):
         at = known[:, column]
-        least = float(np.quantile(calm[:, column], 1 - _FALSE_ALARMS))
+        spared = calm[clean[:, column], column]
+        least = float(np.quantile(spared, 1 - _FALSE_ALARMS)) if len(spared) else 0.0
         allowed = [value for value in _THRESHOLDS if value > least] or [_THRESHOLDS[-1]]
         f1 = [metrics.f1(holds[at, column], scores[at, column] >= value) for value in allowed]
         thresholds[label] = round(float(allowed[int(np.argmax(f1))]), 2)

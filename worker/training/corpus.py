@@ -24,6 +24,7 @@ from worker.training.rows import (
     ModerationRow,
     RowFile,
     SentimentRow,
+    read_lines,
 )
 
 LicenceClass = Literal["A", "B", "C"]
@@ -34,12 +35,22 @@ _SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
 _MASKS: Final = re.compile(r"NAME|PLACE|DIGIT|URL|CELLPHONE|PHONE|WECHAT|QQ|EMAIL|BANKCARD")
 """Words that a source put in the place of private data; a model would learn them, not the text."""
 _MASKED_SOURCES: Final = frozenset({"zh-fbs-sms"})
+_ADVERTISING: Final[frozenset[ModerationLabel]] = frozenset({"spam", "fraud", "illicit"})
+_RULED_OUT: Final[dict[str, frozenset[ModerationLabel]]] = {
+    "en-sms-smishing": frozenset({"hate", "violence"}),
+    "zh-fbs-sms": frozenset({"abuse", "hate", "violence"}),
+    **dict.fromkeys(("en-davidson", "en-edos", "en-stormfront"), _ADVERTISING),
+    **dict.fromkeys(("zh-cold", "zh-swsr"), _ADVERTISING),
+}
+"""Labels of which a source says nothing since it was collected where they hardly occur. Without
+them as negatives, all that is like an advertisement looks like a threat, too: no source says no."""
 _CLEAN_REVIEW_LABELS: Final[frozenset[ModerationLabel]] = frozenset(
     {"sexual", "violence", "spam", "fraud", "illicit"}
 )
 _CLEAN_ROWS_A_SOURCE: Final = 4000
-_NEVER_CLEAN: Final = frozenset({"en-goemotions", "en-semeval2017", "en-vader-tweets"})
-"""Reddit and tweets: insults and explicit talk are common here, whatever the polarity."""
+_COARSE: Final = frozenset({"en-goemotions", "en-semeval2017", "en-vader-tweets"})
+"""Reddit and tweets: explicit talk is common here, so only praise without any is taken."""
+_PRAISE_LABELS: Final[frozenset[ModerationLabel]] = frozenset({"abuse", "hate", "violence"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,9 @@ class Source:
     def rows(self, split: Split) -> list[LabelledRow]:
         """The rows of a split, none where it has no file.
 
+        Training rows are made ready to learn from: masks are taken out, and what the collection
+        rules out counts as annotated.
+
         Raises:
             InputError: a line is broken.
         """
@@ -73,6 +87,8 @@ class Source:
         rows = list(RowFile(self.path(split), ROW_TYPES[self.task]))
         if self.name in _MASKED_SOURCES and split == "train":
             rows = [row for row in map(_unmask, rows) if row.text]
+        if self.name in _RULED_OUT and split == "train":
+            rows = [_with_ruled_out(row, _RULED_OUT[self.name]) for row in rows]
         return rows
 
 
@@ -100,15 +116,23 @@ def clean_rows(source: Source, split: Split) -> list[ModerationRow]:
 
     Moderation sources are collected around offence, so without these rows a model flags what is
     merely ordinary. Titles, abstracts, posts and praise count as clean of every label; other
-    reviews and dialogue may hold insults, so of abuse and hate they say nothing.
+    reviews and dialogue may hold insults, so of abuse and hate they say nothing. Of tweets only
+    praise is taken that holds no term of the data folder's lexicon, as clean of abuse, hate and
+    violence.
 
     Returns:
         A bounded sample, the same at every call.
     """
-    if source.task is Task.MODERATION or source.name in _NEVER_CLEAN:
+    if source.task is Task.MODERATION:
         return []
-    rows = sorted(source.rows(split), key=lambda row: sha256(row.text.encode()).digest())
-    return [_clean_row(row) for row in rows[:_CLEAN_ROWS_A_SOURCE]]
+    rows = source.rows(split)
+    if source.name in _COARSE:
+        explicit = _lexicon(source.folder.parents[1])
+        rows = [row for row in rows if _is_praise(row) and not explicit.search(row.text.lower())]
+    rows = sorted(rows, key=lambda row: sha256(row.text.encode()).digest())[:_CLEAN_ROWS_A_SOURCE]
+    if source.name in _COARSE:
+        return [_clean_of(row.text, _PRAISE_LABELS) for row in rows]
+    return [_clean_row(row) for row in rows]
 
 
 def all_texts(data: Path, most_permissive: LicenceClass, split: Split) -> Iterator[str]:
@@ -150,8 +174,31 @@ def _unmask(row: LabelledRow) -> LabelledRow:
     return row.model_copy(update={"text": _MASKS.sub(" ", row.text).strip()})
 
 
+def _with_ruled_out(row: LabelledRow, ruled_out: frozenset[ModerationLabel]) -> LabelledRow:
+    if not isinstance(row, ModerationRow):
+        return row
+    return row.model_copy(update={"annotated": row.annotated | ruled_out})
+
+
 def _clean_row(row: LabelledRow) -> ModerationRow:
-    doubtful = isinstance(row, SentimentRow) and row.label != "positive"
-    known = _CLEAN_REVIEW_LABELS if doubtful else frozenset(MODERATION_LABELS)
-    text = row.text.partition("\n")[0] if isinstance(row, KeywordsRow) else row.text
-    return ModerationRow(text=text, labels=frozenset(), annotated=known)
+    if isinstance(row, KeywordsRow):
+        return _clean_of(row.text.partition("\n")[0], frozenset(MODERATION_LABELS))
+    known = frozenset(MODERATION_LABELS) if _is_praise(row) else _CLEAN_REVIEW_LABELS
+    return _clean_of(row.text, known)
+
+
+def _clean_of(text: str, labels: frozenset[ModerationLabel]) -> ModerationRow:
+    return ModerationRow(text=text, labels=frozenset(), annotated=labels)
+
+
+def _is_praise(row: LabelledRow) -> bool:
+    return isinstance(row, SentimentRow) and row.label == "positive"
+
+
+def _lexicon(data: Path) -> re.Pattern[str]:
+    """Matches the English terms of the data folder's lexicon, whole words; nothing without one."""
+    path = data / "lexicon" / "lexicon.jsonl.gz"
+    lines = read_lines(path) if path.is_file() else ()
+    terms = [str(json.loads(line)["term"]) for line in lines]
+    english = sorted(re.escape(term.lower()) for term in terms if term.isascii())
+    return re.compile(rf"\b(?:{'|'.join(english)})\b" if english else r"(?!)")

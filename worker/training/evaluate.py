@@ -132,14 +132,16 @@ def moderation_scores(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> metric
         result.scores if isinstance(result, ModerationResult) else clean
         for result in _results(pipeline, rows)
     ]
-    return np.array([[score[label] for label in MODERATION_LABELS] for score in scores])
+    values = [[score[label] for label in MODERATION_LABELS] for score in scores]
+    return np.array(values).reshape(-1, len(MODERATION_LABELS))
 
 
 def moderation_gold(rows: Sequence[ModerationRow]) -> tuple[metrics.Bools, metrics.Bools]:
     """Which labels hold, and which are annotated; both (rows, labels)."""
-    holds = np.array([[label in row.labels for label in MODERATION_LABELS] for row in rows])
-    known = np.array([[label in row.annotated for label in MODERATION_LABELS] for row in rows])
-    return holds, known | holds
+    holds = [[label in row.labels for label in MODERATION_LABELS] for row in rows]
+    known = [[label in row.annotated | row.labels for label in MODERATION_LABELS] for row in rows]
+    shape = (-1, len(MODERATION_LABELS))
+    return np.array(holds, bool).reshape(shape), np.array(known, bool).reshape(shape)
 
 
 def ranked_phrases(

@@ -24,6 +24,7 @@ from worker.training.calibrate import (
 )
 from worker.training.card import LIMITS, Card, SetFigures, SourceEntry, Use
 from worker.training.corpus import Source, clean_rows, data_hash
+from worker.training.distil import Teachers
 from worker.training.evaluate import (
     evaluate,
     fold,
@@ -42,12 +43,15 @@ from worker.training.start import Start
 _COMMON_KEYWORDS: Final = 2000
 
 
-def finish(recipe: Recipe, start: Start, state: TrainingState[Model], out: Path) -> Card:
+def finish(
+    recipe: Recipe, start: Start, teachers: Teachers, state: TrainingState[Model], out: Path
+) -> Card:
     """Make an artifact of the best weights.
 
     Args:
         recipe: what was trained.
         start: what it started from.
+        teachers: what taught it.
         state: after the last epoch; its network is changed to what is stored.
         out: folder of the artifact.
 
@@ -63,7 +67,9 @@ def finish(recipe: Recipe, start: Start, state: TrainingState[Model], out: Path)
         recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
     )
     write_artifact(out, config, tokenizer, state.model, ranker)
-    card = _card(recipe, start, state, Pipeline.load(out, "cpu"))
+    card = _card(recipe, start, state, Pipeline.load(out, "cpu")).model_copy(
+        update={"teachers": teachers.versions}
+    )
     write_card(out, card)
     return card
 
@@ -133,7 +139,7 @@ def _card(recipe: Recipe, start: Start, state: TrainingState[Model], pipeline: P
         tests=tuple(
             _figures(pipeline, source, rows) for source in labelled if (rows := source.rows("test"))
         ),
-        ordinary_flagged=_flagged(pipeline, ordinary) if ordinary else None,
+        ordinary_flagged=_flagged(pipeline, ordinary),
         evasion_kept=_kept(pipeline, labelled) if recipe.task is Task.MODERATION else {},
         limits=LIMITS[recipe.task],
     )
@@ -175,7 +181,10 @@ def _commonest(source: Source, rows: Sequence[KeywordsRow]) -> float:
     return keywords_measures(rows, ranked).f1_at_5
 
 
-def _flagged(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> float:
-    """Share of texts on which any label reaches its threshold."""
+def _flagged(pipeline: Pipeline, ordinary: Sequence[ModerationRow]) -> float | None:
+    """Share of the texts known to be clean of every label on which any reaches its threshold."""
+    rows = [row for row in ordinary if row.annotated.issuperset(MODERATION_LABELS)]
+    if not rows:
+        return None
     thresholds = [pipeline.thresholds[label] for label in MODERATION_LABELS]
     return float((moderation_scores(pipeline, rows) >= thresholds).any(axis=1).mean())

@@ -44,7 +44,7 @@ NOISE_POWER: Final = 0.75
 """Drawn by frequency to this power (Mikolov et al. 2013)."""
 
 PRETRAINING: Final = TrainingConfig(
-    epochs=1, budget=8192, learning_rate=3e-3, warm_up=0.03, weight_decay=0.0
+    epochs=3, budget=8192, learning_rate=3e-3, warm_up=0.03, weight_decay=0.0
 )
 """How the language model of the shipped models is trained."""
 

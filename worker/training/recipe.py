@@ -24,6 +24,7 @@ from worker.training.corpus import (
     data_hash,
     sources,
 )
+from worker.training.distil import Teachers
 from worker.training.evaluate import (
     KeywordsMeasures,
     ModerationMeasures,
@@ -36,16 +37,23 @@ from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.pretrain import PRETRAINING, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow
 from worker.training.start import Start
+from worker.training.templates import template_rows
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
-    Task.SENTIMENT: TrainingConfig(epochs=4),
-    Task.MODERATION: TrainingConfig(epochs=4),
+    Task.SENTIMENT: TrainingConfig(epochs=3),
+    Task.MODERATION: TrainingConfig(epochs=3),
     Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""
 
 NOISY: Final = 0.4
 """Share of the rows of which a copy under noise is tried; of moderation, an evasive one, too."""
+EVENNESS: Final = 0.4
+"""How far small sources of a classifier are seen more often, as noisy copies: 0 as often as they
+have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2019)."""
+
+TEMPLATES: Final = 0.06
+"""Moderation texts made from templates, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {
     Task.SENTIMENT: SENTIMENT_LABELS,
@@ -72,6 +80,7 @@ class Recipe:
         command: written to the card.
         start: folder of a language model or an artifact to start from; None makes a language
             model first.
+        teachers: folders of artifacts whose scores are learned beside the labels.
         pretraining: how that is trained.
         vocabulary: number of its token ids.
     """
@@ -83,12 +92,14 @@ class Recipe:
     training: TrainingConfig
     command: str
     start: Path | None = None
+    teachers: tuple[Path, ...] = ()
     pretraining: TrainingConfig = PRETRAINING
     vocabulary: int = 24_000
 
-    def identity(self, start: Start) -> str:
+    def identity(self, start: Start, teachers: Teachers) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
-        options = [self.task, self.licence_class, self.cell, start.version, self.training]
+        origin = [start.version, *teachers.versions]
+        options = [self.task, self.licence_class, self.cell, origin, self.training]
         used = [*self.sources(), *self.ordinary_sources()]
         return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
 
@@ -131,11 +142,15 @@ def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
     """Encode the training rows of all sources, and noisy copies of some of them."""
     generator = np.random.default_rng(recipe.training.seed)
     sets: list[Sequence[LabelledRow]] = [source.rows("train") for source in recipe.sources()]
-    sets.append(recipe.ordinary("train"))
+    copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
+    if recipe.task is Task.MODERATION:
+        made = template_rows(int(TEMPLATES * sum(map(len, sets))), generator)
+        sets += [recipe.ordinary("train"), made]
+        copies += [NOISY, NOISY]
     return [
         example
-        for rows in sets
-        for example in examples([*rows, *_noisy_copies(rows, generator)], tokenizer)
+        for rows, share in zip(sets, copies, strict=True)
+        for example in examples([*rows, *_noisy_copies(rows, share, generator)], tokenizer)
     ]
 
 
@@ -174,11 +189,18 @@ class Validation:
         return sum(scores) / len(scores)
 
 
+def _copies(task: Task, rows: int, largest: int) -> float:
+    """How many noisy copies of each row of a source are tried, on average."""
+    if task is Task.KEYWORDS or not rows:
+        return NOISY
+    return NOISY + float((largest / rows) ** EVENNESS) - 1
+
+
 def _noisy_copies(
-    rows: Sequence[LabelledRow], generator: np.random.Generator
+    rows: Sequence[LabelledRow], share: float, generator: np.random.Generator
 ) -> Iterator[LabelledRow]:
     for row in rows:
-        if generator.random() < NOISY:
+        for _ in range(int(share + generator.random())):
             noisy = augment_row(row, generator)
             if isinstance(noisy, ModerationRow):
                 evasive = evade_randomly(noisy.text, generator)
