@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.pipeline.model import Model
-from worker.pipeline.records import IntArray, Prediction
+from worker.pipeline.batch import pad
+from worker.pipeline.model import Model, token_mask
+from worker.pipeline.records import IntArray, Prediction, Source
 from worker.pipeline.recurrence import Prepared, prepared
 
 
@@ -66,6 +67,15 @@ class Kernel:
         for prediction, place in zip(found, placed.order.tolist(), strict=True):
             predictions[place] = prediction
         return predictions
+
+    @torch.inference_mode()
+    def encode(self, windows: Sequence[IntArray]) -> Source:
+        """Encode one micro-batch, see `Predictor`."""
+        placed, (ids, lengths) = layout(windows), pad(windows)
+        states = self.states(placed)
+        in_order = torch.empty_like(states)
+        in_order[torch.from_numpy(placed.order)] = states
+        return Source(in_order, token_mask(ids, lengths), ids)
 
     def states(self, placed: Layout) -> Tensor:
         """The encoder's states, (rows, longest, 2 * hidden), 0 in the padding."""
