@@ -22,7 +22,7 @@ from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import IntArray
-from worker.waiting import WASTE, Answer, Pool, Queue, Request, Window
+from worker.waiting import WASTE, Answer, Pool, Queue, Request, Window, queues
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +72,7 @@ class Engine:
         self._incoming_windows = 0
         self._requests: list[Request] = []
         self._pools: dict[Queue, Pool] = {
-            Queue(pipeline, lane, generates): Pool()
-            for pipeline in budgets
-            for lane in Lane
-            for generates in (False, True)
+            waiting: Pool() for pipeline in budgets for waiting in queues(pipeline)
         }
         self._halves: list[tuple[Queue, list[Window]]] = []
         self._current: Queue | None = None

@@ -41,6 +41,11 @@ class Queue:
         return run(windows)
 
 
+def queues(pipeline: Pipeline) -> list[Queue]:
+    """All queues of a model."""
+    return [Queue(pipeline, lane, generates) for lane in Lane for generates in (False, True)]
+
+
 @dataclass(slots=True)
 class Window:
     """A window on its way over the device; `request` and `place` say whose answer it gets."""
