@@ -63,12 +63,7 @@ def command(
       textmill-worker predict keywords abstract.txt --generate
     """  # noqa: D301 - click's mark for an example that keeps its lines
     texts = _read(source)
-    if explain and Task(task) is Task.KEYWORDS:
-        msg = "keywords have no score of the document to explain; leave --explain out"
-        raise click.UsageError(msg)
-    if generate and Task(task) is not Task.KEYWORDS:
-        msg = f"only keywords can be generated, not {task}; leave --generate out"
-        raise click.UsageError(msg)
+    _check_options(Task(task), explain=explain, generate=generate)
     pipeline = open_pipeline(Task(task), artifact)
     if generate and not pipeline.generates:
         raise ArtifactError(NO_GENERATOR)
@@ -87,6 +82,15 @@ def command(
         Console().print(table)
     if failed:
         sys.exit(EXIT_FAILURES)
+
+
+def _check_options(task: Task, *, explain: bool, generate: bool) -> None:
+    if explain and task is Task.KEYWORDS:
+        msg = "keywords have no score of the document to explain; leave --explain out"
+        raise click.UsageError(msg)
+    if generate and task is not Task.KEYWORDS:
+        msg = f"only keywords can be generated, not {task}; leave --generate out"
+        raise click.UsageError(msg)
 
 
 def _read(source: str) -> Sequence[str]:
