@@ -66,7 +66,8 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             the submit.
 
     Raises:
-        InputError: there are more documents than a job may have, or keywords are to be explained.
+        InputError: there are more documents than a job may have, or the options do not fit the
+            task.
         IdempotencyConflictError: the key was used for other content.
         PendingLimitError: too many documents wait already.
         SchemaVersionError: the database is of another migration.
@@ -144,6 +145,9 @@ def _check_size(documents: int, limits: IntakeSettings) -> None:
 def _check_options(task: Task, options: JobOptions) -> None:
     if options.explain and task is Task.KEYWORDS:
         msg = "keywords have no score of the document to explain; leave `explain` out"
+        raise InputError(msg)
+    if options.generate and task is not Task.KEYWORDS:
+        msg = f"only keywords can be generated, not {task}; leave `generate` out"
         raise InputError(msg)
 
 

@@ -76,6 +76,8 @@ class JobOptions(Frozen):
         deadline_at: when to give up what is not done.
         explain: whether results say which parts of a document moved its score; of sentiment and
             moderation, at the cost of about twice as many forward passes as there are words.
+        generate: whether results also give keywords that do not stand in the text; of keywords,
+            where the model has a generator.
     """
 
     name: Label | None = None
@@ -84,3 +86,4 @@ class JobOptions(Frozen):
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     deadline_at: AwareDatetime | None = None
     explain: bool = False
+    generate: bool = False

@@ -1,9 +1,9 @@
 """Outcomes of a document: a result of its task, or a failure."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from schema.base import Frozen
 
@@ -66,6 +66,10 @@ def _is_absent(value: object) -> bool:
     return value is None
 
 
+def _is_empty(value: object) -> bool:
+    return not value
+
+
 class SentimentResult(Outcome):
     """Polarity of a document.
 
@@ -109,18 +113,28 @@ class Keyword(Frozen):
     """One keyword or phrase.
 
     Attributes:
-        text: as it first stands in the document.
+        text: as it first stands in the document; in lower case where it does not.
         score: how sure the model is.
-        spans: every place where it stands, `[start, end)` in code points of the original text.
+        spans: every place where it stands, `[start, end)` in code points of the original text;
+            missing where it does not.
+        generated: true where the model made it instead of finding it; else missing.
     """
 
     text: Annotated[str, Field(min_length=1)]
     score: Score
-    spans: list[Span]
+    spans: list[Span] = Field(default_factory=list, exclude_if=_is_empty)
+    generated: bool = Field(default=False, exclude_if=_is_empty)
+
+    @model_validator(mode="after")
+    def _stands_or_was_generated(self) -> Self:
+        if not (self.spans or self.generated):
+            msg = "a keyword that was not generated stands somewhere: give its spans"
+            raise ValueError(msg)
+        return self
 
 
 class KeywordsResult(Outcome):
-    """Keywords of a document, best first."""
+    """Keywords of a document: those that were found, then generated ones, each best first."""
 
     task: Literal["keywords"] = "keywords"
     keywords: list[Keyword]
@@ -162,6 +176,7 @@ class ErrorCode(StrEnum):
     DAMAGED_FILE = "damaged_file"
 
     NO_CONTENT = "no_content"
+    NO_GENERATOR = "no_generator"
     STAGE_ERROR = "stage_error"
     TOO_LARGE_FOR_DEVICE = "too_large_for_device"
     WORKER_CRASHED = "worker_crashed"

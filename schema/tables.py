@@ -12,7 +12,7 @@ from schema.documents import Lane, Task
 from schema.outcomes import Stage
 from schema.states import TERMINAL_JOB_STATES, ChunkState, JobState
 
-MIGRATION = "0007"
+MIGRATION = "0008"
 """The migration that these tables stand for."""
 
 metadata = sa.MetaData(schema="textmill")

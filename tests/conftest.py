@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.processes",
     "tests.fixtures.corpus",
+    "tests.fixtures.phrases",
     "tests.fixtures.invariants",
     "tests.fixtures.mill",
     "tests.fixtures.recovery",

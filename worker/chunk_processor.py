@@ -142,18 +142,35 @@ class ChunkProcessor:
         for document in documents:
             lease.check()
             try:
-                prepared.append((document, pipeline.prepare(document.text, explain=claim.explain)))
+                tokenized = pipeline.prepare(
+                    document.text, explain=claim.explain, generate=claim.generate
+                )
+                prepared.append((document, tokenized))
             except DocumentError as error:
                 outcomes.append((document.seq, failure_of(error)))
         windows = [ids for _, tokenized in prepared for ids in tokenized.window_ids()]
         answers = iter(self._engine.predict(pipeline, claim.lane, windows, lease.lost))
-        for document, tokenized in prepared:
+        made = self._generated(lease, [tokenized for _, tokenized in prepared])
+        for (document, tokenized), phrases in zip(prepared, made, strict=True):
             mine = [next(answers) for _ in tokenized.windows]
             outcome = _finish(pipeline, document, tokenized, mine)
             if claim.explain and not isinstance(outcome, Failure):
                 outcome = self._explained(lease, tokenized, mine, outcome)
+            if phrases is not None and not isinstance(outcome, Failure):
+                outcome = _completed(pipeline, document, tokenized, phrases, outcome)
             outcomes.append((document.seq, outcome))
         return outcomes
+
+    def _generated(
+        self, lease: Lease, documents: Sequence[TokenizedDocument]
+    ) -> Sequence[Answer | None]:
+        """What the generator makes of each document, None where it was not asked."""
+        claim = lease.claim
+        if not claim.generate:
+            return [None] * len(documents)
+        pipeline = self._pipelines[claim.task]
+        windows = [document.first_window() for document in documents]
+        return self._engine.predict(pipeline, claim.lane, windows, lease.lost, generates=True)
 
     def _explained(
         self,
@@ -203,6 +220,21 @@ def _finish(
         return failure_of(fault)
     try:
         return pipeline.finish(document.text, tokenized, _values(answers))
+    except DocumentError as error:
+        return failure_of(error)
+
+
+def _completed(
+    pipeline: Pipeline,
+    document: LoadedDocument,
+    tokenized: TokenizedDocument,
+    phrases: Answer,
+    result: Result,
+) -> Result | Failure:
+    if isinstance(phrases, DocumentError):
+        return failure_of(phrases)
+    try:
+        return pipeline.completed(result, document.text, tokenized, phrases)
     except DocumentError as error:
         return failure_of(error)
 

@@ -40,6 +40,7 @@ class Claim:
         last_seq: last document of the chunk.
         errors: attempts that failed as a whole so far.
         explain: whether results say what moved their scores.
+        generate: whether results give keywords that do not stand in the text.
     """
 
     job_id: JobId
@@ -51,6 +52,7 @@ class Claim:
     last_seq: int
     errors: int = 0
     explain: bool = False
+    generate: bool = False
 
     @property
     def fence(self) -> Fence:
@@ -114,7 +116,8 @@ class ChunkStore:
                         and c.state = 'dispatched' and (:alone or not c.suspect)
                     returning c.job_id, c.chunk_no, c.attempt, j.task, j.lane,
                         c.first_seq, c.last_seq, c.errors, j.state as job_state,
-                        coalesce((j.options ->> 'explain')::boolean, false) as explain
+                        coalesce((j.options ->> 'explain')::boolean, false) as explain,
+                        coalesce((j.options ->> 'generate')::boolean, false) as generate
                 """),
                 {
                     "lease": self._lease,
@@ -139,6 +142,7 @@ class ChunkStore:
             row.last_seq,
             row.errors,
             row.explain,
+            row.generate,
         )
 
     def is_suspect(self, message: ChunkMessage) -> bool:

@@ -20,8 +20,9 @@ from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Stage
 from worker.meter import Meter
 from worker.pipeline import Pipeline
+from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import IntArray
-from worker.waiting import WASTE, Answer, Pool, Queue, Request, Window
+from worker.waiting import WASTE, Answer, Pool, Queue, Request, Window, queues
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Engine:
         self._incoming_windows = 0
         self._requests: list[Request] = []
         self._pools: dict[Queue, Pool] = {
-            Queue(pipeline, lane): Pool() for pipeline in budgets for lane in Lane
+            waiting: Pool() for pipeline in budgets for waiting in queues(pipeline)
         }
         self._halves: list[tuple[Queue, list[Window]]] = []
         self._current: Queue | None = None
@@ -94,6 +95,8 @@ class Engine:
         lane: Lane,
         windows: Sequence[IntArray],
         abandoned: threading.Event | None = None,
+        *,
+        generates: bool = False,
     ) -> list[Answer]:
         """Predict each window, waiting for the device.
 
@@ -102,6 +105,7 @@ class Engine:
             lane: interactive windows go first.
             windows: token ids.
             abandoned: set it, from any thread, when the answers are no longer wanted.
+            generates: whether keywords are to be made from the windows, not found in them.
 
         Returns:
             For each window, in order, the prediction, or the error of a window that fails even
@@ -114,7 +118,7 @@ class Engine:
         """
         if not windows:
             return []
-        request = Request(Queue(pipeline, lane), windows, abandoned)
+        request = Request(Queue(pipeline, lane, generates), windows, abandoned)
         with self._lock:
             self._incoming_windows += len(windows)
         self._incoming.put(request)
@@ -161,9 +165,7 @@ class Engine:
     def _is_urgent_or_full(self) -> bool:
         if any(request.queue.lane is Lane.INTERACTIVE for request in self._requests):
             return True
-        return any(
-            pool.tokens >= self._budgets[queue.pipeline] for queue, pool in self._pools.items()
-        )
+        return any(pool.tokens >= self._budget(queue) for queue, pool in self._pools.items())
 
     def _take(self, block: float | None) -> bool:
         try:
@@ -207,7 +209,11 @@ class Engine:
 
     def _next(self, chosen: Queue) -> list[Window]:
         waste = WASTE if chosen.pipeline.pads else 1
-        return self._pools[chosen].take(self._budgets[chosen.pipeline], waste)
+        return self._pools[chosen].take(self._budget(chosen), waste)
+
+    def _budget(self, queue: Queue) -> int:
+        budget = self._budgets[queue.pipeline]
+        return min(budget, MOST_AT_ONCE) if queue.generates else budget
 
     def _oldest(self, lane: Lane) -> Queue | None:
         """The queue of a lane whose windows wait longest."""
@@ -220,7 +226,7 @@ class Engine:
         """Run a micro-batch; one that fails is halved, down to the window at fault."""
         began = time.monotonic()
         try:
-            predictions = chosen.pipeline.predict([window.ids for window in batch])
+            predictions = chosen.run([window.ids for window in batch])
         except DeviceLostError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever a model raises, neighbours go on
@@ -242,7 +248,7 @@ class Engine:
             batch[0].answer(_document_error(error))
             return
         logger.warning("halving a micro-batch of %d: %s", len(batch), type(error).__name__)
-        if _is_out_of_memory(error):
+        if _is_out_of_memory(error) and not chosen.generates:
             self._lower(chosen.pipeline, _padded(batch) // 2)
         middle = len(batch) // 2
         self._halves += [(chosen, batch[middle:]), (chosen, batch[:middle])]

@@ -23,10 +23,27 @@ Answer = Prediction | DocumentError
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What may share a micro-batch: the windows of one model, in one lane."""
+    """What may share a micro-batch: the windows of one model, in one lane, for one purpose.
+
+    Attributes:
+        pipeline: of the model.
+        lane: of the job.
+        generates: whether keywords are made from the windows, not found in them.
+    """
 
     pipeline: Pipeline
     lane: Lane
+    generates: bool = False
+
+    def run(self, windows: Sequence[IntArray]) -> list[Prediction]:
+        """Run one micro-batch on the device."""
+        run = self.pipeline.generate if self.generates else self.pipeline.predict
+        return run(windows)
+
+
+def queues(pipeline: Pipeline) -> list[Queue]:
+    """All queues of a model."""
+    return [Queue(pipeline, lane, generates) for lane in Lane for generates in (False, True)]
 
 
 @dataclass(slots=True)

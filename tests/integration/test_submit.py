@@ -198,6 +198,22 @@ def test_job_of_too_many_documents_is_refused_whole(producer_engine: sa.Engine, 
     assert (jobs(producer_engine), left) == ([], 0)
 
 
+@pytest.mark.parametrize("task", [Task.SENTIMENT, Task.MODERATION])
+def test_only_keywords_are_generated(producer_engine: sa.Engine, task: Task) -> None:
+    """Without it a job would be accepted whose results cannot hold what it asks for."""
+    with pytest.raises(InputError, match="leave `generate` out"):
+        submit(
+            producer_engine,
+            task,
+            [Document(text="tea")],
+            JobOptions(generate=True),
+            submitter="tester",
+            limits=IntakeSettings(),
+        )
+
+    assert jobs(producer_engine) == []
+
+
 def test_keywords_are_not_explained(producer_engine: sa.Engine) -> None:
     """Without it a job would be accepted whose results cannot hold what it asks for."""
     with pytest.raises(InputError, match="leave `explain` out"):

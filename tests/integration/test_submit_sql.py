@@ -314,13 +314,14 @@ def test_options_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
         "weight": 3,
         "deadline_at": "2099-01-01T00:00:00+00:00",
         "explain": True,
+        "generate": True,
     }
     assert given.keys() == JobOptions.model_fields.keys()
 
-    job_id = submit(producer_engine, [{"text": "lovely tea"}], given)
+    job_id = submit_query(producer_engine, "select 'lovely tea' as text, 1 as id", given)
 
     job = rows(producer_engine, "job", job_id, "1")[0]._asdict()
-    assert job.pop("options") == {"explain": given.pop("explain")}
+    assert job.pop("options") == {name: given.pop(name) for name in ("explain", "generate")}
     assert job.pop("deadline_at").isoformat()[:10] == str(given.pop("deadline_at"))[:10]
     assert {option: job[option] for option in given} == given
 
@@ -336,6 +337,8 @@ def test_options_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
         ("submit('sentiment', '[]', '{\"weight\": 1.5}')", 'option "weight"', "1 to 1000"),
         ("submit('sentiment', '[]', '{\"weight\": \"1\"}')", 'option "weight"', "whole number"),
         ("submit('sentiment', '[]', '{\"explain\": 1}')", 'option "explain"', "true or false"),
+        ("submit('sentiment', '[]', '{\"generate\": 1}')", 'option "generate"', "true or false"),
+        ("submit('sentiment', '[]', '{\"generate\": true}')", "only keywords", "Leave the option"),
         ("submit('sentiment', '[]', '{\"name\": \"\"}')", "has 0 characters", "1 to 200"),
         ("submit_query('sentiment', null)", "there is no query", "For instance"),
         ("submit_query('sentiment', 'select 1 as id')", "cannot be submitted", "id and text"),

@@ -16,6 +16,7 @@ from schema.errors import DocumentError
 from schema.outcomes import ErrorCode
 from worker.engine import IN_A_ROW, AbandonedError, DeviceLostError, Engine
 from worker.meter import Meter
+from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import FloatArray, IntArray, Prediction
 from worker.waiting import Answer
 
@@ -54,6 +55,10 @@ class FakeModel:
             message = "CUDA error: device-side assert triggered"
             raise torch.AcceleratorError(message)
         return [np.array([window[0]], dtype=np.float32) for window in windows]
+
+    def generate(self, windows: Sequence[IntArray]) -> list[Prediction]:
+        """Like `predict`, negated."""
+        return [-cast("FloatArray", prediction) for prediction in self.predict(windows)]
 
 
 @pytest.fixture
@@ -236,6 +241,43 @@ def test_micro_batches_never_mix_models(model: FakeModel) -> None:
 
     assert model.batches == [[1], [2]]
     assert other.batches == [[3]]
+
+
+def test_generating_has_micro_batches_of_its_own(model: FakeModel) -> None:
+    """Without it a document's tokens would be taken for phrases, or a long beam hold the device."""
+    pipeline = as_pipeline(model)
+    windows = [window(number, MOST_AT_ONCE // 4) for number in range(1, 7)]
+    model.gate = threading.Semaphore(0)
+
+    with Engine({pipeline: 10 * MOST_AT_ONCE}, linger=0) as device, ThreadPoolExecutor() as pool:
+        first = pool.submit(device.predict, pipeline, Lane.BULK, [window(9)])
+        model.calls.get(timeout=PATIENCE)
+        found = pool.submit(device.predict, pipeline, Lane.BULK, windows)
+        made = pool.submit(device.predict, pipeline, Lane.BULK, windows, generates=True)
+        until_waiting(device, 12)
+        model.gate.release(1_000)
+
+        assert numbers(first.result(PATIENCE)) == [9]
+        assert numbers(found.result(PATIENCE)) == [1, 2, 3, 4, 5, 6]
+        assert numbers(made.result(PATIENCE)) == [-1, -2, -3, -4, -5, -6]
+    assert sorted(map(len, model.batches)) == [1, 2, 4, 6]
+
+
+def test_abandoned_generation_ends_at_the_next_micro_batch(model: FakeModel) -> None:
+    """Without it a cancelled job keeps the device for all that it wanted generated."""
+    pipeline, abandoned = as_pipeline(model), threading.Event()
+    windows = [window(number, MOST_AT_ONCE) for number in range(1, 7)]
+    model.gate = threading.Semaphore(0)
+
+    with Engine({pipeline: MOST_AT_ONCE}, linger=0) as device, ThreadPoolExecutor() as pool:
+        asked = pool.submit(device.predict, pipeline, Lane.BULK, windows, abandoned, generates=True)
+        model.calls.get(timeout=PATIENCE)
+        abandoned.set()
+        model.gate.release(1_000)
+
+        with pytest.raises(AbandonedError):
+            asked.result(PATIENCE)
+    assert len(model.batches) == 1
 
 
 def test_padding_stays_small_on_mixed_lengths(model: FakeModel) -> None:

@@ -10,9 +10,9 @@ from torch import nn
 
 from schema.documents import Task
 from worker.pipeline.batch import pad
-from worker.pipeline.decoders import ABSENT, UNKNOWN, Encoded, SigmoidDecoder, SoftmaxDecoder
+from worker.pipeline.decoders import ABSENT, UNKNOWN, SigmoidDecoder, SoftmaxDecoder
 from worker.pipeline.model import Cell, Model, ModelConfig, VariationalDropout
-from worker.pipeline.records import IntArray
+from worker.pipeline.records import Encoded, IntArray
 
 LABELS = {
     Task.SENTIMENT: ("negative", "neutral", "positive"),

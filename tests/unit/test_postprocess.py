@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from schema.outcomes import MODERATION_LABELS, KeywordsResult
 from tests.strategies import ordinary_texts
 from worker.pipeline.phrases import phrases_of
-from worker.pipeline.postprocess import keywords_result, moderation_result, sentiment_result
+from worker.pipeline.postprocess import (
+    keywords_result,
+    moderation_result,
+    sentiment_result,
+    with_generated,
+)
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import Candidate, Cut, FloatArray, TokenizedDocument
 from worker.pipeline.tokenize import Tokenizer
@@ -116,6 +121,28 @@ def test_a_candidate_is_widened_to_whole_words() -> None:
     result = keywords("the transformers of covid19 here", [("former", 0.9), ("covid", 0.8)])
 
     assert [keyword.text for keyword in result.keywords] == ["transformers", "covid19"]
+
+
+def test_generated_keywords_follow_those_that_were_found() -> None:
+    """Without it what the text holds could be pushed aside by what was made up."""
+    text = "Solar Cells on glass, with love"
+    found = keywords(text, [("solar cells", 0.3)])
+    made = [("physics", 0.9), ("solar cells", 0.8), ("glass", 0.7), ("physics", 0.6), ("", 0.5)]
+
+    result = with_generated(found, document_of(text), made, text)
+
+    assert [keyword.model_dump() for keyword in result.keywords] == [
+        {"text": "Solar Cells", "score": 0.3, "spans": [(0, 11)]},
+        {"text": "physics", "score": 0.9, "generated": True},
+        {"text": "glass", "score": 0.7, "spans": [(15, 20)], "generated": True},
+    ]
+
+
+def test_a_generated_keyword_of_broken_characters_is_left_out() -> None:
+    """Without it half a character would be stored as a keyword."""
+    result = with_generated(keywords("tea", []), document_of("tea"), [("a\ufffd", 0.9)], "tea")
+
+    assert result.keywords == []
 
 
 def test_a_keyword_has_no_punctuation_around_it() -> None:

@@ -74,7 +74,7 @@ def test_candidates_lie_inside_their_window() -> None:
 
 def as_candidates(prediction: Prediction) -> list[Candidate]:
     assert isinstance(prediction, list)
-    return prediction
+    return [item for item in prediction if isinstance(item, Candidate)]
 
 
 def test_no_windows_give_no_predictions() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.fixtures.phrases import POSTS
 from worker.cli import main
 
 SENTIMENT_FIELDS = {
@@ -36,6 +37,9 @@ KEYWORDS_FIELDS = {
     "f1_at_10",
     "present_documents",
 }
+
+
+GENERATED_FIELDS = {"absent_f1_at_5", "absent_recall_at_10", "absent_documents"}
 
 
 def run(*arguments: object, stdin: str | None = None) -> Result:
@@ -161,6 +165,50 @@ def test_a_model_of_another_task_is_refused(artifacts: Path) -> None:
 
     assert result.exit_code == 2
     assert "is a model for moderation" in result.stderr
+
+
+def test_predict_marks_generated_keywords(generating: Path) -> None:
+    """Without it nobody sees that a keyword does not stand in the text."""
+    arguments = ["predict", "keywords", POSTS[0][0], "--artifact", generating / "keywords"]
+
+    [line] = lines(run(*arguments, "--generate", "--json"))
+    table = run(*arguments, "--generate")
+
+    made = [keyword for keyword in line["result"]["keywords"] if keyword.get("generated")]
+    assert made[0].keys() == {"text", "score", "generated"}
+    assert f"+{made[0]['text']}" in table.stdout
+
+
+def test_predict_refuses_to_generate_what_it_cannot(artifacts: Path) -> None:
+    """Without it nobody knows why nothing was generated."""
+    other = run("predict", "sentiment", "tea", "--artifact", artifacts / "sentiment", "--generate")
+    without = run("predict", "keywords", "tea", "--artifact", artifacts / "keywords", "--generate")
+
+    assert (other.exit_code, without.exit_code) == (2, 2)
+    assert "leave --generate out" in other.stderr
+    assert "textmill-worker extend" in without.stderr
+
+
+def test_evaluate_measures_generated_keywords(generating: Path, posts: Path) -> None:
+    """Without it nobody knows what the option is worth."""
+    file = posts / "keywords" / "posts" / "test.jsonl.gz"
+    arguments = ["evaluate", "keywords", file, "--artifact", generating / "keywords"]
+
+    [line] = lines(run(*arguments, "--json"))
+    table = run(*arguments)
+
+    assert set(line) == KEYWORDS_FIELDS | GENERATED_FIELDS
+    assert line["absent_f1_at_5"] > 0.5
+    assert line["absent_recall_at_10"] == 1
+    assert line["absent_documents"] == line["documents"] == 4
+    assert "absent_recall_at_10" in table.stdout
+
+
+def test_extend_says_what_is_missing(tmp_path: Path) -> None:
+    result = run("extend", "--data", tmp_path, "--out", tmp_path / "out")
+
+    assert result.exit_code == 2
+    assert "holds no source" in result.stderr
 
 
 def test_train_says_what_is_missing(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from worker.training.evaluate import (
 from worker.training.plots import plot
 from worker.training.rows import ROW_TYPES, RowFile
 
+_GENERATED = {"absent_f1_at_5": ".3f", "absent_recall_at_10": ".3f", "absent_documents": ","}
+"""Measures that only a model with a generator has, and how they are shown."""
+
 
 @click.command("evaluate")
 @click.argument("task", type=TASK)
@@ -90,6 +93,10 @@ def _lines(measures: Measures) -> Iterable[tuple[str, str]]:
             yield "f1_at_5", f"{measures.f1_at_5:.3f}"
             yield "f1_at_10", f"{measures.f1_at_10:.3f}"
             yield "present_documents", f"{measures.present_documents:,}"
+            generated = measures.model_dump(include=set(_GENERATED))
+            for name, shape in _GENERATED.items():
+                if name in generated:
+                    yield name, format(generated[name], shape)
         case ModerationMeasures():
             yield "flag_f1", f"{measures.flag_f1:.3f}"
             yield "flag_auc", "–" if measures.flag_auc is None else f"{measures.flag_auc:.3f}"

@@ -11,11 +11,11 @@ import click
 from rich.table import Table
 
 from schema.documents import Task
-from schema.errors import InputError
+from schema.errors import ArtifactError, InputError
 from schema.outcomes import Evidence, Failure, KeywordsResult, ModerationResult, SentimentResult
 from worker.commands.console import make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
-from worker.pipeline import AnyResult
+from worker.pipeline import NO_GENERATOR, AnyResult
 from worker.pipeline.direct import analyse
 from worker.training.rows import read_texts
 
@@ -39,28 +39,40 @@ _SHOWN = 60
 @artifact_option
 @json_option
 @click.option("--explain", is_flag=True, help="Say which words moved each score.")
-def command(*, task: str, source: str, artifact: Path | None, as_json: bool, explain: bool) -> None:
+@click.option("--generate", is_flag=True, help="Also give keywords that the text does not hold.")
+def command(
+    *,
+    task: str,
+    source: str,
+    artifact: Path | None,
+    as_json: bool,
+    explain: bool,
+    generate: bool,
+) -> None:
     """Analyse documents in this process, without servers.
 
     The argument is a file (a document a line, or JSON Lines with `text`), `-` for standard input,
-    or else the document itself. Exit code 1 when a document failed.
+    or else the document itself. In the table, generated keywords begin with a +. Exit code 1 when
+    a document failed.
 
     \b
     Examples:
       textmill-worker predict sentiment "味道不错，送得也快"
       textmill-worker predict keywords abstracts.jsonl.gz --json
       cat comments.txt | textmill-worker predict moderation -
+      textmill-worker predict keywords abstract.txt --generate
     """  # noqa: D301 - click's mark for an example that keeps its lines
     texts = _read(source)
-    if explain and Task(task) is Task.KEYWORDS:
-        msg = "keywords have no score of the document to explain; leave --explain out"
-        raise click.UsageError(msg)
+    _check_options(Task(task), explain=explain, generate=generate)
     pipeline = open_pipeline(Task(task), artifact)
+    if generate and not pipeline.generates:
+        raise ArtifactError(NO_GENERATOR)
     table = Table("document", "language", "outcome")
     failed = False
     for first in range(0, len(texts), _BLOCK):
         block = texts[first : first + _BLOCK]
-        for text, outcome in zip(block, analyse(pipeline, block, explain=explain), strict=True):
+        outcomes = analyse(pipeline, block, explain=explain, generate=generate)
+        for text, outcome in zip(block, outcomes, strict=True):
             failed |= isinstance(outcome, Failure)
             if as_json:
                 click.echo(_json_line(outcome))
@@ -70,6 +82,15 @@ def command(*, task: str, source: str, artifact: Path | None, as_json: bool, exp
         make_console().print(table)
     if failed:
         sys.exit(EXIT_FAILURES)
+
+
+def _check_options(task: Task, *, explain: bool, generate: bool) -> None:
+    if explain and task is Task.KEYWORDS:
+        msg = "keywords have no score of the document to explain; leave --explain out"
+        raise click.UsageError(msg)
+    if generate and task is not Task.KEYWORDS:
+        msg = f"only keywords can be generated, not {task}; leave --generate out"
+        raise click.UsageError(msg)
 
 
 def _read(source: str) -> Sequence[str]:
@@ -114,7 +135,10 @@ def _cells(text: str, outcome: AnyResult | Failure) -> tuple[str, str, str]:
             said = ", ".join(labels) or "clean"
             return shown, outcome.language, said + _because(text, outcome.explanation)
         case KeywordsResult():
-            words = [f"{keyword.text} {keyword.score:.2f}" for keyword in outcome.keywords]
+            words = [
+                f"{'+' * keyword.generated}{keyword.text} {keyword.score:.2f}"
+                for keyword in outcome.keywords
+            ]
             return shown, outcome.language, ", ".join(words) or "none"
 
 

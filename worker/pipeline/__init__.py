@@ -5,10 +5,11 @@
 No stage knows another, reads a file or keeps state; this module hands one's output to the next.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 
@@ -29,12 +30,19 @@ from worker.pipeline.artifact import (
     ArtifactConfig,
     model_version,
     read_config,
+    read_generator,
     read_model,
     read_ranker,
 )
 from worker.pipeline.explain import Question, evidence, question
+from worker.pipeline.generator import Generator
 from worker.pipeline.phrases import phrases_of
-from worker.pipeline.postprocess import keywords_result, moderation_result, sentiment_result
+from worker.pipeline.postprocess import (
+    keywords_result,
+    moderation_result,
+    sentiment_result,
+    with_generated,
+)
 from worker.pipeline.predict import Predictor
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.ranker import Ranker
@@ -42,12 +50,18 @@ from worker.pipeline.records import (
     Candidate,
     Cut,
     FloatArray,
+    Generated,
     IntArray,
     Phrase,
     Prediction,
     TokenizedDocument,
 )
 from worker.pipeline.tokenize import Tokenizer
+
+NO_GENERATOR: Final = (
+    "the model cannot generate keywords; leave `generate` out, or add a generator to it with:"
+    " textmill-worker extend"
+)
 
 AnyResult = SentimentResult | ModerationResult | KeywordsResult
 
@@ -61,6 +75,7 @@ class Pipeline:
         thresholds: see `ArtifactConfig`.
         vocabulary: number of token ids.
         pads: whether the device computes padding.
+        generates: whether it can make keywords that do not stand in the text.
     """
 
     def __init__(
@@ -70,7 +85,18 @@ class Pipeline:
         predictor: Predictor,
         version: str,
         ranker: Ranker | None = None,
+        generator: Callable[[], Generator] | None = None,
     ) -> None:
+        """Put the stages together.
+
+        Args:
+            config: the artifact's.
+            tokenizer: the artifact's.
+            predictor: the artifact's network.
+            version: content hash of the artifact.
+            ranker: the artifact's, if it has one.
+            generator: gives the artifact's, if it has one; called when it is first used.
+        """
         self.task: Task = config.model.task
         self.model_version = version
         self.thresholds = config.thresholds
@@ -80,6 +106,8 @@ class Pipeline:
         self._tokenizer = tokenizer
         self._predictor = predictor
         self._ranker = ranker
+        self.generates = generator is not None
+        self._generator = cache(generator) if generator is not None else None
 
     @classmethod
     def load(cls, artifact: Path, device: str, task: Task | None = None) -> "Pipeline":
@@ -101,20 +129,32 @@ class Pipeline:
                 " name another folder"
             )
             raise ArtifactError(msg)
-        predictor = Predictor(read_model(artifact, config.model, device), device)
+        model = read_model(artifact, config.model, device)
+        predictor, embedding = Predictor(model, device), model.encoder.embedding
         tokenizer = Tokenizer.load(artifact / TOKENIZER)
         if tokenizer.size != config.model.vocabulary:
             msg = f"{artifact / TOKENIZER} belongs to another artifact; copy the folder whole"
             raise ArtifactError(msg)
         version, ranker = model_version(artifact, config), read_ranker(artifact, config)
-        return cls(config, tokenizer, predictor, version, ranker)
+        generator = (lambda: read_generator(artifact, embedding)) if config.generator else None
+        return cls(config, tokenizer, predictor, version, ranker, generator)
 
-    def prepare(self, text: str, *, explain: bool = False) -> TokenizedDocument:
-        """Clean and tokenize a document; `explain` keeps what `question` needs.
+    def prepare(
+        self, text: str, *, explain: bool = False, generate: bool = False
+    ) -> TokenizedDocument:
+        """Clean and tokenize a document.
+
+        Args:
+            text: the document.
+            explain: keeps what `question` needs.
+            generate: whether `generate` will be asked about it.
 
         Raises:
-            DocumentError: nothing is left to analyse, or a stage failed on this document.
+            DocumentError: nothing is left to analyse, a stage failed on this document, or the
+                artifact has no generator.
         """
+        if generate and not self.generates:
+            raise DocumentError(ErrorCode.NO_GENERATOR, Stage.PREDICT, NO_GENERATOR)
         with _stage(Stage.PREPROCESS):
             clean = preprocess(text)
         with _stage(Stage.TOKENIZE):
@@ -135,6 +175,20 @@ class Pipeline:
             One prediction per window, in their order.
         """
         return self._predictor(windows)
+
+    def generate(self, windows: Sequence[IntArray]) -> list[Prediction]:
+        """Make keywords from one micro-batch on the device; only one thread may call it.
+
+        Args:
+            windows: token ids of the first window of each document, at least one.
+
+        Returns:
+            Phrases for `completed`, for each window in order.
+        """
+        if self._generator is None:
+            raise ArtifactError(NO_GENERATOR)
+        made: list[Prediction] = list(self._generator().generate(self._predictor.encode(windows)))
+        return made
 
     def finish(
         self, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
@@ -203,6 +257,30 @@ class Pipeline:
                     return result.model_copy(update={"explanation": told})
                 case KeywordsResult():
                     return result
+
+    def completed(
+        self, result: AnyResult, text: str, document: TokenizedDocument, made: Prediction
+    ) -> AnyResult:
+        """A result of keywords with those that were made.
+
+        Args:
+            result: what `finish` made.
+            text: the original text.
+            document: what `prepare` made of it.
+            made: what `generate` made of its first window.
+
+        Raises:
+            DocumentError: the stage failed on this document.
+        """
+        with _stage(Stage.POSTPROCESS):
+            if not isinstance(result, KeywordsResult):
+                return result
+            phrases = [
+                (" ".join(map(self._tokenizer.text_of, phrase.words)), phrase.score)
+                for phrase in cast("list[Generated]", made)
+                if phrase.score >= self.thresholds["generated"]
+            ]
+            return with_generated(result, document, phrases, text)
 
     def phrases(
         self, document: TokenizedDocument, predictions: Sequence[Prediction]

@@ -9,8 +9,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.nn import Embedding
 
 from schema.errors import ArtifactError
+from worker.pipeline.generator import Generator
 from worker.pipeline.model import Model, ModelConfig
 from worker.pipeline.ranker import Ranker
 
@@ -18,6 +20,7 @@ CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 WEIGHTS: Final = "weights.safetensors"
 RANKER: Final = "ranker.safetensors"
+GENERATOR: Final = "generator.safetensors"
 FILES: Final = (CONFIG, TOKENIZER, WEIGHTS)
 """The files of every artifact."""
 
@@ -32,11 +35,13 @@ class ArtifactConfig:
     Attributes:
         model: shape of the network.
         thresholds: score from which a moderation label holds, by label; of keywords the score
-            from which a phrase is one, as `keyword`; empty for sentiment.
+            from which a phrase is one, as `keyword`, and where there is a generator, from which a
+            made one is given, as `generated`; empty for sentiment.
         window: most tokens of a window.
         overlap: tokens that neighbouring windows share.
         keywords: most keywords of a document.
         ranker: whether phrases are scored by a ranker, which is a file of its own.
+        generator: whether keywords can be generated, by what is a file of its own.
     """
 
     model: ModelConfig
@@ -45,10 +50,12 @@ class ArtifactConfig:
     overlap: int = 32
     keywords: int = 10
     ranker: bool = False
+    generator: bool = False
 
     def files(self) -> tuple[str, ...]:
         """The files that decide outputs; the model version is a hash over them."""
-        return (*FILES, RANKER) if self.ranker else FILES
+        extras = {RANKER: self.ranker, GENERATOR: self.generator}
+        return (*FILES, *(name for name, is_there in extras.items() if is_there))
 
 
 CONFIG_ADAPTER: Final = TypeAdapter(ArtifactConfig)
@@ -96,6 +103,27 @@ def read_ranker(folder: Path, config: ArtifactConfig) -> Ranker | None:
         ArtifactError: its file is missing or broken.
     """
     return Ranker.load(folder / RANKER) if config.ranker else None
+
+
+def read_generator(folder: Path, embedding: Embedding) -> Generator:
+    """The generator of an artifact that has one, on the device of `embedding`, float32.
+
+    Args:
+        folder: of the artifact.
+        embedding: the token vectors of its encoder.
+
+    Raises:
+        ArtifactError: its file is missing or broken.
+    """
+    try:
+        weights = load_file(folder / GENERATOR)
+        states = len(weights["start.bias"])
+        generator = Generator(embedding, states, weights["outputs"])
+        generator.load_state_dict(weights)  # copies into float32
+    except (OSError, KeyError, SafetensorError, RuntimeError) as error:
+        msg = f"cannot read the generator {folder / GENERATOR}: {error!r}; {_REMEDY}"
+        raise ArtifactError(msg) from error
+    return generator.to(embedding.weight.device).eval()
 
 
 def model_version(folder: Path, config: ArtifactConfig) -> str:

@@ -5,7 +5,7 @@ likely it holds, `UNKNOWN` the source says nothing.
 """
 
 import math
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from worker.pipeline.crf import TAGS, LinearChainCrf
 from worker.pipeline.linear import NgramScores
-from worker.pipeline.records import Candidate, Prediction
+from worker.pipeline.records import Candidate, Encoded, Prediction
 
 UNKNOWN: Final = -1
 ABSENT: Final = 0.2
@@ -22,20 +22,6 @@ LONGEST_PHRASE: Final = 12
 """Most tokens of a keyword."""
 LEAST_PROBABILITY: Final = 0.02
 """Spans below this probability are no candidates."""
-
-
-class Encoded(NamedTuple):
-    """A micro-batch as the encoder leaves it.
-
-    Attributes:
-        ids: token ids, (batch, time).
-        states: the encoder's, (batch, time, states).
-        mask: (batch, time), True for tokens.
-    """
-
-    ids: Tensor
-    states: Tensor
-    mask: Tensor
 
 
 class Decoder(nn.Module):

@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.pipeline.decoders import Encoded
 from worker.pipeline.model import Model
-from worker.pipeline.records import IntArray, Prediction
+from worker.pipeline.records import Encoded, IntArray, Prediction
 from worker.pipeline.recurrence import Prepared, prepared
 
 
@@ -61,13 +60,18 @@ class Kernel:
     def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:
         """Predict one micro-batch, see `Predictor`."""
         placed = layout(windows)
-        mask = torch.arange(len(placed.counts)) < placed.lengths[:, None]
-        ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, placed.ids)
-        found = self._decoder.predict(Encoded(ids, self.states(placed), mask))
+        found = self._decoder.predict(self._encoded(placed))
         predictions = list(found)
         for prediction, place in zip(found, placed.order.tolist(), strict=True):
             predictions[place] = prediction
         return predictions
+
+    @torch.inference_mode()
+    def encode(self, windows: Sequence[IntArray]) -> Encoded:
+        """Encode one micro-batch, see `Predictor`."""
+        placed = layout(windows)
+        back = torch.from_numpy(np.argsort(placed.order))
+        return Encoded(*(part[back] for part in self._encoded(placed)))
 
     def states(self, placed: Layout) -> Tensor:
         """The encoder's states, (rows, longest, 2 * hidden), 0 in the padding."""
@@ -85,6 +89,11 @@ class Kernel:
         places = placed.padded[placed.ahead], placed.padded[placed.back]
         _run(top, products, indexes, placed.counts, _Target(states, places))
         return states.view(rows, longest, -1)
+
+    def _encoded(self, placed: Layout) -> Encoded:
+        mask = torch.arange(len(placed.counts)) < placed.lengths[:, None]
+        ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, placed.ids)
+        return Encoded(ids, self.states(placed), mask)
 
 
 def layout(windows: Sequence[IntArray]) -> Layout:

@@ -10,11 +10,10 @@ from schema.documents import Task
 from worker.pipeline.decoders import (
     CrfDecoder,
     Decoder,
-    Encoded,
     SigmoidDecoder,
     SoftmaxDecoder,
 )
-from worker.pipeline.records import Prediction
+from worker.pipeline.records import Encoded, Prediction
 
 Cell = Literal["rnn", "lstm", "gru"]
 Recurrent = nn.RNN | nn.LSTM | nn.GRU

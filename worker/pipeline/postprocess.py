@@ -16,6 +16,8 @@ from worker.pipeline.phrases import places
 from worker.pipeline.records import Cut, FloatArray, IntArray, Phrase, TokenizedDocument
 
 DECIMALS = 6
+REPLACED = "\ufffd"
+"""Stands for bytes that make no character: tokens can be parts of one."""
 
 
 def sentiment_result(
@@ -115,6 +117,37 @@ def keywords_result(
     return KeywordsResult(
         language=document.clean.language, model_version=model_version, keywords=kept
     )
+
+
+def with_generated(
+    result: KeywordsResult,
+    document: TokenizedDocument,
+    phrases: Sequence[tuple[str, float]],
+    original: str,
+) -> KeywordsResult:
+    """Add keywords that were made to those that were found, which keep their order.
+
+    One that does stand in the text gets its spans, or is left out where it was found, too.
+
+    Args:
+        result: with what was found.
+        document: the document, with spans.
+        phrases: cleaned text and score of each that was made, best first.
+        original: the text that spans point into.
+    """
+    known = {span for keyword in result.keywords for span in keyword.spans}
+    made: dict[str, Keyword] = {}
+    for text, chance in phrases:
+        if not text or text in made or REPLACED in text:
+            continue
+        spans = [
+            document.clean.original_span(*place) for place in places(document.clean.text, text)
+        ]
+        if known.isdisjoint(spans):
+            shown = original[slice(*spans[0])] if spans else text
+            score = round(chance, DECIMALS)
+            made[text] = Keyword(text=shown, score=score, spans=spans, generated=True)
+    return result.model_copy(update={"keywords": [*result.keywords, *made.values()]})
 
 
 def _columns(predictions: Sequence[FloatArray]) -> Iterator[tuple[float, ...]]:

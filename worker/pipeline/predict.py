@@ -11,14 +11,14 @@ from torch import Tensor
 from worker.pipeline.batch import pad
 from worker.pipeline.decoders import LEAST_PROBABILITY
 from worker.pipeline.kernel import Kernel
-from worker.pipeline.model import Model
-from worker.pipeline.records import Candidate, IntArray, Prediction
+from worker.pipeline.model import Model, token_mask
+from worker.pipeline.records import Candidate, Encoded, IntArray, Prediction
 
 NEAR: Final = 1e-3
 """Difference of a score from which half precision is too coarse."""
 
 
-class Predicts(Protocol):
+class Serves(Protocol):
     """A serving form of a network."""
 
     def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:
@@ -30,6 +30,9 @@ class Predicts(Protocol):
         Returns:
             One prediction per window, in their order.
         """
+
+    def encode(self, windows: Sequence[IntArray]) -> Encoded:
+        """The encoder's states of one micro-batch, in the order of its windows."""
 
 
 class Predictor:
@@ -48,11 +51,15 @@ class Predictor:
 
     def __init__(self, model: Model, device: str) -> None:
         self.pads = device != "cpu"
-        self._run: Predicts = Kernel(model) if device == "cpu" else _OnGpu(model, device)
+        self._run: Serves = Kernel(model) if device == "cpu" else _OnGpu(model, device)
 
     def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:
-        """Predict one micro-batch; none of no windows. See `Predicts`."""
+        """Predict one micro-batch; none of no windows. See `Serves`."""
         return self._run(windows) if windows else []
+
+    def encode(self, windows: Sequence[IntArray]) -> Encoded:
+        """Encode one micro-batch, at least one window; see `Serves`."""
+        return self._run.encode(windows)
 
 
 class _OnGpu:
@@ -79,6 +86,12 @@ class _OnGpu:
             # What fragments hold would make the halves fail too.
             torch.cuda.empty_cache()
             raise
+
+    @torch.inference_mode()
+    def encode(self, windows: Sequence[IntArray]) -> Encoded:
+        ids, lengths = (self._moved(tensor) for tensor in pad(windows))
+        states = self._model.encoder(ids, lengths).float()
+        return Encoded(ids, states, token_mask(ids, lengths))
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """Copied from pinned memory, so that the copy does not wait for the device."""

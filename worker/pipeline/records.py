@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from schema.outcomes import Language
 
@@ -63,12 +64,37 @@ class TokenizedDocument:
         """The token ids of each window, each (tokens of the window,)."""
         return [self.ids[first:last] for first, last in self.windows]
 
+    def first_window(self) -> IntArray:
+        """The token ids of the first window, (tokens of the window,)."""
+        return self.ids[slice(*self.windows[0])]
+
 
 class Candidate(NamedTuple):
     """A possible keyword: tokens `[first, last)` of a window, and its probability."""
 
     first: int
     last: int
+    score: float
+
+
+class Encoded(NamedTuple):
+    """A micro-batch of windows as the encoder leaves it.
+
+    Attributes:
+        ids: token ids, (windows, time).
+        states: one a token, (windows, time, states).
+        mask: True for tokens, (windows, time).
+    """
+
+    ids: Tensor
+    states: Tensor
+    mask: Tensor
+
+
+class Generated(NamedTuple):
+    """A phrase that was made: vocabulary entries of each of its words, and its score."""
+
+    words: tuple[tuple[int, ...], ...]
     score: float
 
 
@@ -108,5 +134,6 @@ class Cut:
     missed: float | None = None
 
 
-Prediction = FloatArray | list[Candidate]
-"""What the model says of one window: label probabilities (labels,), or keyword candidates."""
+Prediction = FloatArray | list[Candidate] | list[Generated]
+"""What a model says of one window: label probabilities (labels,), keyword candidates, or phrases
+that need not stand in it."""

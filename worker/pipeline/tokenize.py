@@ -139,6 +139,16 @@ class Tokenizer:
         places = _places(subwords) if spans else _NOWHERE
         return TokenizedDocument(clean, ids, *places, windows(len(ids), window, overlap))
 
+    def ids_of(self, word: str) -> list[int]:
+        """Vocabulary entries of a text without blanks."""
+        pieces = [entry.ids for entry in self._subwords(words(word))]
+        found: list[int] = _joined(pieces).tolist()
+        return found
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The text of vocabulary entries; bytes that are no character are replaced."""
+        return str(self._encoder.decode(list(ids)))
+
     def _subwords(self, found: Sequence[str]) -> list[_Subwords]:
         known = self._known
         try:

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
+from torch.nn import Module
 
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import (
     CONFIG,
     CONFIG_ADAPTER,
+    GENERATOR,
     RANKER,
     TOKENIZER,
     WEIGHTS,
     ArtifactConfig,
 )
+from worker.pipeline.generator import Generator
 from worker.pipeline.model import Model
 from worker.pipeline.predict import Predictor
 from worker.pipeline.ranker import Ranker
@@ -44,9 +47,26 @@ def write_artifact(
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     (folder / WEIGHTS).write_bytes(save(weights))
     tokenizer.save(folder / TOKENIZER)
-    (folder / RANKER).unlink(missing_ok=True)
+    for name in (RANKER, GENERATOR):
+        (folder / name).unlink(missing_ok=True)
     if ranker is not None:
         ranker.save(folder / RANKER)
+    (folder / CONFIG).write_bytes(CONFIG_ADAPTER.dump_json(config, indent=2) + b"\n")
+
+
+def write_generator(folder: Path, config: ArtifactConfig, generator: Generator) -> None:
+    """Add a generator to an artifact in `folder`; its weights are stored as float16.
+
+    Args:
+        folder: holds the rest of the artifact.
+        config: that the artifact has from then on.
+        generator: goes to `generator.safetensors`.
+    """
+    weights = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in generator.state_dict().items()
+    }
+    (folder / GENERATOR).write_bytes(save(weights))
     (folder / CONFIG).write_bytes(CONFIG_ADAPTER.dump_json(config, indent=2) + b"\n")
 
 
@@ -63,8 +83,9 @@ def in_memory(
     return Pipeline(config, tokenizer, Predictor(model.eval(), "cpu"), "unfinished", ranker)
 
 
-def round_weights(model: Model) -> None:
-    """Round weights to what `write_artifact` stores, so that what is measured is what ships."""
+def round_weights(model: Module) -> None:
+    """Round weights to what is stored of them, so that what is measured is what ships."""
     with torch.no_grad():
         for value in model.state_dict().values():
-            value.copy_(value.half().float())
+            if value.is_floating_point():
+                value.copy_(value.half().float())

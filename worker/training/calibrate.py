@@ -1,7 +1,7 @@
 """What is chosen on validation after training: temperatures and thresholds."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,8 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.training import metrics
 from worker.training.evaluate import (
+    absent_keywords,
+    generated_phrases,
     moderation_gold,
     moderation_scores,
     present_keywords,
@@ -20,6 +22,8 @@ from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
 _TEMPERATURES: Final = np.geomspace(0.4, 4, 60)
 _THRESHOLDS: Final = np.linspace(0.05, 0.95, 91)
 _PHRASE_THRESHOLDS: Final = np.linspace(0, 0.8, 41)
+_SLOPES: Final = np.linspace(0.1, 2, 39)
+_SHIFTS: Final = np.linspace(-4, 4, 81)
 _FALSE_ALARMS: Final = 0.005
 """Share of ordinary texts that one label may flag."""
 
@@ -87,17 +91,88 @@ def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]])
         pipeline: with a threshold of 0.
         sets: validation rows of each source.
     """
-    gains = np.mean([_gains(pipeline, rows) for rows in sets if rows], axis=0)
+    judged = [
+        [
+            Judged(gold, phrases, np.array(scores))
+            for row, (phrases, scores) in zip(rows, ranked_phrases(pipeline, rows), strict=True)
+            if (gold := present_keywords(row))
+        ]
+        for rows in sets
+    ]
+    return _best_threshold(judged)
+
+
+def generation(
+    pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]
+) -> tuple[tuple[float, float], float]:
+    """How scores of generated keywords become chances, and the chance from which one is given.
+
+    Slope and shift of the logarithm of a phrase's probability are those with the least loss (Platt
+    1999); the threshold has the best F1@5, each source counting alike.
+
+    Args:
+        pipeline: with a generator that is not calibrated, and a threshold of 0.
+        sets: validation rows of each source.
+    """
+    judged = [
+        [
+            Judged(absent_keywords(row), phrases, _log_odds(scores))
+            for row, (phrases, scores) in zip(rows, generated_phrases(pipeline, rows), strict=True)
+        ]
+        for rows in sets
+    ]
+    items = [item for rows in judged for item in rows]
+    logits = np.concatenate([item.scores for item in items])
+    gold = np.array([phrase in item.gold for item in items for phrase in item.phrases])
+    slope, shift = _line(logits, gold)
+    chances = [
+        [
+            item._replace(scores=1 / (1 + np.exp(-slope * item.scores - shift)))
+            for item in rows
+            if item.gold
+        ]
+        for rows in judged
+    ]
+    return (slope, shift), _best_threshold(chances)
+
+
+class Judged(NamedTuple):
+    """The phrases of a row, best first, and which are right.
+
+    Attributes:
+        gold: folded keywords.
+        phrases: folded, best first.
+        scores: of each.
+    """
+
+    gold: set[str]
+    phrases: Sequence[str]
+    scores: metrics.Floats
+
+
+def _line(logits: metrics.Floats, gold: metrics.Bools) -> tuple[float, float]:
+    """Slope and shift of `logits` with the least log loss."""
+    sign = np.where(gold, 1, -1)
+    losses = {
+        (slope, shift): np.logaddexp(0, -sign * (slope * logits + shift)).mean()
+        for slope in _SLOPES.tolist()
+        for shift in _SHIFTS.tolist()
+    }
+    return min(losses, key=losses.__getitem__)
+
+
+def _log_odds(scores: Sequence[float]) -> metrics.Floats:
+    chance = np.clip(scores, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(chance / (1 - chance)))
+
+
+def _best_threshold(sets: Sequence[Sequence[Judged]]) -> float:
+    gains = np.mean([_gains(rows) for rows in sets if rows], axis=0)
     return round(float(_PHRASE_THRESHOLDS[int(np.argmax(gains))]), 2)
 
 
-def _gains(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> list[float]:
+def _gains(judged: Sequence[Judged]) -> list[float]:
     """Mean F1@5 at each candidate threshold."""
-    judged = [
-        (gold, phrases, scores)
-        for row, (phrases, scores) in zip(rows, ranked_phrases(pipeline, rows), strict=True)
-        if (gold := present_keywords(row))
-    ]
     return [
         float(
             np.mean(

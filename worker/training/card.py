@@ -68,6 +68,28 @@ class SetFigures(Frozen):
     measures: SentimentMeasures | ModerationMeasures | KeywordsMeasures
 
 
+class GeneratorCard(Frozen):
+    """How the generator of keywords was trained, after the rest of its artifact.
+
+    Attributes:
+        command: makes it from the data and the artifact without it.
+        seed: of its training.
+        parameters: number of its weights.
+        data_hash: over every file of the sources.
+        sources: what it was trained on; rows are those of which a keyword is not in the text.
+        epochs: passes over them that the weights saw.
+        likelihood: geometric mean of the probability of a token of a validation keyword.
+    """
+
+    command: str
+    seed: int
+    parameters: int
+    data_hash: str
+    sources: tuple[SourceEntry, ...]
+    epochs: int
+    likelihood: float
+
+
 class Card(Frozen):
     """Everything a person decides by before using an artifact.
 
@@ -90,6 +112,7 @@ class Card(Frozen):
         evasion_kept: of moderation, by set and evasion, the F1 of "anything holds" on disguised
             words as a share of the F1 on plain ones; else empty.
         limits: what it is not good at, and its known biases.
+        generator: of keywords, where there is one.
     """
 
     task: Task
@@ -108,7 +131,15 @@ class Card(Frozen):
     ordinary_flagged: float | None
     evasion_kept: dict[str, dict[Evasion, float]] = Field(default_factory=dict)
     limits: tuple[str, ...]
+    generator: GeneratorCard | None = None
 
+
+FINDS_ONLY: Final = "Finds phrases that stand in the text; it makes none of its own."
+GENERATES: Final = (
+    "Generates keywords only where asked, from the beginning of a document; most are wrong.",
+    "Generated Chinese keywords are learned from news titles, and few from abstracts.",
+)
+"""Limits of an artifact with a generator, in the place of `FINDS_ONLY`."""
 
 LIMITS: Final[dict[Task, tuple[str, ...]]] = {
     Task.SENTIMENT: (
@@ -127,7 +158,7 @@ LIMITS: Final[dict[Task, tuple[str, ...]]] = {
         "English fraud is text messages only; Chinese spam had its numbers and names masked.",
     ),
     Task.KEYWORDS: (
-        "Finds phrases that stand in the text; it makes none of its own.",
+        FINDS_ONLY,
         "Knows abstracts, questions and Chinese news titles; less accurate elsewhere.",
         "News keywords were made by a machine and are incomplete: precision is a lower bound.",
     ),
@@ -169,12 +200,42 @@ def readable(card: Card) -> str:
         _table(("source", "use", "class", "rows"), data),
         "## Test splits, measured once\n",
         _tests(card),
+        *_generated(card),
         *_ordinary(card),
         *_evasions(card),
         "## Limits and biases\n",
         "".join(f"* {limit}\n" for limit in card.limits),
     ]
     return "\n".join(parts)
+
+
+def _generated(card: Card) -> list[str]:
+    if card.generator is None:
+        return []
+    rows = [
+        (
+            test.name,
+            f"{measures.absent_documents or 0:,}",
+            _number(measures.absent_f1_at_5),
+            _number(measures.absent_recall_at_10),
+        )
+        for test in card.tests
+        if isinstance(measures := test.measures, KeywordsMeasures)
+    ]
+    facts = [
+        ("made by", f"`{card.generator.command}`"),
+        ("weights", f"{card.generator.parameters:,}, stored as float16"),
+        ("seed", str(card.generator.seed)),
+        ("epochs", str(card.generator.epochs)),
+        ("data hash", f"`{card.generator.data_hash}`"),
+        ("likelihood of a token", f"{card.generator.likelihood:.3f}"),
+    ]
+    return [
+        "## Generated keywords, measured once\n",
+        "Against the keywords that do not occur in the text.\n",
+        _table(("set", "documents", "F1@5", "recall@10"), rows),
+        _table(("generator", ""), facts),
+    ]
 
 
 def _ordinary(card: Card) -> list[str]:

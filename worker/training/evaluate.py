@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from schema.base import Frozen
 from schema.documents import Task
@@ -82,6 +83,10 @@ class ModerationMeasures(Frozen):
     labels: dict[str, LabelMeasures]
 
 
+def _is_missing(value: object) -> bool:
+    return value is None
+
+
 class KeywordsMeasures(Frozen):
     """Of keywords: exact match after lower-casing and folding blanks.
 
@@ -91,12 +96,20 @@ class KeywordsMeasures(Frozen):
         f1_at_10: the same of the best ten.
         present_documents: rows with a gold keyword that occurs in the text; only those keywords
             count.
+        absent_f1_at_5: mean F1 of the best five generated keywords over `absent_documents`; this
+            and the next ones are missing where the artifact has no generator.
+        absent_recall_at_10: mean share of the gold ones among the best ten generated keywords.
+        absent_documents: rows with a gold keyword that does not occur in the text; only those
+            keywords count.
     """
 
     documents: int
     f1_at_5: float
     f1_at_10: float
     present_documents: int
+    absent_f1_at_5: float | None = Field(default=None, exclude_if=_is_missing)
+    absent_recall_at_10: float | None = Field(default=None, exclude_if=_is_missing)
+    absent_documents: int | None = Field(default=None, exclude_if=_is_missing)
 
 
 Measures = SentimentMeasures | ModerationMeasures | KeywordsMeasures
@@ -110,9 +123,7 @@ def evaluate(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> Measures:
         case Task.MODERATION:
             return _moderation(pipeline, _of(ModerationRow, rows))
         case Task.KEYWORDS:
-            return keywords_measures(
-                _of(KeywordsRow, rows), [phrases for phrases, _ in ranked_phrases(pipeline, rows)]
-            )
+            return _keywords(pipeline, _of(KeywordsRow, rows))
 
 
 def sentiment_scores(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> metrics.Floats:
@@ -148,21 +159,26 @@ def ranked_phrases(
     pipeline: Pipeline, rows: Sequence[LabelledRow]
 ) -> list[tuple[list[str], list[float]]]:
     """Folded keywords and their scores per row, best first."""
-    return [
-        (
-            [fold(keyword.text) for keyword in result.keywords],
-            [keyword.score for keyword in result.keywords],
-        )
-        if isinstance(result, KeywordsResult)
-        else ([], [])
-        for result in _results(pipeline, rows)
-    ]
+    return [_listed(result, generated=False) for result in _results(pipeline, rows)]
+
+
+def generated_phrases(
+    pipeline: Pipeline, rows: Sequence[LabelledRow]
+) -> list[tuple[list[str], list[float]]]:
+    """Folded generated keywords and their scores per row, best first."""
+    return [_listed(result, generated=True) for result in _results(pipeline, rows, generate=True)]
 
 
 def present_keywords(row: KeywordsRow) -> set[str]:
     """The gold keywords that occur in the text, folded."""
     text = fold(row.text)
     return {keyword for keyword in map(fold, row.keywords) if keyword and keyword in text}
+
+
+def absent_keywords(row: KeywordsRow) -> set[str]:
+    """The gold keywords that do not occur in the text, folded."""
+    text = fold(row.text)
+    return {keyword for keyword in map(fold, row.all_keywords) if keyword and keyword not in text}
 
 
 def fold(phrase: str) -> str:
@@ -184,6 +200,35 @@ def keywords_measures(
         f1_at_10=_mean(at_10),
         present_documents=len(pairs),
     )
+
+
+def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> KeywordsMeasures:
+    results = list(_results(pipeline, rows, generate=pipeline.generates))
+    found = keywords_measures(rows, [_listed(result, generated=False)[0] for result in results])
+    if not pipeline.generates:
+        return found
+    made = (_listed(result, generated=True)[0] for result in results)
+    pairs = [
+        (gold, phrases)
+        for row, phrases in zip(rows, made, strict=True)
+        if (gold := absent_keywords(row))
+    ]
+    shares = [len(gold.intersection(phrases[:10])) / len(gold) for gold, phrases in pairs]
+    return found.model_copy(
+        update={
+            "absent_f1_at_5": _mean([metrics.f1_at(gold, made, 5) for gold, made in pairs]),
+            "absent_recall_at_10": _mean(shares),
+            "absent_documents": len(pairs),
+        }
+    )
+
+
+def _listed(result: object, *, generated: bool) -> tuple[list[str], list[float]]:
+    """Folded keywords that were generated, or that were found, and their scores."""
+    if not isinstance(result, KeywordsResult):
+        return [], []
+    chosen = [keyword for keyword in result.keywords if keyword.generated is generated]
+    return [fold(keyword.text) for keyword in chosen], [keyword.score for keyword in chosen]
 
 
 def majority(rows: Sequence[LabelledRow]) -> float | None:
@@ -237,9 +282,12 @@ def _label(
     )
 
 
-def _results(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> Iterator[object]:
+def _results(
+    pipeline: Pipeline, rows: Sequence[LabelledRow], *, generate: bool = False
+) -> Iterator[object]:
     for first in range(0, len(rows), _BLOCK):
-        yield from analyse(pipeline, [row.text for row in rows[first : first + _BLOCK]])
+        texts = [row.text for row in rows[first : first + _BLOCK]]
+        yield from analyse(pipeline, texts, generate=generate)
 
 
 RowT = TypeVar("RowT")

@@ -29,11 +29,11 @@ class Example:
 
     Attributes:
         ids: token ids, (tokens,).
-        gold: as the task's decoder takes it, (labels,) or (tokens,).
+        gold: as what is trained takes it, (labels,), (tokens,) or (phrases, steps).
     """
 
     ids: IntArray
-    gold: GoldArray
+    gold: GoldArray | IntArray
 
 
 def examples(rows: Sequence[LabelledRow], tokenizer: Tokenizer) -> Iterator[Example]:

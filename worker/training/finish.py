@@ -137,7 +137,7 @@ def _card(recipe: Recipe, start: Start, state: TrainingState[Model], pipeline: P
         epochs=state.epoch - state.stale,
         validation_score=state.best_score,
         tests=tuple(
-            _figures(pipeline, source, rows) for source in labelled if (rows := source.rows("test"))
+            figures(pipeline, source, rows) for source in labelled if (rows := source.rows("test"))
         ),
         ordinary_flagged=_flagged(pipeline, ordinary),
         evasion_kept=_kept(pipeline, labelled) if recipe.task is Task.MODERATION else {},
@@ -160,7 +160,8 @@ def entry_of(source: Source, use: Use, rows: Sequence[LabelledRow]) -> SourceEnt
     )
 
 
-def _figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:
+def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:
+    """What a card says of a source's test rows, at least one."""
     baseline = (
         _commonest(source, cast("Sequence[KeywordsRow]", rows))
         if pipeline.task is Task.KEYWORDS

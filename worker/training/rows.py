@@ -40,9 +40,16 @@ class ModerationRow(Row):
 
 
 class KeywordsRow(Row):
-    """A text with its keywords, in any order; they need not occur in it."""
+    """A text with its keywords, in any order; they need not occur in it.
+
+    Attributes:
+        keywords: what the tagger and the ranker learn.
+        all_keywords: what the generator learns, where a source keeps keywords that do not occur
+            in the text apart; else the same.
+    """
 
     keywords: tuple[str, ...]
+    all_keywords: tuple[str, ...] = Field(default_factory=lambda known: known.get("keywords", ()))
 
 
 LabelledRow = SentimentRow | ModerationRow | KeywordsRow

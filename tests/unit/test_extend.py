@@ -1,0 +1,135 @@
+"""Adding a generator to an artifact."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schema.documents import Task
+from schema.errors import ArtifactError, InputError
+from schema.outcomes import KeywordsResult
+from tests.fixtures.phrases import POSTS, extension
+from worker.pipeline import Pipeline
+from worker.pipeline.artifact import GENERATOR, read_config
+from worker.pipeline.direct import analyse
+from worker.training.card import FINDS_ONLY, Card
+from worker.training.extend import extend
+from worker.training.loop import EpochReport
+from worker.training.run import CHECKPOINT, Finished, Report
+
+UNCHANGED = ("tokenizer.json", "weights.safetensors", "ranker.safetensors")
+
+
+def until_an_epoch(reports: Iterator[Report]) -> None:
+    next(report for report in reports if isinstance(report, EpochReport))
+
+
+def test_a_generator_makes_keywords_beside_those_that_are_found(
+    generating: Path, artifacts: Path
+) -> None:
+    """Without it keywords beyond the text come at the cost of those within."""
+    texts = [text for text, _ in POSTS]
+
+    plain = analyse(Pipeline.load(artifacts / "keywords", "cpu"), texts)
+    both = analyse(Pipeline.load(generating / "keywords", "cpu"), texts, generate=True)
+
+    for before, after, (_, gold) in zip(plain, both, POSTS, strict=True):
+        assert isinstance(before, KeywordsResult)
+        assert isinstance(after, KeywordsResult)
+        found = [keyword for keyword in after.keywords if not keyword.generated]
+        made = [keyword for keyword in after.keywords if keyword.generated]
+        assert found == before.keywords
+        assert made[0].text == gold[0].lower()
+        assert made[0].spans == []
+
+
+def test_nothing_is_generated_unless_asked_for(generating: Path) -> None:
+    """Without it every job pays for the option, and mixes made keywords with found ones."""
+    (result,) = analyse(Pipeline.load(generating / "keywords", "cpu"), [POSTS[0][0]])
+
+    assert isinstance(result, KeywordsResult)
+    assert not any(keyword.generated for keyword in result.keywords)
+
+
+def test_results_do_not_depend_on_batch_mates(generating: Path) -> None:
+    """Without it a document's result would change with its neighbours."""
+    pipeline = Pipeline.load(generating / "keywords", "cpu")
+    texts = [POSTS[0][0], " ".join([POSTS[1][0]] * 60), "tea", POSTS[1][0], "", "玻璃 study"]
+
+    together = analyse(pipeline, texts, generate=True)
+    alone = [analyse(pipeline, [text], generate=True)[0] for text in texts]
+
+    for one, other in zip(together, alone, strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, KeywordsResult) and isinstance(other, KeywordsResult):
+            assert [k.text for k in one.keywords] == [k.text for k in other.keywords]
+            scores = [keyword.score for keyword in other.keywords]
+            assert [k.score for k in one.keywords] == pytest.approx(scores, abs=1e-5)
+
+
+def test_the_rest_of_the_artifact_stays(generating: Path, artifacts: Path) -> None:
+    """Without it the figures of the tagger and the ranker no longer hold."""
+    before, after = artifacts / "keywords", generating / "keywords"
+
+    card = Card.model_validate_json((after / "card.json").read_bytes())
+
+    for name in UNCHANGED:
+        assert (after / name).read_bytes() == (before / name).read_bytes()
+    assert card.model_version == Pipeline.load(after, "cpu").model_version
+    assert card.model_version != Pipeline.load(before, "cpu").model_version
+    assert card.generator is not None
+    assert card.generator.sources[0].rows == 12
+    assert FINDS_ONLY not in card.limits
+    assert "## Generated keywords" in (after / "CARD.md").read_text(encoding="utf-8")
+    assert not (after / CHECKPOINT).exists()
+
+
+def test_a_resumed_training_ends_as_an_uninterrupted_one(
+    generating: Path, artifacts: Path, posts: Path, tmp_path: Path
+) -> None:
+    """Without it an interruption would change the generator that a seed stands for."""
+    wanted = extension(posts, artifacts / "keywords")
+    until_an_epoch(extend(wanted, tmp_path, resume=False))
+
+    *_, last = extend(wanted, tmp_path, resume=True)
+
+    assert isinstance(last, Finished)
+    for name in read_config(tmp_path).files():
+        assert (tmp_path / name).read_bytes() == (generating / "keywords" / name).read_bytes()
+
+
+def test_an_artifact_can_be_extended_again_where_it_lies(
+    generating: Path, posts: Path, tmp_path: Path
+) -> None:
+    """Without it a generator could not be trained on newer data."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in (generating / "keywords").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+
+    *_, last = extend(extension(posts, folder), folder, resume=False)
+
+    assert isinstance(last, Finished)
+    for name in (*UNCHANGED, GENERATOR):
+        assert (folder / name).read_bytes() == (generating / "keywords" / name).read_bytes()
+
+
+def test_what_cannot_be_extended_is_refused(
+    artifacts: Path, data_folder: Path, posts: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match="name one for keywords"):
+        next(extend(extension(posts, artifacts / Task.SENTIMENT), tmp_path, resume=False))
+    with pytest.raises(InputError, match="nothing to learn"):
+        list(extend(extension(data_folder, artifacts / "keywords"), tmp_path, resume=False))
+
+
+def test_a_broken_generator_is_refused_when_it_is_needed(generating: Path, tmp_path: Path) -> None:
+    """Without it a damaged file would be weights."""
+    for file in (generating / "keywords").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / GENERATOR).write_bytes(b"broken")
+    pipeline = Pipeline.load(tmp_path, "cpu")
+    document = pipeline.prepare("tea", generate=True)
+
+    with pytest.raises(ArtifactError, match="cannot read the generator"):
+        pipeline.generate([document.first_window()])

@@ -1,0 +1,74 @@
+"""`textmill-worker extend`."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+
+from schema.documents import Task
+from worker.commands.options import data_option, licence_option, seed_option
+from worker.commands.progress import TrainingProgress
+from worker.pipeline.artifact import SHIPPED
+from worker.training.corpus import LicenceClass
+from worker.training.extend import Extension, extend
+from worker.training.generator import TRAINING
+
+
+@click.command("extend")
+@data_option
+@click.option(
+    "--artifact",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the keywords model.  [default: the one that ships]",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("models") / Task.KEYWORDS,
+    show_default=True,
+    help="Folder of the model with its generator.",
+)
+@seed_option
+@licence_option
+@click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
+def command(
+    *,
+    data: Path,
+    artifact: Path | None,
+    out: Path,
+    seed: int,
+    licence_class: LicenceClass,
+    resume: bool,
+) -> None:
+    """Add a generator to a keywords model: it makes keywords that do not stand in the text.
+
+    It learns from keywords that their texts do not hold. The tagger and the ranker stay as they
+    are; the model has another version all the same. The best weights on validation are kept,
+    calibrated, and measured once on every test split; the figures go to the model's card.
+
+    \b
+    Examples:
+      textmill-worker extend --data ../shared/data
+      textmill-worker extend --data my-labels --artifact my-model --out my-model
+      textmill-worker extend --data ../shared/data --resume
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    # Sums in another order give other weights: one thread makes a training repeatable.
+    torch.set_num_threads(1)
+    arguments = ["--data", str(data), "--seed", str(seed), "--licence-class", licence_class]
+    if artifact:
+        arguments += ["--artifact", str(artifact)]
+    extension = Extension(
+        artifact=artifact or SHIPPED / Task.KEYWORDS,
+        data=data,
+        licence_class=licence_class,
+        command=shlex.join(["textmill-worker", "extend", *arguments]),
+        training=replace(TRAINING, seed=seed),
+    )
+    console = Console(stderr=True)
+    with TrainingProgress(console) as progress:
+        for report in extend(extension, out, resume=resume):
+            progress.show(report)
+    console.print(f"{out} holds the artifact; its figures are in {out / 'CARD.md'}")

@@ -1,0 +1,201 @@
+"""Adds a generator to a keywords artifact; its tagger and its ranker stay as they are."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import cast
+
+import torch
+from pydantic import ValidationError
+
+from schema.documents import Task
+from schema.errors import ArtifactError, InputError
+from worker.pipeline import Pipeline
+from worker.pipeline.artifact import (
+    TOKENIZER,
+    ArtifactConfig,
+    model_version,
+    read_config,
+    read_model,
+)
+from worker.pipeline.generator import Generator
+from worker.pipeline.model import Encoder
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.artifact import CARD, round_weights, write_card, write_generator
+from worker.training.calibrate import generation
+from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard
+from worker.training.checkpoint import load_checkpoint, save_checkpoint
+from worker.training.corpus import LicenceClass, Source, Split, data_hash, sources
+from worker.training.evaluate import absent_keywords
+from worker.training.examples import Example
+from worker.training.finish import entry_of, figures
+from worker.training.generator import DROPOUT, TRAINING, Generation, outputs, phrase_examples
+from worker.training.loop import EpochReport, TrainingConfig, TrainingState, train
+from worker.training.rows import KeywordsRow
+from worker.training.run import CHECKPOINT, Finished, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What a generator is made of; the same gives the same generator on CPU.
+
+    Attributes:
+        artifact: folder of the keywords artifact; a generator it has is left out.
+        data: the data folder.
+        licence_class: sources beyond this class are left out.
+        command: written to the card.
+        training: how the generator is trained.
+    """
+
+    artifact: Path
+    data: Path
+    licence_class: LicenceClass
+    command: str
+    training: TrainingConfig = TRAINING
+
+    def sources(self) -> list[Source]:
+        """The labelled sources it learns from."""
+        return sources(self.data, Task.KEYWORDS, self.licence_class)
+
+    def config(self) -> ArtifactConfig:
+        """The artifact's configuration without a generator.
+
+        Raises:
+            ArtifactError: the artifact is missing, broken, or another task's.
+        """
+        config = read_config(self.artifact)
+        if config.model.task is not Task.KEYWORDS:
+            msg = f"{self.artifact} is a model for {config.model.task}; name one for keywords"
+            raise ArtifactError(msg)
+        thresholds = {"keyword": config.thresholds["keyword"]}
+        return replace(config, generator=False, thresholds=thresholds)
+
+    def identity(self) -> str:
+        """Hash over all that decides the outcome, for checkpoints."""
+        version = model_version(self.artifact, self.config())
+        options = [version, self.licence_class, self.training]
+        return sha256(f"{options} {data_hash(self.sources())}".encode()).hexdigest()[:16]
+
+
+def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]:
+    """Train a generator, and write and measure the artifact that has it.
+
+    Every epoch ends with a checkpoint; a training that was interrupted and resumed ends in the
+    same artifact as one that was not.
+
+    Args:
+        extension: what to make.
+        out: folder of the artifact; may be that of the one which is extended.
+        resume: go on from the checkpoint in `out` instead of starting anew.
+
+    Raises:
+        InputError: the data is missing or broken, no keyword in it is absent from its text, or
+            there is nothing to resume.
+        ArtifactError: the artifact is missing, broken, or another task's.
+    """
+    config, checkpoint = extension.config(), out / CHECKPOINT
+    tokenizer = Tokenizer.load(extension.artifact / TOKENIZER)
+    encoder = read_model(extension.artifact, config.model, "cpu").encoder
+    yield "encoding the training texts"
+    learned = _examples(extension, "train", tokenizer)
+    if not learned:
+        msg = f"no keyword of {extension.data} is absent from its text: there is nothing to learn"
+        raise InputError(msg)
+    held_out = _examples(extension, "valid", tokenizer) or learned
+    state = _fresh_state(extension, encoder, learned)
+    if resume:
+        load_checkpoint(checkpoint, state, extension.identity())
+
+    def validate(model: Generation) -> float:
+        return model.likelihood(held_out)
+
+    for report in train(state, learned, validate, extension.training):
+        if isinstance(report, EpochReport):
+            save_checkpoint(checkpoint, state, extension.identity())
+        yield report
+    yield "calibrating on validation, measuring on test"
+    card = _finish(extension, state, out)
+    shutil.rmtree(checkpoint)
+    yield Finished(card)
+
+
+def _examples(extension: Extension, split: Split, tokenizer: Tokenizer) -> list[Example]:
+    return [
+        example
+        for source in extension.sources()
+        for example in phrase_examples(_rows(source, split), tokenizer)
+    ]
+
+
+def _rows(source: Source, split: Split) -> list[KeywordsRow]:
+    return cast("list[KeywordsRow]", source.rows(split))
+
+
+def _fresh_state(
+    extension: Extension, encoder: Encoder, learned: list[Example]
+) -> TrainingState[Generation]:
+    states, makeable = 2 * extension.config().model.hidden, outputs(learned)
+
+    def make() -> Generation:
+        return Generation(encoder, Generator(encoder.embedding, states, makeable, DROPOUT))
+
+    return TrainingState.fresh(make, extension.training)
+
+
+def _finish(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
+    state.model.load_state_dict(state.best_weights)
+    generator = state.model.generator.eval()
+    round_weights(generator)
+    out.mkdir(parents=True, exist_ok=True)
+    if out.resolve() != extension.artifact.resolve():
+        for name in (*extension.config().files(), CARD):
+            shutil.copyfile(extension.artifact / name, out / name)
+    write_generator(out, _calibrated(extension, generator, out), generator)
+    card = _card(extension, state, out)
+    write_card(out, card)
+    return card
+
+
+def _calibrated(extension: Extension, generator: Generator, out: Path) -> ArtifactConfig:
+    """Set the generator's calibration in place; returns the config with its threshold."""
+    config = extension.config()
+    everything = replace(config, generator=True, thresholds=config.thresholds | {"generated": 0.0})
+    write_generator(out, everything, generator)
+    sets = [_rows(source, "valid") or _rows(source, "train") for source in extension.sources()]
+    line, threshold = generation(Pipeline.load(out, "cpu"), sets)
+    generator.get_buffer("calibration").copy_(torch.tensor(line))
+    return replace(everything, thresholds=config.thresholds | {"generated": threshold})
+
+
+def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
+    used, pipeline = extension.sources(), Pipeline.load(out, "cpu")
+    replaced = (FINDS_ONLY, *GENERATES)
+    try:
+        card = Card.model_validate_json((out / CARD).read_bytes())
+    except (OSError, ValidationError) as error:
+        msg = f"{extension.artifact / CARD} is missing or broken; restore it"
+        raise ArtifactError(msg) from error
+    return card.model_copy(
+        update={
+            "model_version": pipeline.model_version,
+            "tests": tuple(
+                figures(pipeline, source, rows) for source in used if (rows := source.rows("test"))
+            ),
+            "limits": (*GENERATES, *(limit for limit in card.limits if limit not in replaced)),
+            "generator": GeneratorCard(
+                command=extension.command,
+                seed=extension.training.seed,
+                parameters=sum(value.numel() for value in state.model.parameters()),
+                data_hash=data_hash(used),
+                sources=tuple(
+                    entry_of(source, "labels", rows)
+                    for source in used
+                    if (rows := [row for row in _rows(source, "train") if absent_keywords(row)])
+                ),
+                epochs=state.epoch - state.stale,
+                likelihood=state.best_score,
+            ),
+        }
+    )

@@ -1,0 +1,125 @@
+"""Training of the generator on keywords that their texts do not hold; the encoder stays."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schema.errors import DocumentError
+from worker.pipeline.batch import micro_batches, pad
+from worker.pipeline.generator import BLANK, END, MOST_TOKENS, SIGNS, Generator
+from worker.pipeline.model import Encoder, Network, token_mask
+from worker.pipeline.preprocess import preprocess
+from worker.pipeline.records import Encoded, IntArray
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.examples import OVERLAP, WINDOW, Example
+from worker.training.loop import TrainingConfig
+from worker.training.rows import KeywordsRow
+
+TRAINING: Final = TrainingConfig(epochs=3, budget=2048, learning_rate=3e-3)
+"""How the generator that ships is trained."""
+
+MOST_PHRASES: Final = 5
+"""Keywords of a document that are learned."""
+DROPOUT: Final = 0.3
+"""Share of units that a training step hides."""
+MOST_OUTPUTS: Final = 4000
+"""Vocabulary entries that can be made without copying: the commonest of all wanted phrases."""
+LEAST_SEEN: Final = 2
+"""Wanted phrases that hold a vocabulary entry which can be made."""
+
+_BUDGET: Final = 4096
+
+
+class Generation(Network):
+    """A generator over an encoder that stays as it is."""
+
+    def __init__(self, encoder: Encoder, generator: Generator) -> None:
+        super().__init__()
+        # In a tuple: not among the weights that are trained.
+        self._encoder = (encoder.eval().requires_grad_(requires_grad=False),)
+        self.generator = generator
+
+    def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
+        """Mean negative log-likelihood of a token of the phrases; `gold` as `phrase_examples`."""
+        return -self._likelihoods(ids, lengths, gold).mean()
+
+    @property
+    def encoder(self) -> Encoder:
+        """Whose states are read."""
+        return self._encoder[0]
+
+    @torch.no_grad()
+    def likelihood(self, examples: Sequence[Example]) -> float:
+        """Geometric mean of the probability of a token of the phrases."""
+        lost, count = 0.0, 0
+        for rows in micro_batches([len(example.ids) for example in examples], _BUDGET):
+            ids, lengths = pad([examples[row].ids for row in rows])
+            gold = [torch.from_numpy(examples[row].gold).long() for row in rows]
+            found = self._likelihoods(
+                ids, lengths, torch.nn.utils.rnn.pad_sequence(gold, batch_first=True)
+            )
+            lost, count = lost - found.sum().item(), count + len(found)
+        return float(np.exp(-lost / count))
+
+    def _likelihoods(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
+        with torch.no_grad():
+            states = self.encoder(ids, lengths)
+        longest = int((gold > 0).sum(2).max())
+        source = Encoded(ids, states, token_mask(ids, lengths))
+        return self.generator.likelihoods(source, gold[:, :, :longest] - 1)
+
+
+def phrase_examples(rows: Sequence[KeywordsRow], tokenizer: Tokenizer) -> Iterator[Example]:
+    """Encode the first window of each row of which a keyword does not stand in the text.
+
+    The gold is each of these phrases, its ids plus 1 and its `END`, then 0: (phrases, steps).
+    """
+    for row in rows:
+        try:
+            clean = preprocess(row.text)
+            document = tokenizer.tokenize(clean, spans=False, window=WINDOW, overlap=OVERLAP)
+        except DocumentError:  # nothing is left after cleaning
+            continue
+        goals = [
+            goal
+            for phrase in dict.fromkeys(map(_cleaned, row.all_keywords))
+            if phrase and phrase not in clean.text and len(goal := _goal(phrase, tokenizer))
+        ]
+        if goals:
+            yield Example(document.window_ids()[0], np.stack(goals[:MOST_PHRASES]))
+
+
+def outputs(examples: Sequence[Example]) -> Tensor:
+    """The vocabulary entries that are made, ascending."""
+    counts = Counter(
+        int(token)
+        for example in examples
+        for goal in example.gold
+        for token in np.unique(goal[goal > SIGNS]) - 1
+    )
+    seen = [token for token, count in counts.most_common(MOST_OUTPUTS) if count >= LEAST_SEEN]
+    return torch.tensor(sorted(seen), dtype=torch.int32) - SIGNS
+
+
+def _goal(phrase: str, tokenizer: Tokenizer) -> IntArray:
+    """Nothing of a phrase that is too long, (steps,)."""
+    steps: list[int] = []
+    for place, word in enumerate(phrase.split(" ")):
+        steps += [BLANK] if place else []
+        steps += [SIGNS + token for token in tokenizer.ids_of(word)]
+    if len(steps) > MOST_TOKENS - 1:
+        return np.empty(0, dtype=np.int32)
+    goal = np.zeros(MOST_TOKENS, dtype=np.int32)
+    goal[: len(steps) + 1] = np.array([*steps, END]) + 1
+    return goal
+
+
+def _cleaned(keyword: str) -> str:
+    try:
+        return preprocess(keyword).text
+    except DocumentError:  # a keyword of blanks or control characters
+        return ""
