@@ -44,12 +44,10 @@ bench: setup  ## all measurements; takes an hour and wants an idle machine
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,bench]'
 	for name in throughput peers kernel submit latency growth scale; do $(BIN)/python -m benchmarks $$name --json || exit 1; done
 
-artifacts: setup  ## train the artifacts that ship into models/: DATA=folder; two hours of one core
+artifacts: setup  ## train the artifacts that ship into models/: DATA=folder; an hour and a half of one core
 	$(BIN)/textmill-worker pretrain --data $(DATA)
-	for seed in 0 1 2; do $(BIN)/textmill-worker train sentiment --data $(DATA) --start models/language --seed $$seed --out models/teacher-$$seed || exit 1; done
-	$(BIN)/textmill-worker train sentiment --data $(DATA) --start models/language $(foreach seed,0 1 2,--teacher models/teacher-$(seed))
-	$(BIN)/textmill-worker train moderation --data $(DATA) --start models/language
-	$(BIN)/textmill-worker train keywords --data $(DATA) --start models/language
+	for task in sentiment moderation keywords; do $(BIN)/textmill-worker train $$task --data $(DATA) --start models/language || exit 1; done
+	$(BIN)/textmill-worker extend --data $(DATA) --artifact models/keywords --out models/keywords
 
 gpu-test: setup  ## the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu

@@ -2,23 +2,21 @@
 
 import gzip
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from schema.documents import Task
-from schema.errors import ArtifactError, InputError
+from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import SPLITS, recipe, write_source
-from worker.pipeline.artifact import SHIPPED, read_config
+from worker.pipeline.artifact import read_config
 from worker.pipeline.crf import BEGIN, INSIDE, OUTSIDE
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.corpus import clean_rows, sources
-from worker.training.distil import Teachers
 from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, train
 from worker.training.recipe import Validation, fresh_state, make_examples
@@ -79,41 +77,6 @@ def test_a_small_source_is_seen_more_often_than_it_has_rows(tmp_path: Path) -> N
     rows = 4 * SPLITS["train"]
     assert small > 3 * rows
     assert len(made) - small < 2 * 204 * SPLITS["train"]
-
-
-def test_a_model_learns_what_its_teachers_say(
-    data_folder: Path, language_model: Path, artifacts: Path, tmp_path: Path
-) -> None:
-    """Without it an ensemble would be trained in vain."""
-    start = Start.load(language_model)
-    taught = replace(
-        recipe(data_folder, Task.SENTIMENT, start=language_model),
-        teachers=(artifacts / "sentiment",),
-    )
-    teachers = Teachers.load(taught.teachers, Task.SENTIMENT, start)
-    plain = make_examples(taught, start.tokenizer)
-
-    softened = teachers.teach(plain)
-    made = version(train_artifact(taught, tmp_path, resume=False))
-
-    (said,) = teachers.pipelines[0].predict([plain[0].ids])
-    assert UNKNOWN in plain[0].gold or plain[0].gold.sum() == 1
-    for before, after, score in zip(plain[0].gold, softened[0].gold, said, strict=True):
-        expected = score if before == UNKNOWN else 0.5 * before + 0.5 * score
-        assert after == pytest.approx(expected, abs=1e-5)
-    assert made not in (artifacts / "sentiment" / "card.json").read_text(encoding="utf-8")
-
-
-def test_teachers_of_another_vocabulary_are_refused(
-    data_folder: Path, language_model: Path, tmp_path: Path
-) -> None:
-    """Without it they would score other words than the text's."""
-    taught = replace(
-        recipe(data_folder, Task.SENTIMENT, start=language_model), teachers=(SHIPPED / "sentiment",)
-    )
-
-    with pytest.raises(ArtifactError, match="another vocabulary"):
-        next(train_artifact(taught, tmp_path, resume=False))
 
 
 def test_another_seed_gives_another_model(

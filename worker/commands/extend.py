@@ -51,9 +51,9 @@ def command(
 
     \b
     Examples:
-      textmill-worker extend --data ../shared/data
+      textmill-worker extend --data DIR
       textmill-worker extend --data my-labels --artifact my-model --out my-model
-      textmill-worker extend --data ../shared/data --resume
+      textmill-worker extend --data DIR --resume
     """  # noqa: D301 - click's mark for an example that keeps its lines
     # Sums in another order give other weights: one thread makes a training repeatable.
     torch.set_num_threads(1)

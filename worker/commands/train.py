@@ -33,13 +33,6 @@ from worker.training.run import train_artifact
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of a language model or an artifact to start from.  [default: make one first]",
 )
-@click.option(
-    "--teacher",
-    "teachers",
-    multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Artifact whose scores are learned beside the labels; may be given several times.",
-)
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -50,7 +43,6 @@ def command(  # noqa: PLR0913 - one parameter an option
     cell: Cell,
     licence_class: LicenceClass,
     start: Path | None,
-    teachers: tuple[Path, ...],
     resume: bool,
 ) -> None:
     """Train a model for TASK and write its artifact.
@@ -73,8 +65,6 @@ def command(  # noqa: PLR0913 - one parameter an option
     arguments = ["--seed", str(seed), "--cell", cell, "--licence-class", licence_class]
     if start:
         arguments += ["--start", str(start)]
-    for teacher in teachers:
-        arguments += ["--teacher", str(teacher)]
     recipe = Recipe(
         task=chosen,
         data=data,
@@ -83,7 +73,6 @@ def command(  # noqa: PLR0913 - one parameter an option
         training=replace(TRAINING[chosen], seed=seed),
         command=shlex.join(["textmill-worker", "train", task, "--data", str(data), *arguments]),
         start=start,
-        teachers=teachers,
     )
     console = make_console(stderr=True)
     with TrainingProgress(console) as progress:

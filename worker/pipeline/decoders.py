@@ -1,7 +1,7 @@
 """From the encoder's states to labels, their loss and their probabilities.
 
-Gold labels of both classifiers are one number per label: 1 holds, 0 does not hold, between them how
-likely it holds, `UNKNOWN` the source says nothing.
+Gold labels of both classifiers are one integer per label: 1 holds, 0 does not hold,
+`UNKNOWN` the source says nothing.
 """
 
 import math
@@ -32,7 +32,7 @@ class Decoder(nn.Module):
 
         Args:
             encoded: the micro-batch.
-            gold: of a classifier (batch, labels), else tags (batch, time).
+            gold: the task's integers, (batch, labels) or (batch, time).
 
         Returns:
             A scalar.
@@ -93,7 +93,7 @@ class SoftmaxDecoder(Classifier):
         """
         logits = self.logits(encoded)
         priors = torch.where(gold == UNKNOWN, math.log(ABSENT), 0.0)
-        return functional.cross_entropy(logits + priors, gold.clamp(min=0).float())
+        return functional.cross_entropy(logits + priors, gold.argmax(dim=1))
 
     def predict(self, encoded: Encoded) -> list[Prediction]:
         """Label probabilities of each row, (labels,)."""

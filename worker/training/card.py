@@ -103,7 +103,6 @@ class Card(Frozen):
         data_hash: over every file of the sources.
         sources: what it was trained on, with what its start was trained on.
         start: content hash of the language model or artifact that it starts from; null: of none.
-        teachers: model versions of the artifacts whose scores it learned.
         epochs: passes over the training rows that the weights saw.
         validation_score: of the chosen weights.
         tests: final measurements.
@@ -124,7 +123,6 @@ class Card(Frozen):
     data_hash: str
     sources: tuple[SourceEntry, ...]
     start: str | None = None
-    teachers: tuple[str, ...] = ()
     epochs: int
     validation_score: float
     tests: tuple[SetFigures, ...]
@@ -187,8 +185,6 @@ def readable(card: Card) -> str:
         ("starts from", f"`{card.start}`" if card.start else "random weights"),
         ("validation score", f"{card.validation_score:.3f}"),
     ]
-    if card.teachers:
-        facts.append(("taught by", ", ".join(f"`{version}`" for version in card.teachers)))
     data = [
         (entry.name, entry.use, entry.licence_class, f"{entry.rows:,}") for entry in card.sources
     ]

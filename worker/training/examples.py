@@ -19,8 +19,7 @@ from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, Sentim
 WINDOW: Final = 256
 OVERLAP: Final = 32
 
-GoldArray = NDArray[np.int8 | np.float32]
-"""Integers, or shares where teachers have softened them."""
+GoldArray = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,6 @@ from worker.training.calibrate import (
 )
 from worker.training.card import LIMITS, Card, SetFigures, SourceEntry, Use
 from worker.training.corpus import Source, clean_rows, data_hash
-from worker.training.distil import Teachers
 from worker.training.evaluate import (
     evaluate,
     fold,
@@ -43,15 +42,12 @@ from worker.training.start import Start
 _COMMON_KEYWORDS: Final = 2000
 
 
-def finish(
-    recipe: Recipe, start: Start, teachers: Teachers, state: TrainingState[Model], out: Path
-) -> Card:
+def finish(recipe: Recipe, start: Start, state: TrainingState[Model], out: Path) -> Card:
     """Make an artifact of the best weights.
 
     Args:
         recipe: what was trained.
         start: what it started from.
-        teachers: what taught it.
         state: after the last epoch; its network is changed to what is stored.
         out: folder of the artifact.
 
@@ -67,9 +63,7 @@ def finish(
         recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
     )
     write_artifact(out, config, tokenizer, state.model, ranker)
-    card = _card(recipe, start, state, Pipeline.load(out, "cpu")).model_copy(
-        update={"teachers": teachers.versions}
-    )
+    card = _card(recipe, start, state, Pipeline.load(out, "cpu"))
     write_card(out, card)
     return card
 

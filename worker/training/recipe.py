@@ -24,7 +24,6 @@ from worker.training.corpus import (
     data_hash,
     sources,
 )
-from worker.training.distil import Teachers
 from worker.training.evaluate import (
     KeywordsMeasures,
     ModerationMeasures,
@@ -80,7 +79,6 @@ class Recipe:
         command: written to the card.
         start: folder of a language model or an artifact to start from; None makes a language
             model first.
-        teachers: folders of artifacts whose scores are learned beside the labels.
         pretraining: how that is trained.
         vocabulary: number of its token ids.
     """
@@ -92,14 +90,12 @@ class Recipe:
     training: TrainingConfig
     command: str
     start: Path | None = None
-    teachers: tuple[Path, ...] = ()
     pretraining: TrainingConfig = PRETRAINING
     vocabulary: int = 24_000
 
-    def identity(self, start: Start, teachers: Teachers) -> str:
+    def identity(self, start: Start) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
-        origin = [start.version, *teachers.versions]
-        options = [self.task, self.licence_class, self.cell, origin, self.training]
+        options = [self.task, self.licence_class, self.cell, start.version, self.training]
         used = [*self.sources(), *self.ordinary_sources()]
         return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
 

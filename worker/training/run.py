@@ -15,7 +15,6 @@ from worker.training.artifact import CARD
 from worker.training.card import Card, LanguageModelCard
 from worker.training.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
 from worker.training.corpus import data_hash
-from worker.training.distil import Teachers
 from worker.training.finish import entry_of, finish
 from worker.training.loop import EpochReport, StepReport, train
 from worker.training.pretrain import HELD_OUT, LanguageModel, Pretraining, as_examples
@@ -64,22 +63,18 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
         start = checkpoint / LANGUAGE_MODEL
         yield from pretrain(recipe.language_model(), start, resume=resume)
     begin = Start.load(start)
-    teachers = Teachers.load(recipe.teachers, recipe.task, begin)
-    identity = recipe.identity(begin, teachers)
+    identity = recipe.identity(begin)
     state = fresh_state(recipe, begin)
     if resume and (recipe.start is not None or is_checkpoint(checkpoint)):
         load_checkpoint(checkpoint, state, identity)
     yield "encoding the training texts"
     training = make_examples(recipe, begin.tokenizer)
-    if recipe.teachers:
-        yield "asking the teachers"
-        training = teachers.teach(training)
     for report in train(state, training, Validation(recipe, begin.tokenizer), recipe.training):
         if isinstance(report, EpochReport):
             save_checkpoint(checkpoint, state, identity)
         yield report
     yield "calibrating on validation, measuring on test"
-    card = finish(recipe, begin, teachers, state, out)
+    card = finish(recipe, begin, state, out)
     shutil.rmtree(checkpoint)
     yield Finished(card)
 
