@@ -245,12 +245,14 @@ class ChunkStore:
                 raise LeaseLostError(msg)
             insert_results(connection, claim.job_id, claim.attempt, results)
             insert_failures(connection, claim.job_id, claim.attempt, failures)
+            # A thread is free again: dispatch, told so, need not wait for its next poll.
             connection.execute(
-                sa.text("select textmill.count_outcomes(:job_id, :succeeded, :failed)"),
+                sa.text(
+                    "select textmill.count_outcomes(:job_id, :succeeded, :failed),"
+                    " pg_notify('textmill_pending', '')"
+                ),
                 {"job_id": claim.job_id, "succeeded": len(results), "failed": len(failures)},
             )
-            # A thread is free again: dispatch need not wait for its next poll.
-            connection.execute(sa.text("notify textmill_pending"))
 
     def is_done(self, claim: Claim) -> bool:
         """Whether this very attempt stored its outcomes: the fence after a lost answer."""
