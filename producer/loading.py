@@ -139,7 +139,9 @@ class Load:
                 "submitter": self._submitter,
                 "weight": self._options.weight,
                 "deadline_at": self._options.deadline_at,
-                "options": json.dumps({"explain": True} if self._options.explain else {}),
+                "options": self._options.model_dump_json(
+                    include={"explain", "model_version"}, exclude_defaults=True
+                ),
             },
         ).scalar_one()
         self._created = True

@@ -18,7 +18,7 @@ from schema.database import check_version, reachable
 from schema.documents import Document, JobId, JobOptions, Record, Task
 from schema.errors import IdempotencyConflictError, InputError
 from schema.settings import IntakeSettings
-from schema.tables import job
+from schema.tables import job, model_version
 
 BATCH_CHARACTERS = 32_000_000
 """Characters of text after which a batch ends, so that memory is bounded for long documents."""
@@ -66,7 +66,8 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             the submit.
 
     Raises:
-        InputError: there are more documents than a job may have, or keywords are to be explained.
+        InputError: there are more documents than a job may have, keywords are to be explained, or
+            there is no such model.
         IdempotencyConflictError: the key was used for other content.
         PendingLimitError: too many documents wait already.
         SchemaVersionError: the database is of another migration.
@@ -79,6 +80,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         records = digest.over(records)
     with reachable(engine), engine.connect() as connection:
         check_version(connection)
+        _check_model(connection, task, options)
         first = None if key is None else _find(connection, submitter, key)
         connection.rollback()
         if first is not None:
@@ -144,6 +146,18 @@ def _check_size(documents: int, limits: IntakeSettings) -> None:
 def _check_options(task: Task, options: JobOptions) -> None:
     if options.explain and task is Task.KEYWORDS:
         msg = "keywords have no score of the document to explain; leave `explain` out"
+        raise InputError(msg)
+
+
+def _check_model(connection: sa.Connection, task: Task, options: JobOptions) -> None:
+    known = sa.select(model_version.c.model_version).where(
+        model_version.c.task == task, model_version.c.model_version == options.model_version
+    )
+    if options.model_version is not None and connection.scalar(known) is None:
+        msg = (
+            f"there is no model {options.model_version!r} for {task};"
+            " see: textmill-worker models list"
+        )
         raise InputError(msg)
 
 

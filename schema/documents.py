@@ -76,6 +76,8 @@ class JobOptions(Frozen):
         deadline_at: when to give up what is not done.
         explain: whether results say which parts of a document moved its score; of sentiment and
             moderation, at the cost of about twice as many forward passes as there are words.
+        model_version: the model to run it with, whatever is promoted; None takes what serves when
+            a chunk is begun.
     """
 
     name: Label | None = None
@@ -84,3 +86,4 @@ class JobOptions(Frozen):
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     deadline_at: AwareDatetime | None = None
     explain: bool = False
+    model_version: Label | None = None

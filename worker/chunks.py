@@ -40,6 +40,7 @@ class Claim:
         last_seq: last document of the chunk.
         errors: attempts that failed as a whole so far.
         explain: whether results say what moved their scores.
+        model_version: the model that the job is pinned to; None: what serves.
     """
 
     job_id: JobId
@@ -51,6 +52,7 @@ class Claim:
     last_seq: int
     errors: int = 0
     explain: bool = False
+    model_version: str | None = None
 
     @property
     def fence(self) -> Fence:
@@ -114,7 +116,8 @@ class ChunkStore:
                         and c.state = 'dispatched' and (:alone or not c.suspect)
                     returning c.job_id, c.chunk_no, c.attempt, j.task, j.lane,
                         c.first_seq, c.last_seq, c.errors, j.state as job_state,
-                        coalesce((j.options ->> 'explain')::boolean, false) as explain
+                        coalesce((j.options ->> 'explain')::boolean, false) as explain,
+                        j.options ->> 'model_version' as model_version
                 """),
                 {
                     "lease": self._lease,
@@ -139,6 +142,7 @@ class ChunkStore:
             row.last_seq,
             row.errors,
             row.explain,
+            row.model_version,
         )
 
     def is_suspect(self, message: ChunkMessage) -> bool:
@@ -264,6 +268,10 @@ class ChunkStore:
         """Give the chunk back unharmed: the attempt does not count."""
         with self._engine.begin() as connection:
             _end(connection, claim, "released")
+
+    def is_last(self, claim: Claim) -> bool:
+        """Whether the chunk is given up as a whole when this attempt fails, too."""
+        return claim.errors + 1 >= self._max_attempts
 
     def fail(self, claim: Claim, error: Exception) -> str | None:
         """End an attempt that failed as a whole: `worker.retry` decides how it goes on.

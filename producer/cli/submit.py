@@ -59,6 +59,7 @@ through a batch of them every few hundred objects takes as long as reading it.""
     help="Give up what is not done by then: ISO 8601, local time where it names no zone.",
 )
 @click.option("--explain", is_flag=True, help="Say which words moved each score.")
+@click.option("--model-version", metavar="VERSION", help="Use this model, whatever is promoted.")
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job is finished.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the job id alone.")
 def submit(  # noqa: PLR0913  # a parameter for each option
@@ -73,6 +74,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     idempotency_key: str | None,
     deadline: str | None,
     explain: bool,
+    model_version: str | None,
     waits: bool,
     as_json: bool,
 ) -> None:
@@ -95,6 +97,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         idempotency_key=idempotency_key,
         deadline_at=_time(deadline),
         explain=explain,
+        model_version=model_version,
     )
     # All files are opened before anything is written, so that a wrong name costs nothing.
     sources = [
