@@ -17,7 +17,6 @@ training_run = sa.Table(
     sa.Column("data_hash", sa.Text, nullable=False),
     sa.Column("trained", sa.Integer, nullable=False),
     sa.Column("held_out", sa.Integer, nullable=False),
-    sa.Column("replayed", sa.Integer, nullable=False),
     sa.Column("candidate", sa.Text),
     sa.Column("metrics", pg.JSONB),
     sa.Column("better", sa.Boolean),
@@ -30,9 +29,7 @@ training_run = sa.Table(
     sa.PrimaryKeyConstraint("run_id", name="training_run_pkey"),
     sa.CheckConstraint(one_of("task", Task), name="training_run_task"),
     sa.CheckConstraint("state in ('running', 'finished', 'failed')", name="training_run_state"),
-    sa.CheckConstraint(
-        "trained >= 0 and held_out >= 0 and replayed >= 0", name="training_run_counts"
-    ),
+    sa.CheckConstraint("trained >= 0 and held_out >= 0", name="training_run_counts"),
     sa.CheckConstraint("(state = 'running') = (finished_at is null)", name="training_run_finished"),
     sa.CheckConstraint(
         "(state = 'finished') = (num_nonnulls(candidate, metrics, better, promoted, reason) = 5)",

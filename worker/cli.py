@@ -9,7 +9,7 @@ from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillE
 from schema.settings import check
 from worker.exit_codes import EXIT_UNREACHABLE
 
-COMMANDS = ("evaluate", "models", "predict", "pretrain", "run", "train")
+COMMANDS = ("evaluate", "models", "predict", "pretrain", "retrain", "run", "train")
 """Modules of `worker.commands`; each defines its `command`."""
 
 EXIT_USAGE = 2

@@ -35,7 +35,7 @@ comment on column textmill.promotion_history.promoted_at is 'When.';
 
 create view textmill.training_status as
 select r.run_id, r.task, r.state, r.parent, r.candidate, r.better, r.promoted, r.reason, r.error,
-    r.trained, r.held_out, r.replayed,
+    r.trained, r.held_out,
     (r.metrics -> 'feedback' ->> 'parent')::real as feedback_before,
     (r.metrics -> 'feedback' ->> 'candidate')::real as feedback_after,
     (r.metrics -> 'elsewhere' ->> 'difference')::real as elsewhere_change,
@@ -56,7 +56,6 @@ comment on column textmill.training_status.reason is 'Why, or why not.';
 comment on column textmill.training_status.error is 'What went wrong.';
 comment on column textmill.training_status.trained is 'Judged documents that it learned from.';
 comment on column textmill.training_status.held_out is 'Judged documents that it was measured on.';
-comment on column textmill.training_status.replayed is 'Rows of the original data beside them.';
 comment on column textmill.training_status.feedback_before is
     'F1 of the parent on held-out feedback.';
 comment on column textmill.training_status.feedback_after is
