@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from producer import jobs
+from producer import control, jobs
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
 from schema.errors import InputError
@@ -162,20 +162,27 @@ def test_broken_promotion_leaves_workers_as_they_are_and_says_so(
     assert workers(mill.engine) == [(pid, whole, None)]
 
 
-def test_documents_of_a_job_whose_model_is_nowhere_fail_with_a_remedy(
+def test_documents_of_a_job_whose_model_is_nowhere_fail_with_a_remedy_that_helps(
     mill: Mill, registry: Registry, models: Path
 ) -> None:
     """Without it, the job never ends, or its failures say nothing."""
-    registry.add(SENTIMENT, "0123456789abcdef")
+    version = add(registry, models, 1)
+    (models / version).rename(models / "elsewhere")
     start(mill, models, max_attempts=2)
 
-    job_id = submit_texts(mill.engine, model_version="0123456789abcdef")
+    job_id = submit_texts(mill.engine, model_version=version)
 
     assert mill.finished(job_id).failed == 2
     assert set(mill.outcomes(job_id).values()) == {"model_unavailable"}
     (row, _) = jobs.outcomes(mill.engine, job_id)
     assert "copy its folder there" in str(row["error"])
     assert mill.attempts(job_id) == [2]
+
+    (models / "elsewhere").rename(models / version)
+    control.retry(mill.engine, job_id)
+
+    assert mill.finished(job_id).succeeded == 2
+    assert set(versions(mill.engine, job_id)) == {version}
 
 
 @pytest.mark.parametrize("version", ["0123456789abcdef", "", "x" * 16])

@@ -119,6 +119,8 @@ def test_pinned_models_are_loaded_on_demand_and_few_of_them_kept(
 
     with ExitStack() as chunks:
         used = [chunks.enter_context(models.using(SENTIMENT, version)) for version in versions]
+        with models.using(SENTIMENT):
+            pass
         for pipeline in used:
             ask(engine, pipeline)
     with models.using(SENTIMENT, versions[-1]) as again, models.using(SENTIMENT) as serving:
