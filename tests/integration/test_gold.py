@@ -1,5 +1,6 @@
 """Verdicts as training data."""
 
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
@@ -93,6 +94,15 @@ def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
     assert 0.25 < len(held_out) / len(MANY) < 0.35
     sizes = [len(all_of_them.rows(split)) for split in ("train", "valid", "test")]
     assert sum(sizes) == len(MANY)
+
+
+def test_documents_chosen_by_their_hash_part_as_others_do(tmp_path: Path) -> None:
+    """Without it, a sample of documents that went by the texts' hash is held out as a whole."""
+    chosen = sorted(MANY, key=lambda row: sha256(row.text.encode()).digest())[:200]
+
+    source = write_source(tmp_path / "feedback", Task.SENTIMENT, chosen)
+
+    assert 0.2 < len(source.rows("test")) / len(chosen) < 0.4
 
 
 def test_a_part_of_the_data_is_replayed_without_what_people_judged(tmp_path: Path) -> None:

@@ -78,14 +78,24 @@ def command(  # noqa: PLR0913 - one parameter an option
     # Sums in another order give other weights: one thread makes a training repeatable.
     torch.set_num_threads(1)
     chosen = Task(task)
+    training = _training(REFINING[chosen], seed, epochs, learning_rate)
+    options = {
+        "--data": data,
+        "--replay": replay,
+        "--epochs": training.epochs,
+        "--learning-rate": training.learning_rate,
+        "--seed": seed,
+        "--licence-class": licence_class,
+    }
+    given = [str(part) for option in options.items() for part in option]
     wanted = Retraining(
         task=chosen,
         data=data,
         licence_class=licence_class,
-        training=_training(REFINING[chosen], seed, epochs, learning_rate),
+        training=training,
         replay=replay,
         promotes=promotes,
-        command=shlex.join(["textmill-worker", "retrain", task, "--data", str(data)]),
+        command=shlex.join(["textmill-worker", "retrain", task, *given]),
     )
     folders = ArtifactFolders.of(read(WorkerSettings))
     with connected() as engine, TrainingProgress(Console(stderr=True)) as progress:
