@@ -177,6 +177,6 @@ def _cell(value: object) -> str:
         case datetime():
             return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
         case float():
-            return f"{value:.3f}"
+            return f"{value:.3g}"
         case _:
             return str(value)
