@@ -27,9 +27,9 @@ HELD_OUT: Final = 0.3
 VALID: Final = 0.1
 """Share that only helps to choose the epoch and to calibrate."""
 
-SHARE: Final = 0.1
+SHARE: Final = 0.2
 """Share that judged documents should make up of what is learned from; they are repeated for it."""
-MOST_TIMES: Final = 5
+MOST_TIMES: Final = 10
 """Times that one is repeated at most."""
 
 
