@@ -33,5 +33,7 @@ RUN --mount=type=bind,source=requirements.lock,target=/tmp/requirements.lock \
 RUN --mount=type=bind,source=requirements.lock,target=/tmp/requirements.lock \
     --mount=type=bind,from=wheel,source=/dist,target=/dist \
     pip install --constraint /tmp/requirements.lock "$(echo /dist/*.whl)[worker]"
+# A volume takes over the owner of the folder that it is mounted on.
+RUN install --directory --owner=10001 --group=10001 /models
 USER 10001:10001
 CMD ["textmill-worker", "--help"]

@@ -4,7 +4,7 @@ declare
     role text;
 begin
     foreach role in array array['textmill_producer', 'textmill_worker', 'textmill_reader',
-            'textmill_operator', 'textmill_annotator'] loop
+            'textmill_operator', 'textmill_annotator', 'textmill_trainer'] loop
         if not exists (select from pg_roles where rolname = role) then
             begin
                 execute format('create role %I nologin', role);
@@ -17,12 +17,15 @@ end
 $$;
 
 grant usage on schema textmill
-    to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator;
+    to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
+        textmill_trainer;
 revoke all on all tables in schema textmill
-    from textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator;
+    from textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
+        textmill_trainer;
 revoke execute on all functions in schema textmill from public;
 grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz)
-    to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator;
+    to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
+        textmill_trainer;
 grant execute on function textmill.count_outcomes(uuid, bigint, bigint)
     to textmill_producer, textmill_worker;
 grant execute on function textmill.make_partitions(integer) to textmill_producer;
@@ -31,7 +34,7 @@ grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.same_job(text, bytea), textmill.refuse_documents(uuid),
     textmill.cut_chunks(uuid, bigint), textmill.open_job(uuid), textmill.limit_of(text),
     textmill.blanks(), textmill.known_id(text, bigint), textmill.json_depth(jsonb),
-    textmill.has_unique_columns(json)
+    textmill.has_unique_columns(json), textmill.check_model(text, text)
     to textmill_producer;
 grant execute on function
     textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean),
@@ -47,12 +50,15 @@ grant execute on function textmill.job_state(uuid), textmill.limit_idling(),
     textmill.resume(uuid), textmill.retry(uuid), textmill.expire_jobs(),
     textmill.close_chunks(uuid, integer)
     to textmill_producer;
+grant execute on function textmill.promote_model(text, text, bigint),
+    textmill.rollback_model(text), textmill.latest_promotion(text), textmill.check_model(text, text)
+    to textmill_operator, textmill_trainer;
 
 -- Submits, dispatches, reads everything; cannot write a result. Triggers keep a job that is open as it
 -- was handed over.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
-    textmill.failure, textmill.worker, textmill.feedback, textmill.alembic_version
-    to textmill_producer;
+    textmill.failure, textmill.worker, textmill.feedback, textmill.model_version,
+    textmill.alembic_version to textmill_producer;
 grant insert, update, delete on textmill.job to textmill_producer;
 grant insert, update on textmill.chunk to textmill_producer;
 grant delete on textmill.worker to textmill_producer;
@@ -68,6 +74,7 @@ grant update on textmill.chunk to textmill_worker;
 grant update (state, started_at) on textmill.job to textmill_worker;
 grant insert on textmill.result, textmill.failure to textmill_worker;
 grant insert, update, delete on textmill.worker to textmill_worker;
+grant insert (model_version, task) on textmill.model_version to textmill_worker;
 
 -- Reads texts and results, and judges; cannot submit or control a job.
 grant select on textmill.document, textmill.result, textmill.feedback, textmill.alembic_version
@@ -79,6 +86,16 @@ grant update (watermark, next_run_at) on textmill.sweep to textmill_producer;
 grant insert, update on textmill.sweep_run to textmill_producer;
 grant insert, update, delete on textmill.sweep to textmill_operator;
 
+-- An operator also says which model serves; a trainer reads feedback with its texts, makes models of
+-- it, and promotes the better ones.
+grant select on textmill.model_version, textmill.model_promotion, textmill.alembic_version
+    to textmill_operator, textmill_trainer;
+grant insert on textmill.model_promotion to textmill_operator, textmill_trainer;
+grant select on textmill.feedback, textmill.training_run to textmill_trainer;
+grant insert on textmill.model_version, textmill.training_run to textmill_trainer;
+grant update (state, candidate, metrics, better, promoted, reason, error, finished_at)
+    on textmill.training_run to textmill_trainer;
+
 -- Reads the views; texts stay out of sight.
 do $$
 declare
@@ -86,7 +103,7 @@ declare
 begin
     for readable in select viewname from pg_views where schemaname = 'textmill' loop
         execute format('grant select on textmill.%I to textmill_producer, textmill_worker,'
-            ' textmill_reader, textmill_operator, textmill_annotator', readable);
+            ' textmill_reader, textmill_operator, textmill_annotator, textmill_trainer', readable);
     end loop;
 end
 $$;

@@ -79,6 +79,7 @@ class Textmill:
 
         Raises:
             IdempotencyConflictError: the key was used for other documents.
+            InputError: the options name a model that is not there, or do not fit the task.
             PendingLimitError: too many documents wait already; nothing was submitted.
             ServiceUnavailableError: Postgres does not answer; nothing was submitted.
             TypeError: something in `documents` is neither a Document nor a mapping.

@@ -140,7 +140,7 @@ class Load:
                 "weight": self._options.weight,
                 "deadline_at": self._options.deadline_at,
                 "options": self._options.model_dump_json(
-                    include={"explain", "generate"}, exclude_defaults=True
+                    include={"explain", "generate", "model_version"}, exclude_defaults=True
                 ),
             },
         ).scalar_one()

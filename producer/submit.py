@@ -18,7 +18,7 @@ from schema.database import check_version, reachable
 from schema.documents import Document, JobId, JobOptions, Record, Task
 from schema.errors import IdempotencyConflictError, InputError
 from schema.settings import IntakeSettings
-from schema.tables import job
+from schema.tables import job, model_version
 
 BATCH_CHARACTERS = 32_000_000
 """Characters of text after which a batch ends, so that memory is bounded for long documents."""
@@ -66,8 +66,8 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             the submit.
 
     Raises:
-        InputError: there are more documents than a job may have, or the options do not fit the
-            task.
+        InputError: there are more documents than a job may have, the options do not fit the
+            task, or there is no such model.
         IdempotencyConflictError: the key was used for other content.
         PendingLimitError: too many documents wait already.
         SchemaVersionError: the database is of another migration.
@@ -80,6 +80,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         records = digest.over(records)
     with reachable(engine), engine.connect() as connection:
         check_version(connection)
+        _check_model(connection, task, options)
         first = None if key is None else _find(connection, submitter, key)
         connection.rollback()
         if first is not None:
@@ -148,6 +149,18 @@ def _check_options(task: Task, options: JobOptions) -> None:
         raise InputError(msg)
     if options.generate and task is not Task.KEYWORDS:
         msg = f"only keywords can be generated, not {task}; leave `generate` out"
+        raise InputError(msg)
+
+
+def _check_model(connection: sa.Connection, task: Task, options: JobOptions) -> None:
+    known = sa.select(model_version.c.model_version).where(
+        model_version.c.task == task, model_version.c.model_version == options.model_version
+    )
+    if options.model_version is not None and connection.scalar(known) is None:
+        msg = (
+            f"there is no model {options.model_version!r} for {task};"
+            " see: textmill-worker models list"
+        )
         raise InputError(msg)
 
 

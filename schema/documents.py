@@ -78,6 +78,8 @@ class JobOptions(Frozen):
             moderation, at the cost of about twice as many forward passes as there are words.
         generate: whether results also give keywords that do not stand in the text; of keywords,
             where the model has a generator.
+        model_version: the model to run it with, whatever is promoted; None takes what serves when
+            a chunk is begun.
     """
 
     name: Label | None = None
@@ -87,3 +89,4 @@ class JobOptions(Frozen):
     deadline_at: AwareDatetime | None = None
     explain: bool = False
     generate: bool = False
+    model_version: Label | None = None

@@ -180,6 +180,7 @@ class ErrorCode(StrEnum):
     STAGE_ERROR = "stage_error"
     TOO_LARGE_FOR_DEVICE = "too_large_for_device"
     WORKER_CRASHED = "worker_crashed"
+    MODEL_UNAVAILABLE = "model_unavailable"
 
 
 class Failure(Frozen):

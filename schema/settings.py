@@ -133,6 +133,8 @@ class WorkerSettings(BaseSettings):
             next port; None does not.
         cache_dir: what was measured of this host's devices.
         artifacts: folder with one artifact a task; None takes those that ship.
+        models_dir: folder with one artifact a model version, where promoted and pinned ones are
+            found; the same one on every host.
     """
 
     model_config = _FROM_ENVIRONMENT
@@ -148,6 +150,7 @@ class WorkerSettings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("textmill")))
     artifacts: Path | None = None
+    models_dir: Path = Field(default_factory=lambda: read(ServiceSettings).data_dir / "models")
 
     @field_validator("heartbeat")
     @classmethod

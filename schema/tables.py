@@ -8,24 +8,31 @@ fast and a partition can go without a scan of the others.
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from schema.columns import metadata, now, one_of
 from schema.documents import Lane, Task
+from schema.model_tables import model_promotion, model_version, training_run
 from schema.outcomes import Stage
 from schema.states import TERMINAL_JOB_STATES, ChunkState, JobState
 
-MIGRATION = "0008"
+__all__ = [
+    "MIGRATION",
+    "chunk",
+    "document",
+    "failure",
+    "feedback",
+    "job",
+    "metadata",
+    "model_promotion",
+    "model_version",
+    "result",
+    "sweep",
+    "sweep_run",
+    "training_run",
+    "worker",
+]
+
+MIGRATION = "0007"
 """The migration that these tables stand for."""
-
-metadata = sa.MetaData(schema="textmill")
-
-
-def _one_of(column: str, values: type[Task | Lane | Stage | JobState | ChunkState]) -> str:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return f"{column} in ({listed})"
-
-
-def _now(name: str) -> sa.Column[object]:
-    return sa.Column(name, sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())
-
 
 _TERMINAL = ", ".join(f"'{state}'" for state in JobState if state in TERMINAL_JOB_STATES)
 
@@ -48,16 +55,16 @@ job = sa.Table(
     sa.Column("cancelled", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("weight", sa.Integer, nullable=False, server_default=sa.text("1")),
     sa.Column("deadline_at", sa.DateTime(timezone=True)),
-    _now("created_at"),
-    _now("loaded_at"),
+    now("created_at"),
+    now("loaded_at"),
     sa.Column("started_at", sa.DateTime(timezone=True)),
     sa.Column("finished_at", sa.DateTime(timezone=True)),
     sa.Column("expired", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.PrimaryKeyConstraint("job_id", name="job_pkey"),
     sa.UniqueConstraint("submitted_by", "idempotency_key", name="job_idempotency_key"),
-    sa.CheckConstraint(_one_of("task", Task), name="job_task"),
-    sa.CheckConstraint(_one_of("lane", Lane), name="job_lane"),
-    sa.CheckConstraint(_one_of("state", JobState), name="job_state"),
+    sa.CheckConstraint(one_of("task", Task), name="job_task"),
+    sa.CheckConstraint(one_of("lane", Lane), name="job_lane"),
+    sa.CheckConstraint(one_of("state", JobState), name="job_state"),
     sa.CheckConstraint("weight between 1 and 1000", name="job_weight"),
     sa.CheckConstraint(
         "accepted >= 0 and rejected >= 0 and succeeded >= 0 and cancelled >= 0"
@@ -115,7 +122,7 @@ chunk = sa.Table(
     sa.ForeignKeyConstraint(
         ["job_id"], ["textmill.job.job_id"], name="chunk_job", ondelete="CASCADE"
     ),
-    sa.CheckConstraint(_one_of("state", ChunkState), name="chunk_state"),
+    sa.CheckConstraint(one_of("state", ChunkState), name="chunk_state"),
     sa.CheckConstraint("chunk_no >= 0 and tokens >= 0", name="chunk_numbers"),
     sa.CheckConstraint("first_seq between 1 and last_seq", name="chunk_range"),
     sa.CheckConstraint("attempt >= 0 and crashes between 0 and attempt", name="chunk_attempts"),
@@ -169,7 +176,7 @@ result = sa.Table(
     sa.Column("payload", pg.JSONB, nullable=False),
     sa.Column("model_version", sa.Text, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
-    _now("created_at"),
+    now("created_at"),
     sa.PrimaryKeyConstraint("job_id", "seq", name="result_pkey"),
     sa.CheckConstraint("score between 0 and 1", name="result_score"),
     sa.CheckConstraint("attempt >= 1", name="result_attempt"),
@@ -193,9 +200,9 @@ failure = sa.Table(
     sa.Column("stage", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
-    _now("created_at"),
+    now("created_at"),
     sa.PrimaryKeyConstraint("job_id", "seq", name="failure_pkey"),
-    sa.CheckConstraint(_one_of("stage", Stage), name="failure_stage"),
+    sa.CheckConstraint(one_of("stage", Stage), name="failure_stage"),
     sa.CheckConstraint("(stage = 'intake') = (attempt = 0)", name="failure_attempt"),
     sa.CheckConstraint("code ~ '^[a-z_]+$'", name="failure_code"),
     postgresql_partition_by="RANGE (job_id)",
@@ -210,10 +217,12 @@ worker = sa.Table(
     sa.Column("device", sa.Text, nullable=False),
     sa.Column("tasks", pg.ARRAY(sa.Text), nullable=False),
     sa.Column("threads", sa.Integer, nullable=False),
-    _now("started_at"),
-    _now("heartbeat_at"),
+    now("started_at"),
+    now("heartbeat_at"),
     sa.Column("documents", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("documents_per_second", sa.REAL, nullable=False, server_default=sa.text("0")),
+    sa.Column("models", pg.JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("model_error", sa.Text),
     sa.PrimaryKeyConstraint("worker", name="worker_pkey"),
     sa.CheckConstraint("threads >= 2", name="worker_threads"),
     sa.CheckConstraint("documents >= 0 and documents_per_second >= 0", name="worker_documents"),
@@ -230,7 +239,7 @@ feedback = sa.Table(
     sa.Column("keywords", pg.ARRAY(sa.Text)),
     sa.Column("comment", sa.Text),
     sa.Column("annotator", sa.Text, nullable=False, server_default=sa.text("session_user")),
-    _now("created_at"),
+    now("created_at"),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("task", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
@@ -250,7 +259,7 @@ feedback = sa.Table(
     ),
     sa.Index("feedback_annotator", "annotator", "feedback_id"),
     sa.CheckConstraint("verdict in ('agree', 'disagree')", name="feedback_verdict"),
-    sa.CheckConstraint(_one_of("task", Task), name="feedback_task"),
+    sa.CheckConstraint(one_of("task", Task), name="feedback_task"),
     sa.CheckConstraint(
         "num_nonnulls(labels, keywords) = case verdict when 'agree' then 0 else 1 end",
         name="feedback_correction",
@@ -274,7 +283,7 @@ sweep = sa.Table(
     sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.text("false")),
     sa.Column("next_run_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("created_by", sa.Text, nullable=False, server_default=sa.text("session_user")),
-    _now("created_at"),
+    now("created_at"),
     sa.PrimaryKeyConstraint("sweep_id", name="sweep_pkey"),
     sa.UniqueConstraint("name", name="sweep_name"),
     sa.CheckConstraint("settle >= '0'::interval", name="sweep_settle"),
@@ -288,8 +297,8 @@ sweep_run = sa.Table(
     sa.Column("sweep_id", sa.BigInteger, nullable=False),
     sa.Column("state", sa.Text, nullable=False, server_default="settling"),
     sa.Column("scheduled_for", sa.DateTime(timezone=True), nullable=False),
-    _now("started_at"),
-    _now("ready_at"),
+    now("started_at"),
+    now("ready_at"),
     sa.Column("from_watermark", sa.Text, nullable=False),
     sa.Column("to_watermark", sa.Text),
     sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),

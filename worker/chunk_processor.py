@@ -2,20 +2,20 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import sqlalchemy as sa
 
-from schema.documents import Task
-from schema.errors import DocumentError, LeaseLostError
+from schema.errors import ArtifactError, DocumentError, LeaseLostError
 from schema.messages import ChunkMessage
-from schema.outcomes import Failure, Result
+from schema.outcomes import ErrorCode, Failure, Result, Stage
 from worker.chunks import ChunkStore, Claim, LoadedDocument
 from worker.engine import AbandonedError, Engine
 from worker.gate import ClosedError, Gate
 from worker.heartbeat import Heartbeat, Lease
 from worker.meter import Meter
+from worker.models import Models
 from worker.pipeline import Pipeline, failure_of
 from worker.pipeline.records import Prediction, TokenizedDocument
 from worker.retry import is_outage
@@ -38,14 +38,14 @@ class ChunkProcessor:
         chunks: ChunkStore,
         heartbeat: Heartbeat,
         engine: Engine,
-        pipelines: Mapping[Task, Pipeline],
+        models: Models,
         meter: Meter,
         gate: Gate,
     ) -> None:
         self._chunks = chunks
         self._heartbeat = heartbeat
         self._engine = engine
-        self._pipelines = pipelines
+        self._models = models
         self._meter = meter
         self._gate = gate
 
@@ -136,7 +136,21 @@ class ChunkProcessor:
 
     def _analyse(self, lease: Lease, documents: Sequence[LoadedDocument]) -> Outcomes:
         claim = lease.claim
-        pipeline = self._pipelines[claim.task]
+        try:
+            with self._models.using(claim.task, claim.model_version) as pipeline:
+                return self._run(pipeline, lease, documents)
+        except ArtifactError as error:
+            if not self._chunks.is_last(claim):
+                raise
+            failure = Failure(
+                code=ErrorCode.MODEL_UNAVAILABLE, stage=Stage.PREDICT, message=str(error)
+            )
+            return [(document.seq, failure) for document in documents]
+
+    def _run(
+        self, pipeline: Pipeline, lease: Lease, documents: Sequence[LoadedDocument]
+    ) -> Outcomes:
+        claim = lease.claim
         outcomes: Outcomes = []
         prepared: list[tuple[LoadedDocument, TokenizedDocument]] = []
         for document in documents:
@@ -150,42 +164,40 @@ class ChunkProcessor:
                 outcomes.append((document.seq, failure_of(error)))
         windows = [ids for _, tokenized in prepared for ids in tokenized.window_ids()]
         answers = iter(self._engine.predict(pipeline, claim.lane, windows, lease.lost))
-        made = self._generated(lease, [tokenized for _, tokenized in prepared])
+        made = self._generated(pipeline, lease, [tokenized for _, tokenized in prepared])
         for (document, tokenized), phrases in zip(prepared, made, strict=True):
             mine = [next(answers) for _ in tokenized.windows]
             outcome = _finish(pipeline, document, tokenized, mine)
             if claim.explain and not isinstance(outcome, Failure):
-                outcome = self._explained(lease, tokenized, mine, outcome)
+                outcome = self._explained(pipeline, lease, tokenized, mine, outcome)
             if phrases is not None and not isinstance(outcome, Failure):
                 outcome = _completed(pipeline, document, tokenized, phrases, outcome)
             outcomes.append((document.seq, outcome))
         return outcomes
 
     def _generated(
-        self, lease: Lease, documents: Sequence[TokenizedDocument]
+        self, pipeline: Pipeline, lease: Lease, documents: Sequence[TokenizedDocument]
     ) -> Sequence[Answer | None]:
         """What the generator makes of each document, None where it was not asked."""
         claim = lease.claim
         if not claim.generate:
             return [None] * len(documents)
-        pipeline = self._pipelines[claim.task]
         windows = [document.first_window() for document in documents]
         return self._engine.predict(pipeline, claim.lane, windows, lease.lost, generates=True)
 
     def _explained(
         self,
+        pipeline: Pipeline,
         lease: Lease,
         tokenized: TokenizedDocument,
         answers: Sequence[Answer],
         result: Result,
     ) -> Result | Failure:
         """One document at a time: its occluded windows fill micro-batches, and bound the memory."""
-        claim = lease.claim
-        pipeline = self._pipelines[claim.task]
         asked = pipeline.question(tokenized, _values(answers))
         if asked is None:
             return result
-        found = self._engine.predict(pipeline, claim.lane, asked.windows, lease.lost)
+        found = self._engine.predict(pipeline, lease.claim.lane, asked.windows, lease.lost)
         error = _first_error(found)
         if error is not None:
             return failure_of(error)

@@ -41,6 +41,7 @@ class Claim:
         errors: attempts that failed as a whole so far.
         explain: whether results say what moved their scores.
         generate: whether results give keywords that do not stand in the text.
+        model_version: the model that the job is pinned to; None: what serves.
     """
 
     job_id: JobId
@@ -53,6 +54,7 @@ class Claim:
     errors: int = 0
     explain: bool = False
     generate: bool = False
+    model_version: str | None = None
 
     @property
     def fence(self) -> Fence:
@@ -117,7 +119,8 @@ class ChunkStore:
                     returning c.job_id, c.chunk_no, c.attempt, j.task, j.lane,
                         c.first_seq, c.last_seq, c.errors, j.state as job_state,
                         coalesce((j.options ->> 'explain')::boolean, false) as explain,
-                        coalesce((j.options ->> 'generate')::boolean, false) as generate
+                        coalesce((j.options ->> 'generate')::boolean, false) as generate,
+                        j.options ->> 'model_version' as model_version
                 """),
                 {
                     "lease": self._lease,
@@ -143,6 +146,7 @@ class ChunkStore:
             row.errors,
             row.explain,
             row.generate,
+            row.model_version,
         )
 
     def is_suspect(self, message: ChunkMessage) -> bool:
@@ -270,6 +274,10 @@ class ChunkStore:
         """Give the chunk back unharmed: the attempt does not count."""
         with self._engine.begin() as connection:
             _end(connection, claim, "released")
+
+    def is_last(self, claim: Claim) -> bool:
+        """Whether the chunk is given up as a whole when this attempt fails, too."""
+        return claim.errors + 1 >= self._max_attempts
 
     def fail(self, claim: Claim, error: Exception) -> str | None:
         """End an attempt that failed as a whole: `worker.retry` decides how it goes on.

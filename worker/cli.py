@@ -9,7 +9,7 @@ from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillE
 from schema.settings import check
 from worker.exit_codes import EXIT_UNREACHABLE
 
-COMMANDS = ("evaluate", "extend", "predict", "pretrain", "run", "train")
+COMMANDS = ("evaluate", "extend", "models", "predict", "pretrain", "retrain", "run", "train")
 """Modules of `worker.commands`; each defines its `command`."""
 
 EXIT_USAGE = 2
@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="textmill")
 def main() -> None:
-    """Train, measure and run Textmill's models.
+    """Train, measure, promote and run Textmill's models.
 
     \b
     Examples:

@@ -124,6 +124,23 @@ class Engine:
         self._incoming.put(request)
         return request.future.result()
 
+    def adopt(self, pipeline: Pipeline, like: Pipeline) -> None:
+        """Serve another model from now on, with the token budget of `like`."""
+        with self._lock:
+            self._budgets = self._budgets | {pipeline: self._budgets[like]}
+            # Replaced as a whole: the thread may be going through the old ones.
+            self._pools = self._pools | {queue: Pool() for queue in queues(pipeline)}
+
+    def dismiss(self, pipeline: Pipeline) -> None:
+        """Forget a model; nobody may ask for its predictions, or wait for one, any more."""
+        with self._lock:
+            self._pools = {
+                queue: pool for queue, pool in self._pools.items() if queue.pipeline is not pipeline
+            }
+            self._budgets = {
+                known: budget for known, budget in self._budgets.items() if known is not pipeline
+            }
+
     def waiting(self) -> int:
         """Windows that were handed over and are not on the device yet."""
         return self._incoming_windows + sum(map(len, self._pools.values()))
@@ -202,10 +219,14 @@ class Engine:
                 return chosen, wanted
         if bulk is None:
             return None
-        if self._current is None or not self._pools[self._current].in_round:
+        if self._current is None or not self._in_round(self._current):
             self._current = bulk
         chosen = self._current
         return chosen, self._next(chosen)
+
+    def _in_round(self, queue: Queue) -> bool:
+        pool = self._pools.get(queue)  # None: its model was dismissed
+        return pool is not None and pool.in_round
 
     def _next(self, chosen: Queue) -> list[Window]:
         waste = WASTE if chosen.pipeline.pads else 1
@@ -255,7 +276,8 @@ class Engine:
 
     def _lower(self, pipeline: Pipeline, budget: int) -> None:
         if budget < self._budgets[pipeline]:
-            self._budgets[pipeline] = budget
+            with self._lock:
+                self._budgets[pipeline] = budget
             logger.warning("micro-batches of %s hold %d tokens at most", pipeline.task, budget)
             self._on_ceiling(pipeline, budget)
 

@@ -21,6 +21,7 @@ from schema.database import check_version, create_engine, reachable
 from schema.documents import Task
 from schema.errors import ArtifactError, SchemaVersionError, ServiceUnavailableError, UsageError
 from schema.settings import ServiceSettings, WorkerSettings, read
+from worker.artifact_folders import ArtifactFolders
 from worker.calibration import Calibration
 from worker.celery_app import consume, create_app
 from worker.chunk_processor import ChunkProcessor
@@ -30,8 +31,9 @@ from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS, EXIT_UNREACHABLE
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.meter import Meter, Reporter
+from worker.models import Models
 from worker.pipeline import Pipeline
-from worker.pipeline.artifact import SHIPPED
+from worker.promotions import Promotions
 
 
 def main() -> None:
@@ -83,12 +85,12 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     database = create_engine(
         services.database_url.get_secret_value(),
         application=name,
-        connections=settings.threads + 1,
+        connections=settings.threads + 2,
     )
     with reachable(database), database.connect() as connection:
         check_version(connection)
-    artifacts = settings.artifacts or SHIPPED
-    pipelines = {task: Pipeline.load(artifacts / task, device, task) for task in tasks}
+    folders = ArtifactFolders.of(settings)
+    pipelines = {task: folders.load(task, None, device) for task in tasks}
     budgets, remember = _budgets(settings, pipelines.values(), device)
     # What was loaded stays: the collector need not look through it again and again, which would
     # take a tenth of a document's time.
@@ -107,9 +109,10 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         Reporter(meter, metrics_port),
         Heartbeat(database, chunks, settings, meter, device=device, tasks=tasks) as heartbeat,
     ):
-        gate = Gate()
-        processor = ChunkProcessor(chunks, heartbeat, engine, pipelines, meter, gate)
-        consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
+        gate, models = Gate(), Models(pipelines, folders, engine, device)
+        processor = ChunkProcessor(chunks, heartbeat, engine, models, meter, gate)
+        with Promotions(database, models, worker=name, interval=settings.heartbeat):
+            consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
 
 
 def _budgets(

@@ -6,11 +6,21 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from schema.errors import ArtifactError
+
 LONGEST = timedelta(minutes=1)
 """Longest delay before a next attempt."""
 
-TRANSIENT = (sa.exc.SQLAlchemyError, ConnectionError, MemoryError, OSError, TimeoutError)
-"""Errors of the surroundings, which may have passed by the next attempt."""
+TRANSIENT = (
+    sa.exc.SQLAlchemyError,
+    ArtifactError,
+    ConnectionError,
+    MemoryError,
+    OSError,
+    TimeoutError,
+)
+"""Errors of the surroundings, which may have passed by the next attempt, perhaps at another worker:
+that one may have the model that this one lacks."""
 
 PROGRAM_LIMIT = "54"
 """Class of the SQLSTATEs that say: what was sent is too large. Sent again, it still is."""

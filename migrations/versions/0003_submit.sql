@@ -66,7 +66,7 @@ create function textmill.start_job(of_task text, options jsonb, content_hash byt
 as $$
 declare
     known constant text[] := array['name', 'lane', 'idempotency_key', 'weight', 'deadline_at',
-        'explain'];
+        'explain', 'generate', 'model_version'];
     option text;
     made uuid;
 begin
@@ -86,10 +86,10 @@ begin
                 using errcode = 'invalid_parameter_value',
                 hint = 'The options are ' || array_to_string(known, ', ') || '.';
         end if;
-        if option in ('name', 'lane', 'idempotency_key', 'deadline_at')
+        if option in ('name', 'lane', 'idempotency_key', 'deadline_at', 'model_version')
                 and jsonb_typeof(options -> option) not in ('string', 'null')
             or option = 'weight' and jsonb_typeof(options -> option) <> 'number'
-            or option = 'explain' and jsonb_typeof(options -> option) <> 'boolean' then
+            or option in ('explain', 'generate') and jsonb_typeof(options -> option) <> 'boolean' then
             raise exception 'the option "%" is a %', option, jsonb_typeof(options -> option)
                 using errcode = 'invalid_parameter_value',
                 hint = case option when 'weight' then 'It must be a whole number from 1 to 1000.'
@@ -103,6 +103,10 @@ begin
                 using errcode = 'invalid_parameter_value', hint = 'It may have 1 to 200.';
         end if;
     end loop;
+    if (options ->> 'generate')::boolean and of_task <> 'keywords' then
+        raise exception 'only keywords can be generated, not %', of_task
+            using errcode = 'invalid_parameter_value', hint = 'Leave the option "generate" out.';
+    end if;
     if coalesce(options ->> 'lane', 'bulk') not in ('interactive', 'bulk') then
         raise exception 'there is no lane "%"', options ->> 'lane'
             using errcode = 'invalid_parameter_value',
@@ -114,6 +118,9 @@ begin
             using errcode = 'invalid_parameter_value',
             hint = 'It must be a whole number from 1 to 1000.';
     end if;
+    if options ->> 'model_version' is not null then
+        perform textmill.check_model(of_task, options ->> 'model_version');
+    end if;
     -- Dispatch makes them further ahead: the first submit of a month has none to make, so that no
     -- other waits for the end of its transaction.
     perform textmill.make_partitions(1);
@@ -124,7 +131,10 @@ begin
             case when options ->> 'idempotency_key' is not null then start_job.content_hash end,
             coalesce(options ->> 'weight', '1')::integer,
             (options ->> 'deadline_at')::timestamptz,
-            case when (options ->> 'explain')::boolean then '{"explain": true}' else '{}' end::jsonb)
+            jsonb_strip_nulls(jsonb_build_object(
+                'explain', nullif((options ->> 'explain')::boolean, false),
+                'generate', nullif((options ->> 'generate')::boolean, false),
+                'model_version', options ->> 'model_version')))
         on conflict on constraint job_idempotency_key do nothing
         returning job_id into made;
     return made;

@@ -64,13 +64,20 @@ where j.task = 'moderation';
 create or replace view textmill.keyword_result as
 select r.job_id, r.seq, d.external_id, k.rank::integer as rank, k.keyword ->> 'text' as keyword,
     (k.keyword ->> 'score')::real as score, k.keyword -> 'spans' as spans,
-    r.payload ->> 'language' as language, r.model_version, r.created_at
+    r.payload ->> 'language' as language, r.model_version, r.created_at,
+    coalesce((k.keyword ->> 'generated')::boolean, false) as generated
 from textmill.result r
 join textmill.job j using (job_id)
 left join textmill.document d using (job_id, seq)
 cross join lateral jsonb_array_elements(r.payload -> 'keywords')
     with ordinality as k (keyword, rank)
 where j.task = 'keywords';
+comment on column textmill.keyword_result.keyword is
+    'The keyword as it first stands in the text; in lower case where it does not.';
+comment on column textmill.keyword_result.spans is
+    'Places in the original text: [start, end) in code points; null where it does not stand there.';
+comment on column textmill.keyword_result.generated is
+    'Whether the model made it instead of finding it.';
 
 create view textmill.moderation_flag as
 select r.job_id, r.seq, d.external_id,

@@ -60,6 +60,7 @@ through a batch of them every few hundred objects takes as long as reading it.""
 )
 @click.option("--explain", is_flag=True, help="Say which words moved each score.")
 @click.option("--generate", is_flag=True, help="Also give keywords that the text does not hold.")
+@click.option("--model-version", metavar="VERSION", help="Use this model, whatever is promoted.")
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job is finished.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the job id alone.")
 def submit(  # noqa: PLR0913  # a parameter for each option
@@ -75,6 +76,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     deadline: str | None,
     explain: bool,
     generate: bool,
+    model_version: str | None,
     waits: bool,
     as_json: bool,
 ) -> None:
@@ -98,6 +100,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         deadline_at=_time(deadline),
         explain=explain,
         generate=generate,
+        model_version=model_version,
     )
     # All files are opened before anything is written, so that a wrong name costs nothing.
     sources = [

@@ -17,6 +17,7 @@ from producer.local.postgres import OWNER, start_postgres
 from producer.local.provision import DATABASE, LOGINS, provision
 from schema.errors import SettingsError
 from schema.settings import ServiceSettings, WorkerSettings, read
+from schema.stack import STACK
 
 
 class Process(NamedTuple):
@@ -187,7 +188,7 @@ def _announced(services: ServiceSettings, urls: Urls, started: Children) -> Iter
 
 
 def _state(services: ServiceSettings) -> Path:
-    return services.data_dir / "stack.json"
+    return services.data_dir / STACK
 
 
 def _dispatch(urls: Urls) -> Program:

@@ -12,12 +12,14 @@ from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result
 from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunks, mark
+from worker.artifact_folders import ArtifactFolders
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore, Claim
 from worker.engine import AbandonedError, Engine
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.meter import Meter
+from worker.models import Models
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
 
@@ -50,7 +52,8 @@ def processor(
     heart = Heartbeat(
         database, store, WorkerSettings(), meter, device="cpu", tasks=[Task.SENTIMENT]
     )
-    return ChunkProcessor(store, heart, device, pipelines, meter, gate), gate
+    models = Models(pipelines, ArtifactFolders(SHIPPED, SHIPPED), device, "cpu")
+    return ChunkProcessor(store, heart, device, models, meter, gate), gate
 
 
 def ends(engine: sa.Engine) -> list[tuple[object, ...]]:

@@ -111,6 +111,14 @@ def test_worker_may_drain_before_it_is_killed(name: str) -> None:
     assert grace > settings.WorkerSettings.model_fields["drain"].default
 
 
+def test_workers_share_the_models_folder() -> None:
+    """Without it a model that one worker serves is missing for the next, or gone with it."""
+    for name in WORKERS:
+        folder = SERVICES[name]["environment"]["TEXTMILL_MODELS_DIR"]
+        assert SERVICES[name]["volumes"] == [f"models:{folder}"]
+    assert "models" in COMPOSE["volumes"]
+
+
 def test_gpu_worker_needs_its_profile_and_reserves_devices() -> None:
     """Without it a host without NVIDIA devices cannot start anything."""
     service = SERVICES["worker-gpu"]
@@ -132,7 +140,8 @@ def test_passwords_have_no_default() -> None:
 @pytest.mark.parametrize("name", TEXTMILL)
 def test_environment_holds_settings_that_exist(name: str) -> None:
     """Without it a renamed setting is silently ignored and its default used."""
-    known = {f"TEXTMILL_{field.upper()}" for field in settings.ServiceSettings.model_fields}
+    concerns = (settings.ServiceSettings, settings.WorkerSettings)
+    known = {f"TEXTMILL_{field.upper()}" for one in concerns for field in one.model_fields}
 
     assert set(TEXTMILL[name]["environment"]) <= known
 

@@ -28,6 +28,9 @@ FORBIDDEN = {
         "insert into textmill.feedback (text) values ('forged')",
         "update textmill.sweep set query = 'forged'",
         "delete from textmill.sweep",
+        "insert into textmill.model_version (model_version, task) values ('0', 'sentiment')",
+        "select textmill.promote_model('sentiment', null)",
+        "insert into textmill.model_promotion (task) values ('sentiment')",
     ],
     "worker": [
         "insert into textmill.job (task, lane) values ('sentiment', 'bulk')",
@@ -42,6 +45,10 @@ FORBIDDEN = {
         "delete from textmill.failure",
         "select textmill.make_partitions()",
         "select * from textmill.feedback",
+        "insert into textmill.model_version values ('0', 'sentiment', 'forged')",
+        "select textmill.promote_model('sentiment', null)",
+        "insert into textmill.model_promotion (task) values ('sentiment')",
+        "select * from textmill.training_run",
     ],
     "reader": [
         "select text from textmill.document",
@@ -52,6 +59,8 @@ FORBIDDEN = {
         "select textmill.make_partitions()",
         "select textmill.submit('sentiment', '[]')",
         "select query from textmill.sweep",
+        "select textmill.rollback_model('sentiment')",
+        "select * from textmill.model_promotion",
     ],
     "annotator": [
         RESULT_ROW,

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from producer import jobs
 from producer.intake import from_mapping
 from producer.loading import cut
-from schema.documents import Document, JobOptions, Rejected
+from schema.documents import Document, JobOptions, Rejected, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
+from worker.registry import Registry
 
 LIMITS = IntakeSettings()
 RECORDS: list[object] = [
@@ -305,7 +306,7 @@ def test_racing_submits_of_one_key_make_one_job(producer_engine: sa.Engine) -> N
     assert made[0] == made[1]
 
 
-def test_options_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
+def test_options_are_those_of_a_producer(engine: sa.Engine, producer_engine: sa.Engine) -> None:
     """Without it, an option of `JobOptions` is unknown to SQL, or without effect there."""
     given: dict[str, object] = {
         "name": "reviews",
@@ -315,13 +316,16 @@ def test_options_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
         "deadline_at": "2099-01-01T00:00:00+00:00",
         "explain": True,
         "generate": True,
+        "model_version": "0123456789abcdef",
     }
+    Registry(engine).add(Task.SENTIMENT, "0123456789abcdef")
     assert given.keys() == JobOptions.model_fields.keys()
 
     job_id = submit_query(producer_engine, "select 'lovely tea' as text, 1 as id", given)
 
     job = rows(producer_engine, "job", job_id, "1")[0]._asdict()
-    assert job.pop("options") == {name: given.pop(name) for name in ("explain", "generate")}
+    kept = {option: given.pop(option) for option in ("explain", "generate", "model_version")}
+    assert job.pop("options") == kept
     assert job.pop("deadline_at").isoformat()[:10] == str(given.pop("deadline_at"))[:10]
     assert {option: job[option] for option in given} == given
 

@@ -22,7 +22,7 @@ from worker.training.loop import EpochReport, TrainingConfig, train
 from worker.training.recipe import Validation, fresh_state, make_examples
 from worker.training.rows import KeywordsRow, RowFile, SentimentRow
 from worker.training.run import CHECKPOINT, Finished, Report, train_artifact
-from worker.training.start import Start
+from worker.training.start import TEMPERATURE, Start
 
 
 def version(reports: Iterable[Report]) -> str:
@@ -112,6 +112,16 @@ def test_the_loss_falls(data_folder: Path, artifacts: Path) -> None:
 
     losses = [report.loss for report in reports if isinstance(report, EpochReport)]
     assert losses[-1] < losses[0] / 2
+
+
+def test_a_start_does_not_bring_its_calibration_along(data_folder: Path, artifacts: Path) -> None:
+    """Without it a refined model would be calibrated on top of another's temperature."""
+    start = Start.load(artifacts / Task.SENTIMENT)
+
+    state = fresh_state(recipe(data_folder, Task.SENTIMENT), start)
+
+    assert start.weights[TEMPERATURE].item() != 1
+    assert state.model.decoder.get_buffer("temperature").item() == 1
 
 
 def test_training_ends_when_validation_stops_improving(data_folder: Path, artifacts: Path) -> None:

@@ -35,13 +35,18 @@ class Example:
     gold: GoldArray | IntArray
 
 
-def examples(rows: Sequence[LabelledRow], tokenizer: Tokenizer) -> Iterator[Example]:
+def examples(
+    rows: Sequence[LabelledRow], tokenizer: Tokenizer, *, any_label: bool = False
+) -> Iterator[Example]:
     """Encode the rows of one source; rows that hold nothing to learn from are left out.
 
     A label that no sentiment row of the source has is masked: that reviews were collected without
-    neutral ones does not mean that reviews are never neutral.
+    neutral ones does not mean that reviews are never neutral. With `any_label` it is not: whoever
+    gave the labels could have given each.
     """
     known = {row.label for row in rows if isinstance(row, SentimentRow)}
+    if any_label:
+        known = set(SENTIMENT_LABELS)
     for row in rows:
         try:
             document = tokenizer.tokenize(

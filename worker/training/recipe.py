@@ -32,6 +32,7 @@ from worker.training.evaluate import (
 )
 from worker.training.evasion import evade_randomly
 from worker.training.examples import OVERLAP, WINDOW, Example, examples
+from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.pretrain import PRETRAINING, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow
@@ -44,6 +45,12 @@ TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""
+
+REFINING: Final[dict[Task, TrainingConfig]] = {
+    task: replace(config, epochs=2, learning_rate=config.learning_rate / 4)
+    for task, config in TRAINING.items()
+}
+"""How a model that serves is trained on with feedback: gently, since it knows most already."""
 
 NOISY: Final = 0.4
 """Share of the rows of which a copy under noise is tried; of moderation, an evasive one, too."""
@@ -81,6 +88,8 @@ class Recipe:
             model first.
         pretraining: how that is trained.
         vocabulary: number of its token ids.
+        feedback: people's verdicts to learn from beside the data, of which then only a part is
+            replayed; None: the data alone.
     """
 
     task: Task
@@ -92,6 +101,7 @@ class Recipe:
     start: Path | None = None
     pretraining: TrainingConfig = PRETRAINING
     vocabulary: int = 24_000
+    feedback: Feedback | None = None
 
     def identity(self, start: Start) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
@@ -100,7 +110,12 @@ class Recipe:
         return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
 
     def sources(self) -> list[Source]:
-        """The labelled sources it learns from."""
+        """The labelled sources it learns from; feedback, where there is any, is the last one."""
+        own = [] if self.feedback is None else [self.feedback.source]
+        return [*self.original_sources(), *own]
+
+    def original_sources(self) -> list[Source]:
+        """The labelled sources of the data folder."""
         return sources(self.data, self.task, self.licence_class)
 
     def ordinary_sources(self) -> list[Source]:
@@ -137,17 +152,25 @@ class Recipe:
 def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
     """Encode the training rows of all sources, and noisy copies of some of them."""
     generator = np.random.default_rng(recipe.training.seed)
-    sets: list[Sequence[LabelledRow]] = [source.rows("train") for source in recipe.sources()]
+    sets: list[Sequence[LabelledRow]] = [
+        source.rows("train") for source in recipe.original_sources()
+    ]
     copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
     if recipe.task is Task.MODERATION:
         made = template_rows(int(TEMPLATES * sum(map(len, sets))), generator)
         sets += [recipe.ordinary("train"), made]
         copies += [NOISY, NOISY]
-    return [
+    judged: Sequence[LabelledRow] = []
+    if recipe.feedback is not None:
+        sets = recipe.feedback.replayed(sets, generator)
+        judged = recipe.feedback.repeated(sum(map(len, sets)))
+    replayed = [
         example
         for rows, share in zip(sets, copies, strict=True)
         for example in examples([*rows, *_noisy_copies(rows, share, generator)], tokenizer)
     ]
+    noisy = _noisy_copies(judged, NOISY, generator)
+    return [*replayed, *examples([*judged, *noisy], tokenizer, any_label=True)]
 
 
 def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:

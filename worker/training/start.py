@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
@@ -15,6 +16,9 @@ from worker.pipeline.model import Model
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
 from worker.training.card import SourceEntry
+
+TEMPERATURE: Final = "decoder.temperature"
+"""What calibration sets, by its name in an artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Start:
     def give_weights(self, model: Model) -> None:
         """Set the encoder's weights, and the decoder's where it is the same task's.
 
+        Temperatures are left as they are: they belong to the weights that training will change.
+
         Raises:
             ArtifactError: the encoder is of another cell or size.
         """
@@ -66,7 +72,7 @@ class Start:
         given = {
             name: value.float()
             for name, value in self.weights.items()
-            if name.startswith("encoder.") or same_decoder
+            if name.startswith("encoder.") or (same_decoder and name != TEMPERATURE)
         }
         try:
             model.load_state_dict({**known, **given})

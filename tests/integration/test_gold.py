@@ -1,0 +1,126 @@
+"""Verdicts as training data."""
+
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from producer.feedback import Verdict, add
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Task
+from schema.settings import IntakeSettings
+from tests.fixtures.outcomes import RESULTS, work_off
+from worker.training.feedback import (
+    MOST_TIMES,
+    SHARE,
+    Feedback,
+    read_gold,
+    write_source,
+)
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+
+MANY: list[LabelledRow] = [SentimentRow(text=f"text {n}", label="neutral") for n in range(1000)]
+
+
+@pytest.fixture
+def jobs(producer_engine: sa.Engine, worker_engine: sa.Engine) -> dict[Task, list[UUID]]:
+    """Two finished jobs of each task with the same document `a`, and another one `b`."""
+    made: dict[Task, list[UUID]] = {}
+    for task, result in RESULTS.items():
+        for _ in range(2):
+            job_id = submit(
+                producer_engine,
+                task,
+                [Document(external_id=name, text=f"green tea, {name} pot") for name in "ab"],
+                JobOptions(),
+                submitter="tester",
+                limits=IntakeSettings(),
+            ).job_id
+            work_off(producer_engine, worker_engine, job_id, result)
+            made.setdefault(task, []).append(job_id)
+    return made
+
+
+def judge(engine: sa.Engine, job_id: UUID, name: str, **fields: object) -> None:
+    given = {"job_id": job_id, "external_id": name, "verdict": "agree"} | fields
+    add(engine, Verdict.model_validate(given))
+
+
+def test_gold_is_what_is_settled_once_a_text(
+    engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, list[UUID]]
+) -> None:
+    """Without it, a model learns from both sides of a quarrel, or twice from one."""
+    first, second = jobs[Task.SENTIMENT]
+    wrong = {"verdict": "disagree"}
+    judge(producer_engine, first, "a", annotator="kim")
+    judge(producer_engine, second, "a", **wrong, labels=["neutral"], annotator="kim")
+    judge(producer_engine, first, "b", annotator="kim")
+    judge(producer_engine, first, "b", **wrong, labels=["negative"], annotator="lin")
+    judge(producer_engine, jobs[Task.MODERATION][0], "a", **wrong, labels=[])
+    judge(producer_engine, jobs[Task.KEYWORDS][0], "a", **wrong, keywords=["teapot"])
+    judge(producer_engine, jobs[Task.KEYWORDS][0], "b")
+
+    sentiment = read_gold(engine, Task.SENTIMENT)
+    moderation = read_gold(engine, Task.MODERATION)
+    keywords = read_gold(engine, Task.KEYWORDS)
+
+    assert sentiment == [SentimentRow(text="green tea, a pot", label="neutral")]
+    assert moderation == [ModerationRow(text="green tea, a pot", labels=frozenset())]
+    assert keywords == [
+        KeywordsRow(text="green tea, a pot", keywords=("teapot",)),
+        KeywordsRow(text="green tea, b pot", keywords=("green tea", "pot")),
+    ]
+
+    judge(producer_engine, first, "b", **wrong, labels=["negative"], adjudicates=True)
+    assert SentimentRow(text="green tea, b pot", label="negative") in read_gold(
+        engine, Task.SENTIMENT
+    )
+
+
+def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
+    """Without it, the next training is measured on what the one before it learned."""
+    few = write_source(tmp_path / "few", Task.SENTIMENT, MANY[::3])
+    shouted = [row.model_copy(update={"text": f"  {row.text.upper()}"}) for row in MANY]
+    all_of_them = write_source(tmp_path / "all", Task.SENTIMENT, shouted)
+
+    held_out = {row.text.strip().lower() for row in all_of_them.rows("test")}
+    learned = {row.text for row in few.rows("train")}
+
+    assert {row.text for row in few.rows("test")} <= held_out
+    assert learned.isdisjoint(held_out)
+    assert 0.25 < len(held_out) / len(MANY) < 0.35
+    sizes = [len(all_of_them.rows(split)) for split in ("train", "valid", "test")]
+    assert sum(sizes) == len(MANY)
+
+
+def test_documents_chosen_by_their_hash_part_as_others_do(tmp_path: Path) -> None:
+    """Without it, a sample of documents that went by the texts' hash is held out as a whole."""
+    chosen = sorted(MANY, key=lambda row: sha256(row.text.encode()).digest())[:200]
+
+    source = write_source(tmp_path / "feedback", Task.SENTIMENT, chosen)
+
+    assert 0.2 < len(source.rows("test")) / len(chosen) < 0.4
+
+
+def test_a_part_of_the_data_is_replayed_without_what_people_judged(tmp_path: Path) -> None:
+    """Without it, a held-out text is learned all the same, or a wrong label with the right one."""
+    judged = Feedback(write_source(tmp_path / "feedback", Task.SENTIMENT, MANY[:100]), replay=300)
+
+    large, small = judged.replayed([MANY, MANY[:200]], np.random.default_rng(0))
+
+    assert len(large) + len(small) == 300
+    assert len(large) == pytest.approx(9 * len(small), abs=1)
+    assert {row.text for row in [*large, *small]}.isdisjoint(row.text for row in MANY[:100])
+
+
+@pytest.mark.parametrize(("beside", "times"), [(0, 1), (1000, 4), (10**6, MOST_TIMES)])
+def test_few_verdicts_count_beside_many_rows(tmp_path: Path, beside: int, times: int) -> None:
+    """Without it, fifty corrections drown in the data that taught the mistake."""
+    judged = Feedback(write_source(tmp_path / "feedback", Task.SENTIMENT, MANY[:100]), replay=0)
+    once = len(judged.source.rows("train"))
+
+    assert len(judged.repeated(beside)) == times * once
+    assert times * once <= max(SHARE / (1 - SHARE) * beside + once / 2, once)

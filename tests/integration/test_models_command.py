@@ -1,0 +1,177 @@
+"""`textmill-worker models`, and the functions of the database behind it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+
+from schema.documents import Task
+from tests.fixtures.postgres import DatabaseUrls
+from tests.fixtures.variants import damage, shipped_version, variant
+from worker.cli import main
+from worker.pipeline.artifact import SHIPPED
+from worker.registry import Promoted, Registry
+
+SENTIMENT = Task.SENTIMENT
+
+
+class Command:
+    """`textmill-worker models …` on the test's database, as its owner, and a models folder."""
+
+    def __init__(self, database: DatabaseUrls, models: Path) -> None:
+        self._environment = {
+            "TEXTMILL_DATABASE_URL": database.owner,
+            "TEXTMILL_MODELS_DIR": str(models),
+        }
+
+    def __call__(self, *arguments: object) -> Result:
+        """Run it; whatever is no error made for people is raised."""
+        return CliRunner().invoke(
+            main,
+            ["models", *map(str, arguments)],
+            env=self._environment,
+            catch_exceptions=False,
+        )
+
+    def rows(self, *arguments: object) -> list[dict[str, Any]]:
+        """What a command prints with `--json`."""
+        printed = self(*arguments, "--json")
+        assert printed.exit_code == 0, printed.output
+        return [json.loads(line) for line in printed.stdout.splitlines()]
+
+
+@pytest.fixture
+def command(database: DatabaseUrls, tmp_path: Path) -> Command:
+    return Command(database, tmp_path)
+
+
+@pytest.fixture
+def registry(engine: sa.Engine) -> Registry:
+    return Registry(engine)
+
+
+def test_artifact_becomes_a_model_is_promoted_and_taken_back(command: Command) -> None:
+    """Without it, there is no way from a trained folder to the workers, or none back."""
+    (added,) = command.rows("add", SHIPPED / SENTIMENT)
+    version = added["model_version"]
+
+    (promoted,) = command.rows("promote", "sentiment", version)
+    (listed,) = command.rows("list", "sentiment")
+    (back,) = command.rows("rollback", "sentiment")
+    (shown,) = command.rows("show", version)
+
+    assert version == shipped_version()
+    assert promoted == {"task": "sentiment", "model_version": version}
+    assert (listed["model_version"], listed["promoted"], listed["workers"]) == (version, True, 0)
+    assert back == {"task": "sentiment", "model_version": None}
+    assert (shown["promoted"], shown["training"]) == (False, None)
+    assert [row["rollback"] for row in shown["promotions"]] == [False]
+
+
+def test_lists_are_readable_too(command: Command) -> None:
+    version = command("add", SHIPPED / SENTIMENT).stdout.strip()
+    command("promote", "sentiment", version)
+
+    table, page = command("list").stdout, command("show", version).stdout
+
+    assert version in table
+    assert f"model_version: {version}" in page
+    assert "promotions:" in page
+    assert command("promote", "sentiment", "own").stdout == (
+        "sentiment is served by what each worker brings along\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["promote", "sentiment", "0123456789abcdef"], "textmill-worker models list"),
+        (["show", "0123456789abcdef"], "textmill-worker models list"),
+        (["rollback", "sentiment"], "no model of sentiment was promoted before"),
+        (["promote", "poetry", "own"], "is not one of"),
+    ],
+)
+def test_what_cannot_be_done_is_said(command: Command, arguments: list[str], message: str) -> None:
+    """Without it, a typing error promotes something, or shows a traceback."""
+    printed = command(*arguments)
+
+    assert printed.exit_code == 2
+    assert message in printed.stderr
+
+
+def test_model_that_cannot_be_loaded_is_not_promoted(
+    command: Command, registry: Registry, tmp_path: Path
+) -> None:
+    """Without it, a broken folder is found out by the workers."""
+    broken, other = variant(tmp_path, 1), variant(tmp_path, 2, Task.MODERATION)
+    damage(tmp_path, broken)
+    registry.add(SENTIMENT, broken)
+    registry.add(Task.MODERATION, other)
+
+    refused = [command("promote", "sentiment", version) for version in (broken, other)]
+
+    assert [printed.exit_code for printed in refused] == [2, 2]
+    assert str(tmp_path / broken) in refused[0].stderr
+    assert "is a model for moderation" in refused[1].stderr
+    assert registry.promoted(SENTIMENT) == Promoted(None, 0)
+
+
+def test_rollback_goes_back_step_by_step_and_history_stays(
+    registry: Registry, engine: sa.Engine
+) -> None:
+    """Without it, two rollbacks swing between two models, or nobody knows what served when."""
+    first, second, third = (f"{number:016x}" for number in (1, 2, 3))
+    for version in (first, second, third):
+        registry.add(SENTIMENT, version)
+    for version in (first, first, second):
+        registry.promote(SENTIMENT, version)
+
+    back = [registry.rollback(SENTIMENT)]
+    registry.promote(SENTIMENT, third)
+    back += [registry.rollback(SENTIMENT) for _ in range(2)]
+
+    assert back == [first, first, None]
+    with engine.connect() as connection:
+        history = connection.execute(
+            sa.text(
+                "select model_version, rollback, instead_of from textmill.promotion_history"
+                " order by promotion_id"
+            )
+        ).all()
+    assert [tuple(row) for row in history] == [
+        (first, False, None),
+        (second, False, first),
+        (first, True, second),
+        (third, False, first),
+        (first, True, third),
+        (None, True, first),
+    ]
+
+
+def test_promotion_that_was_overtaken_does_nothing(registry: Registry) -> None:
+    """Without it, a training of hours undoes what an operator decided meanwhile."""
+    for number in (1, 2):
+        registry.add(SENTIMENT, f"{number:016x}")
+    before = registry.promoted(SENTIMENT)
+    registry.promote(SENTIMENT, f"{1:016x}")
+
+    assert not registry.promote(SENTIMENT, f"{2:016x}", instead_of=before)
+
+    assert registry.promoted(SENTIMENT).version == f"{1:016x}"
+
+
+@pytest.mark.parametrize("role", ["textmill_operator", "textmill_trainer"])
+def test_operator_and_trainer_may_promote(engine: sa.Engine, registry: Registry, role: str) -> None:
+    """Without it, whoever looks after models has to be the owner."""
+    registry.add(SENTIMENT, "0123456789abcdef")
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"set local role {role}")
+        connection.exec_driver_sql("select textmill.promote_model('sentiment', '0123456789abcdef')")
+        connection.exec_driver_sql("select textmill.rollback_model('sentiment')")
+        connection.exec_driver_sql("select * from textmill.model_status")
+        with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+            connection.exec_driver_sql("select text from textmill.document")

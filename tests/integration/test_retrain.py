@@ -1,0 +1,217 @@
+"""The closed loop: wrong answers, people who correct them, a better model that serves."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from producer import Textmill, jobs
+from producer.feedback import Verdict, add
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Task
+from schema.errors import InputError
+from schema.settings import IntakeSettings
+from tests.fixtures.corpus import BLAME, PLAIN, PRAISE, recipe
+from tests.fixtures.mill import Mill
+from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.postgres import DatabaseUrls
+from tests.fixtures.slang import SLANG, misled
+from worker.artifact_folders import ArtifactFolders
+from worker.pipeline.artifact import SHIPPED
+from worker.registry import Registry
+from worker.retraining import Retraining, retrain
+from worker.training.recipe import REFINING
+from worker.training.run import train_artifact
+
+SENTIMENT = Task.SENTIMENT
+RIGHT = (
+    dict.fromkeys(PRAISE, "positive")
+    | dict.fromkeys(BLAME, "negative")
+    | dict.fromkeys(PLAIN, "neutral")
+    | dict.fromkeys(SLANG, "positive")
+)
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def misled_artifacts(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model of sentiment that takes slang for blame."""
+    folder = tmp_path_factory.mktemp("misled")
+    data = misled(data_folder, folder / "data")
+    chosen = recipe(data, SENTIMENT, epochs=8)
+    for _ in train_artifact(chosen, folder / "artifacts" / SENTIMENT, resume=False):
+        pass
+    return folder / "artifacts"
+
+
+class Loop:
+    """A mill whose workers serve the misled model, its people, and its trainer."""
+
+    def __init__(self, mill: Mill, database: DatabaseUrls, artifacts: Path, data: Path) -> None:
+        self.mill = mill
+        self._database = database
+        self._data = data
+        self._variables = {
+            "TEXTMILL_ARTIFACTS": str(artifacts),
+            "TEXTMILL_MODELS_DIR": str(mill.logs / "models"),
+        }
+
+    def start(self) -> None:
+        """Dispatch and one worker process, ready."""
+        self.mill.dispatch()
+        self.mill.workers(**self._variables)  # type: ignore[arg-type]
+
+    def labels(self) -> tuple[UUID, dict[str, str]]:
+        """Submit every text; the job, and what each is taken for."""
+        with Textmill(self._database.producer) as textmill:
+            documents = [Document(external_id=text, text=text) for text in RIGHT]
+            job_id = textmill.submit(SENTIMENT, documents, JobOptions()).job_id
+        assert self.mill.finished(job_id).succeeded == len(RIGHT)
+        outcomes = jobs.outcomes(self.mill.engine, job_id)
+        return job_id, {str(row["external_id"]): row["result"]["label"] for row in outcomes}  # type: ignore[index]
+
+    def judge(self, job_id: UUID, labels: Mapping[str, str]) -> None:
+        """Say of every slang text whether its label is right, and of the wrong ones what is."""
+        with Textmill(self._database.producer) as textmill:
+            for text in SLANG:
+                agrees = labels[text] == RIGHT[text]
+                textmill.add_feedback(
+                    Verdict(
+                        job_id=job_id,
+                        external_id=text,
+                        verdict="agree" if agrees else "disagree",
+                        labels=None if agrees else [RIGHT[text]],
+                        annotator="kim",
+                    )
+                )
+
+    def retrain(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run `textmill-worker retrain sentiment`, as a trainer."""
+        as_trainer = f"{self._database.owner}?options=-crole%3Dtextmill_trainer"
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "worker.cli", "retrain", "sentiment", "--json"),
+                *("--data", str(self._data), "--epochs", "60", "--learning-rate", "0.003"),
+                *options,
+            ],
+            env=os.environ | {"TEXTMILL_DATABASE_URL": as_trainer} | self._variables,
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+
+    def serving(self) -> list[str]:
+        """The model of every process."""
+        with self.mill.engine.connect() as connection:
+            return list(
+                connection.scalars(
+                    sa.text("select models ->> 'sentiment' from textmill.worker_status")
+                )
+            )
+
+
+@pytest.fixture
+def loop(mill: Mill, database: DatabaseUrls, misled_artifacts: Path, data_folder: Path) -> Loop:
+    return Loop(mill, database, misled_artifacts, data_folder)
+
+
+def wrong(labels: Mapping[str, str]) -> set[str]:
+    return {text for text, label in labels.items() if label != RIGHT[text]}
+
+
+def test_what_people_correct_is_right_the_next_time_and_nothing_else_is_worse(
+    loop: Loop, engine: sa.Engine
+) -> None:
+    """Without it, feedback is collected for nobody."""
+    slang, registry = {*SLANG}, Registry(engine)
+    loop.start()
+    job_id, before = loop.labels()
+    assert len(wrong(before) & slang) > 0.9 * len(slang)
+    loop.judge(job_id, before)
+
+    tried = loop.retrain("--no-promote")
+    assert (tried.returncode, registry.promoted(SENTIMENT).version) == (0, None), tried.stderr
+    done = loop.retrain()
+
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    candidate = said["candidate"]
+    assert (said["better"], said["promoted"]) == (True, True)
+    assert candidate == json.loads(tried.stdout)["candidate"]  # the same seed, the same model
+    loop.mill.until(lambda: loop.serving() == [candidate], "the candidate serves")
+    _, after = loop.labels()
+    assert len(wrong(after) & slang) < 0.05 * len(slang)
+    assert wrong(after) - slang <= wrong(before) - slang
+    model = registry.model(candidate)
+    assert (model["promoted"], model["parent"]) == (True, said["parent"])
+    assert model["feedback_before"] == pytest.approx(said["feedback"]["parent"])
+
+    again = loop.retrain()
+
+    assert again.returncode == 1, again.stderr
+    left: dict[str, Any] = json.loads(again.stdout)
+    assert (left["parent"], left["better"], left["promoted"]) == (candidate, False, False)
+    assert "not surely better" in left["reason"]
+    assert registry.promoted(SENTIMENT).version == candidate
+    assert registry.model(left["candidate"])["promoted"] is False
+
+
+def test_too_little_feedback_is_said(loop: Loop) -> None:
+    """Without it, three verdicts make a model, and chance decides whether it serves."""
+    refused = loop.retrain()
+
+    assert refused.returncode == 2
+    assert "people agree on 0 documents of sentiment, and 20 are needed" in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    data_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """Without it, a night's training that broke looks as if it still ran."""
+    data = shutil.copytree(data_folder, tmp_path / "data")
+    (data / "sentiment" / "notes" / "valid.jsonl.gz").write_bytes(gzip.compress(b"{}\n"))
+    documents = [Document(external_id=text, text=text) for text in SLANG]
+    job_id = submit(
+        producer_engine,
+        SENTIMENT,
+        documents,
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    work_off(producer_engine, worker_engine, job_id, POSITIVE)
+    for text in SLANG:
+        add(producer_engine, Verdict(job_id=job_id, external_id=text, verdict="agree"))
+    wanted = Retraining(
+        task=SENTIMENT,
+        data=data,
+        licence_class="C",
+        training=REFINING[SENTIMENT],
+        replay=10,
+        promotes=True,
+        command="textmill-worker retrain",
+    )
+
+    with pytest.raises(InputError, match="line 1"):
+        list(retrain(wanted, engine, ArtifactFolders(SHIPPED, tmp_path / "models")))
+
+    with engine.connect() as connection:
+        row = connection.execute(sa.text("select * from textmill.training_status")).one()
+    assert (row.state, row.candidate, row.trained + row.held_out) == ("failed", None, 60)
+    assert "valid.jsonl.gz, line 1" in row.error
+    assert list((tmp_path / "models").iterdir()) == []

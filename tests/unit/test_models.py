@@ -1,0 +1,151 @@
+"""The models that a process has loaded."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from schema.documents import Lane, Task
+from schema.errors import ArtifactError
+from tests.fixtures.variants import damage, shipped_version, variant
+from worker.artifact_folders import ArtifactFolders
+from worker.engine import Engine
+from worker.models import IDLE, Models
+from worker.pipeline import Pipeline
+from worker.pipeline.artifact import SHIPPED
+
+SENTIMENT = Task.SENTIMENT
+
+
+@pytest.fixture(scope="module")
+def own() -> Pipeline:
+    return Pipeline.load(SHIPPED / SENTIMENT, "cpu")
+
+
+@pytest.fixture
+def engine(own: Pipeline) -> Iterator[Engine]:
+    with Engine({own: 4096}, linger=0) as engine:
+        yield engine
+
+
+@pytest.fixture
+def models(own: Pipeline, engine: Engine, tmp_path: Path) -> Models:
+    """Models with an empty models folder, `tmp_path`."""
+    return Models({SENTIMENT: own}, ArtifactFolders(SHIPPED, tmp_path), engine, "cpu")
+
+
+def ask(engine: Engine, pipeline: Pipeline) -> None:
+    """Have a model predict something."""
+    windows = pipeline.prepare("The tea was lovely").window_ids()
+    assert len(engine.predict(pipeline, Lane.BULK, windows)) == 1
+
+
+def test_chunk_keeps_its_model_while_another_begins_to_serve(
+    models: Models, engine: Engine, tmp_path: Path
+) -> None:
+    """Without it, a promotion drops documents, or tears a chunk apart."""
+    first, second = variant(tmp_path, 1), variant(tmp_path, 2)
+    models.follow({SENTIMENT: first})
+
+    with models.using(SENTIMENT) as begun:
+        models.follow({SENTIMENT: second})
+        with models.using(SENTIMENT) as later:
+            ask(engine, later)
+        ask(engine, begun)
+
+    assert (begun.model_version, later.model_version) == (first, second)
+    assert models.serving == {SENTIMENT: second}
+
+
+def test_without_a_promotion_the_process_serves_what_it_brings_along(
+    models: Models, own: Pipeline, tmp_path: Path
+) -> None:
+    """Without it, a rollback of the first promotion has nowhere to go."""
+    models.follow({SENTIMENT: variant(tmp_path, 1)})
+    models.follow({SENTIMENT: None})
+
+    with models.using(SENTIMENT) as pipeline:
+        assert pipeline is own
+
+
+@pytest.mark.parametrize("fault", ["missing", "broken", "misnamed", "another task's"])
+def test_model_that_cannot_be_loaded_leaves_the_old_one_and_is_named(
+    models: Models, tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    """Without it, a bad promotion stops every worker, or is noticed by nobody."""
+    promoted = variant(tmp_path, 1)
+    if fault == "missing":
+        (tmp_path / promoted).rename(tmp_path / "elsewhere")
+    elif fault == "broken":
+        damage(tmp_path, promoted)
+    elif fault == "misnamed":
+        (tmp_path / promoted).rename(tmp_path / "0123456789abcdef")
+        promoted = "0123456789abcdef"
+    else:
+        promoted = variant(tmp_path, 2, Task.MODERATION)
+
+    with caplog.at_level(logging.ERROR):
+        models.follow({SENTIMENT: promoted})
+
+    assert models.serving == {SENTIMENT: shipped_version()}
+    assert f"sentiment goes on with {shipped_version()}: " in (models.error or "")
+    assert promoted in caplog.text
+
+
+def test_model_that_arrives_late_is_served_then(models: Models, tmp_path: Path) -> None:
+    """Without it, a slow copy between hosts needs every worker restarted."""
+    promoted = variant(tmp_path, 1)
+    (tmp_path / promoted).rename(tmp_path / "on its way")
+    models.follow({SENTIMENT: promoted})
+    (tmp_path / "on its way").rename(tmp_path / promoted)
+
+    models.follow({SENTIMENT: promoted})
+    too_early = models.serving
+    models._due.clear()  # noqa: SLF001  # a minute passes
+    models.follow({SENTIMENT: promoted})
+
+    assert too_early == {SENTIMENT: shipped_version()}
+    assert (models.serving, models.error) == ({SENTIMENT: promoted}, None)
+
+
+def test_pinned_models_are_loaded_on_demand_and_few_of_them_kept(
+    models: Models, engine: Engine, own: Pipeline, tmp_path: Path
+) -> None:
+    """Without it, jobs pinned to many versions fill the memory."""
+    versions = [variant(tmp_path, number) for number in range(IDLE + 2)]
+
+    with ExitStack() as chunks:
+        used = [chunks.enter_context(models.using(SENTIMENT, version)) for version in versions]
+        with models.using(SENTIMENT):
+            pass
+        for pipeline in used:
+            ask(engine, pipeline)
+    with models.using(SENTIMENT, versions[-1]) as again, models.using(SENTIMENT) as serving:
+        pass
+
+    assert [pipeline.model_version for pipeline in used] == versions
+    assert again is used[-1]
+    assert serving is own
+    with models.using(SENTIMENT, versions[0]) as loaded_anew:
+        assert loaded_anew is not used[0]
+
+
+def test_unknown_version_leads_nowhere_else(models: Models) -> None:
+    """Without it, a forged version reads a folder of the host's."""
+    with pytest.raises(ArtifactError, match="does not hold model"):
+        models._folders.find(SENTIMENT, "../../etc")  # noqa: SLF001
+
+
+def test_added_artifact_is_whole_or_absent(tmp_path: Path) -> None:
+    """Without it, a worker finds half a model, or one without its card."""
+    folders = ArtifactFolders(SHIPPED, tmp_path / "models")
+
+    version = folders.add(SHIPPED / SENTIMENT)
+
+    assert folders.add(SHIPPED / SENTIMENT) == version
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [version]
+    card = json.loads((tmp_path / "models" / version / "card.json").read_bytes())
+    assert card["model_version"] == version

@@ -1,0 +1,94 @@
+"""Where a worker finds artifacts: those it brings along, and the models folder.
+
+::
+
+    TEXTMILL_ARTIFACTS/<task>              one a task; those that ship, where it is not set
+    TEXTMILL_MODELS_DIR/<model version>    one a model version, the same on every host
+"""
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from schema.documents import Task
+from schema.errors import ArtifactError
+from schema.settings import WorkerSettings
+from worker.pipeline import Pipeline
+from worker.pipeline.artifact import SHIPPED, model_version, read_config
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFolders:
+    """The artifacts of a host.
+
+    Attributes:
+        own: what workers bring along, one folder a task.
+        models: the models folder; it need not exist.
+    """
+
+    own: Path
+    models: Path
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> "ArtifactFolders":
+        """Those that the settings name."""
+        return cls(settings.artifacts or SHIPPED, settings.models_dir)
+
+    def load(self, task: Task, version: str | None, device: str) -> Pipeline:
+        """Load a model version; None: what workers bring along.
+
+        Raises:
+            ArtifactError: it is not there, broken, or not what its name says.
+        """
+        folder = self.find(task, version)
+        try:
+            pipeline = Pipeline.load(folder, device, task)
+        except (OSError, RuntimeError) as error:  # unreadable, or too large for the device
+            msg = f"cannot load {folder}: {type(error).__name__}: {error}"
+            raise ArtifactError(msg) from error
+        if version not in (None, pipeline.model_version):
+            msg = f"{folder} holds model {pipeline.model_version}, not {version}; copy it anew"
+            raise ArtifactError(msg)
+        return pipeline
+
+    def find(self, task: Task, version: str | None) -> Path:
+        """The folder of a model version; None: what workers bring along.
+
+        Raises:
+            ArtifactError: it is neither in the models folder nor what workers bring along.
+        """
+        own = self.own / task
+        if version is None:
+            return own
+        if re.fullmatch("[0-9a-f]{16}", version) and (self.models / version).is_dir():
+            return self.models / version
+        if _version(own) == version:
+            return own
+        msg = (
+            f"{self.models} does not hold model {version};"
+            " copy its folder there, or share the models folder between hosts"
+        )
+        raise ArtifactError(msg)
+
+    def add(self, folder: Path) -> str:
+        """Copy an artifact into the models folder, whole or not at all, and return its version.
+
+        Raises:
+            ArtifactError: it is broken.
+        """
+        version = Pipeline.load(folder, "cpu").model_version
+        if not (self.models / version).exists():
+            self.models.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.models, prefix=".") as aside:
+                whole = shutil.copytree(folder, Path(aside) / version)
+                whole.replace(self.models / version)
+        return version
+
+
+def _version(folder: Path) -> str | None:
+    try:
+        return model_version(folder, read_config(folder))
+    except ArtifactError:  # a worker of other tasks alone brings none along for this one
+        return None

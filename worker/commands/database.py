@@ -1,0 +1,28 @@
+"""The database, for commands that read or write it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from schema.database import check_version, create_engine, reachable
+from schema.settings import ServiceSettings, read
+from schema.stack import database_url
+
+
+@contextmanager
+def connected() -> Iterator[sa.Engine]:
+    """The database that the settings name, or that of the embedded stack that runs here.
+
+    Raises:
+        SchemaVersionError: it is of another migration.
+        ServiceUnavailableError: it does not answer.
+        SettingsError: there is none.
+    """
+    engine = create_engine(database_url(read(ServiceSettings)), application="textmill-worker")
+    try:
+        with reachable(engine), engine.connect() as connection:
+            check_version(connection)
+        yield engine
+    finally:
+        engine.dispose()

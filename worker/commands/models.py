@@ -1,0 +1,182 @@
+"""`textmill-worker models`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from schema.documents import Task
+from schema.settings import WorkerSettings, read
+from worker.artifact_folders import ArtifactFolders
+from worker.commands.database import connected
+from worker.commands.options import TASK, json_option
+from worker.pipeline.artifact import read_config
+from worker.registry import Registry
+
+OWN = "own"
+"""Stands for what each worker brings along."""
+
+COLUMNS = (
+    "task",
+    "model_version",
+    "promoted",
+    "workers",
+    "parent",
+    "feedback_before",
+    "feedback_after",
+    "elsewhere_change",
+    "added_at",
+)
+
+
+@click.group("models")
+def command() -> None:
+    """Which models there are, and which of them serve."""
+
+
+@command.command("list")
+@click.argument("task", type=TASK, required=False)
+@json_option
+def list_(*, task: str | None, as_json: bool) -> None:
+    """List the models of TASK, or of all tasks, newest first.
+
+    \b
+    Examples:
+      textmill-worker models list
+      textmill-worker models list sentiment --json
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    with connected() as engine:
+        models = Registry(engine).models(Task(task) if task else None)
+    if as_json:
+        _print_json(models)
+        return
+    table = Table(*COLUMNS, box=None, pad_edge=False)
+    for model in models:
+        table.add_row(*(_cell(model[column]) for column in COLUMNS))
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
+
+
+@command.command("show")
+@click.argument("version")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of lines.")
+def show(*, version: str, as_json: bool) -> None:
+    """Show a model: where it comes from, how its training went, when it was promoted.
+
+    \b
+    Example:
+      textmill-worker models show 5c1f0e8d2b7a9463
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    with connected() as engine:
+        model = Registry(engine).model(version)
+    if as_json:
+        _print_json([model])
+        return
+    click.echo("\n".join(_lines(model)))
+
+
+@command.command("add")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of the version.")
+def add(*, folder: Path, as_json: bool) -> None:
+    """Copy the artifact in FOLDER into the models folder, so that it can be promoted or pinned.
+
+    \b
+    Example:
+      textmill-worker models add models/sentiment
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    with connected() as engine:
+        task = read_config(folder).model.task
+        version = _folders().add(folder)
+        Registry(engine).add(task, version)
+    if as_json:
+        _print_json([{"task": task, "model_version": version}])
+    else:
+        click.echo(version)
+
+
+@command.command("promote")
+@click.argument("task", type=TASK)
+@click.argument("version")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a line.")
+def promote(*, task: str, version: str, as_json: bool) -> None:
+    """Have workers serve TASK with model VERSION; `own` is what each brings along.
+
+    The model is loaded here first: a broken one is refused. Running workers follow within seconds.
+
+    \b
+    Examples:
+      textmill-worker models promote sentiment 5c1f0e8d2b7a9463
+      textmill-worker models promote sentiment own
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    chosen = None if version == OWN else version
+    with connected() as engine:
+        registry = Registry(engine)
+        if chosen is not None:
+            registry.model(chosen)
+            _folders().load(Task(task), chosen, "cpu")
+        registry.promote(Task(task), chosen)
+    _announce(task, chosen, as_json=as_json)
+
+
+@command.command("rollback")
+@click.argument("task", type=TASK)
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a line.")
+def rollback(*, task: str, as_json: bool) -> None:
+    """Have workers serve TASK with the model that was promoted before; again goes back further.
+
+    \b
+    Example:
+      textmill-worker models rollback sentiment
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    with connected() as engine:
+        version = Registry(engine).rollback(Task(task))
+    _announce(task, version, as_json=as_json)
+
+
+def _folders() -> ArtifactFolders:
+    return ArtifactFolders.of(read(WorkerSettings))
+
+
+def _announce(task: str, version: str | None, *, as_json: bool) -> None:
+    if as_json:
+        _print_json([{"task": task, "model_version": version}])
+    else:
+        click.echo(f"{task} is served by {version or 'what each worker brings along'}")
+
+
+def _print_json(rows: Sequence[Mapping[str, object]]) -> None:
+    for row in rows:
+        click.echo(json.dumps(row, ensure_ascii=False, default=str))
+
+
+def _lines(fields: Mapping[str, object], indent: str = "") -> list[str]:
+    lines: list[str] = []
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines.append(f"{indent}{name}:")
+            for item in value:
+                lines += [f"{indent}  -", *_lines(item, indent + "    ")]
+        else:
+            lines.append(f"{indent}{name}: {_cell(value)}")
+    return lines
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None | False:
+            return ""
+        case True:
+            return "yes"
+        case datetime():
+            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+        case float():
+            return f"{value:.3g}"
+        case _:
+            return str(value)

@@ -1,0 +1,155 @@
+"""The models a process has loaded: for each task the one that serves, beside it a few others."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from schema.documents import Task
+from schema.errors import ArtifactError
+from worker.artifact_folders import ArtifactFolders
+from worker.engine import Engine
+from worker.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+IDLE = 2
+"""Models nobody uses that stay loaded beside those that serve: a pinned job's next chunk, or a
+rollback, need not wait for its model."""
+
+TRY_AGAIN = 60
+"""Seconds after which a model that could not be loaded is tried again."""
+
+
+@dataclass(slots=True)
+class _Loaded:
+    pipeline: Pipeline
+    users: int = 0
+
+
+class Models:
+    """Hands out models to chunks, and swaps those that serve.
+
+    A chunk keeps the model it was given until it is done, so that its documents agree with each
+    other, and a model stays loaded for as long as any chunk has it.
+    """
+
+    def __init__(
+        self, own: Mapping[Task, Pipeline], folders: ArtifactFolders, engine: Engine, device: str
+    ) -> None:
+        """Serve what the process brings along.
+
+        Args:
+            own: of each task that it serves; known to the engine.
+            folders: where others are found.
+            engine: runs them.
+            device: where their weights go.
+        """
+        self._own = own
+        self._folders = folders
+        self._engine = engine
+        self._device = device
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        self._loaded = {
+            pipeline.model_version: _Loaded(pipeline, users=1) for pipeline in own.values()
+        }  # the least recently used first; own ones have a user for good
+        self._serving = {task: pipeline.model_version for task, pipeline in own.items()}
+        self._faults: dict[Task, str] = {}
+        self._due: dict[str, float] = {}
+
+    @property
+    def serving(self) -> dict[Task, str]:
+        """The model version that serves each task."""
+        return dict(self._serving)
+
+    @property
+    def error(self) -> str | None:
+        """Why a task is not served by what was promoted."""
+        return "; ".join(self._faults.values()) or None
+
+    @contextmanager
+    def using(self, task: Task, version: str | None = None) -> Iterator[Pipeline]:
+        """A model to run documents through, which stays loaded meanwhile.
+
+        Args:
+            task: of the documents.
+            version: the model; None: the one that serves.
+
+        Raises:
+            ArtifactError: it cannot be loaded.
+        """
+        loaded = self._take(task, version)
+        try:
+            yield loaded.pipeline
+        finally:
+            self._give_back(loaded)
+
+    def follow(self, promoted: Mapping[Task, str | None]) -> None:
+        """Serve what was promoted; where that cannot be loaded, the model before goes on.
+
+        Args:
+            promoted: of each task the model version; None: what the process brings along.
+        """
+        for task, own in self._own.items():
+            version = promoted.get(task) or own.model_version
+            if version == self._serving[task]:
+                self._faults.pop(task, None)
+            elif time.monotonic() >= self._due.get(version, 0):
+                self._swap(task, version)
+
+    def _swap(self, task: Task, version: str) -> None:
+        try:
+            with self.using(task, version), self._lock:
+                self._serving[task] = version
+        except ArtifactError as error:
+            self._due[version] = time.monotonic() + TRY_AGAIN
+            self._faults[task] = f"{task} goes on with {self._serving[task]}: {error}"
+            logger.error("%s", self._faults[task])  # noqa: TRY400  # made for people
+        else:
+            self._faults.pop(task, None)
+            logger.info("%s is served by model %s", task, version)
+            self._drop_idle()
+
+    def _take(self, task: Task, version: str | None) -> _Loaded:
+        with self._lock:
+            loaded = self._find(version or self._serving[task])
+        if loaded is not None or version is None:
+            assert loaded is not None  # noqa: S101  # what serves is loaded
+            return loaded
+        # One after the other: two chunks of a pinned job ask for the same model.
+        with self._loading:
+            with self._lock:
+                loaded = self._find(version)
+            if loaded is None:
+                pipeline = self._folders.load(task, version, self._device)
+                self._engine.adopt(pipeline, self._own[task])
+                loaded = _Loaded(pipeline, users=1)
+                with self._lock:
+                    self._loaded[version] = loaded
+            return loaded
+
+    def _find(self, version: str) -> _Loaded | None:
+        """A loaded model, with one more user and the most recently used; under the lock."""
+        loaded = self._loaded.pop(version, None)
+        if loaded is not None:
+            loaded.users += 1
+            self._loaded[version] = loaded
+        return loaded
+
+    def _give_back(self, loaded: _Loaded) -> None:
+        with self._lock:
+            loaded.users -= 1
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle = [
+                version
+                for version, loaded in self._loaded.items()
+                if not loaded.users and version not in self._serving.values()
+            ]
+            for version in idle[:-IDLE]:
+                self._engine.dismiss(self._loaded.pop(version).pipeline)

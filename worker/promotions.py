@@ -1,0 +1,90 @@
+"""The thread that follows promotions: it asks what is promoted, and says what is served."""
+
+import json
+import logging
+import threading
+from typing import Self
+
+import sqlalchemy as sa
+
+from schema.documents import Task
+from worker.models import Models
+
+logger = logging.getLogger(__name__)
+
+
+class Promotions:
+    """Has a process serve what is promoted, from its start on.
+
+    A thread of its own, since loading a model takes longer than leases should wait for.
+    """
+
+    def __init__(self, engine: sa.Engine, models: Models, *, worker: str, interval: float) -> None:
+        """Keep what to follow.
+
+        Args:
+            engine: connects as a role that may write the worker's row, which must be there.
+            models: swapped here.
+            worker: name of the process.
+            interval: seconds between two looks.
+        """
+        self._engine = engine
+        self._models = models
+        self._worker = worker
+        self._interval = interval
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="promotions", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Make the models known that the process brings along, and serve what is promoted."""
+        with self._engine.begin() as connection:
+            for task, version in self._models.serving.items():
+                connection.execute(
+                    sa.text(
+                        "insert into textmill.model_version (model_version, task)"
+                        " values (:version, :task) on conflict do nothing"
+                    ),
+                    {"version": version, "task": task},
+                )
+        self.follow()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def follow(self) -> None:
+        """Look once.
+
+        Raises:
+            DBAPIError: Postgres does not answer.
+        """
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.text("select task, model_version from textmill.promoted_model")
+            ).all()
+        self._models.follow({Task(row.task): row.model_version for row in rows})
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    "update textmill.worker set models = cast(:models as jsonb),"
+                    " model_error = :error where worker = :worker and"
+                    " (models, model_error) is distinct from (cast(:models as jsonb), :error)"
+                ),
+                {
+                    "worker": self._worker,
+                    "models": json.dumps(self._models.serving),
+                    "error": self._models.error,
+                },
+            )
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            try:
+                self.follow()
+            except sa.exc.DBAPIError as error:
+                logger.warning("promotions are not seen, Postgres does not answer: %s", error.orig)
+            except Exception:
+                # What serves goes on, and the next look may do better.
+                logger.exception("promotions are not followed")

@@ -1,0 +1,164 @@
+"""From people's verdicts to a better model: gold, training, comparison, promotion."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from schema.documents import Task
+from schema.errors import InputError
+from worker.artifact_folders import ArtifactFolders
+from worker.pipeline import Pipeline
+from worker.pipeline.artifact import read_config
+from worker.registry import Registry
+from worker.training.compare import Comparisons, compare
+from worker.training.corpus import LicenceClass, data_hash
+from worker.training.feedback import Feedback, read_gold, write_source
+from worker.training.loop import TrainingConfig
+from worker.training.recipe import Recipe
+from worker.training.run import Report, train_artifact
+from worker.training_runs import Beginning, Candidate, Decision, TrainingRuns
+
+LEAST: Final = 20
+"""Judged documents below which nothing could be told from those that are held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retraining:
+    """What is to be done.
+
+    Attributes:
+        task: of the model.
+        data: the data folder that is replayed and whose test sets are the fixed ones.
+        licence_class: sources beyond this class are left out.
+        training: how the network is trained on.
+        replay: most rows of the data that are learned from again.
+        promotes: whether a better candidate is promoted.
+        command: written to the card.
+    """
+
+    task: Task
+    data: Path
+    licence_class: LicenceClass
+    training: TrainingConfig
+    replay: int
+    promotes: bool
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """What came of it.
+
+    Attributes:
+        run: number of the training.
+        beginning: what it started from.
+        candidate: the model that it made.
+        comparisons: of the candidate with its parent.
+        decision: what becomes of it.
+    """
+
+    run: int
+    beginning: Beginning
+    candidate: str
+    comparisons: Comparisons
+    decision: Decision
+
+
+def retrain(
+    wanted: Retraining, engine: sa.Engine, folders: ArtifactFolders
+) -> Iterator[Report | Retrained]:
+    """Train on feedback from what serves, compare, and promote what is better.
+
+    Args:
+        wanted: what to do.
+        engine: connects as a role that may read feedback and promote.
+        folders: where what serves is found, and where the candidate goes.
+
+    Yields:
+        What the training tells, and last what came of it.
+
+    Raises:
+        ArtifactError: what serves is not here.
+        InputError: too few documents are judged, or the data is missing or broken.
+    """
+    registry, runs = Registry(engine), TrainingRuns(engine)
+    serving = registry.promoted(wanted.task)
+    start = folders.find(wanted.task, serving.version)
+    parent = folders.load(wanted.task, serving.version, "cpu")
+    registry.add(wanted.task, parent.model_version)
+    folders.models.mkdir(parents=True, exist_ok=True)
+    # Beside the models, and for its owner alone: feedback holds people's texts.
+    with tempfile.TemporaryDirectory(dir=folders.models, prefix=".") as aside:
+        recipe = _recipe(wanted, engine, start, Path(aside) / "feedback")
+        beginning = _beginning(wanted, recipe, parent)
+        run = runs.begin(beginning)
+        try:
+            yield from train_artifact(recipe, Path(aside) / "artifact", resume=False)
+            yield "comparing with the model that serves"
+            candidate = folders.add(Path(aside) / "artifact")
+            comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
+            decision = runs.finish(
+                run,
+                Candidate(wanted.task, candidate, parent.model_version),
+                comparisons,
+                serving if wanted.promotes else None,
+            )
+        except BaseException as error:
+            runs.fail(run, error)
+            raise
+    yield Retrained(run, beginning, candidate, comparisons, decision)
+
+
+def _recipe(wanted: Retraining, engine: sa.Engine, start: Path, folder: Path) -> Recipe:
+    gold = read_gold(engine, wanted.task)
+    source = write_source(folder, wanted.task, gold)
+    if len(gold) < LEAST or not source.rows("train") or not source.rows("test"):
+        msg = (
+            f"people agree on {len(gold)} documents of {wanted.task}, and {LEAST} are needed;"
+            " textmill.feedback_status tells which are disputed"
+        )
+        raise InputError(msg)
+    recipe = Recipe(
+        task=wanted.task,
+        data=wanted.data,
+        licence_class=wanted.licence_class,
+        cell=read_config(start).model.cell,
+        training=wanted.training,
+        command=wanted.command,
+        start=start,
+        feedback=Feedback(source, wanted.replay),
+    )
+    if not any(source.rows("test") for source in recipe.original_sources()):
+        msg = (
+            f"{wanted.data} has no test set of {wanted.task}, so nothing would tell what got worse"
+        )
+        raise InputError(msg)
+    return recipe
+
+
+def _beginning(wanted: Retraining, recipe: Recipe, parent: Pipeline) -> Beginning:
+    source = recipe.sources()[-1]
+    return Beginning(
+        task=wanted.task,
+        parent=parent.model_version,
+        options={
+            "seed": wanted.training.seed,
+            "epochs": wanted.training.epochs,
+            "learning_rate": wanted.training.learning_rate,
+            "replay": wanted.replay,
+            "licence_class": wanted.licence_class,
+        },
+        data_hash=data_hash([*recipe.sources(), *recipe.ordinary_sources()]),
+        trained=len(source.rows("train")) + len(source.rows("valid")),
+        held_out=len(source.rows("test")),
+    )
+
+
+def _compare(recipe: Recipe, parent: Pipeline, candidate: Pipeline) -> Comparisons:
+    *original, feedback = recipe.sources()
+    sets = {source.name: rows for source in original if (rows := source.rows("test"))}
+    return compare(parent, candidate, feedback.rows("test"), sets)

@@ -1,0 +1,246 @@
+"""Whether a candidate is better than its parent on feedback, and not worse elsewhere.
+
+Both answer the same documents. How far their F1 lies apart is measured again and again on
+documents drawn from these with replacement, and the middle 95 % of the differences are the
+interval: the paired bootstrap (Efron & Tibshirani 1993, chapter 13; for language processing Koehn
+2004, "Statistical significance tests for machine translation evaluation", and Berg-Kirkpatrick et
+al. 2012, "An empirical investigation of statistical significance in NLP").
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schema.base import Frozen
+from schema.documents import Task
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from worker.pipeline import Pipeline
+from worker.training.evaluate import (
+    moderation_gold,
+    moderation_scores,
+    present_keywords,
+    ranked_phrases,
+    sentiment_scores,
+)
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+
+TOLERANCE: Final = 0.01
+"""F1 by which a candidate may be worse elsewhere: less than another seed changes."""
+DRAWS: Final = 2000
+BEST: Final = 5
+"""Keywords of a document that count."""
+
+_BLOCK: Final = 100
+_SEED: Final = 20261123
+
+Counts = NDArray[np.float32]
+
+
+class Comparison(Frozen):
+    """F1 of two models on the same documents.
+
+    F1 is the mean over the labels that occur; of moderation with `clean`, where none holds, as one
+    more label; of keywords that of the best five.
+
+    Attributes:
+        documents: how many.
+        parent: F1 of the parent.
+        candidate: F1 of the candidate.
+        difference: candidate less parent.
+        low: lower end of the 95 % interval of the difference.
+        high: its upper end.
+    """
+
+    documents: int
+    parent: float
+    candidate: float
+    difference: float
+    low: float
+    high: float
+
+
+class Comparisons(Frozen):
+    """All that decides whether a candidate is promoted.
+
+    Attributes:
+        feedback: on held-out feedback.
+        elsewhere: mean over the fixed test sets.
+        sets: on each of them.
+    """
+
+    feedback: Comparison
+    elsewhere: Comparison
+    sets: dict[str, Comparison]
+
+    @property
+    def faults(self) -> list[str]:
+        """What speaks against the candidate; nothing: it is better.
+
+        It must be better on feedback for sure, and on the mean of the test sets for sure not worse
+        by `TOLERANCE`. No single set may be worse by that for sure; small ones can show no more.
+        """
+        found = []
+        if self.feedback.low <= 0:
+            found.append(f"not surely better on held-out feedback: F1 {shown(self.feedback)}")
+        if self.elsewhere.low < -TOLERANCE:
+            found.append(f"perhaps worse elsewhere: mean F1 {shown(self.elsewhere)}")
+        found += [
+            f"worse on {name}: F1 {shown(compared)}"
+            for name, compared in self.sets.items()
+            if compared.high < -TOLERANCE
+        ]
+        return found
+
+    @property
+    def reason(self) -> str:
+        """Why the candidate is better, or why not."""
+        return "; ".join(self.faults) or (
+            f"better on held-out feedback: F1 {shown(self.feedback)};"
+            f" not worse elsewhere: mean F1 {shown(self.elsewhere)}"
+        )
+
+
+class _Counts(NamedTuple):
+    """What a model said of documents, each (documents, labels).
+
+    Attributes:
+        hit: labels that were given and are right.
+        given: labels that were given.
+        gold: labels that are right.
+    """
+
+    hit: Counts
+    given: Counts
+    gold: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Two models on the same documents: their F1, and the differences of it when drawn anew."""
+
+    documents: int
+    parent: float
+    candidate: float
+    differences: NDArray[np.float64]
+
+    def compared(self) -> Comparison:
+        low, high = np.quantile(self.differences, [0.025, 0.975])
+        return Comparison(
+            documents=self.documents,
+            parent=self.parent,
+            candidate=self.candidate,
+            difference=self.candidate - self.parent,
+            low=float(low),
+            high=float(high),
+        )
+
+
+def compare(
+    parent: Pipeline,
+    candidate: Pipeline,
+    feedback: Sequence[LabelledRow],
+    sets: Mapping[str, Sequence[LabelledRow]],
+) -> Comparisons:
+    """Compare two models of a task.
+
+    Args:
+        parent: what serves.
+        candidate: what might.
+        feedback: judged documents that neither has learned from, at least one.
+        sets: rows of the fixed test sets, by name; at least one set, none without rows.
+    """
+    samples = {name: _sample(parent, candidate, rows) for name, rows in sets.items()}
+    return Comparisons(
+        feedback=_sample(parent, candidate, feedback).compared(),
+        elsewhere=_mean(list(samples.values())).compared(),
+        sets={name: sample.compared() for name, sample in samples.items()},
+    )
+
+
+def shown(compared: Comparison) -> str:
+    """A comparison in a few words."""
+    return (
+        f"{compared.parent:.3f} → {compared.candidate:.3f}"
+        f" ({compared.difference:+.3f}, 95 % {compared.low:+.3f} … {compared.high:+.3f},"
+        f" {compared.documents:,} documents)"
+    )
+
+
+def _sample(parent: Pipeline, candidate: Pipeline, rows: Sequence[LabelledRow]) -> _Sample:
+    both = [_counts(pipeline, rows) for pipeline in (parent, candidate)]
+    whole = np.ones((1, len(rows)), dtype=np.float32)
+    generator = np.random.default_rng(_SEED)
+    chances = np.full(len(rows), 1 / len(rows))
+    differences = []
+    for _ in range(0, DRAWS, _BLOCK):
+        drawn = generator.multinomial(len(rows), chances, size=_BLOCK).astype(np.float32)
+        before, after = (_f1(counts, drawn) for counts in both)
+        differences.append(after - before)
+    old, new = (float(_f1(counts, whole)[0]) for counts in both)
+    return _Sample(len(rows), old, new, np.concatenate(differences))
+
+
+def _mean(samples: Sequence[_Sample]) -> _Sample:
+    """The mean over sets, which are drawn from independently."""
+    return _Sample(
+        sum(sample.documents for sample in samples),
+        float(np.mean([sample.parent for sample in samples])),
+        float(np.mean([sample.candidate for sample in samples])),
+        np.mean([sample.differences for sample in samples], axis=0),
+    )
+
+
+def _f1(counts: _Counts, drawn: Counts) -> NDArray[np.float64]:
+    """Mean F1 of the labels that occur, for each row of `drawn` (draws, documents): (draws,)."""
+    occurs = counts.gold.any(axis=0)
+    if not occurs.any():
+        return np.zeros(len(drawn))
+    hits = drawn @ counts.hit[:, occurs]
+    total = drawn @ (counts.given + counts.gold)[:, occurs]
+    return np.asarray((2 * hits / np.maximum(total, 1)).mean(axis=1), dtype=np.float64)
+
+
+def _counts(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> _Counts:
+    match pipeline.task:
+        case Task.SENTIMENT:
+            label = [SENTIMENT_LABELS.index(cast("SentimentRow", row).label) for row in rows]
+            one_hot = np.eye(len(SENTIMENT_LABELS), dtype=np.float32)
+            return _agreement(
+                one_hot[sentiment_scores(pipeline, rows).argmax(axis=1)], one_hot[label]
+            )
+        case Task.MODERATION:
+            thresholds = [pipeline.thresholds[label] for label in MODERATION_LABELS]
+            holds, known = moderation_gold(cast("Sequence[ModerationRow]", rows))
+            decided = (moderation_scores(pipeline, rows) >= thresholds) & known
+            return _agreement(_with_clean(decided), _with_clean(holds))
+        case Task.KEYWORDS:
+            return _keywords(pipeline, cast("Sequence[KeywordsRow]", rows))
+
+
+def _agreement(given: Counts, gold: Counts) -> _Counts:
+    return _Counts(given * gold, given, gold)
+
+
+def _with_clean(holds: NDArray[np.bool_]) -> Counts:
+    """One more label, where none of the others holds."""
+    clean = ~holds.any(axis=1, keepdims=True)
+    return np.concatenate([holds, clean], axis=1).astype(np.float32)
+
+
+def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> _Counts:
+    """Numbers of keywords, (documents, 1); of a document none of whose keywords occurs, nothing."""
+    golds = [present_keywords(row) for row in rows]
+    best = [set(phrases[:BEST]) for phrases, _ in ranked_phrases(pipeline, rows)]
+    pairs = [(gold, given if gold else set()) for gold, given in zip(golds, best, strict=True)]
+
+    def column(numbers: list[int]) -> Counts:
+        return np.array(numbers, dtype=np.float32)[:, None]
+
+    return _Counts(
+        column([len(gold & given) for gold, given in pairs]),
+        column([len(given) for _, given in pairs]),
+        column([len(gold) for gold, _ in pairs]),
+    )

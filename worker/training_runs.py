@@ -1,0 +1,140 @@
+"""Trainings on feedback as rows."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from schema.database import reachable
+from schema.documents import Task
+from schema.errors import TextmillError
+from worker.registry import Promoted
+from worker.training.compare import Comparisons
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is known when a training begins.
+
+    Attributes:
+        task: of the model.
+        parent: the model that it starts from.
+        options: how it trains.
+        data_hash: over all that it learns from.
+        trained: judged documents to learn from.
+        held_out: judged documents to measure on.
+    """
+
+    task: Task
+    parent: str
+    options: Mapping[str, object]
+    data_hash: str
+    trained: int
+    held_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a training made.
+
+    Attributes:
+        task: of the model.
+        candidate: its version; workers find it.
+        parent: the model that its training started from.
+    """
+
+    task: Task
+    candidate: str
+    parent: str
+
+
+class Decision(NamedTuple):
+    """What becomes of a candidate.
+
+    Attributes:
+        better: whether it is better on feedback and not worse elsewhere.
+        promoted: whether it serves from now on.
+        reason: why, or why not.
+    """
+
+    better: bool
+    promoted: bool
+    reason: str
+
+
+class TrainingRuns:
+    """The rows of `training_run`; each is written when it begins and once more when it ends."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def begin(self, beginning: Beginning) -> int:
+        """Note that a training begins and return its number."""
+        values = {**asdict(beginning), "options": json.dumps(beginning.options)}
+        with reachable(self._engine), self._engine.begin() as connection:
+            return int(connection.execute(_BEGIN, values).scalar_one())
+
+    def finish(
+        self, run: int, made: Candidate, comparisons: Comparisons, instead_of: Promoted | None
+    ) -> Decision:
+        """Make the candidate known, promote it if it is better, and note all of that at once.
+
+        Args:
+            run: number of the training.
+            made: the candidate.
+            comparisons: with its parent.
+            instead_of: what must serve until now for it to be promoted; None: it is not.
+        """
+        better, reason = not comparisons.faults, comparisons.reason
+        with reachable(self._engine), self._engine.begin() as connection:
+            connection.execute(_MODEL, {**asdict(made), "run": run})
+            promoted = False
+            if better and instead_of is None:
+                reason += "; not promoted, as asked"
+            elif better and instead_of is not None:
+                values = {**asdict(made), "number": instead_of.number}
+                promoted = connection.scalar(_PROMOTE, values) is not None
+                if not promoted:
+                    reason += "; not promoted, since another model was meanwhile"
+            connection.execute(
+                _FINISH,
+                {
+                    "run": run,
+                    "candidate": made.candidate,
+                    "metrics": comparisons.model_dump_json(),
+                    "better": better,
+                    "promoted": promoted,
+                    "reason": reason,
+                },
+            )
+        return Decision(better, promoted, reason)
+
+    def fail(self, run: int, error: BaseException) -> None:
+        """Note that a training failed; what is no error made for people may hold texts."""
+        said = str(error) if isinstance(error, TextmillError) else type(error).__name__
+        with reachable(self._engine), self._engine.begin() as connection:
+            connection.execute(_FAIL, {"run": run, "error": said})
+
+
+_BEGIN = sa.text("""
+    insert into textmill.training_run (task, parent, options, data_hash, trained, held_out)
+    values (:task, :parent, cast(:options as jsonb), :data_hash, :trained, :held_out)
+    returning run_id
+""")
+_MODEL = sa.text("""
+    insert into textmill.model_version (model_version, task, parent, run_id)
+    values (:candidate, :task, :parent, :run) on conflict do nothing
+""")
+_PROMOTE = sa.text("select textmill.promote_model(:task, :candidate, :number)")
+_FINISH = sa.text("""
+    update textmill.training_run set state = 'finished', candidate = :candidate,
+        metrics = cast(:metrics as jsonb), better = :better, promoted = :promoted,
+        reason = :reason, finished_at = now()
+    where run_id = :run
+""")
+_FAIL = sa.text("""
+    update textmill.training_run set state = 'failed', error = :error, finished_at = now()
+    where run_id = :run
+""")
