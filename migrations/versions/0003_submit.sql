@@ -92,8 +92,9 @@ begin
             or option in ('explain', 'generate') and jsonb_typeof(options -> option) <> 'boolean' then
             raise exception 'the option "%" is a %', option, jsonb_typeof(options -> option)
                 using errcode = 'invalid_parameter_value',
-                hint = case option when 'weight' then 'It must be a whole number from 1 to 1000.'
-                    when 'explain' then 'It must be true or false.'
+                hint = case
+                    when option = 'weight' then 'It must be a whole number from 1 to 1000.'
+                    when option in ('explain', 'generate') then 'It must be true or false.'
                     else 'It must be a string.' end;
         end if;
         if option in ('name', 'idempotency_key')
