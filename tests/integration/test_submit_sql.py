@@ -318,7 +318,7 @@ def test_options_are_those_of_a_producer(engine: sa.Engine, producer_engine: sa.
         "generate": True,
         "model_version": "0123456789abcdef",
     }
-    Registry(engine).add(Task.SENTIMENT, "0123456789abcdef")
+    Registry(engine).add(Task.KEYWORDS, "0123456789abcdef")
     assert given.keys() == JobOptions.model_fields.keys()
 
     job_id = submit_query(producer_engine, "select 'lovely tea' as text, 1 as id", given)

@@ -63,8 +63,10 @@ def test_results_do_not_depend_on_batch_mates(generating: Path) -> None:
         assert type(one) is type(other)
         if isinstance(one, KeywordsResult) and isinstance(other, KeywordsResult):
             assert [k.text for k in one.keywords] == [k.text for k in other.keywords]
-            scores = [keyword.score for keyword in other.keywords]
-            assert [k.score for k in one.keywords] == pytest.approx(scores, abs=1e-5)
+            for keyword, same in zip(one.keywords, other.keywords, strict=True):
+                # The probability of a made one is a product over its steps, each with its rounding.
+                near = 1e-4 if keyword.generated else 1e-5
+                assert keyword.score == pytest.approx(same.score, abs=near)
 
 
 def test_the_rest_of_the_artifact_stays(generating: Path, artifacts: Path) -> None:

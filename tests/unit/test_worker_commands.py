@@ -220,7 +220,7 @@ def test_train_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_document_is_no_markup(artifacts: Path) -> None:
     """Without it, a document with brackets crashes the table, or shows in colours."""
-    text = "[/v2][red]:tea:"
+    text = "[/v2] [red] :tea:"
 
     shown = run("predict", "sentiment", text, "--artifact", artifacts / "sentiment")
 
