@@ -25,9 +25,9 @@ ROWS = 150
 LEAST_KEPT = 0.95
 """Share of the F1 that disguises must leave."""
 MOST_ORDINARY_FLAGGED = 0.02
-MOST_HARMLESS_FLAGGED = 0.0
+MOST_HARMLESS_FLAGGED = 0.11
 """Of sentences that name an identity and harm nobody."""
-LEAST_ATTACKS_FLAGGED = 0.6
+LEAST_ATTACKS_FLAGGED = 0.8
 
 needs_data = pytest.mark.skipif(
     not DATA.is_dir(), reason="the data folder ../shared/data is not beside the repository"
