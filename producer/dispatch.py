@@ -1,9 +1,9 @@
 """Publish pending chunks to Redis: fairly between jobs, bounded in depth, without a leader.
 
-Any number of dispatchers may run. Each step is one short transaction under an advisory lock that
-ends with it, so a frozen dispatcher holds nobody up for longer than the idle timeout. A chunk is
-marked before it is published; when the dispatcher or Redis dies in between, nobody claims it and
-it is published again.
+Any number of dispatchers may run. A step is several short transactions, each under an advisory lock
+that ends with it, so a frozen dispatcher holds nobody up for longer than the idle timeout; a
+finished chunk is answered by publishing alone. A chunk is marked before it is published; when the
+dispatcher or Redis dies in between, nobody claims it and it is published again.
 """
 
 import logging

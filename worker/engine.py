@@ -182,7 +182,11 @@ class Engine:
     def _is_urgent_or_full(self) -> bool:
         if any(request.queue.lane is Lane.INTERACTIVE for request in self._requests):
             return True
-        return any(pool.tokens >= self._budget(queue) for queue, pool in self._pools.items())
+        # Only pools that hold windows: one without may be of a model that is just being dismissed.
+        return any(
+            pool.tokens and pool.tokens >= self._budget(queue)
+            for queue, pool in self._pools.items()
+        )
 
     def _take(self, block: float | None) -> bool:
         try:
@@ -229,7 +233,7 @@ class Engine:
         return pool is not None and pool.in_round
 
     def _next(self, chosen: Queue) -> list[Window]:
-        waste = WASTE if chosen.pipeline.pads else 1
+        waste = WASTE if chosen.pads else 1
         return self._pools[chosen].take(self._budget(chosen), waste)
 
     def _budget(self, queue: Queue) -> int:
@@ -256,7 +260,7 @@ class Engine:
         tokens = sum(window.length for window in batch)
         self._meter.count_batch(
             tokens=tokens,
-            padded=_padded(batch) if chosen.pipeline.pads else tokens,
+            padded=_padded(batch) if chosen.pads else tokens,
             seconds=time.monotonic() - began,
         )
         for window, prediction in zip(batch, predictions, strict=True):

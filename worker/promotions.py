@@ -7,6 +7,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
+from schema.database import reachable
 from schema.documents import Task
 from worker.models import Models
 
@@ -36,8 +37,12 @@ class Promotions:
         self._thread = threading.Thread(target=self._run, name="promotions", daemon=True)
 
     def __enter__(self) -> Self:
-        """Make the models known that the process brings along, and serve what is promoted."""
-        with self._engine.begin() as connection:
+        """Make the models known that the process brings along, and serve what is promoted.
+
+        Raises:
+            ServiceUnavailableError: Postgres does not answer.
+        """
+        with reachable(self._engine), self._engine.begin() as connection:
             for task, version in self._models.serving.items():
                 connection.execute(
                     sa.text(
@@ -46,7 +51,7 @@ class Promotions:
                     ),
                     {"version": version, "task": task},
                 )
-        self.follow()
+        self._look()
         self._thread.start()
         return self
 
@@ -81,10 +86,13 @@ class Promotions:
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
-            try:
-                self.follow()
-            except sa.exc.DBAPIError as error:
-                logger.warning("promotions are not seen, Postgres does not answer: %s", error.orig)
-            except Exception:
-                # What serves goes on, and the next look may do better.
-                logger.exception("promotions are not followed")
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            self.follow()
+        except sa.exc.DBAPIError as error:
+            logger.warning("promotions are not seen, Postgres does not answer: %s", error.orig)
+        except Exception:
+            # What serves goes on, and the next look may do better.
+            logger.exception("promotions are not followed")

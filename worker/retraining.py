@@ -16,6 +16,7 @@ from worker.pipeline.artifact import read_config
 from worker.registry import Registry
 from worker.training.compare import Comparisons, compare
 from worker.training.corpus import LicenceClass, data_hash
+from worker.training.extend import Extension, extend
 from worker.training.feedback import Feedback, read_gold, write_source
 from worker.training.loop import TrainingConfig
 from worker.training.recipe import Recipe
@@ -98,6 +99,8 @@ def retrain(
         run = runs.begin(beginning)
         try:
             yield from train_artifact(recipe, Path(aside) / "artifact", resume=False)
+            if parent.generates:
+                yield from _extended(wanted, Path(aside) / "artifact")
             yield "comparing with the model that serves"
             candidate = folders.add(Path(aside) / "artifact")
             comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
@@ -111,6 +114,12 @@ def retrain(
             runs.fail(run, error)
             raise
     yield Retrained(run, beginning, candidate, comparisons, decision)
+
+
+def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:
+    """Make a new generator, since the encoder that the old one began from has moved."""
+    extension = Extension(artifact, wanted.data, wanted.licence_class, wanted.command)
+    yield from extend(extension, artifact, resume=False)
 
 
 def _recipe(wanted: Retraining, engine: sa.Engine, start: Path, folder: Path) -> Recipe:

@@ -35,6 +35,11 @@ class Queue:
     lane: Lane
     generates: bool = False
 
+    @property
+    def pads(self) -> bool:
+        """Whether padding costs as much as tokens do; a generator attends to it on any device."""
+        return self.generates or self.pipeline.pads
+
     def run(self, windows: Sequence[IntArray]) -> list[Prediction]:
         """Run one micro-batch on the device."""
         run = self.pipeline.generate if self.generates else self.pipeline.predict

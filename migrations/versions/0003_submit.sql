@@ -104,6 +104,10 @@ begin
                 using errcode = 'invalid_parameter_value', hint = 'It may have 1 to 200.';
         end if;
     end loop;
+    if (options ->> 'explain')::boolean and of_task = 'keywords' then
+        raise exception 'keywords have no score of the document to explain'
+            using errcode = 'invalid_parameter_value', hint = 'Leave the option "explain" out.';
+    end if;
     if (options ->> 'generate')::boolean and of_task <> 'keywords' then
         raise exception 'only keywords can be generated, not %', of_task
             using errcode = 'invalid_parameter_value', hint = 'Leave the option "generate" out.';
