@@ -44,7 +44,7 @@ bench: setup  ## all measurements; takes an hour and wants an idle machine
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,bench]'
 	for name in throughput peers kernel submit latency growth scale; do $(BIN)/python -m benchmarks $$name --json || exit 1; done
 
-artifacts: setup  ## train the artifacts that ship into models/: DATA=folder; an hour and a half of one core
+artifacts: setup  ## train the artifacts that ship into models/: DATA=folder; an hour and a quarter of one core
 	$(BIN)/textmill-worker pretrain --data $(DATA)
 	for task in sentiment moderation keywords; do $(BIN)/textmill-worker train $$task --data $(DATA) --start models/language || exit 1; done
 	$(BIN)/textmill-worker extend --data $(DATA) --artifact models/keywords --out models/keywords

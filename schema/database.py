@@ -6,7 +6,13 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
-from schema.errors import InputError, SchemaVersionError, ServiceUnavailableError, SettingsError
+from schema.errors import (
+    InputError,
+    SchemaVersionError,
+    ServiceUnavailableError,
+    SettingsError,
+    TextmillError,
+)
 from schema.tables import MIGRATION
 
 CONNECT_TIMEOUT = 10
@@ -17,6 +23,9 @@ _TOO_LARGE = "54"
 
 _IN_THE_WAY = ("40", "55")
 """Classes of those that say: another session was in the way."""
+
+IDLED = psycopg.errors.IdleInTransactionSessionTimeout
+"""Postgres ended the transaction of a process that had been frozen, and its connection with it."""
 
 _UNDEFINED = (
     psycopg.errors.UndefinedTable,
@@ -78,32 +87,41 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
         ServiceUnavailableError: the connection was refused or lost, or others are in the way.
         SettingsError: the role that logs in lacks a right.
     """
-    where = engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
     try:
         yield
-    except (sa.exc.OperationalError, psycopg.OperationalError) as error:  # COPY raises the latter
-        said = _first_line(error)
-        state = _state(error)
-        if state.startswith(_TOO_LARGE):
-            msg = f"Postgres takes nothing so large ({said}); hand over less"
-            raise InputError(msg) from error
-        if state.startswith(_IN_THE_WAY):
-            msg = f"another session of Postgres was in the way ({said}); try again"
-            raise ServiceUnavailableError(msg) from error
-        msg = (
-            f"Postgres at {where} does not answer ({said}); "
-            "start it, or correct TEXTMILL_DATABASE_URL"
-        )
-        raise ServiceUnavailableError(msg) from error
-    except sa.exc.ProgrammingError as error:
-        said = f"Postgres at {where} says: {_first_line(error)}"
-        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-            msg = f"{said}; let TEXTMILL_DATABASE_URL log in as a role that may do this"
-            raise SettingsError(msg) from error
-        if isinstance(error.orig, _UNDEFINED):
-            msg = f"{said}; if it was not migrated, run: textmill db upgrade"
-            raise SchemaVersionError(msg) from error
-        raise
+    except (sa.exc.DBAPIError, psycopg.OperationalError) as error:  # COPY raises the latter
+        where = engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
+        told = _told(error.orig if isinstance(error, sa.exc.DBAPIError) else error, where)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _told(cause: BaseException | None, where: str) -> TextmillError | None:
+    """The error for people; None of what is a fault of ours."""
+    said = str(cause).strip().partition("\n")[0]
+    match cause:
+        case psycopg.errors.InsufficientPrivilege():
+            msg = f"Postgres at {where} says: {said}"
+            return SettingsError(
+                f"{msg}; let TEXTMILL_DATABASE_URL log in as a role that may do this"
+            )
+        case _ if isinstance(cause, _UNDEFINED):
+            msg = f"Postgres at {where} says: {said}"
+            return SchemaVersionError(f"{msg}; if it was not migrated, run: textmill db upgrade")
+        case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(_TOO_LARGE):
+            return InputError(f"Postgres takes nothing so large ({said}); hand over less")
+        case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(_IN_THE_WAY):
+            return ServiceUnavailableError(
+                f"another session of Postgres was in the way ({said}); try again"
+            )
+        case psycopg.OperationalError() | psycopg.errors.IdleInTransactionSessionTimeout():
+            return ServiceUnavailableError(
+                f"Postgres at {where} does not answer ({said});"
+                " start it, or correct TEXTMILL_DATABASE_URL"
+            )
+        case _:
+            return None
 
 
 def check_version(connection: sa.Connection) -> None:
@@ -126,16 +144,3 @@ def check_version(connection: sa.Connection) -> None:
         remedy = "run: textmill db upgrade" if found < MIGRATION else "update textmill"
         msg = f"the database is at migration {found}, this code is made for {MIGRATION}; {remedy}"
     raise SchemaVersionError(msg)
-
-
-def _first_line(error: sa.exc.DBAPIError | psycopg.Error) -> str:
-    return str(_cause(error)).strip().partition("\n")[0]
-
-
-def _state(error: sa.exc.DBAPIError | psycopg.Error) -> str:
-    """The SQLSTATE; empty where no server spoke."""
-    return getattr(_cause(error), "sqlstate", None) or ""
-
-
-def _cause(error: sa.exc.DBAPIError | psycopg.Error) -> BaseException | None:
-    return error.orig if isinstance(error, sa.exc.DBAPIError) else error

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from schema.database import IDLED
 from schema.errors import ArtifactError
 
 LONGEST = timedelta(minutes=1)
@@ -69,7 +70,7 @@ def is_outage(error: Exception) -> bool:
     if not isinstance(error, sa.exc.DBAPIError) or _is_too_large(error):
         return False
     lost = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
-    return lost or error.connection_invalidated
+    return lost or error.connection_invalidated or isinstance(error.orig, IDLED)
 
 
 def _is_too_large(error: Exception) -> bool:

@@ -1,0 +1,30 @@
+"""What Postgres says, turned into errors for people."""
+
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from schema.database import reachable
+from schema.errors import ServiceUnavailableError
+from worker.retry import is_outage
+
+
+def test_transaction_that_idled_too_long_counts_as_an_outage(engine: sa.Engine) -> None:
+    """Without it, a process that was frozen for a while ends with a traceback when it wakes."""
+    with (
+        pytest.raises(ServiceUnavailableError, match="does not answer") as raised,
+        reachable(engine),
+    ):
+        _idle_too_long(engine)
+
+    cause = raised.value.__cause__
+    assert isinstance(cause, sa.exc.InternalError)
+    assert is_outage(cause)
+
+
+def _idle_too_long(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("set local idle_in_transaction_session_timeout = '1ms'"))
+        time.sleep(0.5)
+        connection.execute(sa.text("select 1"))
