@@ -35,7 +35,7 @@ test: lint  ## format, lint, types, import contracts and all tests
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-slow: setup  ## the tests that take longer
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2
 
 chaos: setup  ## random faults under load, then every rule checked: SECONDS=120 SEED=7
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) --seed $(SEED)
