@@ -31,7 +31,7 @@ __all__ = [
     "worker",
 ]
 
-MIGRATION = "0007"
+MIGRATION = "0006"
 """The migration that these tables stand for."""
 
 _TERMINAL = ", ".join(f"'{state}'" for state in JobState if state in TERMINAL_JOB_STATES)

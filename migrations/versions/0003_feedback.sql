@@ -1,10 +1,13 @@
--- As in the first migration, and with what the result said and what the person says.
+-- As in the first migration, and with what the result said and what the person says; a disagreement
+-- that gives the result's own answer is refused. Messages say what is wrong with which document, hints
+-- what to do; `textmill` prints both.
 create or replace function textmill.check_feedback() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 declare
     allowed text[];
+    given_status text;
 begin
     -- MATERIALIZED: otherwise the order tempts the planner to walk the whole job by its positions.
     with named as materialized (
@@ -19,9 +22,20 @@ begin
         order by n.seq
         limit 1;
     if not found then
-        raise exception 'document "%" of job % has no result', new.external_id, new.job_id
+        perform textmill.job_state(new.job_id);
+        select s.status into given_status from textmill.document_status s
+            where s.job_id = new.job_id and s.external_id = new.external_id
+            order by s.seq
+            limit 1;
+        if not found then
+            raise exception 'there is no document "%" in job %', new.external_id, new.job_id
+                using errcode = 'foreign_key_violation',
+                hint = 'Give the id that the document was submitted with.';
+        end if;
+        raise exception 'document "%" of job % has no result; its status is %',
+                new.external_id, new.job_id, given_status
             using errcode = 'foreign_key_violation',
-            hint = 'Feedback speaks of a succeeded document; see textmill.document_status.';
+            hint = 'Judge documents that succeeded.';
     end if;
     allowed := case new.task
         when 'sentiment' then array['negative', 'neutral', 'positive']
@@ -31,18 +45,28 @@ begin
         if coalesce(cardinality(new.keywords), 0) = 0 then
             raise exception 'a disagreement about keywords names the right keywords'
                 using errcode = 'check_violation',
-                hint = 'Set keywords to a non-empty array, and leave labels null.';
+                hint = 'Name one or more of them, and no labels.';
         end if;
     elsif new.verdict = 'disagree' and (new.labels is null or not new.labels <@ allowed
         or (new.task = 'sentiment' and cardinality(new.labels) <> 1)) then
-        raise exception 'a disagreement about % names the right label(s)', new.task
+        raise exception 'a disagreement about % names the right %', new.task,
+                case new.task when 'sentiment' then 'label' else 'labels' end
             using errcode = 'check_violation',
-            hint = format('Set labels to %s of: %s.',
-                case new.task when 'sentiment' then 'exactly one' else 'any (none: clean)' end,
+            hint = format(
+                case when new.task = 'moderation' then 'Name any of: %s; or none, which is clean.'
+                    when cardinality(new.labels) = 0
+                        then 'Clean is for moderation; name exactly one of: %s.'
+                    else 'Name exactly one of: %s.' end,
                 array_to_string(allowed, ', '));
     end if;
     new.given := textmill.answer_of(new.task, 'agree', new.payload, null, null);
     new.answer := textmill.answer_of(new.task, new.verdict, new.payload, new.labels, new.keywords);
+    if new.verdict = 'disagree' and new.answer = new.given then
+        raise exception 'the result of document "%" is already: %', new.external_id,
+                coalesce(nullif(array_to_string(new.given, ', '), ''), 'clean')
+            using errcode = 'check_violation',
+            hint = 'Agree with it, or name what is right instead.';
+    end if;
     return new;
 end
 $$;
@@ -75,16 +99,17 @@ exception
         if broken = 'feedback_adjudicated' then
             raise exception 'document "%" was adjudicated before', add_feedback.external_id
                 using errcode = 'unique_violation',
-                hint = 'A document is adjudicated once; see textmill.feedback_status.';
+                hint = 'That verdict stands; see textmill.feedback_status.';
         end if;
         raise exception '% judged document "%" before', add_feedback.annotator,
                 add_feedback.external_id
             using errcode = 'unique_violation',
-            hint = 'An annotator judges a document once; who decides in the end adjudicates.';
+            hint = 'The verdict stands; name another annotator, or adjudicate to overrule it.';
     when check_violation then
         get stacked diagnostics broken = constraint_name;
         if broken = 'feedback_correction' then
-            raise exception 'the verdict % does not fit what it names', add_feedback.verdict
+            raise exception 'the verdict % on document "%" does not fit what it names',
+                    add_feedback.verdict, add_feedback.external_id
                 using errcode = 'check_violation',
                 hint = 'A disagreement names the right labels or keywords, an agreement neither.';
         end if;
