@@ -38,7 +38,7 @@ class Item(NamedTuple):
 
     @property
     def given(self) -> list[str]:
-        """The labels or keywords of the result, best first."""
+        """The labels or keywords of the result, in its order."""
         match self.result:
             case SentimentResult(label=label):
                 return [label]
