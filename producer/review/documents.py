@@ -111,6 +111,8 @@ def last_verdict(connection: sa.Connection, annotator: str, task: Task) -> Said 
     found = _said(
         connection,
         "annotator = :annotator and created_at > now() - interval '1 hour' and task = :task"
+        " and (adjudicates or not exists (select from textmill.feedback a"
+        " where a.job_id = feedback.job_id and a.seq = feedback.seq and a.adjudicates))"
         " order by feedback_id desc limit 1",
         annotator=annotator,
         task=task,

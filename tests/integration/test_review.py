@@ -141,6 +141,7 @@ def test_verdict_of_another_or_an_adjudicated_one_stays(
     refused = kim.undo(page)
 
     assert refused.status == 400
+    assert 'class="last"' not in kim.get("/review/moderation").text
     assert len(said(engine)) == 2
 
 
