@@ -93,15 +93,22 @@ def _flat(row: Mapping[str, object]) -> dict[str, object]:
 
 
 def _answer(result: object) -> dict[str, object]:
-    """The label, score or keywords of a result; lists are written as verdicts write them, `a;b`."""
+    """The label, score or keywords of a result; lists are written as verdicts write them, `a;b`.
+
+    A generated keyword begins with `+`, as `textmill-worker predict` prints it.
+    """
     match result:
         case {"task": "sentiment", "label": label, "score": score}:
             return {"label": label, "score": score}
         case {"task": "moderation", "labels": labels, "scores": scores}:
             return {"label": ";".join(labels) or "clean", "score": max(scores.values())}
         case {"task": "keywords", "keywords": keywords}:
-            return {"keywords": ";".join(keyword["text"] for keyword in keywords)}
+            return {"keywords": ";".join(map(_keyword, keywords))}
     return {}
+
+
+def _keyword(keyword: Mapping[str, object]) -> str:
+    return f"{'+' if keyword.get('generated') else ''}{keyword['text']}"
 
 
 def _fault(error: object) -> dict[str, object]:

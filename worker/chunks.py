@@ -1,4 +1,4 @@
-"""One chunk's way through Postgres: claim, load, renew, then store, release or fail.
+"""One chunk's way through Postgres: claim, load, renew, then store or fail.
 
 Every write after the claim is fenced by `(job_id, chunk_no, attempt)`: when the chunk was claimed
 again since, or its job ended, nothing is written. Times are the database's.
@@ -269,11 +269,6 @@ class ChunkStore:
                 claim.fence._asdict(),
             )
         return bool(state == "done")
-
-    def release(self, claim: Claim) -> None:
-        """Give the chunk back unharmed: the attempt does not count."""
-        with self._engine.begin() as connection:
-            _end(connection, claim, "released")
 
     def is_last(self, claim: Claim) -> bool:
         """Whether the chunk is given up as a whole when this attempt fails, too."""

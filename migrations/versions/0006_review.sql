@@ -1,7 +1,7 @@
 -- What one annotator said, latest first.
 create index feedback_annotator on textmill.feedback (annotator, feedback_id);
 
--- A slip is taken back by who made it, soon, and before others have built on it. Returns its number.
+-- A slip is taken back in the name of who made it, soon, and before others have built on it. Returns its number.
 create function textmill.withdraw_feedback(feedback_id bigint, annotator text default session_user)
     returns bigint
     language plpgsql security definer

@@ -38,7 +38,7 @@ class Item(NamedTuple):
 
     @property
     def given(self) -> list[str]:
-        """The labels or keywords of the result, best first."""
+        """The labels or keywords of the result, in its order."""
         match self.result:
             case SentimentResult(label=label):
                 return [label]
@@ -111,6 +111,8 @@ def last_verdict(connection: sa.Connection, annotator: str, task: Task) -> Said 
     found = _said(
         connection,
         "annotator = :annotator and created_at > now() - interval '1 hour' and task = :task"
+        " and (adjudicates or not exists (select from textmill.feedback a"
+        " where a.job_id = feedback.job_id and a.seq = feedback.seq and a.adjudicates))"
         " order by feedback_id desc limit 1",
         annotator=annotator,
         task=task,

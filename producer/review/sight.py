@@ -59,6 +59,7 @@ class Answer(NamedTuple):
         key: what to press; empty where the digits are used up.
         given: whether the model gave it.
         chosen: whether it is marked as right.
+        generated: whether the model made it instead of finding it in the text.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Answer(NamedTuple):
     key: str
     given: bool
     chosen: bool
+    generated: bool
 
 
 class Sight(NamedTuple):
@@ -132,11 +134,13 @@ def _marks(item: Item, reason: str | None) -> list[Mark]:
 def _answers(item: Item, chosen: list[str]) -> list[Answer]:
     if isinstance(item.result, KeywordsResult):
         scores = {keyword.text: keyword.score for keyword in item.result.keywords}
+        made = {keyword.text for keyword in item.result.keywords if keyword.generated}
     else:
+        made = set()
         given = {str(label): score for label, score in item.result.scores.items()}
         scores = {label: given.get(label, 0.0) for label in LABELS[item.task]}
     keys = DIGITS.ljust(len(scores))
     return [
-        Answer(name, score, key.strip(), name in item.given, name in chosen)
+        Answer(name, score, key.strip(), name in item.given, name in chosen, name in made)
         for (name, score), key in zip(scores.items(), keys, strict=False)
     ]

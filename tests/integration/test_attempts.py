@@ -4,9 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from producer.rescue import rescue
-from tests.fixtures.chunks import add_job, chunks, claim_one, expire, mark
+from tests.fixtures.chunks import add_job, chunks, claim_one, end_attempt, expire, mark
 from tests.fixtures.outcomes import POSITIVE
-from worker.chunks import ChunkStore, Claim
+from worker.chunks import ChunkStore
 
 
 @pytest.fixture
@@ -20,15 +20,6 @@ def crash(engine: sa.Engine, worker: str = "w1") -> None:
         connection.execute(
             sa.text("select textmill.end_attempts(:worker, 'crashed')"), {"worker": worker}
         )
-
-
-def end(engine: sa.Engine, claim: Claim, how: str) -> str | None:
-    with engine.begin() as connection:
-        state: str | None = connection.scalar(
-            sa.text("select textmill.end_attempt(:job_id, :chunk_no, :attempt, :how)"),
-            {"how": how, **claim.fence._asdict()},
-        )
-    return state
 
 
 def rescue_now(engine: sa.Engine) -> int:
@@ -161,11 +152,14 @@ def test_one_deadly_document_among_many_is_found(
     assert rounds <= 1 + 6 + 3  # in company, 40 halved to 1, three times alone
 
 
-def test_given_back_chunk_is_not_charged(producer_engine: sa.Engine, store: ChunkStore) -> None:
+def test_given_back_chunk_is_not_charged(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
+) -> None:
     """Without it, every deployment brings innocent chunks closer to being given up."""
     add_job(producer_engine, 1)
     for _ in range(10):
-        store.release(claim_one(producer_engine, store))
+        claim = claim_one(producer_engine, store)
+        assert end_attempt(worker_engine, claim, "released") == "pending"
 
     (chunk,) = chunks(producer_engine)
     assert (chunk.state, chunk.suspect, chunk.crashes, chunk.errors) == ("pending", False, 0, 0)
@@ -250,11 +244,11 @@ def test_late_word_about_an_attempt_changes_nothing(
     """Without it, a supervisor that was cut off ends its successor's attempt."""
     add_job(producer_engine, 2)
     late = claim_one(producer_engine, store)
-    store.release(late)
+    end_attempt(worker_engine, late, "released")
     claim_one(producer_engine, ChunkStore(worker_engine, "w2", lease=60))
     before = chunks(producer_engine)
 
-    assert end(worker_engine, late, how) is None
+    assert end_attempt(worker_engine, late, how) is None
     crash(worker_engine, "w1")
 
     assert chunks(producer_engine) == before

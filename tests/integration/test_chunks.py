@@ -1,4 +1,4 @@
-"""The chunk protocol of a worker: claim, load, renew, store, release."""
+"""The chunk protocol of a worker: claim, load, renew, store, fail."""
 
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import RESULT, ErrorCode, Failure, Keyword, KeywordsResult, Result, Stage
 from schema.settings import IntakeSettings
+from tests.fixtures.chunks import end_attempt
 from tests.fixtures.outcomes import POSITIVE, SPAM, TEA
 from worker.chunks import ChunkStore
 
@@ -155,7 +156,7 @@ def test_late_attempt_writes_nothing(
 
     with pytest.raises(LeaseLostError):
         zombie.store(late, [(1, FAILURE), (3, FAILURE), (4, FAILURE)])
-    zombie.release(late)
+    assert end_attempt(worker_engine, late, "released") is None
     assert zombie.fail(late, ValueError()) is None
     zombie.renew([late])
     successor.store(claim, [(1, POSITIVE), (3, POSITIVE), (4, POSITIVE)])

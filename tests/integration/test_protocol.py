@@ -22,7 +22,7 @@ from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import ErrorCode, Failure, Result, Stage
 from tests.fixtures import invariants
-from tests.fixtures.chunks import add_job, expire, mark, published, waiting_for_locks
+from tests.fixtures.chunks import add_job, end_attempt, expire, mark, published, waiting_for_locks
 from tests.fixtures.outcomes import POSITIVE
 from worker.chunks import ChunkStore, Claim
 
@@ -146,7 +146,7 @@ class Protocol(RuleBasedStateMachine):
         """A process drains."""
         process = self.pick(worker)
         claim, _ = process.drop(held)
-        process.store.release(claim)
+        end_attempt(self.worker, claim, "released")
 
     @rule(worker=which, told=st.booleans())
     def die(self, worker: int, *, told: bool) -> None:

@@ -1,5 +1,6 @@
 """What the review page shows, and what becomes of a verdict."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
@@ -7,8 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from producer.review.serving import serving
+from producer.submit import submit
 from schema.database import create_engine
-from schema.documents import Task
+from schema.documents import Document, JobOptions, Task
+from schema.outcomes import Keyword
+from schema.settings import IntakeSettings
+from tests.fixtures.outcomes import TEA, work_off
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.review import Answer, Visit, Visitor, said
@@ -46,6 +51,29 @@ def test_verdicts_of_every_task_are_stored_and_lead_on(visit: Visit, engine: sa.
     with engine.connect() as connection:
         comments = connection.scalars(sa.text("select comment from textmill.feedback")).all()
     assert comments == ["clear", None, None, None, None, None]
+
+
+def test_generated_keyword_is_marked(
+    visit: Visit, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, an annotator looks for it in the text, or unticks it as wrongly found."""
+    made = Keyword(text="hot drinks", score=0.25, generated=True)
+    result = TEA.model_copy(update={"keywords": [*TEA.keywords, made]})
+    document = Document(external_id="1", text="green tea, a pot")
+    job = submit(
+        producer_engine,
+        Task.KEYWORDS,
+        [document],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    work_off(producer_engine, worker_engine, job, result)
+
+    page = visit("kim").get("/review/keywords").text
+
+    assert "found ones, then generated ones (+), each best first" in page
+    assert re.findall(r">\+</span><bdi>(.*?)</bdi>", page) == ["hot drinks"]
 
 
 @pytest.mark.usefixtures("invented")
@@ -113,6 +141,7 @@ def test_verdict_of_another_or_an_adjudicated_one_stays(
     refused = kim.undo(page)
 
     assert refused.status == 400
+    assert 'class="last"' not in kim.get("/review/moderation").text
     assert len(said(engine)) == 2
 
 

@@ -42,6 +42,10 @@ RESULTS = (
     {"task": "moderation", "labels": ["spam", "fraud"], "scores": {"spam": 0.9, "fraud": 0.8}},
     {"task": "moderation", "labels": [], "scores": {"spam": 0.25, "fraud": 0.125}},
     {"task": "keywords", "keywords": [{"text": "green tea"}, {"text": "pot"}]},
+    {
+        "task": "keywords",
+        "keywords": [{"text": "tea", "score": 0.5}, {"text": "drinks", "generated": True}],
+    },
 )
 
 
@@ -96,6 +100,7 @@ def test_tables_have_columns_for_what_people_look_at_first() -> None:
         ("spam;fraud", 0.9, None, None, None),
         ("clean", 0.25, None, None, None),
         (None, None, "green tea;pot", None, None),
+        (None, None, "tea;+drinks", None, None),
     ]
     written = csv.DictReader(io.StringIO(table.getvalue().decode(), newline=""))
     assert [[row[name] for name in HEADLINES] for row in written] == [

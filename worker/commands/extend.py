@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 
 from schema.documents import Task
+from worker.commands.console import make_console
 from worker.commands.options import data_option, licence_option, seed_option
 from worker.commands.progress import TrainingProgress
 from worker.pipeline.artifact import SHIPPED
@@ -67,7 +67,7 @@ def command(
         command=shlex.join(["textmill-worker", "extend", *arguments]),
         training=replace(TRAINING, seed=seed),
     )
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with TrainingProgress(console) as progress:
         for report in extend(extension, out, resume=resume):
             progress.show(report)

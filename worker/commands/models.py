@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from schema.documents import Task
 from schema.settings import WorkerSettings, read
 from worker.artifact_folders import ArtifactFolders
+from worker.commands.console import make_console
 from worker.commands.database import connected
 from worker.commands.options import TASK, json_option
 from worker.pipeline.artifact import read_config
@@ -57,8 +57,10 @@ def list_(*, task: str | None, as_json: bool) -> None:
     table = Table(*COLUMNS, box=None, pad_edge=False)
     for model in models:
         table.add_row(*(_cell(model[column]) for column in COLUMNS))
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    console = make_console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)
 
 
 @command.command("show")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 
 from schema.documents import Task
 from schema.settings import WorkerSettings, read
 from worker.artifact_folders import ArtifactFolders
+from worker.commands.console import make_console
 from worker.commands.database import connected
 from worker.commands.options import TASK, data_option, licence_option, seed_option
 from worker.commands.progress import TrainingProgress
@@ -72,8 +72,8 @@ def command(  # noqa: PLR0913 - one parameter an option
 
     \b
     Examples:
-      textmill-worker retrain sentiment --data ../shared/data
-      textmill-worker retrain moderation --data ../shared/data --no-promote --json
+      textmill-worker retrain sentiment --data DIR
+      textmill-worker retrain moderation --data DIR --no-promote --json
     """  # noqa: D301 - click's mark for an example that keeps its lines
     # Sums in another order give other weights: one thread makes a training repeatable.
     torch.set_num_threads(1)
@@ -98,7 +98,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         command=shlex.join(["textmill-worker", "retrain", task, *given]),
     )
     folders = ArtifactFolders.of(read(WorkerSettings))
-    with connected() as engine, TrainingProgress(Console(stderr=True)) as progress:
+    with connected() as engine, TrainingProgress(make_console(stderr=True)) as progress:
         for report in retrain(wanted, engine, folders):
             if isinstance(report, Retrained):
                 done = report

@@ -105,7 +105,8 @@ class Recipe:
 
     def identity(self, start: Start) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
-        options = [self.task, self.licence_class, self.cell, start.version, self.training]
+        replay = None if self.feedback is None else self.feedback.replay
+        options = [self.task, self.licence_class, self.cell, start.version, self.training, replay]
         used = [*self.sources(), *self.ordinary_sources()]
         return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
 
