@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from producer.submit import submit
+from schema.documents import Document, JobId, JobOptions, Task
+from schema.settings import IntakeSettings
 from tests.fixtures.plans import LARGE, nodes_of
 from tests.fixtures.scale import Seeded, seed, usual_queries
 
@@ -65,6 +68,57 @@ def test_queries_by_time_read_only_their_months(engine: sa.Engine) -> None:
         # Partitions of months to come are empty, and no earlier than asked for.
         assert recent < everything, query
         assert min(recent) > min(everything), query
+
+
+def test_a_chunk_of_a_job_that_statistics_do_not_know_is_read_by_its_range(
+    engine: sa.Engine,
+) -> None:
+    """Without it, a large job reads all its outcomes for each document, until it is analysed."""
+    for _ in range(2):
+        _answer(
+            engine,
+            _submit(engine, 2000),
+            2000,
+        )
+    with engine.begin() as connection:
+        connection.exec_driver_sql("analyze textmill.document, textmill.result, textmill.failure")
+    job_id = _submit(engine, 2000)
+    _answer(engine, job_id, 1500)
+
+    query = f"select * from textmill.chunk_work('{job_id}', 1401, 1600)"
+    read = [
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        + node.get("Rows Removed by Join Filter", 0)
+        for node in nodes_of(engine, query, small=False)
+    ]
+
+    assert sum(read) <= 400
+
+
+def _submit(engine: sa.Engine, documents: int) -> JobId:
+    made = submit(
+        engine,
+        Task.SENTIMENT,
+        [Document(text="tea") for _ in range(documents)],
+        JobOptions(),
+        submitter="etl",
+        limits=IntakeSettings(),
+    )
+    return made.job_id
+
+
+def _answer(engine: sa.Engine, job_id: JobId, documents: int) -> None:
+    """Write results of so many documents of a job."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "insert into textmill.result"
+                " (job_id, seq, label, score, payload, model_version, attempt)"
+                " select job_id, seq, 'neutral', 0.5, '{}', '0123456789abcdef', 1"
+                " from textmill.document where job_id = :job_id and seq <= :documents"
+            ),
+            {"job_id": job_id, "documents": documents},
+        )
 
 
 def test_labels_of_a_job_are_counted_from_the_index(engine: sa.Engine, seeded: Seeded) -> None:
