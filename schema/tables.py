@@ -162,12 +162,7 @@ document = sa.Table(
     sa.Column("line", sa.BigInteger),
     sa.PrimaryKeyConstraint("job_id", "seq", name="document_pkey"),
     sa.CheckConstraint("seq >= 1", name="document_seq"),
-    sa.Index(
-        "document_external_id",
-        "job_id",
-        "external_id",
-        postgresql_where=sa.text("external_id is not null"),
-    ),
+    sa.Index("document_external_id", "job_id", "external_id"),
     postgresql_partition_by="RANGE (job_id)",
 )
 

@@ -21,6 +21,10 @@ begin
             continue when to_regclass(format('textmill.%I', partition)) is not null;
             execute format('create table textmill.%I (like textmill.%I including all)',
                 partition, parent);
+            -- Statistics never know the jobs to come, and take each of those for a single row: joins
+            -- would then read the whole job for each of its documents. Without any, the planner
+            -- expects a job to be large.
+            execute format('alter table textmill.%I alter column job_id set statistics 0', partition);
             execute format('alter table textmill.%I attach partition textmill.%I'
                 ' for values from (%L) to (%L)', parent, partition,
                 textmill.job_id_at(month),

@@ -108,10 +108,7 @@ create table textmill.document (
     constraint document_seq check (seq >= 1)
 ) partition by range (job_id);
 
--- Partial, so that it serves whoever names an id and nobody else: while statistics do not know a job,
--- the planner takes any index on it for as good as the key, and reads the job for each chunk.
-create index document_external_id on textmill.document (job_id, external_id)
-    where external_id is not null;
+create index document_external_id on textmill.document (job_id, external_id);
 
 create table textmill.result (
     job_id uuid not null,

@@ -8,17 +8,11 @@ create function textmill.chunk_work(of_job uuid, first_seq bigint, last_seq bigi
     returns table (seq bigint, text text)
     language sql stable
 as $$
-    -- NOT IN, whose list is read once and hashed. As an anti-join, statistics that do not know the job
-    -- yet have the planner read all outcomes of the job for each document of the chunk.
     select d.seq, d.text from textmill.document d
     where d.job_id = of_job and d.seq between chunk_work.first_seq and chunk_work.last_seq
         and d.text is not null
-        and d.seq not in (
-            select r.seq from textmill.result r
-            where r.job_id = of_job and r.seq between chunk_work.first_seq and chunk_work.last_seq
-            union all
-            select f.seq from textmill.failure f
-            where f.job_id = of_job and f.seq between chunk_work.first_seq and chunk_work.last_seq)
+        and not exists (select from textmill.result r where r.job_id = d.job_id and r.seq = d.seq)
+        and not exists (select from textmill.failure f where f.job_id = d.job_id and f.seq = d.seq)
 $$;
 
 -- Replace a chunk by its halves, cut between the documents that have no outcome.
