@@ -49,8 +49,8 @@ class Broker:
         Raises:
             ServiceUnavailableError: Redis does not answer.
         """
-        with self._reachable(), self._app.connection_for_write() as connection:
-            client = connection.default_channel.client
+        with self._reachable(), self._app.producer_pool.acquire(block=True) as producer:
+            client = producer.channel.client
             return {
                 (task, lane): client.llen(queue_name(task, lane)) for task in Task for lane in Lane
             }

@@ -83,7 +83,7 @@ class Dispatcher:
         """Take steps until `stop`; an unreachable server is logged and tried again.
 
         Every finished chunk rings the bell, and is answered with the next one alone: whole steps
-        cost twice as much and can wait for the poll.
+        cost several times as much and can wait for the poll.
 
         Raises:
             SchemaVersionError: the database is of another migration.
@@ -120,10 +120,12 @@ class Dispatcher:
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
             if time.monotonic() >= self._rescue_due:
                 self._in_turn(rescue)
+            for job_id in self._in_turn(_ending) or ():
+                close_chunks(self._engine, job_id, batches=CLOSED_AT_ONCE)
             return self.publish() + self._republish()
 
     def publish(self) -> int:
-        """End jobs, and publish what workers can soon take.
+        """Publish what workers can soon take.
 
         Returns:
             The number of chunks published.
@@ -132,8 +134,6 @@ class Dispatcher:
             ServiceUnavailableError: Postgres or Redis does not answer.
         """
         with reachable(self._engine):
-            for job_id in self._in_turn(_ending) or ():
-                close_chunks(self._engine, job_id, batches=CLOSED_AT_ONCE)
             due = self._in_turn(self._mark) or []
             self._broker.publish(due)
             return len(due)
@@ -154,12 +154,13 @@ class Dispatcher:
             return None
 
     def _mark(self, connection: sa.Connection) -> list[Addressed]:
-        workers = self._workers(connection)
-        return [
-            message
-            for lane in (Lane.INTERACTIVE, Lane.BULK)
-            for message in mark(connection, lane, _slots(connection, lane, workers))
-        ]
+        workers, published = self._workers(connection), _published(connection)
+        marked: list[Addressed] = []
+        for lane in (Lane.INTERACTIVE, Lane.BULK):
+            mine = {task: published.get((lane, task), 0) for task in Task}
+            shared = lane is Lane.BULK or bool(connection.scalar(sa.text(_BULK_WAITS)))
+            marked += mark(connection, lane, _slots(workers, mine, shared=shared))
+        return marked
 
     def _workers(self, connection: sa.Connection) -> Sequence[Worker]:
         rows = connection.execute(
@@ -227,7 +228,9 @@ def _alone(connection: sa.Connection) -> bool:
         sa.text(
             "select pg_try_advisory_xact_lock(hashtext('textmill.dispatch')),"
             " set_config('idle_in_transaction_session_timeout', '10s', true),"
-            " set_config('lock_timeout', '1s', true)"
+            " set_config('lock_timeout', '1s', true),"
+            # What a crash of Postgres takes back is done again by the next step.
+            " set_config('synchronous_commit', 'off', true)"
         )
     ).one()
     return bool(locked)
@@ -241,28 +244,34 @@ def _ending(connection: sa.Connection) -> Sequence[JobId]:
     ).all()
 
 
-def _slots(connection: sa.Connection, lane: Lane, workers: Sequence[Worker]) -> Slots:
-    """Free places of a lane.
+def _published(connection: sa.Connection) -> dict[tuple[Lane, Task], int]:
+    """Chunks of each lane and task that take a thread, or soon will.
 
-    Each lane leaves a thread of every process to the other: an interactive chunk always finds
-    one free, and a stream of them, which workers take first, never stops the bulk lane. While
-    no bulk chunk waits, there are two interactive ones for every thread.
+    Those of a paused job that wait, and of a task that nobody serves, take none.
     """
-    # A paused job's chunks and those of a task that nobody serves take no thread.
     rows = connection.execute(
         sa.text(
-            "select j.task, count(*) as chunks from textmill.chunk c"
+            "select j.lane, j.task, count(*) as chunks from textmill.chunk c"
             " join textmill.job j using (job_id)"
-            " where j.lane = :lane and c.state in ('dispatched', 'running')"
+            " where c.state in ('dispatched', 'running')"
             " and (c.state = 'running' or j.state in ('pending', 'running'))"
-            " group by j.task"
-        ),
-        {"lane": lane},
+            " group by j.lane, j.task"
+        )
     )
-    published: dict[str, int] = {row.task: row.chunks for row in rows}
-    served = {task for worker in workers for task in worker.tasks}
+    return {(Lane(row.lane), Task(row.task)): row.chunks for row in rows}
 
-    shared = lane is Lane.BULK or bool(connection.scalar(sa.text(_BULK_WAITS)))
+
+def _slots(workers: Sequence[Worker], published: Mapping[Task, int], *, shared: bool) -> Slots:
+    """Free places of a lane.
+
+    Args:
+        workers: the processes that live.
+        published: the lane's chunks that take a place already.
+        shared: whether a thread of every process is left to the other lane: an interactive chunk
+            always finds one free, and a stream of them, which workers take first, never stops the
+            bulk lane. Otherwise there are two places for every thread.
+    """
+    served = {Task(task) for worker in workers for task in worker.tasks}
 
     def capacity(threads: int) -> int:
         return threads - 1 if shared else threads * 2

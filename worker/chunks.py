@@ -176,7 +176,8 @@ class ChunkStore:
                     "last_seq": claim.last_seq,
                 },
             )
-            return [LoadedDocument(*row) for row in rows]
+            # All at once: one at a time takes twice as long.
+            return list(map(LoadedDocument._make, rows.all()))
 
     def owned(self) -> set[Fence]:
         """The attempts that are this process's; what it holds beyond them is lost to it."""
