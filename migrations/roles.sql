@@ -38,7 +38,7 @@ grant execute on function textmill.submit(text, jsonb, jsonb),
     to textmill_producer;
 grant execute on function
     textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean),
-    textmill.withdraw_feedback(bigint, text)
+    textmill.withdraw_feedback(bigint, text), textmill.withdrawable(textmill.feedback)
     to textmill_producer, textmill_annotator;
 grant execute on function textmill.job_may_become(text, text), textmill.chunk_may_become(text, text),
     textmill.end_attempt(uuid, integer, integer, text, text, double precision)

@@ -18,8 +18,8 @@ from schema.tables import MIGRATION
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
 
-_TOO_LARGE = "54"
-"""Class of the SQLSTATEs that say: what was sent is too large."""
+TOO_LARGE = "54"
+"""Class of the SQLSTATEs that say: what was sent is too large. Sent again, it still is."""
 
 _IN_THE_WAY = ("40", "55")
 """Classes of those that say: another session was in the way."""
@@ -109,13 +109,13 @@ def _told(cause: BaseException | None, where: str) -> TextmillError | None:
         case _ if isinstance(cause, _UNDEFINED):
             msg = f"Postgres at {where} says: {said}"
             return SchemaVersionError(f"{msg}; if it was not migrated, run: textmill db upgrade")
-        case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(_TOO_LARGE):
+        case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(TOO_LARGE):
             return InputError(f"Postgres takes nothing so large ({said}); hand over less")
         case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(_IN_THE_WAY):
             return ServiceUnavailableError(
                 f"another session of Postgres was in the way ({said}); try again"
             )
-        case psycopg.OperationalError() | psycopg.errors.IdleInTransactionSessionTimeout():
+        case psycopg.OperationalError() | IDLED():
             return ServiceUnavailableError(
                 f"Postgres at {where} does not answer ({said});"
                 " start it, or correct TEXTMILL_DATABASE_URL"

@@ -62,7 +62,8 @@ class Evidence(Frozen):
     weight: Annotated[float, Field(ge=-1, le=1)]
 
 
-def _is_absent(value: object) -> bool:
+def is_absent(value: object) -> bool:
+    """Whether a field is left out of JSON."""
     return value is None
 
 
@@ -85,7 +86,7 @@ class SentimentResult(Outcome):
     score: Score
     scores: dict[SentimentLabel, Score]
     explanation: dict[SentimentLabel, list[Evidence]] | None = Field(
-        default=None, exclude_if=_is_absent
+        default=None, exclude_if=is_absent
     )
 
 
@@ -105,7 +106,7 @@ class ModerationResult(Outcome):
     labels: list[ModerationLabel]
     scores: dict[ModerationLabel, Score]
     explanation: dict[ModerationLabel, list[Evidence]] | None = Field(
-        default=None, exclude_if=_is_absent
+        default=None, exclude_if=is_absent
     )
 
 

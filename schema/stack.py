@@ -1,13 +1,19 @@
 """How a running embedded stack is found by programs that did not start it."""
 
+import fcntl
 import json
-from typing import Final
+import os
+from pathlib import Path
+from typing import Any, Final
 
 from schema.errors import SettingsError
 from schema.settings import ServiceSettings
 
 STACK: Final = "stack.json"
-"""File in the data directory, there while the stack runs: its URLs and its processes."""
+"""File in the data directory: the URLs and the processes of the stack that was started last."""
+
+OWNER_LOCK: Final = "owner.lock"
+"""File in the data directory, locked by the process that runs the stack."""
 
 
 def database_url(services: ServiceSettings) -> str:
@@ -18,9 +24,59 @@ def database_url(services: ServiceSettings) -> str:
     """
     if services.database_url is not None:
         return services.database_url.get_secret_value()
-    try:
-        content = json.loads((services.data_dir / STACK).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    stack = running_stack(services.data_dir)
+    if stack is None:
         msg = "no stack runs here: set TEXTMILL_DATABASE_URL, or run: textmill up"
-        raise SettingsError(msg) from None
-    return str(content["urls"]["owner"])
+        raise SettingsError(msg)
+    return str(stack["urls"]["owner"])
+
+
+def running_stack(data_dir: Path) -> dict[str, Any] | None:
+    """What `STACK` says of the stack that runs in a data directory.
+
+    Raises:
+        SettingsError: the data directory belongs to another account.
+    """
+    state = data_dir / STACK
+    if not is_owned(data_dir) or not state.exists():
+        return None
+    content: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
+    return content
+
+
+def is_owned(data_dir: Path) -> bool:
+    """Whether a live process owns the data directory.
+
+    Raises:
+        SettingsError: it belongs to another account.
+    """
+    path = data_dir / OWNER_LOCK
+    if not path.exists():
+        return False
+    lock = open_lock(path)
+    try:
+        return not lock_at_once(lock, fcntl.LOCK_SH)
+    finally:
+        os.close(lock)
+
+
+def open_lock(path: Path) -> int:
+    """Open a file of the data directory for `lock_at_once`, made where it does not exist.
+
+    Raises:
+        SettingsError: the data directory belongs to another account.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except PermissionError as error:
+        msg = f"{path.parent} belongs to another account; set TEXTMILL_DATA_DIR"
+        raise SettingsError(msg) from error
+
+
+def lock_at_once(lock: int, kind: int) -> bool:
+    """Lock an open file until it is closed; False: another process has it locked."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -257,7 +257,7 @@ feedback = sa.Table(
         unique=True,
         postgresql_where=sa.text("adjudicates"),
     ),
-    sa.Index("feedback_annotator", "annotator", "feedback_id"),
+    sa.Index("feedback_by_annotator", "annotator", "feedback_id"),
     sa.CheckConstraint("verdict in ('agree', 'disagree')", name="feedback_verdict"),
     sa.CheckConstraint(one_of("task", Task), name="feedback_task"),
     sa.CheckConstraint(

@@ -115,20 +115,20 @@ class Models:
 
     def _take(self, task: Task, version: str | None) -> _Loaded:
         with self._lock:
-            loaded = self._find(version or self._serving[task])
-        if loaded is not None or version is None:
-            assert loaded is not None  # noqa: S101  # what serves is loaded
+            wanted = version or self._serving[task]
+            loaded = self._find(wanted)
+        if loaded is not None:
             return loaded
         # One after the other: two chunks of a pinned job ask for the same model.
         with self._loading:
             with self._lock:
-                loaded = self._find(version)
+                loaded = self._find(wanted)
             if loaded is None:
-                pipeline = self._folders.load(task, version, self._device)
+                pipeline = self._folders.load(task, wanted, self._device)
                 self._engine.adopt(pipeline, self._own[task])
                 loaded = _Loaded(pipeline, users=1)
                 with self._lock:
-                    self._loaded[version] = loaded
+                    self._loaded[wanted] = loaded
             return loaded
 
     def _find(self, version: str) -> _Loaded | None:

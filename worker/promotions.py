@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from schema.database import reachable
 from schema.documents import Task
 from worker.models import Models
+from worker.registry import add_model
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +45,7 @@ class Promotions:
         """
         with reachable(self._engine), self._engine.begin() as connection:
             for task, version in self._models.serving.items():
-                connection.execute(
-                    sa.text(
-                        "insert into textmill.model_version (model_version, task)"
-                        " values (:version, :task) on conflict do nothing"
-                    ),
-                    {"version": version, "task": task},
-                )
+                add_model(connection, task, version)
         self._look()
         self._thread.start()
         return self

@@ -40,49 +40,19 @@ class Registry:
             row = connection.execute(sa.text(query), {"task": task}).one()
         return Promoted(row.model_version, row.number)
 
-    def add(
-        self, task: Task, version: str, *, parent: str | None = None, run: int | None = None
-    ) -> None:
-        """Make a model known; one that is known stays as it is.
-
-        Args:
-            task: what it analyses.
-            version: of an artifact that workers find.
-            parent: the model that its training started from.
-            run: number of that training.
-        """
+    def add(self, task: Task, version: str) -> None:
+        """See `add_model`."""
         with self._begin() as connection:
-            connection.execute(
-                sa.text(
-                    "insert into textmill.model_version (model_version, task, parent, run_id)"
-                    " values (:version, :task, :parent, :run) on conflict do nothing"
-                ),
-                {"version": version, "task": task, "parent": parent, "run": run},
-            )
+            add_model(connection, task, version)
 
-    def promote(
-        self, task: Task, version: str | None, *, instead_of: Promoted | None = None
-    ) -> bool:
-        """Have a model serve a task from now on.
-
-        Args:
-            task: the task.
-            version: the model; None: what each worker brings along.
-            instead_of: what must serve until now; None: anything.
-
-        Returns:
-            False when something else was promoted since `instead_of`.
+    def promote(self, task: Task, version: str | None) -> None:
+        """Have a model serve a task from now on, see `promote_model`.
 
         Raises:
             InputError: there is no such model of the task.
         """
-        number = None if instead_of is None else instead_of.number
         with self._begin() as connection:
-            made = connection.scalar(
-                sa.text("select textmill.promote_model(:task, :version, :number)"),
-                {"task": task, "version": version, "number": number},
-            )
-        return made is not None
+            promote_model(connection, task, version)
 
     def rollback(self, task: Task) -> str | None:
         """Have the model serve again that did before the present one, and return it.
@@ -132,12 +102,55 @@ class Registry:
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
-        with refusals(), reachable(self._engine), self._engine.begin() as connection:
+        with refused_by_database(), reachable(self._engine), self._engine.begin() as connection:
             yield connection
 
 
+def add_model(connection: sa.Connection, task: Task, version: str) -> None:
+    """Make a model known that no training here made; one that is known stays as it is.
+
+    Args:
+        connection: as a role that may.
+        task: what it analyses.
+        version: of an artifact that workers find.
+    """
+    connection.execute(
+        sa.text(
+            "insert into textmill.model_version (model_version, task)"
+            " values (:version, :task) on conflict do nothing"
+        ),
+        {"version": version, "task": task},
+    )
+
+
+def promote_model(
+    connection: sa.Connection,
+    task: Task,
+    version: str | None,
+    *,
+    instead_of: Promoted | None = None,
+) -> bool:
+    """Have a model serve a task from now on.
+
+    Args:
+        connection: as a role that may.
+        task: the task.
+        version: the model; None: what each worker brings along.
+        instead_of: what must serve until now; None: anything.
+
+    Returns:
+        False when something else was promoted since `instead_of`.
+    """
+    number = None if instead_of is None else instead_of.number
+    made = connection.scalar(
+        sa.text("select textmill.promote_model(:task, :version, :number)"),
+        {"task": task, "version": version, "number": number},
+    )
+    return made is not None
+
+
 @contextmanager
-def refusals() -> Iterator[None]:
+def refused_by_database() -> Iterator[None]:
     """Turn what a function of the database refuses into an error for people.
 
     Raises:

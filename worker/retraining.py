@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -11,17 +11,19 @@ import sqlalchemy as sa
 from schema.documents import Task
 from schema.errors import InputError
 from worker.artifact_folders import ArtifactFolders
+from worker.gold import read_gold
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import read_config
 from worker.registry import Registry
 from worker.training.compare import Comparisons, compare
 from worker.training.corpus import LicenceClass, data_hash
 from worker.training.extend import Extension, extend
-from worker.training.feedback import Feedback, read_gold, write_source
+from worker.training.feedback import Feedback, write_source
+from worker.training.generator import TRAINING
 from worker.training.loop import TrainingConfig
 from worker.training.recipe import Recipe
 from worker.training.run import Report, train_artifact
-from worker.training_runs import Beginning, Candidate, Decision, TrainingRuns
+from worker.training_runs import Beginning, Decision, TrainedModel, TrainingRuns
 
 LEAST: Final = 20
 """Judged documents below which nothing could be told from those that are held out."""
@@ -106,7 +108,7 @@ def retrain(
             comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
             decision = runs.finish(
                 run,
-                Candidate(wanted.task, candidate, parent.model_version),
+                TrainedModel(wanted.task, candidate, parent.model_version),
                 comparisons,
                 serving if wanted.promotes else None,
             )
@@ -118,7 +120,13 @@ def retrain(
 
 def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:
     """Make a new generator, since the encoder that the old one began from has moved."""
-    extension = Extension(artifact, wanted.data, wanted.licence_class, wanted.command)
+    extension = Extension(
+        artifact,
+        wanted.data,
+        wanted.licence_class,
+        wanted.command,
+        replace(TRAINING, seed=wanted.training.seed),
+    )
     yield from extend(extension, artifact, resume=False)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from schema.database import IDLED
+from schema.database import IDLED, TOO_LARGE
 from schema.errors import ArtifactError
 
 LONGEST = timedelta(minutes=1)
@@ -22,9 +22,6 @@ TRANSIENT = (
 )
 """Errors of the surroundings, which may have passed by the next attempt, perhaps at another worker:
 that one may have the model that this one lacks."""
-
-PROGRAM_LIMIT = "54"
-"""Class of the SQLSTATEs that say: what was sent is too large. Sent again, it still is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +73,4 @@ def is_outage(error: Exception) -> bool:
 def _is_too_large(error: Exception) -> bool:
     return isinstance(error, sa.exc.DBAPIError) and str(
         getattr(error.orig, "sqlstate", None)
-    ).startswith(PROGRAM_LIMIT)
+    ).startswith(TOO_LARGE)

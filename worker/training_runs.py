@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from schema.database import reachable
 from schema.documents import Task
 from schema.errors import TextmillError
-from worker.registry import Promoted
+from worker.registry import Promoted, promote_model
 from worker.training.compare import Comparisons
 
 
@@ -36,17 +36,17 @@ class Beginning:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class TrainedModel:
     """What a training made.
 
     Attributes:
         task: of the model.
-        candidate: its version; workers find it.
+        version: workers find it by it.
         parent: the model that its training started from.
     """
 
     task: Task
-    candidate: str
+    version: str
     parent: str
 
 
@@ -77,7 +77,7 @@ class TrainingRuns:
             return int(connection.execute(_BEGIN, values).scalar_one())
 
     def finish(
-        self, run: int, made: Candidate, comparisons: Comparisons, instead_of: Promoted | None
+        self, run: int, made: TrainedModel, comparisons: Comparisons, instead_of: Promoted | None
     ) -> Decision:
         """Make the candidate known, promote it if it is better, and note all of that at once.
 
@@ -94,15 +94,14 @@ class TrainingRuns:
             if better and instead_of is None:
                 reason += "; not promoted, as asked"
             elif better and instead_of is not None:
-                values = {**asdict(made), "number": instead_of.number}
-                promoted = connection.scalar(_PROMOTE, values) is not None
+                promoted = promote_model(connection, made.task, made.version, instead_of=instead_of)
                 if not promoted:
                     reason += "; not promoted, since another model was meanwhile"
             connection.execute(
                 _FINISH,
                 {
                     "run": run,
-                    "candidate": made.candidate,
+                    "candidate": made.version,
                     "metrics": comparisons.model_dump_json(),
                     "better": better,
                     "promoted": promoted,
@@ -125,9 +124,8 @@ _BEGIN = sa.text("""
 """)
 _MODEL = sa.text("""
     insert into textmill.model_version (model_version, task, parent, run_id)
-    values (:candidate, :task, :parent, :run) on conflict do nothing
+    values (:version, :task, :parent, :run) on conflict do nothing
 """)
-_PROMOTE = sa.text("select textmill.promote_model(:task, :candidate, :number)")
 _FINISH = sa.text("""
     update textmill.training_run set state = 'finished', candidate = :candidate,
         metrics = cast(:metrics as jsonb), better = :better, promoted = :promoted,

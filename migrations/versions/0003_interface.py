@@ -75,7 +75,8 @@ def downgrade() -> None:
             drop column adjudicates,
             drop column given,
             drop column answer;
-        alter table textmill.worker drop column documents, drop column documents_per_second;
+        alter table textmill.worker drop column documents, drop column documents_per_second,
+            drop column models, drop column model_error;
     """)
     for function in FUNCTIONS:
         connection.exec_driver_sql(f"drop function textmill.{function}")

@@ -1,7 +1,10 @@
--- How much a process gets done; refreshed with its heartbeat.
+-- How much a process gets done, refreshed with its heartbeat; what it serves, and why that is not what
+-- was promoted.
 alter table textmill.worker
     add column documents bigint not null default 0,
     add column documents_per_second real not null default 0,
+    add column models jsonb not null default '{}',
+    add column model_error text,
     add constraint worker_documents check (documents >= 0 and documents_per_second >= 0);
 
 -- What a moderator reads: a few in a hundred results, newest job and highest score first.

@@ -243,7 +243,8 @@ select w.worker, w.host, w.pid, w.device, w.tasks, w.threads, w.started_at, w.he
     case when w.heartbeat_at > now() - interval '1 minute' then w.documents_per_second else 0 end
         as documents_per_second,
     (select count(*) from textmill.chunk c where c.state = 'running' and c.worker = w.worker)
-        as running_chunks
+        as running_chunks,
+    w.models, w.model_error
 from textmill.worker w;
 
 comment on view textmill.worker_status is 'One row per worker process.';
@@ -260,6 +261,9 @@ comment on column textmill.worker_status.documents is 'Documents finished since 
 comment on column textmill.worker_status.documents_per_second is
     'Documents a second over its last minute; 0 once it has been silent for one.';
 comment on column textmill.worker_status.running_chunks is 'Chunks in work.';
+comment on column textmill.worker_status.models is 'The model that it serves each task with.';
+comment on column textmill.worker_status.model_error is
+    'Why it does not serve what was promoted; null when it does.';
 
 create view textmill.queue_status as
 with open as (

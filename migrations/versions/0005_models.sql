@@ -60,11 +60,6 @@ create table textmill.model_promotion (
 );
 create index model_promotion_latest on textmill.model_promotion (task, promotion_id);
 
--- What a process serves, and why it is not what was promoted.
-alter table textmill.worker
-    add column models jsonb not null default '{}',
-    add column model_error text;
-
 -- Refuse a version that is not known for the task.
 create function textmill.check_model(of_task text, version text) returns void
     language plpgsql stable

@@ -70,21 +70,6 @@ comment on column textmill.training_status.started_by is 'Who started it.';
 comment on column textmill.training_status.started_at is 'When.';
 comment on column textmill.training_status.finished_at is 'When it ended.';
 
-create or replace view textmill.worker_status as
-select w.worker, w.host, w.pid, w.device, w.tasks, w.threads, w.started_at, w.heartbeat_at,
-    now() - w.heartbeat_at as silent,
-    w.documents,
-    case when w.heartbeat_at > now() - interval '1 minute' then w.documents_per_second else 0 end
-        as documents_per_second,
-    (select count(*) from textmill.chunk c where c.state = 'running' and c.worker = w.worker)
-        as running_chunks,
-    w.models, w.model_error
-from textmill.worker w;
-
-comment on column textmill.worker_status.models is 'The model that it serves each task with.';
-comment on column textmill.worker_status.model_error is
-    'Why it does not serve what was promoted; null when it does.';
-
 create view textmill.model_status as
 select m.model_version, m.task,
     m.model_version is not distinct from p.model_version as promoted,

@@ -20,6 +20,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them."""
     op.get_bind().exec_driver_sql("""
-        drop function textmill.withdraw_feedback(bigint, text);
-        drop index textmill.feedback_annotator;
+        drop function textmill.withdraw_feedback(bigint, text),
+            textmill.withdrawable(textmill.feedback);
+        drop index textmill.feedback_by_annotator;
     """)

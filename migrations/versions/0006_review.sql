@@ -1,7 +1,16 @@
 -- What one annotator said, latest first.
-create index feedback_annotator on textmill.feedback (annotator, feedback_id);
+create index feedback_by_annotator on textmill.feedback (annotator, feedback_id);
 
--- A slip is taken back in the name of who made it, soon, and before others have built on it. Returns its number.
+-- Whether a verdict may still be taken back: soon, and before others have built on it.
+create function textmill.withdrawable(said textmill.feedback) returns boolean
+    language sql stable
+as $$
+    select said.created_at > now() - interval '1 hour'
+        and (said.adjudicates or not exists (select from textmill.feedback a
+            where a.job_id = said.job_id and a.seq = said.seq and a.adjudicates))
+$$;
+
+-- A slip is taken back in the name of who made it. Returns its number.
 create function textmill.withdraw_feedback(feedback_id bigint, annotator text default session_user)
     returns bigint
     language plpgsql security definer
@@ -11,9 +20,7 @@ begin
     delete from textmill.feedback f
         where f.feedback_id = withdraw_feedback.feedback_id
         and f.annotator = withdraw_feedback.annotator
-        and f.created_at > now() - interval '1 hour'
-        and (f.adjudicates or not exists (select from textmill.feedback a
-            where a.job_id = f.job_id and a.seq = f.seq and a.adjudicates));
+        and textmill.withdrawable(f);
     if not found then
         raise exception 'verdict % of % cannot be withdrawn', withdraw_feedback.feedback_id,
                 withdraw_feedback.annotator

@@ -2,8 +2,10 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from uuid import UUID, uuid4
 
 import click
@@ -95,17 +97,28 @@ def results(job: UUID, file_format: str | None, output: Path | None) -> None:
             write_outcomes(rows, form, sys.stdout.buffer)
             return
         total = textmill.status(job).accepted
-        # Written aside and renamed, so that a file of this name is always whole.
-        part = output.with_name(f".{uuid4().hex}.part")
         try:
-            with job_progress() as bar, part.open("xb") as file:
+            with job_progress() as bar, _opened(output) as file:
                 write_outcomes(bar.track(rows, total=total, description="writing"), form, file)
-            part.replace(output)
         except OSError as error:
             msg = f"cannot write {output}: {error.strerror}; choose another place with -o"
             raise InputError(msg) from error
-        finally:
-            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(output: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which has its name only once it is whole; a pipe or a device as it is."""
+    if output.exists() and not output.is_file():
+        with output.open("wb") as file:
+            yield file
+        return
+    part = output.with_name(f".{uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _all_finished(statuses: Iterable[JobStatus]) -> bool:

@@ -27,6 +27,7 @@ from schema.settings import (
     SweepSettings,
     read,
 )
+from schema.stack import database_url
 
 
 def until_told_to_stop() -> threading.Event:
@@ -194,18 +195,3 @@ def _database() -> Iterator[sa.Engine]:
             yield engine
     finally:
         engine.dispose()
-
-
-def database_url(services: ServiceSettings) -> str:
-    """Where the database is for its owner: as set, or that of the stack that runs here.
-
-    Raises:
-        SettingsError: none is set, and no stack runs here.
-    """
-    if services.database_url is not None:
-        return services.database_url.get_secret_value()
-    stack = find(services)
-    if stack is None:
-        msg = "no stack runs here: set TEXTMILL_DATABASE_URL, or run: textmill up"
-        raise SettingsError(msg)
-    return stack.urls.owner

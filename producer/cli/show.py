@@ -29,7 +29,7 @@ console = make_console(stderr=True)
 
 def say(line: str) -> None:
     """Print a line for people as it is: neither wrapped nor coloured."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def status_table(statuses: Iterable[JobStatus]) -> Table:

@@ -9,13 +9,13 @@ import click
 import sqlalchemy as sa
 from rich.table import Table
 
-from producer.cli.services import database_url
 from producer.cli.show import console, make_console
 from producer.sweeps import definitions
 from producer.sweeps.definitions import define, parse_duration
 from producer.sweeps.source import OWN, is_lowest, open_source
 from schema.database import create_engine, reachable
 from schema.settings import ServiceSettings, SweepSettings, read
+from schema.stack import database_url
 
 SHOWN = 30
 """Runs that `textmill sweep history` lists."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from schema.errors import SettingsError, UsageError
+from schema.stack import OWNER_LOCK, lock_at_once, open_lock
 
 _PASSWORDS = ("owner", "producer", "worker", "reader", "annotator", "redis")
 _OWNER_WAIT = 0.5  # seconds; others hold the lock for a glance only, or for good
@@ -35,22 +36,10 @@ def owned(data_dir: Path) -> Iterator[int]:
     running = f"another process runs a stack in {data_dir}; use that one, or end it first"
     remaining = f"servers of an earlier stack in {data_dir} are still running; end them first"
     with (
-        _locked(data_dir / "owner.lock", _OWNER_WAIT, running),
+        _locked(data_dir / OWNER_LOCK, _OWNER_WAIT, running),
         _locked(data_dir / "servers.lock", _SERVERS_WAIT, remaining) as servers,
     ):
         yield servers
-
-
-def is_owned(data_dir: Path) -> bool:
-    """Whether a live process owns the data directory."""
-    path = data_dir / "owner.lock"
-    if not path.exists():
-        return False
-    lock = _open(path)
-    try:
-        return not _lock(lock, fcntl.LOCK_SH)
-    finally:
-        os.close(lock)
 
 
 def passwords(data_dir: Path) -> dict[str, str]:
@@ -104,29 +93,13 @@ def _make(data_dir: Path) -> None:
 
 @contextmanager
 def _locked(path: Path, patience: float, refusal: str) -> Iterator[int]:
-    lock = _open(path)
+    lock = open_lock(path)
     try:
         deadline = time.monotonic() + patience
-        while not _lock(lock, fcntl.LOCK_EX):
+        while not lock_at_once(lock, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 raise UsageError(refusal)
             time.sleep(_POLL)
         yield lock
     finally:
         os.close(lock)
-
-
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except PermissionError as error:
-        msg = f"{path.parent} belongs to another account; set TEXTMILL_DATA_DIR"
-        raise SettingsError(msg) from error
-
-
-def _lock(lock: int, kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -1,6 +1,5 @@
 """The stack as a whole: find it, start its servers, run everything."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from producer.local.children import Child, Children, Program, children
-from producer.local.folder import is_owned, owned, passwords, write_private
+from producer.local.folder import owned, passwords, write_private
 from producer.local.ports import LOOPBACK
 from producer.local.postgres import OWNER, start_postgres
 from producer.local.provision import DATABASE, LOGINS, provision
 from schema.errors import SettingsError
 from schema.settings import ServiceSettings, WorkerSettings, read
-from schema.stack import STACK
+from schema.stack import STACK, running_stack
 
 
 class Process(NamedTuple):
@@ -70,10 +69,9 @@ def find(services: ServiceSettings) -> Stack | None:
     Raises:
         SettingsError: the data directory belongs to another account.
     """
-    state = _state(services)
-    if not is_owned(services.data_dir) or not state.exists():
+    content = running_stack(services.data_dir)
+    if content is None:
         return None
-    content = json.loads(state.read_text(encoding="utf-8"))
     processes = tuple(Process(**process) for process in content["processes"])
     return Stack(Urls(**content["urls"]), processes)
 

@@ -110,9 +110,7 @@ def last_verdict(connection: sa.Connection, annotator: str, task: Task) -> Said 
     """The latest verdict of `annotator` that may still be withdrawn."""
     found = _said(
         connection,
-        "annotator = :annotator and created_at > now() - interval '1 hour' and task = :task"
-        " and (adjudicates or not exists (select from textmill.feedback a"
-        " where a.job_id = feedback.job_id and a.seq = feedback.seq and a.adjudicates))"
+        "annotator = :annotator and task = :task and textmill.withdrawable(feedback)"
         " order by feedback_id desc limit 1",
         annotator=annotator,
         task=task,

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -329,6 +330,22 @@ def test_results_written_twice_at_once_are_whole(
     assert [(done.returncode, done.stderr) for done in ended] == [(0, "")] * 2
     assert len(output.read_text(encoding="utf-8").splitlines()) == 3
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_results_go_into_a_pipe_as_into_a_file(
+    database: DatabaseUrls, textmill: Run, tmp_path: Path
+) -> None:
+    """Without it, `-o /dev/null` by root puts a file in the place of the device."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    written = textmill("results", job_id, "-o", pipe)
+
+    assert (written.returncode, written.stderr) == (0, "")
+    assert json.loads(os.read(reading, 10_000))["status"] == "pending"
+    os.close(reading)
 
 
 @pytest.mark.parametrize("when", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])

@@ -13,11 +13,11 @@ from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.outcomes import RESULTS, work_off
+from worker.gold import read_gold
 from worker.training.feedback import (
     MOST_TIMES,
     SHARE,
     Feedback,
-    read_gold,
     write_source,
 )
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow

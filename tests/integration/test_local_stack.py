@@ -20,8 +20,9 @@ from redis.retry import Retry
 
 from producer.local import Stack, find, remove, running, servers
 from producer.local.ports import answers
-from schema.errors import ServiceUnavailableError, UsageError
+from schema.errors import ServiceUnavailableError, SettingsError, UsageError
 from schema.settings import ServiceSettings
+from schema.stack import database_url
 
 NO_RETRY = Retry(NoBackoff(), retries=0)
 ROOT = Path(__file__).parents[2]
@@ -204,6 +205,8 @@ def test_a_killed_stack_is_not_found(killed: tuple[ServiceSettings, list[int]]) 
 
     assert (services.data_dir / "stack.json").exists()
     assert find(services) is None
+    with pytest.raises(SettingsError, match="no stack runs here"):
+        database_url(services)
 
 
 def test_a_stack_killed_as_a_whole_starts_again_with_its_data(folder: Path) -> None:

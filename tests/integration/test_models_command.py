@@ -13,7 +13,7 @@ from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.variants import damage, shipped_version, variant
 from worker.cli import main
 from worker.pipeline.artifact import SHIPPED
-from worker.registry import Promoted, Registry
+from worker.registry import Promoted, Registry, promote_model
 
 SENTIMENT = Task.SENTIMENT
 
@@ -151,14 +151,15 @@ def test_rollback_goes_back_step_by_step_and_history_stays(
     ]
 
 
-def test_promotion_that_was_overtaken_does_nothing(registry: Registry) -> None:
+def test_promotion_that_was_overtaken_does_nothing(engine: sa.Engine, registry: Registry) -> None:
     """Without it, a training of hours undoes what an operator decided meanwhile."""
     for number in (1, 2):
         registry.add(SENTIMENT, f"{number:016x}")
     before = registry.promoted(SENTIMENT)
     registry.promote(SENTIMENT, f"{1:016x}")
 
-    assert not registry.promote(SENTIMENT, f"{2:016x}", instead_of=before)
+    with engine.begin() as connection:
+        assert not promote_model(connection, SENTIMENT, f"{2:016x}", instead_of=before)
 
     assert registry.promoted(SENTIMENT).version == f"{1:016x}"
 

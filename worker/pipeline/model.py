@@ -7,12 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from schema.documents import Task
-from worker.pipeline.decoders import (
-    CrfDecoder,
-    Decoder,
-    SigmoidDecoder,
-    SoftmaxDecoder,
-)
+from worker.pipeline.decoders import CrfDecoder, Decoder, SigmoidDecoder, SoftmaxDecoder
 from worker.pipeline.records import Encoded, Prediction
 
 Cell = Literal["rnn", "lstm", "gru"]

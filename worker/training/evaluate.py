@@ -16,6 +16,7 @@ from schema.outcomes import (
     KeywordsResult,
     ModerationResult,
     SentimentResult,
+    is_absent,
 )
 from worker.pipeline import Pipeline
 from worker.pipeline.direct import analyse
@@ -83,10 +84,6 @@ class ModerationMeasures(Frozen):
     labels: dict[str, LabelMeasures]
 
 
-def _is_missing(value: object) -> bool:
-    return value is None
-
-
 class KeywordsMeasures(Frozen):
     """Of keywords: exact match after lower-casing and folding blanks.
 
@@ -107,9 +104,9 @@ class KeywordsMeasures(Frozen):
     f1_at_5: float
     f1_at_10: float
     present_documents: int
-    absent_f1_at_5: float | None = Field(default=None, exclude_if=_is_missing)
-    absent_recall_at_10: float | None = Field(default=None, exclude_if=_is_missing)
-    absent_documents: int | None = Field(default=None, exclude_if=_is_missing)
+    absent_f1_at_5: float | None = Field(default=None, exclude_if=is_absent)
+    absent_recall_at_10: float | None = Field(default=None, exclude_if=is_absent)
+    absent_documents: int | None = Field(default=None, exclude_if=is_absent)
 
 
 Measures = SentimentMeasures | ModerationMeasures | KeywordsMeasures

@@ -8,19 +8,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import sqlalchemy as sa
 
-from schema.database import reachable
 from schema.documents import Task
-from schema.outcomes import MODERATION_LABELS
 from worker.training.corpus import Source, Split
 from worker.training.evaluate import fold
-from worker.training.rows import (
-    KeywordsRow,
-    LabelledRow,
-    ModerationRow,
-    SentimentRow,
-)
+from worker.training.rows import LabelledRow
 
 HELD_OUT: Final = 0.3
 """Share of judged documents that no training learns from, now or later."""
@@ -67,24 +59,6 @@ class Feedback:
         return rows * min(max(times, 1), MOST_TIMES)
 
 
-def read_gold(engine: sa.Engine, task: Task) -> list[LabelledRow]:
-    """Documents whose right answer is settled, adjudicated or agreed; of one text the latest.
-
-    Raises:
-        ServiceUnavailableError: Postgres does not answer.
-        SettingsError: the role may not read feedback.
-    """
-    query = """
-        select distinct on (f.text) f.text, f.answer
-        from textmill.feedback f join textmill.feedback_status s using (job_id, seq)
-        where f.task = :task and f.answer = s.gold
-        order by f.text, f.feedback_id desc
-    """
-    with reachable(engine), engine.connect() as connection:
-        rows = connection.execute(sa.text(query), {"task": task})
-        return [_row(task, row.text, row.answer) for row in rows]
-
-
 def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Source:
     """Part judged documents and write them as a source.
 
@@ -94,7 +68,7 @@ def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Sourc
     Args:
         folder: made; its name is the source's.
         task: of the documents.
-        gold: as `read_gold` gives it.
+        gold: documents whose right answer is settled, each text once.
     """
     folder.mkdir(parents=True)
     parts: dict[Split, list[LabelledRow]] = {"train": [], "valid": [], "test": []}
@@ -117,15 +91,3 @@ def _split(text: str) -> Split:
 
 def _lines(rows: Iterable[LabelledRow]) -> Iterator[str]:
     return (row.model_dump_json() + "\n" for row in rows)
-
-
-def _row(task: Task, text: str, answer: list[str]) -> LabelledRow:
-    match task:
-        case Task.SENTIMENT:
-            return SentimentRow.model_validate({"text": text, "label": answer[0]})
-        case Task.MODERATION:
-            return ModerationRow.model_validate(
-                {"text": text, "labels": answer, "annotated": MODERATION_LABELS}
-            )
-        case Task.KEYWORDS:
-            return KeywordsRow(text=text, keywords=tuple(answer))
