@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterable, Iterator
 
+from pydantic_core import from_json
+
 from producer.readers.lines import Line
 from producer.readers.rows import Expected, Row
 from schema.documents import Rejected
@@ -39,14 +41,15 @@ def _rows(lines: Iterable[Line], name: str) -> Iterator[Row | Rejected]:
     for line in lines:
         if line.fault:
             yield line.fault
-        elif line.text.strip():
-            _refuse_array(line, name)
+        elif line.text and not line.text.isspace():
+            if line.number == 1:
+                _refuse_array(line, name)
             yield _parse(line)
 
 
 def _refuse_array(line: Line, name: str) -> None:
     start = line.text[:64].split()
-    if line.number == 1 and (start == ["["] or "".join(start).startswith("[{")):
+    if start == ["["] or "".join(start).startswith("[{"):
         msg = (
             f"{name} is one JSON array; write an object a line, for instance with: jq -c '.[]' FILE"
         )
@@ -55,7 +58,7 @@ def _refuse_array(line: Line, name: str) -> None:
 
 def _parse(line: Line) -> Row | Rejected:
     try:
-        fields = json.loads(line.text)
+        fields = _value(line.text)
     except json.JSONDecodeError as error:
         # Some of Python's messages end in "at", and want a place to follow.
         reason = f"the line is not JSON: {error.msg.removesuffix(' at')}, character {error.pos + 1}"
@@ -70,6 +73,14 @@ def _parse(line: Line) -> Row | Rejected:
         reason = 'the line is JSON but no object; write {"text": ...}'
         return _refused(line, ErrorCode.INVALID_RECORD, reason)
     return Row(line.number, fields)
+
+
+def _value(text: str) -> object:
+    """What a line holds; Python's own reader, three times as slow, says what is wrong with it."""
+    try:
+        return from_json(text)
+    except ValueError:
+        return json.loads(text)
 
 
 def _refused(line: Line, code: ErrorCode, message: str) -> Rejected:
