@@ -15,8 +15,11 @@ from schema.errors import JobNotFoundError
 from schema.outcomes import ErrorCode
 from schema.states import TERMINAL_JOB_STATES, JobState
 
-POLL_INTERVAL = 0.2
-"""Seconds between looks at a job that is waited for."""
+POLL_INTERVAL = 0.5
+"""Seconds between looks at a job that is waited for; the first ones come sooner."""
+
+FIRST_LOOK = 0.02
+"""Seconds after which a job that was not finished is looked at again; each pause is half longer."""
 
 
 class JobStatus(Frozen):
@@ -120,6 +123,7 @@ def wait(
         TimeoutError: the job is not finished in time; it goes on.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
+    pause = FIRST_LOOK
     while True:
         seen = status(engine, job_id)
         progress(seen)
@@ -128,7 +132,8 @@ def wait(
         if deadline is not None and time.monotonic() >= deadline:
             msg = f"job {job_id} has {seen.pending} documents to go after {timeout:g} s"
             raise TimeoutError(msg)
-        time.sleep(POLL_INTERVAL)
+        time.sleep(pause)
+        pause = min(pause * 1.5, POLL_INTERVAL)
 
 
 def outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[OutcomeRow]:

@@ -17,6 +17,8 @@ pytest_plugins = [
     "tests.fixtures.mill",
     "tests.fixtures.recovery",
     "tests.fixtures.review",
+    "tests.fixtures.shop",
+    "tests.fixtures.files",
 ]
 
 

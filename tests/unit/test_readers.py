@@ -1,6 +1,5 @@
 """Readers: every format gives the same documents, and a broken record costs only itself."""
 
-import csv
 import gzip
 import io
 import json
@@ -8,20 +7,15 @@ import os
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from producer.readers import LINE_MARGIN, Format, read_documents
-from schema.documents import Document, Record, Rejected
+from schema.documents import Document, Rejected
 from schema.errors import InputError
 from schema.outcomes import ErrorCode
-from schema.settings import IntakeSettings
-
-LIMITS = IntakeSettings(max_document_bytes=1000)
+from tests.fixtures.files import LIMITS, Write, codes, read
 
 JSONL = (
     '{"id": "a", "text": "好用 and sturdy", "shop": "n1"}\n{"id": 2, "text": "x", "shop": null}\n'
@@ -29,45 +23,6 @@ JSONL = (
 CSV = 'id,text,shop\na,好用 and sturdy,n1\n2,"x, ""y""\nz",\n'
 TSV = "id\ttext\tshop\r\na\t好用 and sturdy\tn1\r\n2\tx\tn2\r\n"
 TXT = "好用 and sturdy\nx"
-
-FUZZING = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=75, deadline=None
-)
-
-Write = Callable[[str, bytes], str]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Write a file and give its path."""
-
-    def write(name: str, data: bytes) -> str:
-        path = tmp_path / name
-        path.write_bytes(data)
-        return str(path)
-
-    return write
-
-
-def read(
-    path: str, file_format: Format | None = None, text_field: str = "text", id_field: str = "id"
-) -> list[Record]:
-    return list(
-        read_documents(
-            path,
-            file_format=file_format,
-            text_field=text_field,
-            id_field=id_field,
-            limits=LIMITS,
-        )
-    )
-
-
-def codes(records: list[Record]) -> list[tuple[int | None, str | None]]:
-    """Line and code of each record; a document has no code."""
-    return [
-        (record.line, record.code if isinstance(record, Rejected) else None) for record in records
-    ]
 
 
 def pipe_in(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,67 +323,3 @@ def test_a_damaged_gzip_file_keeps_what_came_before_and_says_so(kept: float, wri
     assert last.code == ErrorCode.DAMAGED_FILE
     assert last.line == len(before) + 1
     assert f"damaged from line {last.line} on" in last.message
-
-
-@FUZZING
-@given(junk=st.binary(max_size=200))
-@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "txt"])
-def test_whatever_stands_between_two_records_both_are_read(
-    suffix: str, junk: bytes, write: Write
-) -> None:
-    """Bytes nobody thought of are what files hold in the end."""
-    head, first, last = {
-        "jsonl": (b"", b'{"id": "f", "text": "first"}\n', b'{"id": "l", "text": "last"}\n'),
-        "csv": (b"id,text\n", b"f,first\n", b"l,last\n"),
-        "tsv": (b"id\ttext\n", b"f\tfirst\n", b"l\tlast\n"),
-        "txt": (b"", b"first\n", b"last\n"),
-    }[suffix]
-    path = write(f"a.{suffix}", head + first + junk + b"\n" + last)
-
-    records = read(path)
-
-    lines = [record.line or 0 for record in records]
-    assert [getattr(records[at], "text", None) for at in (0, -1)] == ["first", "last"]
-    assert lines == sorted(set(lines))
-    if suffix == "txt":
-        assert len(records) == 3 + junk.count(b"\n")
-
-
-@FUZZING
-@given(data=st.binary(max_size=300), packed=st.booleans())
-@pytest.mark.parametrize("known", Format)
-def test_no_content_raises_anything_but_a_refusal(
-    known: Format, data: bytes, write: Write, *, packed: bool
-) -> None:
-    """An exception nobody expected ends a submission of millions with a traceback."""
-    path = write("fuzz", b"\x1f\x8b\x08\x00" + data if packed else data)
-
-    try:
-        records = read(path, known)
-    except InputError:
-        return
-
-    assert all(isinstance(record, Document | Rejected) for record in records)
-
-
-@FUZZING
-@given(
-    rows=st.lists(
-        st.tuples(
-            st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1),
-            st.text(st.characters(codec="utf-8", exclude_characters="\x00")),
-        ).filter(lambda row: not row[0].isspace()),
-        max_size=5,
-    )
-)
-def test_what_the_csv_module_writes_is_read_back(rows: list[tuple[str, str]], write: Write) -> None:
-    """Line breaks, quotes and delimiters inside values belong to the text."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerows([("text", "other"), *rows])
-    path = write("a.csv", text.getvalue().encode())
-
-    assert [
-        (getattr(record, "text", record), getattr(record, "metadata", record))
-        for record in read(path)
-    ] == [(row[0], {"other": row[1]}) for row in rows]

@@ -1,0 +1,86 @@
+"""What may be swept: queries, sources and who names them."""
+
+import pytest
+import sqlalchemy as sa
+
+from producer.sweeps.definitions import add
+from producer.sweeps.source import Source
+from schema.errors import InputError, SettingsError, SourceError
+from tests.fixtures.shop import QUERY, change, definition, write
+
+KINDS = ["smallint", "integer", "bigint", "numeric", "double precision", "text", "uuid"]
+KINDS += ["date", "timestamp", "timestamptz"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"query": "select id, body as text from posts"}, "must hold the parameter :watermark"),
+        ({"query": f"{QUERY} and shop = :shop"}, "and no other; it holds :shop, :watermark"),
+        ({"query": QUERY.replace(" as text", "")}, "has no column 'text'"),
+        ({"query": QUERY.replace("select", "select 1 as a, 2 as a,", 1)}, "several columns"),
+        ({"watermark_column": "created_at"}, "has no column 'created_at'"),
+        ({"query": QUERY.replace("shop", "'{}'::jsonb as s"), "watermark_column": "s"}, "must be"),
+        ({"query": QUERY.replace("posts", "nothing")}, 'relation "nothing" does not exist'),
+        ({"query": QUERY.replace("shop", "nextval('numbers')")}, "in a read-only transaction"),
+        ({"cron": "0 2 * *"}, "has 4 fields"),
+        ({"timezone": "Mars"}, "no time zone"),
+    ],
+)
+def test_sweep_that_could_not_run_is_refused(
+    engine: sa.Engine, shop: sa.Engine, source: Source, changes: dict[str, object], reason: str
+) -> None:
+    """Without it, a typing error is found at two in the morning, or the query writes."""
+    write(shop, 1)
+
+    with pytest.raises((InputError, SourceError), match=reason):
+        add(engine, definition(**changes), source, None)
+
+
+def test_only_an_operator_adds_sweeps(
+    engine: sa.Engine, producer_engine: sa.Engine, source: Source
+) -> None:
+    """Without it, whoever submits documents has dispatch run queries elsewhere."""
+    with pytest.raises(SettingsError, match="permission denied"):
+        add(producer_engine, definition(), source, None)
+
+    with engine.connect() as connection:
+        connection.exec_driver_sql("set role textmill_operator")
+        connection.exec_driver_sql(
+            "insert into textmill.sweep (name, cron, timezone, source, query, watermark_column,"
+            " watermark, next_run_at) values ('s', '0 2 * * *', 'UTC', 'shop', '', 'id', '', now())"
+        )
+        with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+            connection.exec_driver_sql("select text from textmill.document")
+
+
+def test_source_url_stays_out_of_the_database(
+    engine: sa.Engine, source: Source, shop_url: str
+) -> None:
+    """Without it, whoever sees sweeps sees the password of the shop."""
+    add(engine, definition(), source, None)
+
+    password = sa.make_url(shop_url).password
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("select * from textmill.sweep").all()
+    assert password
+    assert password not in str(rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_row_lies_above_where_a_sweep_begins(
+    shop: sa.Engine, source: Source, kind: str
+) -> None:
+    """Without it, the first run of a sweep leaves rows out."""
+    value = {"text": "'a'", "uuid": "gen_random_uuid()"}.get(
+        kind, "now()" if kind in ("date", "timestamp", "timestamptz") else "-5"
+    )
+    change(shop, f"create table things as select 1 as id, 'x' as text, {value}::{kind} as mark")
+    query = "select * from things where mark > :watermark"
+
+    lowest = source.lowest(query, "mark")
+    highest = source.highest(query, "mark", lowest)
+
+    assert highest is not None
+    assert len(list(source.rows(query, "mark", lowest, highest))) == 1
+    assert source.highest(query, "mark", highest) is None
