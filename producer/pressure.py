@@ -25,16 +25,8 @@ def check_pressure(
     """
     if limits.max_pending is None and limits.max_pending_per_submitter is None:
         return
-    connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('textmill.pressure'))"))
     pending = connection.execute(
-        sa.text("""
-            select coalesce(sum(open.documents), 0) as everybody,
-                coalesce(sum(open.documents) filter (where submitted_by = :submitter), 0) as own
-            from (
-                select submitted_by, accepted - succeeded - failed - cancelled as documents
-                from textmill.job where finished_at is null
-            ) as open
-        """),
+        sa.text("select everybody, own from textmill.pending_documents(:submitter)"),
         {"submitter": submitter},
     ).one()
     _hold(pending.everybody, adding, limits.max_pending, "TEXTMILL_MAX_PENDING")

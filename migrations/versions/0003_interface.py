@@ -31,6 +31,8 @@ FUNCTIONS = (
     "submit(text, jsonb, jsonb)",
     "has_unique_columns(json)",
     "open_job(uuid)",
+    "check_limits(bigint)",
+    "pending_documents(text)",
     "cut_chunks(uuid, bigint)",
     "refuse_documents(uuid)",
     "same_job(text, bytea)",

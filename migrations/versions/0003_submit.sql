@@ -13,6 +13,7 @@ as $$
             when 'max_id_characters' then 500
             when 'chunk_documents' then 1024
             when 'chunk_tokens' then 32768
+            when 'max_job_documents' then 20000000
         end)
 $$;
 
@@ -276,6 +277,52 @@ begin
 end
 $$;
 
+-- Documents without outcome, of everybody and of one submitter. Who asks holds up others who ask until
+-- its transaction ends, so that submits that race are counted one by one.
+create function textmill.pending_documents(submitter text, out everybody bigint, out own bigint)
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    select pg_advisory_xact_lock(hashtext('textmill.pressure'));
+    select coalesce(sum(documents), 0)::bigint,
+        coalesce(sum(documents) filter (where submitted_by = submitter), 0)::bigint
+    from (
+        select submitted_by, accepted - succeeded - failed - cancelled as documents
+        from textmill.job where finished_at is null
+    ) as open;
+$$;
+
+-- Refuse a job that is too large, or more documents than may wait; no limit is null.
+create function textmill.check_limits(documents bigint) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    most bigint := textmill.limit_of('max_job_documents');
+    most_pending bigint := textmill.limit_of('max_pending');
+    most_own bigint := textmill.limit_of('max_pending_per_submitter');
+    pending record;
+begin
+    if documents > most then
+        raise exception 'the job has % documents and textmill.max_job_documents allows %', documents, most
+            using errcode = 'program_limit_exceeded', hint = 'Split it, or raise the limit.';
+    end if;
+    if most_pending is null and most_own is null then
+        return;
+    end if;
+    select * into pending from textmill.pending_documents(session_user);
+    if pending.everybody > most_pending or pending.own > most_own then
+        raise exception '% documents would be pending, % of them yours, and % allows %', pending.everybody,
+                pending.own,
+                case when pending.everybody > most_pending then 'textmill.max_pending'
+                    else 'textmill.max_pending_per_submitter' end,
+                case when pending.everybody > most_pending then most_pending else most_own end
+            using errcode = 'configuration_limit_exceeded',
+            hint = 'Submit again when fewer wait, or raise the limit.';
+    end if;
+end
+$$;
+
 -- Refuse, cut and open a job whose documents are all there.
 create function textmill.open_job(of_job uuid) returns void
     language plpgsql
@@ -293,6 +340,7 @@ begin
             state = case when total = refused then 'completed' else 'pending' end,
             finished_at = case when total = refused then now() end
         where job_id = of_job;
+    perform textmill.check_limits(total);
     perform pg_notify('textmill_pending', '');
 end
 $$;

@@ -85,6 +85,35 @@ def test_racing_submits_do_not_exceed_the_limit_together(producer_engine: sa.Eng
     assert accepted == jobs(producer_engine) == 3
 
 
+@pytest.mark.parametrize(
+    ("limit", "most", "said"),
+    [
+        ("max_pending", 5, "textmill.max_pending allows 5"),
+        ("max_pending_per_submitter", 2, "3 of them yours, and textmill.max_pending_per_submitter"),
+        ("max_job_documents", 2, "the job has 3 documents and textmill.max_job_documents allows 2"),
+    ],
+)
+def test_submit_by_sql_holds_the_limits_too(
+    producer_engine: sa.Engine, limit: str, most: int, said: str
+) -> None:
+    """Without it, whoever submits by SQL fills the disk all the same."""
+    hand_over(producer_engine, 3, IntakeSettings())
+    by_sql = sa.text(
+        """select textmill.submit('sentiment', '[{"text":"a"},{"text":"b"},{"text":"c"}]')"""
+    )
+
+    with producer_engine.connect() as connection:
+        connection.exec_driver_sql(f"set textmill.{limit} = {most}")
+        with pytest.raises(sa.exc.DBAPIError, match=said):
+            connection.execute(by_sql)
+        connection.rollback()
+        connection.exec_driver_sql(f"set textmill.{limit} = {most + 1}")
+        connection.execute(by_sql)
+        connection.commit()
+
+    assert jobs(producer_engine) == 2
+
+
 def test_refusal_names_the_setting_and_exits_with_2(database: DatabaseUrls) -> None:
     done = invoke(
         database,

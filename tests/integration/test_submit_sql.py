@@ -221,6 +221,9 @@ def test_limits_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
         "max_id_characters",
         "chunk_documents",
         "chunk_tokens",
+        "max_job_documents",
+        "max_pending",
+        "max_pending_per_submitter",
     ]
     with producer_engine.connect() as connection:
         limits = {
