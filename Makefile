@@ -40,7 +40,7 @@ test-slow: setup  ## the tests that take longer
 chaos: setup  ## random faults under load, then every rule checked: SECONDS=120 SEED=7
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) --seed $(SEED)
 
-bench: setup  ## all measurements; takes an hour and wants an idle machine
+bench: setup  ## all measurements but the GPU's; takes an hour and wants an idle machine
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,bench]'
 	for name in throughput peers kernel submit latency growth scale; do $(BIN)/python -m benchmarks $$name --json || exit 1; done
 

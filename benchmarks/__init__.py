@@ -1,1 +1,4 @@
-"""Measurements, each a ratio within one run: `python -m benchmarks NAME`."""
+"""Measurements: `python -m benchmarks NAME` gives ratios within one run.
+
+`python -m benchmarks.views` and `benchmarks.cells` are commands of their own.
+"""

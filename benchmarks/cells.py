@@ -29,14 +29,14 @@ AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What became of a cell.
+class CellMeasures:
+    """What a cell reaches.
 
     Attributes:
         cell: its kind.
         weights: number of the network's weights.
         macro_f1: on validation, mean over the sources, after each epoch.
-        minutes: of an epoch of training.
+        minutes: CPU minutes of an epoch, validation included.
         documents_per_second: of mixed documents through the whole pipeline on one core.
     """
 
@@ -60,7 +60,8 @@ def main(data: Path, epochs: int, cells: tuple[Cell, ...]) -> None:
         print(json.dumps(asdict(_measure(data, epochs, cell))), flush=True)
 
 
-def _measure(data: Path, epochs: int, cell: Cell) -> Trained:
+def _measure(data: Path, epochs: int, cell: Cell) -> CellMeasures:
+    # Nothing was pretrained, so all weights learn at one rate.
     training = replace(TRAINING[Task.SENTIMENT], epochs=epochs, patience=epochs, encoder_rate=1.0)
     recipe = Recipe(Task.SENTIMENT, data, "C", cell, training, command="benchmarks.cells")
     tokenizer = Tokenizer.load(SHIPPED / Task.SENTIMENT / TOKENIZER)
@@ -83,7 +84,7 @@ def _measure(data: Path, epochs: int, cell: Cell) -> Trained:
         analyse(pipeline, texts[first : first + AT_ONCE])
     speed = DOCUMENTS / (time.process_time() - began)
     weights = sum(value.numel() for value in state.model.parameters())
-    return Trained(cell, weights, [round(score, 4) for score in scores], minutes, speed)
+    return CellMeasures(cell, weights, [round(score, 4) for score in scores], minutes, speed)
 
 
 if __name__ == "__main__":

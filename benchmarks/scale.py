@@ -4,7 +4,7 @@ import os
 from functools import partial
 
 from benchmarks.documents import make
-from benchmarks.report import Report, alternately
+from benchmarks.report import Report, alternately, median_ratio
 from benchmarks.system import system, through
 
 DOCUMENTS = 40_000
@@ -22,9 +22,7 @@ def measure(documents: int | None) -> Report:
 
     runs = alternately({f"{count} processes": partial(run, count) for count in counts})
     ratios = {
-        f"{count} by 1": round(
-            sorted(runs[f"{count} processes"])[1] / sorted(runs["1 processes"])[1], 3
-        )
+        f"{count} by 1": median_ratio(runs[f"{count} processes"], runs["1 processes"])
         for count in counts[1:]
     }
     target = {"2 by 1": ">= 1.9"} if ratios else {}

@@ -157,9 +157,9 @@ class Dispatcher:
         workers, published = self._workers(connection), _published(connection)
         marked: list[Addressed] = []
         for lane in (Lane.INTERACTIVE, Lane.BULK):
-            mine = {task: published.get((lane, task), 0) for task in Task}
+            places = {task: published.get((lane, task), 0) for task in Task}
             shared = lane is Lane.BULK or bool(connection.scalar(sa.text(_BULK_WAITS)))
-            marked += mark(connection, lane, _slots(workers, mine, shared=shared))
+            marked += mark(connection, lane, _slots(workers, places, shared=shared))
         return marked
 
     def _workers(self, connection: sa.Connection) -> Sequence[Worker]:
@@ -267,9 +267,9 @@ def _slots(workers: Sequence[Worker], published: Mapping[Task, int], *, shared: 
     Args:
         workers: the processes that live.
         published: the lane's chunks that take a place already.
-        shared: whether a thread of every process is left to the other lane: an interactive chunk
-            always finds one free, and a stream of them, which workers take first, never stops the
-            bulk lane. Otherwise there are two places for every thread.
+        shared: whether a thread of every process is left to the other lane, so that an interactive
+            chunk always finds one free, and a stream of them, which workers take first, never
+            stops the bulk lane. If not, there are two places for every thread.
     """
     served = {Task(task) for worker in workers for task in worker.tasks}
 

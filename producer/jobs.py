@@ -16,10 +16,11 @@ from schema.outcomes import ErrorCode
 from schema.states import TERMINAL_JOB_STATES, JobState
 
 POLL_INTERVAL = 0.5
-"""Seconds between looks at a job that is waited for; the first ones come sooner."""
+"""Seconds between looks at a job that is under way."""
 
-FIRST_LOOK = 0.02
-"""Seconds after which a job that was not finished is looked at again; each pause is half longer."""
+FIRST_PAUSE = 0.02
+"""Seconds before the second look of `wait`. Each pause is half as long again as the one before, up to
+`POLL_INTERVAL`: a short job is answered at once, a long one asks little of Postgres."""
 
 
 class JobStatus(Frozen):
@@ -123,7 +124,7 @@ def wait(
         TimeoutError: the job is not finished in time; it goes on.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    pause = FIRST_LOOK
+    pause = FIRST_PAUSE
     while True:
         seen = status(engine, job_id)
         progress(seen)

@@ -89,7 +89,8 @@ class DispatchSettings(BaseSettings):
     """How pending chunks reach Redis.
 
     Attributes:
-        poll_interval: seconds between steps when no notification arrives.
+        poll_interval: seconds between whole steps (rescue, ending jobs, publishing); between them a
+            notification is answered by publishing alone.
         republish_after: seconds after which a chunk nobody claimed may be published again.
         worker_timeout: seconds without a heartbeat after which a process counts as gone.
     """

@@ -41,12 +41,12 @@ class Registry:
         return Promoted(row.model_version, row.number)
 
     def add(self, task: Task, version: str) -> None:
-        """See `add_model`."""
+        """Make a model known that no training here made; one that is known stays as it is."""
         with self._begin() as connection:
             add_model(connection, task, version)
 
     def promote(self, task: Task, version: str | None) -> None:
-        """Have a model serve a task from now on, see `promote_model`.
+        """Have a model serve a task, see `promote_model`.
 
         Raises:
             InputError: there is no such model of the task.
@@ -107,10 +107,10 @@ class Registry:
 
 
 def add_model(connection: sa.Connection, task: Task, version: str) -> None:
-    """Make a model known that no training here made; one that is known stays as it is.
+    """Make a model known without a parent; one that is known stays as it is.
 
     Args:
-        connection: as a role that may.
+        connection: of a role that may; a worker may not say more of a model.
         task: what it analyses.
         version: of an artifact that workers find.
     """
@@ -130,16 +130,19 @@ def promote_model(
     *,
     instead_of: Promoted | None = None,
 ) -> bool:
-    """Have a model serve a task from now on.
+    """Have a model serve a task.
 
     Args:
-        connection: as a role that may.
+        connection: of a role that may promote.
         task: the task.
         version: the model; None: what each worker brings along.
         instead_of: what must serve until now; None: anything.
 
     Returns:
         False when something else was promoted since `instead_of`.
+
+    Raises:
+        sa.exc.DataError: there is no such model of the task; see `refused_by_database`.
     """
     number = None if instead_of is None else instead_of.number
     made = connection.scalar(

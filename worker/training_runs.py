@@ -41,7 +41,7 @@ class TrainedModel:
 
     Attributes:
         task: of the model.
-        version: workers find it by it.
+        version: its model version, the name of its folder.
         parent: the model that its training started from.
     """
 

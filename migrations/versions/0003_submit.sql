@@ -292,7 +292,8 @@ as $$
     ) as open;
 $$;
 
--- Refuse a job that is too large, or more documents than may wait; no limit is null.
+-- Refuse a job of so many documents, already counted in its row, or all that would then be pending. A limit
+-- that is null holds nothing back.
 create function textmill.check_limits(documents bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -340,6 +341,7 @@ begin
             state = case when total = refused then 'completed' else 'pending' end,
             finished_at = case when total = refused then now() end
         where job_id = of_job;
+    -- Last, when the job counts: others who submit wait from here to the end of this transaction.
     perform textmill.check_limits(total);
     perform pg_notify('textmill_pending', '');
 end

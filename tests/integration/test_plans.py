@@ -69,7 +69,7 @@ def test_queries_by_time_read_only_their_months(engine: sa.Engine) -> None:
         assert min(everything) < min(recent) == f"{datetime.now(UTC):%Y%m}", query
 
 
-UNKNOWN = {
+READ_ONCE = {
     "select * from textmill.chunk_work('{job_id}', 1401, 1600)": 1000,
     "select * from textmill.document_status where job_id = '{job_id}'": 20_000,
     "select * from textmill.sentiment_result where job_id = '{job_id}'": 20_000,
@@ -77,7 +77,8 @@ UNKNOWN = {
     " join textmill.document d using (job_id, seq) left join textmill.result r using (job_id, seq)"
     " where job_id = '{job_id}' order by seq": 30_000,
 }
-"""Queries of a job of 2,000 documents, with the rows that they may read; the last exports it."""
+"""Queries of a job of 2,000 documents, with the rows that they may read: a few times the job, where a
+look-up of all outcomes for each document reads millions. The last is that of `textmill results`."""
 
 
 def test_a_job_that_statistics_do_not_know_is_read_once(engine: sa.Engine) -> None:
@@ -89,7 +90,7 @@ def test_a_job_that_statistics_do_not_know_is_read_once(engine: sa.Engine) -> No
     job_id = _submit(engine, 2000)
     _answer(engine, job_id, 1500)
 
-    for query, most in UNKNOWN.items():
+    for query, most in READ_ONCE.items():
         read = sum(
             (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
             + node.get("Rows Removed by Join Filter", 0)
