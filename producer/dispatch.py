@@ -134,19 +134,23 @@ class Dispatcher:
             ServiceUnavailableError: Postgres or Redis does not answer.
         """
         with reachable(self._engine):
-            due = self._in_turn(self._mark) or []
+            due = self._in_turn(self._mark, durable=False) or []
             self._broker.publish(due)
             return len(due)
 
-    def _in_turn(self, work: Callable[[sa.Connection], Made]) -> Made | None:
+    def _in_turn(
+        self, work: Callable[[sa.Connection], Made], *, durable: bool = True
+    ) -> Made | None:
         """Do a transaction of a step, unless another dispatcher is in one.
+
+        Marks need not be durable: those that a crash of Postgres takes back are made again.
 
         It waits for nobody, since all dispatchers wait for it: its statements pass over locked
         rows, and where one meets a lock all the same, the next step tries again.
         """
         try:
             with self._engine.begin() as connection:
-                return work(connection) if _alone(connection) else None
+                return work(connection) if _alone(connection, durable=durable) else None
         except sa.exc.OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
                 raise
@@ -180,7 +184,9 @@ class Dispatcher:
         by Redis, or taken by a process that died. A message too many does nothing.
         """
         queued = self._broker.queued()
-        again = self._in_turn(lambda connection: self._mark_again(connection, queued))
+        again = self._in_turn(
+            lambda connection: self._mark_again(connection, queued), durable=False
+        )
         if not again:
             return 0
         logger.warning("publishing %d chunks again: their messages were lost", len(again))
@@ -222,16 +228,17 @@ class Dispatcher:
         connection.execute(sa.text("select textmill.make_partitions()"))
 
 
-def _alone(connection: sa.Connection) -> bool:
+def _alone(connection: sa.Connection, *, durable: bool) -> bool:
     """Whether this transaction is the only step under way; a frozen one is ended by Postgres."""
     locked, *_ = connection.execute(
         sa.text(
             "select pg_try_advisory_xact_lock(hashtext('textmill.dispatch')),"
             " set_config('idle_in_transaction_session_timeout', '10s', true),"
             " set_config('lock_timeout', '1s', true),"
-            # What a crash of Postgres takes back is done again by the next step.
-            " set_config('synchronous_commit', 'off', true)"
-        )
+            " set_config('synchronous_commit',"
+            " case when :durable then current_setting('synchronous_commit') else 'off' end, true)"
+        ),
+        {"durable": durable},
     ).one()
     return bool(locked)
 

@@ -19,8 +19,8 @@ POLL_INTERVAL = 0.5
 """Seconds between looks at a job that is under way."""
 
 FIRST_PAUSE = 0.02
-"""Seconds before the second look of `wait`. Each pause is half as long again as the one before, up to
-`POLL_INTERVAL`: a short job is answered at once, a long one asks little of Postgres."""
+"""Seconds before the second look of `wait`. Each pause is half as long again as the one before, up
+to `POLL_INTERVAL`: a short job is answered at once, a long one asks little of Postgres."""
 
 
 class JobStatus(Frozen):

@@ -37,10 +37,12 @@ def running_stack(data_dir: Path) -> dict[str, Any] | None:
     Raises:
         SettingsError: the data directory belongs to another account.
     """
-    state = data_dir / STACK
-    if not is_owned(data_dir) or not state.exists():
+    if not is_owned(data_dir):
         return None
-    content: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
+    try:
+        content: dict[str, Any] = json.loads((data_dir / STACK).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # it is just starting, or has just ended
+        return None
     return content
 
 

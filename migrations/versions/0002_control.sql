@@ -28,7 +28,7 @@ as $$
 $$;
 
 -- Stop a job; outcomes that are there stay, all other documents count as cancelled. It is
--- `cancelling` until its chunks are closed: by dispatch, which is told.
+-- `cancelling` until its chunks are closed: by dispatch, within its next step.
 create function textmill.cancel(job uuid) returns text
     language plpgsql
     set search_path = pg_catalog, pg_temp

@@ -280,34 +280,47 @@ $$;
 -- Documents without outcome, of everybody and of one submitter. Who asks holds up others who ask until
 -- its transaction ends, so that submits that race are counted one by one.
 create function textmill.pending_documents(submitter text, out everybody bigint, out own bigint)
-    language sql
+    language plpgsql
     set search_path = pg_catalog, pg_temp
+    set lock_timeout = '30s'
 as $$
-    select pg_advisory_xact_lock(hashtext('textmill.pressure'));
-    select coalesce(sum(documents), 0)::bigint,
-        coalesce(sum(documents) filter (where submitted_by = submitter), 0)::bigint
+begin
+    perform pg_advisory_xact_lock(hashtext('textmill.pressure'));
+    select coalesce(sum(documents), 0), coalesce(sum(documents) filter (where submitted_by = submitter), 0)
+        into everybody, own
     from (
         select submitted_by, accepted - succeeded - failed - cancelled as documents
         from textmill.job where finished_at is null
     ) as open;
+end
 $$;
 
--- Refuse a job of so many documents, already counted in its row, or all that would then be pending. A limit
--- that is null holds nothing back.
-create function textmill.check_limits(documents bigint) returns void
+-- Refuse a job of too many documents.
+create function textmill.check_size(documents bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
     most bigint := textmill.limit_of('max_job_documents');
-    most_pending bigint := textmill.limit_of('max_pending');
-    most_own bigint := textmill.limit_of('max_pending_per_submitter');
-    pending record;
 begin
     if documents > most then
         raise exception 'the job has % documents and textmill.max_job_documents allows %', documents, most
             using errcode = 'program_limit_exceeded', hint = 'Split it, or raise the limit.';
     end if;
+end
+$$;
+
+-- Refuse documents that are counted in the row of their job while too many wait. A limit that is null
+-- holds nothing back.
+create function textmill.check_pressure() returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    most_pending bigint := textmill.limit_of('max_pending');
+    most_own bigint := textmill.limit_of('max_pending_per_submitter');
+    pending record;
+begin
     if most_pending is null and most_own is null then
         return;
     end if;
@@ -333,8 +346,9 @@ declare
     total bigint;
     refused bigint;
 begin
-    perform textmill.refuse_documents(of_job);
     select count(*) into total from textmill.document where job_id = of_job;
+    perform textmill.check_size(total);
+    perform textmill.refuse_documents(of_job);
     select count(*) into refused from textmill.failure where job_id = of_job;
     perform textmill.cut_chunks(of_job, total);
     update textmill.job set accepted = total, rejected = refused, failed = refused,
@@ -342,7 +356,7 @@ begin
             finished_at = case when total = refused then now() end
         where job_id = of_job;
     -- Last, when the job counts: others who submit wait from here to the end of this transaction.
-    perform textmill.check_limits(total);
+    perform textmill.check_pressure();
     perform pg_notify('textmill_pending', '');
 end
 $$;

@@ -107,8 +107,11 @@ def results(job: UUID, file_format: str | None, output: Path | None) -> None:
 
 @contextmanager
 def _opened(output: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which has its name only once it is whole; a pipe or a device as it is."""
-    if output.exists() and not output.is_file():
+    """A file to write to, which has its name only once it is whole.
+
+    What is a link, a pipe or a device stays one: it is written to as it is.
+    """
+    if output.is_symlink() or (output.exists() and not output.is_file()):
         with output.open("wb") as file:
             yield file
         return

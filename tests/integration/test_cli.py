@@ -348,6 +348,19 @@ def test_results_go_into_a_pipe_as_into_a_file(
     os.close(reading)
 
 
+def test_results_go_through_a_link_and_leave_it_one(database: DatabaseUrls, tmp_path: Path) -> None:
+    """Without it, `-o /dev/stdout > file` leaves the file empty, and root without /dev/stdout."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
+    link, file = tmp_path / "latest.jsonl", tmp_path / "file"
+    link.symlink_to(file)
+
+    written = invoke(database, "results", job_id, "-o", str(link))
+
+    assert written.exit_code == 0, written.stderr
+    assert json.loads(file.read_text(encoding="utf-8"))["status"] == "pending"
+    assert link.is_symlink()
+
+
 @pytest.mark.parametrize("when", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
 def test_deadline_beyond_the_calendar_is_refused(database: DatabaseUrls, when: str) -> None:
     """Without it, a placeholder for "never" ends in a traceback."""
