@@ -37,7 +37,7 @@ def running_stack(data_dir: Path) -> dict[str, Any] | None:
     Raises:
         SettingsError: the data directory belongs to another account.
     """
-    if not is_owned(data_dir):
+    if not _is_owned(data_dir):
         return None
     try:
         content: dict[str, Any] = json.loads((data_dir / STACK).read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def running_stack(data_dir: Path) -> dict[str, Any] | None:
     return content
 
 
-def is_owned(data_dir: Path) -> bool:
+def _is_owned(data_dir: Path) -> bool:
     """Whether a live process owns the data directory.
 
     Raises:

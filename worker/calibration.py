@@ -25,7 +25,7 @@ machine, or one passing lack of memory, would slow down every later start."""
 
 LONGEST = 0.045
 """Seconds that a micro-batch of windows of `LENGTH` tokens may take: so long an interactive
-document waits for a bulk one. Usual windows take two thirds of it."""
+document waits for a bulk one."""
 
 NEAR_ENOUGH = 0.95
 """Share of the best speed at which a smaller budget is preferred."""

@@ -77,8 +77,8 @@ READ_ONCE = {
     " join textmill.document d using (job_id, seq) left join textmill.result r using (job_id, seq)"
     " where job_id = '{job_id}' order by seq": 30_000,
 }
-"""Queries of a job of 2,000 documents, with the rows that they may read: a few times the job, where
-a look-up of all outcomes for each document reads millions. The last one exports the job."""
+"""Queries of a job of 2,000 documents, with the rows that they may read: up to 15 times the job,
+where a look-up of all outcomes for each document reads millions. The last one exports the job."""
 
 
 def test_a_job_that_statistics_do_not_know_is_read_once(engine: sa.Engine) -> None:
