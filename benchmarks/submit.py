@@ -16,7 +16,7 @@ from benchmarks.system import TASK
 from producer.local import Stack, remove, servers
 from schema.settings import ServiceSettings
 
-DOCUMENTS = 200_000
+DOCUMENTS = 1_000_000
 
 
 def measure(documents: int | None) -> Report:

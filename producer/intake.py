@@ -34,12 +34,13 @@ def from_mapping(
     Returns:
         The document, or why it is refused; broken content raises nothing.
     """
+    metadata = dict(fields)
+    metadata.pop(text_field, None)
+    metadata.pop(id_field, None)
     return examine(
         external_id=fields.get(id_field),
         text=fields.get(text_field),
-        metadata={
-            name: value for name, value in fields.items() if name not in (text_field, id_field)
-        },
+        metadata=metadata,
         limits=limits,
         line=line,
     )

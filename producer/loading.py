@@ -1,14 +1,15 @@
 """A job while its documents arrive."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from producer.batches import Batch
 from producer.pressure import check_pressure
-from schema.documents import Document, JobId, JobOptions, Record, Rejected, Task
+from schema.documents import JobId, JobOptions, Task
 from schema.errors import ServiceUnavailableError
 from schema.outcomes import ErrorCode, Stage
 from schema.settings import IntakeSettings
@@ -16,30 +17,35 @@ from schema.settings import IntakeSettings
 if TYPE_CHECKING:
     import psycopg
 
-BYTES_PER_TOKEN = 4
-"""Of UTF-8: an English word piece has about four letters, a Chinese word of 1.5 characters 4.5."""
+
+def reserve(connection: sa.Connection) -> JobId:
+    """An id for a job, and the partition that its rows will lie in; commits."""
+    connection.execute(sa.text("select textmill.make_partitions(1)"))
+    job_id = connection.execute(sa.text("select textmill.new_job_id()")).scalar_one()
+    connection.commit()
+    return JobId(job_id)
 
 
 class Load:
     """One job in state `loading`, inside the transactions of `connection`'s owner.
 
     Attributes:
-        job_id: id of the job, set by the first batch.
+        job_id: id of the job, which exists from the first batch on.
         accepted: records added so far.
         rejected: of these, the refused ones; after `open` the duplicates count too.
     """
 
-    job_id: JobId
-
     def __init__(
         self,
         connection: sa.Connection,
+        job_id: JobId,
         task: Task,
         options: JobOptions,
         *,
         submitter: str,
         limits: IntakeSettings,
     ) -> None:
+        self.job_id = job_id
         self.accepted = 0
         self.rejected = 0
         self._connection = connection
@@ -47,19 +53,18 @@ class Load:
         self._options = options
         self._submitter = submitter
         self._limits = limits
-        self._chunks = 0
         self._created = False
+        self._opened = False
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, batch: Batch) -> None:
         """COPY a batch of records, with their chunks, into the job."""
         if not self._created:
             self._create()
-        first = self.accepted + 1
-        self._copy_documents(first, records)
-        self._copy_failures(first, records)
-        self._copy_chunks(first, records)
-        self.accepted += len(records)
-        self.rejected += sum(isinstance(record, Rejected) for record in records)
+        self._copy("document (job_id, seq, external_id, text, metadata, line)", batch.documents)
+        self._copy_rows("chunk (job_id, chunk_no, first_seq, last_seq, tokens)", batch.chunks)
+        self._copy_rows("failure (job_id, seq, code, stage, message, attempt)", batch.failures)
+        self.accepted += batch.accepted
+        self.rejected += len(batch.failures)
         updated = self._connection.execute(
             sa.text(
                 "update textmill.job set accepted = :accepted, rejected = :rejected,"
@@ -78,10 +83,15 @@ class Load:
     def commit(self) -> None:
         """Keep what was added; no transaction is open after it.
 
+        Once the job is open, what was committed survives a crash of the server. Before, it need
+        not: a load that lost its server is given up.
+
         Raises:
             PendingLimitError: a limit would be exceeded.
         """
         check_pressure(self._connection, self._submitter, self.accepted, self._limits)
+        if not self._opened:
+            self._connection.execute(sa.text("set local synchronous_commit = off"))
         self._connection.commit()
 
     def open(
@@ -111,6 +121,7 @@ class Load:
         )
         self._connection.execute(sa.text("notify textmill_pending"))
         on_open(self._connection, self.job_id)
+        self._opened = True
         return True
 
     def discard(self) -> None:
@@ -123,16 +134,15 @@ class Load:
             self._connection.commit()
 
     def _create(self) -> None:
-        self._connection.execute(sa.text("select textmill.make_partitions(1)"))
-        self.job_id = self._connection.execute(
+        self._connection.execute(
             sa.text(
                 "insert into textmill.job"
-                " (task, lane, name, submitted_by, weight, deadline_at, options)"
-                " values (:task, :lane, :name, :submitter, :weight, :deadline_at,"
+                " (job_id, task, lane, name, submitted_by, weight, deadline_at, options)"
+                " values (:job_id, :task, :lane, :name, :submitter, :weight, :deadline_at,"
                 " cast(:options as jsonb))"
-                " returning job_id"
             ),
             {
+                "job_id": self.job_id,
                 "task": self._task,
                 "lane": self._options.lane,
                 "name": self._options.name,
@@ -143,49 +153,28 @@ class Load:
                     include={"explain", "generate", "model_version"}, exclude_defaults=True
                 ),
             },
-        ).scalar_one()
+        )
         self._created = True
 
-    def _copy_documents(self, first: int, records: Sequence[Record]) -> None:
-        job_id = str(self.job_id)  # written out once, not for every row
-        rows = (
-            (
-                job_id,
-                seq,
-                record.external_id if record.external_id is not None else str(seq),
-                record.text,
-                json.dumps(record.metadata, ensure_ascii=False) if record.metadata else None,
-                record.line,
-            )
-            if isinstance(record, Document)
-            else (job_id, seq, record.external_id, None, None, record.line)
-            for seq, record in enumerate(records, first)
-        )
-        self._copy("document (job_id, seq, external_id, text, metadata, line)", rows)
+    def _copy(self, target: str, rows: bytes) -> None:
+        with self._copying(target) as copy:
+            copy.write(rows)
 
-    def _copy_failures(self, first: int, records: Sequence[Record]) -> None:
-        rows = (
-            (self.job_id, seq, record.code, Stage.INTAKE, record.message, 0)
-            for seq, record in enumerate(records, first)
-            if isinstance(record, Rejected)
-        )
-        self._copy("failure (job_id, seq, code, stage, message, attempt)", rows)
+    def _copy_rows(self, target: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        with self._copying(target) as copy:
+            for row in rows:
+                copy.write_row(row)
 
-    def _copy_chunks(self, first: int, records: Sequence[Record]) -> None:
-        rows = []
-        for start, stop, tokens in cut(records, self._limits):
-            rows.append((self.job_id, self._chunks, first + start, first + stop - 1, tokens))
-            self._chunks += 1
-        self._copy("chunk (job_id, chunk_no, first_seq, last_seq, tokens)", rows)
-
-    def _copy(self, target: str, rows: Iterable[tuple[object, ...]]) -> None:
+    @contextmanager
+    def _copying(self, target: str) -> Iterator["psycopg.Copy"]:
         driver = self._connection.connection.driver_connection
         with (
             cast("psycopg.Connection", driver).cursor() as cursor,
             cursor.copy(f"copy textmill.{target} from stdin") as copy,
         ):
-            for row in rows:
-                copy.write_row(row)
+            yield copy
 
     def _refuse_duplicates(self) -> None:
         """Fail every document whose id another document of the job had before it."""
@@ -225,28 +214,6 @@ class Load:
         except sa.exc.IntegrityError:
             return False
         return True
-
-
-def cut(records: Sequence[Record], limits: IntakeSettings) -> Iterator[tuple[int, int, int]]:
-    """Cut records into chunks, bounded by documents and by estimated tokens.
-
-    Yields:
-        `(start, stop, tokens)` of each chunk, half-open positions in `records`. Refused records
-        take no part in the bounds; a run of nothing else is no chunk.
-    """
-    start = documents = tokens = 0
-    for position, record in enumerate(records):
-        if isinstance(record, Rejected):
-            continue
-        cost = len(record.text.encode()) // BYTES_PER_TOKEN + 1
-        full = documents == limits.chunk_documents or tokens + cost > limits.chunk_tokens
-        if documents and full:
-            yield start, position, tokens
-            start, documents, tokens = position, 0, 0
-        documents += 1
-        tokens += cost
-    if documents:
-        yield start, len(records), tokens
 
 
 def purge(connection: sa.Connection, job_id: UUID) -> None:

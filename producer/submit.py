@@ -8,20 +8,19 @@ transaction opens it. Until then nobody sees it, and a load that is abandoned ge
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from producer.loading import Load
+from producer.batches import Batch, batches
+from producer.loading import Load, reserve
 from schema.database import check_version, reachable
 from schema.documents import Document, JobId, JobOptions, Record, Task
 from schema.errors import IdempotencyConflictError, InputError
 from schema.settings import IntakeSettings
 from schema.tables import job, model_version
-
-BATCH_CHARACTERS = 32_000_000
-"""Characters of text after which a batch ends, so that memory is bounded for long documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
     *,
     submitter: str,
     limits: IntakeSettings,
+    reads_ahead: bool = False,
     progress: Callable[[int], None] = lambda _: None,
     on_open: Callable[[sa.Connection, JobId], None] = lambda _connection, _job_id: None,
 ) -> Submission:
@@ -61,6 +61,8 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         options: how to run the job.
         submitter: in whose name; idempotency keys are unique per submitter.
         limits: how the job is cut into batches and chunks.
+        reads_ahead: whether `records` may be read in another thread, a batch ahead of Postgres,
+            and never wait.
         progress: told the number of records of each batch.
         on_open: takes part in the transaction that makes the job visible; what it raises undoes
             the submit.
@@ -87,9 +89,11 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             for _ in records:
                 pass  # only its digest is wanted
             return _same(first, digest)
-        load = Load(connection, task, options, submitter=submitter, limits=limits)
+        job_id = reserve(connection)
+        load = Load(connection, job_id, task, options, submitter=submitter, limits=limits)
         try:
-            _fill(load, records, limits, progress)
+            ready = batches(job_id, records, limits)
+            _fill(load, _ahead(ready) if reads_ahead else ready, limits, progress)
             opened = load.open(digest.value() if key is not None else None, on_open)
             if opened:
                 load.commit()
@@ -97,41 +101,30 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             load.discard()
             raise
         if opened:
-            return Submission(load.job_id, load.accepted, load.rejected)
+            return Submission(job_id, load.accepted, load.rejected)
         load.discard()
         return _same(_find(connection, submitter, key or ""), digest)
 
 
 def _fill(
-    load: Load, records: Iterable[Record], limits: IntakeSettings, progress: Callable[[int], None]
+    load: Load, ready: Iterable[Batch], limits: IntakeSettings, progress: Callable[[int], None]
 ) -> None:
-    """Add all records; what comes last is left to be committed with the opening."""
-    for batch in _batches(records, limits):
-        _check_size(load.accepted + len(batch.records), limits)
-        load.add(batch.records)
+    """Add all batches; what comes last is left to be committed with the opening."""
+    for batch in ready:
+        _check_size(load.accepted + batch.accepted, limits)
+        load.add(batch)
         if not batch.is_last:
             load.commit()  # no transaction waits while more is read, which may take for ever
-        progress(len(batch.records))
+        progress(batch.accepted)
 
 
-class _Batch(NamedTuple):
-    """Records of one COPY."""
-
-    records: list[Record]
-    is_last: bool
-
-
-def _batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[_Batch]:
-    """Batches bounded by records and by characters; at least one, an empty job exists too."""
-    batch: list[Record] = []
-    characters = 0
-    for record in records:
-        if len(batch) == limits.load_batch or characters > BATCH_CHARACTERS:
-            yield _Batch(batch, is_last=False)
-            batch, characters = [], 0
-        batch.append(record)
-        characters += len(record.text) if isinstance(record, Document) else 0
-    yield _Batch(batch, is_last=True)
+def _ahead(ready: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, of which a thread makes the next one while this one is loaded."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        following = thread.submit(next, ready, None)
+        while batch := following.result():
+            following = thread.submit(next, ready, None)
+            yield batch
 
 
 def _check_size(documents: int, limits: IntakeSettings) -> None:

@@ -1,6 +1,5 @@
 """`textmill submit`."""
 
-import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
 from producer.jobs import JobStatus, refusals, wait
 from producer.readers import Format, read_documents
-from producer.readers.source import display_name
+from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
 from schema.documents import JobOptions, Lane, Record, Task
@@ -28,9 +27,9 @@ EXIT_FAILURES = 1
 REASONS = 5
 """Codes of refused documents that are explained."""
 
-FEW_COLLECTIONS = 100_000
-"""Objects made between two looks of Python's collector. Documents hold no cycles, and looking
-through a batch of them every few hundred objects takes as long as reading it."""
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which the thread that reads lets the one that loads go on. At Python's 5 ms, which
+pass with every block that goes to Postgres, Postgres waits more than it works."""
 
 
 @click.command()
@@ -116,8 +115,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         )
         for path in files
     ]
-    gc.freeze()
-    gc.set_threshold(FEW_COLLECTIONS)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with connected_with_workers() if waits else connected() as textmill:
         with job_progress() as progress:
             loading = progress.add_task("loading", total=None)
@@ -128,6 +126,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 options,
                 submitter=limits.submitter,
                 limits=limits,
+                reads_ahead=all(map(rereadable, files)),
                 progress=partial(progress.advance, loading),
             )
             progress.remove_task(loading)

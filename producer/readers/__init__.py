@@ -7,7 +7,6 @@ of several columns.
 """
 
 from collections.abc import Generator, Iterator
-from functools import partial
 from itertools import chain, islice
 
 from producer.intake import from_mapping
@@ -66,12 +65,20 @@ def read_documents(
             raised later, with a record, where it is made to decompress without end.
     """
     fields = (text_field,) if id_field == ID_FIELD else (text_field, id_field)
-    examine = partial(from_mapping, text_field=text_field, id_field=id_field, limits=limits)
 
     def records() -> Generator[Record]:
         with opened(path) as stream:
             for row in _rows(stream, chosen, expected, limits):
-                yield row if isinstance(row, Rejected) else examine(row.fields, line=row.line)
+                if isinstance(row, Row):
+                    yield from_mapping(
+                        row.fields,
+                        limits=limits,
+                        text_field=text_field,
+                        id_field=id_field,
+                        line=row.line,
+                    )
+                else:
+                    yield row
 
     refuse_directory(path)
     chosen = file_format or guess_format(path)

@@ -82,7 +82,7 @@ def _value(text: str) -> object:
     surrogates, or says what is wrong.
     """
     try:
-        return from_json(text)
+        return from_json(text, cache_strings="keys")
     except ValueError:
         return json.loads(text)
 

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from producer.submit import Submission, submit
 from schema.documents import Document, JobOptions, Record, Rejected, Task
@@ -20,7 +22,9 @@ def documents(count: int) -> list[Record]:
     return [Document(external_id=f"d{n}", text=f"text {n}") for n in range(count)]
 
 
-def hand_over(engine: sa.Engine, records: Iterable[Record], **options: object) -> Submission:
+def hand_over(
+    engine: sa.Engine, records: Iterable[Record], *, reads_ahead: bool = False, **options: object
+) -> Submission:
     return submit(
         engine,
         Task.SENTIMENT,
@@ -28,6 +32,7 @@ def hand_over(engine: sa.Engine, records: Iterable[Record], **options: object) -
         JobOptions.model_validate(options),
         submitter="tester",
         limits=LIMITS,
+        reads_ahead=reads_ahead,
     )
 
 
@@ -96,6 +101,67 @@ def test_document_without_id_gets_its_position(producer_engine: sa.Engine) -> No
         assert ids.all() == ["1", "2"]
 
 
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    values=st.lists(
+        st.text(
+            st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.just("\\"),
+            min_size=1,
+        )
+        | st.sampled_from(
+            ["\\N", "\\.", "\\", "a\tb", "one\ntwo", "\r", "\\\t", '"', "\x85", "\u2028"]
+        ),
+        min_size=1,
+        max_size=12,
+        unique=True,
+    )
+)
+def test_every_character_is_stored_as_it_was(producer_engine: sa.Engine, values: list[str]) -> None:
+    """Without it, a tab or a backslash in a text moves its rest into another column."""
+    handed = [
+        Document(external_id=value, text=value[::-1], metadata={"value": value}, line=number)
+        for number, value in enumerate(values, 7)
+    ]
+
+    job_id = hand_over(producer_engine, handed).job_id
+
+    with producer_engine.connect() as connection:
+        stored = connection.execute(
+            sa.text(
+                "select external_id, text, metadata, line from textmill.document"
+                " where job_id = :job_id order by seq"
+            ),
+            {"job_id": job_id},
+        )
+        assert [Document.model_validate(row._asdict()) for row in stored] == handed
+
+
+@pytest.mark.parametrize("count", [0, 9, 10, 35])
+def test_reading_ahead_changes_nothing(producer_engine: sa.Engine, count: int) -> None:
+    """Without it, a batch is lost or stored twice between the two threads."""
+    records = [*documents(count), REFUSED]
+
+    first = hand_over(producer_engine, records, idempotency_key="night-1")
+    second = hand_over(
+        producer_engine, records, idempotency_key="night-1", name="again", reads_ahead=True
+    )
+    third = hand_over(producer_engine, records, reads_ahead=True)
+
+    assert (second.job_id, second.repeated) == (first.job_id, True)
+    assert (third.accepted, third.rejected) == (first.accepted, first.rejected) == (count + 1, 1)
+    with producer_engine.connect() as connection:
+        stored = connection.scalars(
+            sa.text(
+                "select external_id from textmill.document"
+                " where job_id = :job_id and text is not null order by seq"
+            ),
+            {"job_id": third.job_id},
+        ).all()
+    assert stored == [f"d{n}" for n in range(count)]
+
+
 def test_same_key_and_content_is_one_job(producer_engine: sa.Engine) -> None:
     """Without it, a retried ETL run doubles its rows."""
     first = hand_over(producer_engine, documents(25), idempotency_key="night-1")
@@ -147,7 +213,8 @@ def test_job_is_invisible_until_it_is_whole(producer_engine: sa.Engine) -> None:
     assert len(jobs(producer_engine)) == 1
 
 
-def test_load_that_fails_leaves_nothing(producer_engine: sa.Engine) -> None:
+@pytest.mark.parametrize("reads_ahead", [False, True])
+def test_load_that_fails_leaves_nothing(producer_engine: sa.Engine, *, reads_ahead: bool) -> None:
     """Without it, half a job takes up space until it is purged."""
 
     def broken() -> Iterator[Record]:
@@ -156,7 +223,7 @@ def test_load_that_fails_leaves_nothing(producer_engine: sa.Engine) -> None:
         raise ConnectionError(message)
 
     with pytest.raises(ConnectionError):
-        hand_over(producer_engine, broken())
+        hand_over(producer_engine, broken(), reads_ahead=reads_ahead)
 
     with producer_engine.connect() as connection:
         left = connection.scalar(

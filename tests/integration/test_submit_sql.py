@@ -2,7 +2,7 @@
 
 import json
 import threading
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producer import jobs
+from producer.batches import batches
 from producer.intake import from_mapping
-from producer.loading import cut
-from schema.documents import Document, JobOptions, Rejected, Task
+from schema.documents import Document, JobId, JobOptions, Rejected, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
 from worker.registry import Registry
@@ -196,10 +196,8 @@ def test_chunks_are_cut_as_a_producer_cuts_them(
     """Without it, a chunk of one door is minutes of work and of the other seconds."""
     limits = IntakeSettings(chunk_documents=most, chunk_tokens=tokens)
     records = [from_mapping({"text": "好" * length}, limits=limits) for length in lengths]
-    expected = [
-        (number, start + 1, stop, cost)
-        for number, (start, stop, cost) in enumerate(cut(records, limits))
-    ]
+    (batch,) = batches(JobId(uuid4()), records, limits)
+    expected = [chunk[1:] for chunk in batch.chunks]
 
     with producer_engine.begin() as connection:
         connection.exec_driver_sql(f"set local textmill.chunk_documents = {most}")
