@@ -4,15 +4,20 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from schema.documents import Document, JobId, Record
+from schema.documents import Document, Record
 from schema.outcomes import Stage
 from schema.settings import IntakeSettings
 
-BATCH_CHARACTERS = 32_000_000
-"""Characters of text after which a batch ends, so that memory is bounded for long documents."""
+BATCH_BYTES = 64_000_000
+"""Bytes of rows after which a batch ends, so that memory is bounded for long documents."""
 
 BYTES_PER_TOKEN = 4
 """Of UTF-8: an English word piece has about four letters, a Chinese word of 1.5 characters 4.5."""
+
+DOCUMENT_COLUMNS = "seq, external_id, text, metadata, line"
+FAILURE_COLUMNS = "seq, code, stage, message, attempt"
+CHUNK_COLUMNS = "chunk_no, first_seq, last_seq, tokens"
+"""The columns of rows, but for the job's id: there is no job before its first batch is read."""
 
 _NULL = r"\N"
 
@@ -21,28 +26,25 @@ class Batch(NamedTuple):
     """What one transaction loads.
 
     Attributes:
-        documents: rows of `document` in the text format of COPY: job_id, seq, external_id, text,
-            metadata, line.
-        failures: rows of `failure`: job_id, seq, code, stage, message, attempt.
-        chunks: rows of `chunk`: job_id, chunk_no, first_seq, last_seq, tokens.
-        accepted: records of it.
-        is_last: whether none follows.
+        documents: a row a record, in the text format of COPY, in UTF-8, without its line feed.
+        failures: a row a refused record.
+        chunks: a row a chunk.
+        is_last: whether no batch follows.
     """
 
-    documents: bytes
+    documents: list[bytes]
     failures: list[tuple[object, ...]]
     chunks: list[tuple[object, ...]]
-    accepted: int
     is_last: bool
 
 
-def batches(job_id: JobId, records: Iterable[Record], limits: IntakeSettings) -> Iterator[Batch]:
-    """Batches bounded by records and by characters; at least one, an empty job exists too.
+def batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[Batch]:
+    """Batches bounded by records and by bytes; at least one, an empty job exists too.
 
     Chunks are bounded by documents and by estimated tokens, and end with their batch. Refused
     records take no part in these bounds; a run of nothing else is no chunk.
     """
-    draft = _Draft(job_id, limits)
+    draft = _Draft(limits)
     for record in records:
         if draft.is_full:
             yield draft.finish(is_last=False)
@@ -51,67 +53,66 @@ def batches(job_id: JobId, records: Iterable[Record], limits: IntakeSettings) ->
 
 
 class _Draft:
-    """A batch in the making. No record is held, only its rows: they take less, and no collector."""
+    """A batch in the making.
 
-    def __init__(self, job_id: JobId, limits: IntakeSettings) -> None:
-        self._job_id = job_id
-        self._key = str(job_id)  # written out once, not for every row
+    It holds rows instead of records: they take less memory, and the collector does not look
+    through them.
+    """
+
+    def __init__(self, limits: IntakeSettings) -> None:
         self._limits = limits
         self._seq = 0
-        self._next_chunk = 0
-        self._first = 1  # seq of the chunk that is open
+        self._chunk_no = 0
+        self._chunk_first = 1
         self._empty()
 
     def _empty(self) -> None:
-        self._rows: list[str] = []
+        self._rows: list[bytes] = []
         self._failures: list[tuple[object, ...]] = []
         self._chunks: list[tuple[object, ...]] = []
-        self._characters = self._documents = self._tokens = 0
+        self._bytes = self._chunk_documents = self._chunk_tokens = 0
 
     @property
     def is_full(self) -> bool:
-        return len(self._rows) == self._limits.load_batch or self._characters > BATCH_CHARACTERS
+        return len(self._rows) == self._limits.load_batch or self._bytes > BATCH_BYTES
 
     def add(self, record: Record) -> None:
         self._seq += 1
         if isinstance(record, Document):
-            self._count(record.text)
+            self._put_in_chunk(len(record.text.encode()) // BYTES_PER_TOKEN + 1)
             fields = _fields(record, self._seq)
         else:
-            self._failures.append(
-                (self._job_id, self._seq, record.code, Stage.INTAKE, record.message, 0)
-            )
+            self._failures.append((self._seq, record.code, Stage.INTAKE, record.message, 0))
             fields = f"{_escaped(record.external_id)}\t{_NULL}\t{_NULL}"
         line = _NULL if record.line is None else record.line
-        self._rows.append(f"{self._key}\t{self._seq}\t{fields}\t{line}\n")
+        row = f"{self._seq}\t{fields}\t{line}".encode()
+        self._rows.append(row)
+        self._bytes += len(row)
 
     def finish(self, *, is_last: bool) -> Batch:
         """The batch, after which the draft is that of the next one."""
-        if self._documents:
+        if self._chunk_documents:
             self._close_chunk(self._seq)
-        self._first = self._seq + 1
-        batch = Batch(
-            "".join(self._rows).encode(), self._failures, self._chunks, len(self._rows), is_last
-        )
+        self._chunk_first = self._seq + 1
+        batch = Batch(self._rows, self._failures, self._chunks, is_last)
         self._empty()
         return batch
 
-    def _count(self, text: str) -> None:
-        limits, cost = self._limits, len(text.encode()) // BYTES_PER_TOKEN + 1
+    def _put_in_chunk(self, tokens: int) -> None:
         full = (
-            self._documents == limits.chunk_documents or self._tokens + cost > limits.chunk_tokens
+            self._chunk_documents == self._limits.chunk_documents
+            or self._chunk_tokens + tokens > self._limits.chunk_tokens
         )
-        if self._documents and full:
+        if self._chunk_documents and full:
             self._close_chunk(self._seq - 1)
-        self._characters += len(text)
-        self._documents += 1
-        self._tokens += cost
+        self._chunk_documents += 1
+        self._chunk_tokens += tokens
 
     def _close_chunk(self, last: int) -> None:
-        self._chunks.append((self._job_id, self._next_chunk, self._first, last, self._tokens))
-        self._next_chunk += 1
-        self._first = last + 1
-        self._documents = self._tokens = 0
+        self._chunks.append((self._chunk_no, self._chunk_first, last, self._chunk_tokens))
+        self._chunk_no += 1
+        self._chunk_first = last + 1
+        self._chunk_documents = self._chunk_tokens = 0
 
 
 def _fields(document: Document, seq: int) -> str:
@@ -122,7 +123,7 @@ def _fields(document: Document, seq: int) -> str:
 
 
 def _escaped(value: str | None) -> str:
-    """A value in the text format of COPY."""
+    """A value in the text format of COPY. A call of the driver for each row takes twice as long."""
     if value is None:
         return _NULL
     return (

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from producer.batches import Batch
+from producer.batches import CHUNK_COLUMNS, DOCUMENT_COLUMNS, FAILURE_COLUMNS, Batch
 from producer.pressure import check_pressure
 from schema.documents import JobId, JobOptions, Task
 from schema.errors import ServiceUnavailableError
@@ -18,34 +18,26 @@ if TYPE_CHECKING:
     import psycopg
 
 
-def reserve(connection: sa.Connection) -> JobId:
-    """An id for a job, and the partition that its rows will lie in; commits."""
-    connection.execute(sa.text("select textmill.make_partitions(1)"))
-    job_id = connection.execute(sa.text("select textmill.new_job_id()")).scalar_one()
-    connection.commit()
-    return JobId(job_id)
-
-
 class Load:
     """One job in state `loading`, inside the transactions of `connection`'s owner.
 
     Attributes:
-        job_id: id of the job, which exists from the first batch on.
+        job_id: id of the job, set by the first batch.
         accepted: records added so far.
         rejected: of these, the refused ones; after `open` the duplicates count too.
     """
 
+    job_id: JobId
+
     def __init__(
         self,
         connection: sa.Connection,
-        job_id: JobId,
         task: Task,
         options: JobOptions,
         *,
         submitter: str,
         limits: IntakeSettings,
     ) -> None:
-        self.job_id = job_id
         self.accepted = 0
         self.rejected = 0
         self._connection = connection
@@ -57,34 +49,45 @@ class Load:
         self._opened = False
 
     def add(self, batch: Batch) -> None:
-        """COPY a batch of records, with their chunks, into the job."""
+        """COPY a batch of records, with their chunks, into the job.
+
+        Raises:
+            ServiceUnavailableError: what was committed before is not all there any more.
+        """
         if not self._created:
             self._create()
-        self._copy("document (job_id, seq, external_id, text, metadata, line)", batch.documents)
-        self._copy_rows("chunk (job_id, chunk_no, first_seq, last_seq, tokens)", batch.chunks)
-        self._copy_rows("failure (job_id, seq, code, stage, message, attempt)", batch.failures)
-        self.accepted += batch.accepted
+        before = self.accepted
+        self._copy_documents(batch.documents)
+        self._copy("chunk", CHUNK_COLUMNS, batch.chunks)
+        self._copy("failure", FAILURE_COLUMNS, batch.failures)
+        self.accepted += len(batch.documents)
         self.rejected += len(batch.failures)
         updated = self._connection.execute(
             sa.text(
                 "update textmill.job set accepted = :accepted, rejected = :rejected,"
-                " failed = :rejected, loaded_at = now() where job_id = :job_id"
+                " failed = :rejected, loaded_at = now()"
+                " where job_id = :job_id and accepted = :before"
             ),
-            {"accepted": self.accepted, "rejected": self.rejected, "job_id": self.job_id},
+            {
+                "accepted": self.accepted,
+                "rejected": self.rejected,
+                "job_id": self.job_id,
+                "before": before,
+            },
         )
         if updated.rowcount == 0:
             msg = (
                 "the job was purged while it loaded, because no documents came for"
-                f" {self._limits.abandoned_after:.0f} s; submit again,"
-                " or raise TEXTMILL_ABANDONED_AFTER"
+                f" {self._limits.abandoned_after:.0f} s, or Postgres lost part of it in a crash;"
+                " submit again; against a purge, raise TEXTMILL_ABANDONED_AFTER"
             )
             raise ServiceUnavailableError(msg)
 
     def commit(self) -> None:
         """Keep what was added; no transaction is open after it.
 
-        Once the job is open, what was committed survives a crash of the server. Before, it need
-        not: a load that lost its server is given up.
+        Once the job is open, all of it survives a crash of the server. Before, it need not: the
+        next batch finds that something is missing, and the load is given up.
 
         Raises:
             PendingLimitError: a limit would be exceeded.
@@ -134,15 +137,16 @@ class Load:
             self._connection.commit()
 
     def _create(self) -> None:
-        self._connection.execute(
+        self._connection.execute(sa.text("select textmill.make_partitions(1)"))
+        self.job_id = self._connection.execute(
             sa.text(
                 "insert into textmill.job"
-                " (job_id, task, lane, name, submitted_by, weight, deadline_at, options)"
-                " values (:job_id, :task, :lane, :name, :submitter, :weight, :deadline_at,"
+                " (task, lane, name, submitted_by, weight, deadline_at, options)"
+                " values (:task, :lane, :name, :submitter, :weight, :deadline_at,"
                 " cast(:options as jsonb))"
+                " returning job_id"
             ),
             {
-                "job_id": self.job_id,
                 "task": self._task,
                 "lane": self._options.lane,
                 "name": self._options.name,
@@ -153,26 +157,31 @@ class Load:
                     include={"explain", "generate", "model_version"}, exclude_defaults=True
                 ),
             },
-        )
+        ).scalar_one()
         self._created = True
 
-    def _copy(self, target: str, rows: bytes) -> None:
-        with self._copying(target) as copy:
-            copy.write(rows)
-
-    def _copy_rows(self, target: str, rows: Sequence[tuple[object, ...]]) -> None:
+    def _copy_documents(self, rows: Sequence[bytes]) -> None:
         if not rows:
             return
-        with self._copying(target) as copy:
+        job_id = f"{self.job_id}\t".encode()
+        # The session's encoding may be another than that of the rows.
+        with self._copying("document", DOCUMENT_COLUMNS, "(encoding 'UTF8')") as copy:
+            copy.write(job_id + (b"\n" + job_id).join(rows) + b"\n")
+
+    def _copy(self, table: str, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        with self._copying(table, columns) as copy:
             for row in rows:
-                copy.write_row(row)
+                copy.write_row((self.job_id, *row))
 
     @contextmanager
-    def _copying(self, target: str) -> Iterator["psycopg.Copy"]:
+    def _copying(self, table: str, columns: str, options: str = "") -> Iterator["psycopg.Copy"]:
         driver = self._connection.connection.driver_connection
+        statement = f"copy textmill.{table} (job_id, {columns}) from stdin {options}"
         with (
             cast("psycopg.Connection", driver).cursor() as cursor,
-            cursor.copy(f"copy textmill.{target} from stdin") as copy,
+            cursor.copy(statement) as copy,
         ):
             yield copy
 

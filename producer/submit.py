@@ -7,15 +7,16 @@ transaction opens it. Until then nobody sees it, and a load that is abandoned ge
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from producer.batches import Batch, batches
-from producer.loading import Load, reserve
+from producer.loading import Load
 from schema.database import check_version, reachable
 from schema.documents import Document, JobId, JobOptions, Record, Task
 from schema.errors import IdempotencyConflictError, InputError
@@ -61,8 +62,8 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         options: how to run the job.
         submitter: in whose name; idempotency keys are unique per submitter.
         limits: how the job is cut into batches and chunks.
-        reads_ahead: whether `records` may be read in another thread, a batch ahead of Postgres,
-            and never wait.
+        reads_ahead: read `records` in another thread, a batch ahead of Postgres. Only for records
+            that never block: a submit that fails ends when the read in progress does.
         progress: told the number of records of each batch.
         on_open: takes part in the transaction that makes the job visible; what it raises undoes
             the submit.
@@ -89,11 +90,11 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             for _ in records:
                 pass  # only its digest is wanted
             return _same(first, digest)
-        job_id = reserve(connection)
-        load = Load(connection, job_id, task, options, submitter=submitter, limits=limits)
+        load = Load(connection, task, options, submitter=submitter, limits=limits)
         try:
-            ready = batches(job_id, records, limits)
-            _fill(load, _ahead(ready) if reads_ahead else ready, limits, progress)
+            ready = batches(records, limits)
+            with closing(_ahead(ready)) if reads_ahead else nullcontext(ready) as ready:
+                _fill(load, ready, limits, progress)
             opened = load.open(digest.value() if key is not None else None, on_open)
             if opened:
                 load.commit()
@@ -101,7 +102,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             load.discard()
             raise
         if opened:
-            return Submission(job_id, load.accepted, load.rejected)
+            return Submission(load.job_id, load.accepted, load.rejected)
         load.discard()
         return _same(_find(connection, submitter, key or ""), digest)
 
@@ -111,15 +112,15 @@ def _fill(
 ) -> None:
     """Add all batches; what comes last is left to be committed with the opening."""
     for batch in ready:
-        _check_size(load.accepted + batch.accepted, limits)
+        _check_size(load.accepted + len(batch.documents), limits)
         load.add(batch)
         if not batch.is_last:
             load.commit()  # no transaction waits while more is read, which may take for ever
-        progress(batch.accepted)
+        progress(len(batch.documents))
 
 
-def _ahead(ready: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, of which a thread makes the next one while this one is loaded."""
+def _ahead(ready: Iterator[Batch]) -> Generator[Batch]:
+    """The same batches; a thread makes each while the one before is loaded."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         following = thread.submit(next, ready, None)
         while batch := following.result():

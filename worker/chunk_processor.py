@@ -194,14 +194,14 @@ class ChunkProcessor:
         result: Result,
     ) -> Result | Failure:
         """One document at a time: its occluded windows fill micro-batches, and bound the memory."""
-        asked = pipeline.question(tokenized, _values(answers))
-        if asked is None:
-            return result
-        found = self._engine.predict(pipeline, lease.claim.lane, asked.windows, lease.lost)
-        error = _first_error(found)
-        if error is not None:
-            return failure_of(error)
         try:
+            asked = pipeline.question(tokenized, _values(answers))
+            if asked is None:
+                return result
+            found = self._engine.predict(pipeline, lease.claim.lane, asked.windows, lease.lost)
+            error = _first_error(found)
+            if error is not None:
+                return failure_of(error)
             return pipeline.explained(result, tokenized, asked, _values(found))
         except DocumentError as fault:
             return failure_of(fault)

@@ -28,8 +28,8 @@ REASONS = 5
 """Codes of refused documents that are explained."""
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which the thread that reads lets the one that loads go on. At Python's 5 ms, which
-pass with every block that goes to Postgres, Postgres waits more than it works."""
+"""Seconds after which the thread that reads must hand over the interpreter's lock. At Python's 5
+ms, the one that loads waits so long after every block it sends, and Postgres idles with it."""
 
 
 @click.command()
@@ -126,6 +126,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 options,
                 submitter=limits.submitter,
                 limits=limits,
+                # A pipe may block the thread that reads for ever; a regular file does not.
                 reads_ahead=all(map(rereadable, files)),
                 progress=partial(progress.advance, loading),
             )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from producer.batches import batches
 from producer.broker import Broker
 from producer.dispatch import Dispatcher
-from producer.loading import Load, reserve
+from producer.loading import Load
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Lane, Task
 from schema.errors import ServiceUnavailableError
@@ -336,12 +336,8 @@ def test_dispatchers_take_turns(producer_engine: sa.Engine, broker: Broker) -> N
 def test_abandoned_load_is_purged(producer_engine: sa.Engine, broker: Broker) -> None:
     """Without it, the rows of a submit that was killed stay for ever."""
     with producer_engine.connect() as connection:
-        job_id = reserve(connection)
-        load = Load(
-            connection, job_id, Task.SENTIMENT, JobOptions(), submitter="tester", limits=LIMITS
-        )
-        documents = [Document(text="one"), Document(text="two")]
-        load.add(next(batches(job_id, documents, LIMITS)))
+        load = Load(connection, Task.SENTIMENT, JobOptions(), submitter="tester", limits=LIMITS)
+        load.add(next(batches([Document(text="one"), Document(text="two")], LIMITS)))
         connection.execute(sa.text("update textmill.job set loaded_at = now() - interval '1 day'"))
         connection.commit()
 

@@ -9,10 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producer.submit import Submission, submit
+from schema.database import create_engine
 from schema.documents import Document, JobOptions, Record, Rejected, Task
-from schema.errors import IdempotencyConflictError, InputError
+from schema.errors import IdempotencyConflictError, InputError, ServiceUnavailableError
 from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings
+from tests.fixtures.postgres import DatabaseUrls
 
 LIMITS = IntakeSettings(load_batch=10, chunk_documents=4)
 REFUSED = Rejected(line=3, code=ErrorCode.INVALID_JSON, message="line 3 is not JSON")
@@ -138,8 +140,43 @@ def test_every_character_is_stored_as_it_was(producer_engine: sa.Engine, values:
         assert [Document.model_validate(row._asdict()) for row in stored] == handed
 
 
+def test_text_is_stored_as_it_was_whatever_the_session_encodes(
+    database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it a job's environment turns every text beyond ASCII into other signs."""
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    engine = create_engine(database.producer, application="tests")
+
+    hand_over(engine, [Document(external_id="café", text="Café 味道 — ok", metadata={"ö": "ß"})])
+
+    monkeypatch.delenv("PGCLIENTENCODING")
+    engine.dispose()
+    with engine.connect() as connection:
+        row = connection.execute(sa.text("select * from textmill.document")).one()
+    engine.dispose()
+    assert (row.external_id, row.text) == ("café", "Café 味道 — ok")
+    assert row.metadata == {"ö": "ß"}
+
+
+def test_load_of_which_a_batch_is_lost_is_given_up(producer_engine: sa.Engine) -> None:
+    """Without it a crash of the server behind a pooler leaves a job that never ends."""
+
+    def while_postgres_crashes() -> Iterator[Record]:
+        yield from documents(15)
+        with producer_engine.begin() as connection:
+            connection.execute(sa.text("update textmill.job set accepted = 0, rejected = 0"))
+        yield from documents(40)[15:]
+
+    with pytest.raises(ServiceUnavailableError, match="lost part of it"):
+        hand_over(producer_engine, while_postgres_crashes())
+
+    assert jobs(producer_engine) == []
+
+
 @pytest.mark.parametrize("count", [0, 9, 10, 35])
-def test_reading_ahead_changes_nothing(producer_engine: sa.Engine, count: int) -> None:
+def test_reading_ahead_loads_every_record_once_and_in_order(
+    producer_engine: sa.Engine, count: int
+) -> None:
     """Without it, a batch is lost or stored twice between the two threads."""
     records = [*documents(count), REFUSED]
 

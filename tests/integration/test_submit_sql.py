@@ -2,7 +2,7 @@
 
 import json
 import threading
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from producer import jobs
 from producer.batches import batches
 from producer.intake import from_mapping
-from schema.documents import Document, JobId, JobOptions, Rejected, Task
+from schema.documents import Document, JobOptions, Rejected, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
 from worker.registry import Registry
@@ -196,8 +196,7 @@ def test_chunks_are_cut_as_a_producer_cuts_them(
     """Without it, a chunk of one door is minutes of work and of the other seconds."""
     limits = IntakeSettings(chunk_documents=most, chunk_tokens=tokens)
     records = [from_mapping({"text": "好" * length}, limits=limits) for length in lengths]
-    (batch,) = batches(JobId(uuid4()), records, limits)
-    expected = [chunk[1:] for chunk in batch.chunks]
+    (batch,) = batches(records, limits)
 
     with producer_engine.begin() as connection:
         connection.exec_driver_sql(f"set local textmill.chunk_documents = {most}")
@@ -208,7 +207,7 @@ def test_chunks_are_cut_as_a_producer_cuts_them(
         ).scalar_one()
 
     chunks = rows(producer_engine, "chunk", job_id, "chunk_no")
-    assert [(c.chunk_no, c.first_seq, c.last_seq, c.tokens) for c in chunks] == expected
+    assert [(c.chunk_no, c.first_seq, c.last_seq, c.tokens) for c in chunks] == batch.chunks
 
 
 def test_limits_are_those_of_a_producer(producer_engine: sa.Engine) -> None:

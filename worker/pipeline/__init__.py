@@ -1,11 +1,13 @@
 """From a text to its result: the stages, composed for one task.
 
     text ── preprocess ── tokenize ──► windows ── predict ──► predictions ── postprocess ──► result
+                                                                  ▲
+                                            of sentiment: character n-grams pooled
 
 No stage knows another, reads a file or keeps state; this module hands one's output to the next.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -27,15 +29,14 @@ from schema.outcomes import (
 )
 from worker.pipeline.artifact import (
     TOKENIZER,
+    Additions,
     ArtifactConfig,
     model_version,
+    read_additions,
     read_config,
-    read_generator,
     read_model,
-    read_ranker,
 )
 from worker.pipeline.explain import Question, evidence, question
-from worker.pipeline.generator import Generator
 from worker.pipeline.phrases import phrases_of
 from worker.pipeline.postprocess import (
     keywords_result,
@@ -45,9 +46,9 @@ from worker.pipeline.postprocess import (
 )
 from worker.pipeline.predict import Predictor
 from worker.pipeline.preprocess import preprocess
-from worker.pipeline.ranker import Ranker
 from worker.pipeline.records import (
     Candidate,
+    CleanText,
     Cut,
     FloatArray,
     Generated,
@@ -84,8 +85,7 @@ class Pipeline:
         tokenizer: Tokenizer,
         predictor: Predictor,
         version: str,
-        ranker: Ranker | None = None,
-        generator: Callable[[], Generator] | None = None,
+        additions: Additions,
     ) -> None:
         """Put the stages together.
 
@@ -94,8 +94,7 @@ class Pipeline:
             tokenizer: the artifact's.
             predictor: the artifact's network.
             version: content hash of the artifact.
-            ranker: the artifact's, if it has one.
-            generator: gives the artifact's, if it has one; called when it is first used.
+            additions: what the artifact has beside its network.
         """
         self.task: Task = config.model.task
         self.model_version = version
@@ -105,9 +104,10 @@ class Pipeline:
         self._config = config
         self._tokenizer = tokenizer
         self._predictor = predictor
-        self._ranker = ranker
-        self.generates = generator is not None
-        self._generator = cache(generator) if generator is not None else None
+        self._character_ngrams = additions.character_ngrams
+        self._ranker = additions.ranker
+        self.generates = additions.generator is not None
+        self._generator = cache(additions.generator) if additions.generator is not None else None
 
     @classmethod
     def load(cls, artifact: Path, device: str, task: Task | None = None) -> "Pipeline":
@@ -135,9 +135,8 @@ class Pipeline:
         if tokenizer.size != config.model.vocabulary:
             msg = f"{artifact / TOKENIZER} belongs to another artifact; copy the folder whole"
             raise ArtifactError(msg)
-        version, ranker = model_version(artifact, config), read_ranker(artifact, config)
-        generator = (lambda: read_generator(artifact, embedding)) if config.generator else None
-        return cls(config, tokenizer, predictor, version, ranker, generator)
+        additions = read_additions(artifact, config, embedding)
+        return cls(config, tokenizer, predictor, model_version(artifact, config), additions)
 
     def prepare(
         self, text: str, *, explain: bool = False, generate: bool = False
@@ -158,12 +157,13 @@ class Pipeline:
         with _stage(Stage.PREPROCESS):
             clean = preprocess(text)
         with _stage(Stage.TOKENIZE):
-            return self._tokenizer.tokenize(
-                clean,
-                spans=explain or self.task is Task.KEYWORDS,
-                window=self._config.window,
-                overlap=self._config.overlap,
-            )
+            spans = explain or self.task is Task.KEYWORDS
+            document = self._tokenized(clean, spans=spans)
+            if self._character_ngrams is None or spans or len(document.windows) == 1:
+                return document
+            # Spans tell the text of each of several windows. They cost time for every document, so
+            # the few long ones are tokenized a second time instead.
+            return self._tokenized(clean, spans=True)
 
     def predict(self, windows: Sequence[IntArray]) -> list[Prediction]:
         """Run one micro-batch on the device; only one thread may call it.
@@ -217,11 +217,15 @@ class Pipeline:
 
         Returns:
             With windows, whose predictions `explained` takes.
+
+        Raises:
+            DocumentError: the stage failed on this document.
         """
         if self.task is Task.KEYWORDS:
             return None
-        scores = cast("Sequence[FloatArray]", predictions)
-        return question(document, scores, int(np.max(np.stack(scores), axis=0).argmax()))
+        with _stage(Stage.POSTPROCESS):
+            scores = self._scores(predictions, document.window_texts())
+            return question(document, scores, int(np.max(np.stack(scores), axis=0).argmax()))
 
     def explained(
         self,
@@ -241,8 +245,8 @@ class Pipeline:
         Raises:
             DocumentError: the stage failed on this document.
         """
-        scores = cast("Sequence[FloatArray]", answers)
         with _stage(Stage.POSTPROCESS):
+            scores = self._scores(answers, asked.texts)
             match result:
                 case SentimentResult():
                     at = SENTIMENT_LABELS.index(result.label)
@@ -288,16 +292,35 @@ class Pipeline:
         """The phrases of a document as the tagger scores them, best first; of keywords only."""
         return phrases_of(document, cast("Sequence[list[Candidate]]", predictions))
 
+    def _tokenized(self, clean: CleanText, *, spans: bool) -> TokenizedDocument:
+        return self._tokenizer.tokenize(
+            clean, spans=spans, window=self._config.window, overlap=self._config.overlap
+        )
+
+    def _scores(
+        self, predictions: Sequence[Prediction], texts: Iterable[str]
+    ) -> Sequence[FloatArray]:
+        """The probabilities of windows, pooled with their character n-grams where there are any.
+
+        `texts`, of each window, is read then only: other documents of several windows have no
+        spans that tell them.
+        """
+        scores = cast("Sequence[FloatArray]", predictions)
+        if self._character_ngrams is None:
+            return scores
+        pooled = self._character_ngrams.pooled
+        return [pooled(score, text) for score, text in zip(scores, texts, strict=True)]
+
     def _result(
         self, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
     ) -> AnyResult:
         thresholds, version = self.thresholds, self.model_version
         match self.task:
             case Task.SENTIMENT:
-                scores = cast("Sequence[FloatArray]", predictions)
+                scores = self._scores(predictions, document.window_texts())
                 return sentiment_result(document, scores, version)
             case Task.MODERATION:
-                scores = cast("Sequence[FloatArray]", predictions)
+                scores = self._scores(predictions, document.window_texts())
                 return moderation_result(document, scores, thresholds, version)
             case Task.KEYWORDS:
                 phrases, missed = self.phrases(document, predictions), None

@@ -1,9 +1,10 @@
 """What an artifact folder holds, and how it is read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch.nn import Embedding
 
 from schema.errors import ArtifactError
+from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.generator import Generator
 from worker.pipeline.model import Model, ModelConfig
 from worker.pipeline.ranker import Ranker
@@ -19,6 +21,7 @@ from worker.pipeline.ranker import Ranker
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 WEIGHTS: Final = "weights.safetensors"
+CHARACTER_NGRAMS: Final = "character_ngrams.safetensors"
 RANKER: Final = "ranker.safetensors"
 GENERATOR: Final = "generator.safetensors"
 FILES: Final = (CONFIG, TOKENIZER, WEIGHTS)
@@ -40,6 +43,8 @@ class ArtifactConfig:
         window: most tokens of a window.
         overlap: tokens that neighbouring windows share.
         keywords: most keywords of a document.
+        character_ngrams: of sentiment, whether a linear model over character n-grams is pooled with
+            the network; it is a file of its own.
         ranker: whether phrases are scored by a ranker, which is a file of its own.
         generator: whether keywords can be generated, by what is a file of its own.
     """
@@ -49,13 +54,32 @@ class ArtifactConfig:
     window: int = 256
     overlap: int = 32
     keywords: int = 10
+    character_ngrams: bool = False
     ranker: bool = False
     generator: bool = False
 
     def files(self) -> tuple[str, ...]:
         """The files that decide outputs; the model version is a hash over them."""
-        extras = {RANKER: self.ranker, GENERATOR: self.generator}
+        extras = {
+            CHARACTER_NGRAMS: self.character_ngrams,
+            RANKER: self.ranker,
+            GENERATOR: self.generator,
+        }
         return (*FILES, *(name for name, is_there in extras.items() if is_there))
+
+
+class Additions(NamedTuple):
+    """What an artifact may have beside its network.
+
+    Attributes:
+        character_ngrams: of sentiment, the linear model beside the network.
+        ranker: of keywords, scores the tagger's phrases.
+        generator: of keywords, gives the generator when it is first called.
+    """
+
+    character_ngrams: CharacterNgrams | None = None
+    ranker: Ranker | None = None
+    generator: Callable[[], Generator] | None = None
 
 
 CONFIG_ADAPTER: Final = TypeAdapter(ArtifactConfig)
@@ -96,13 +120,24 @@ def read_model(folder: Path, config: ModelConfig, device: str) -> Model:
     return model.to(torch.device(device)).eval()
 
 
-def read_ranker(folder: Path, config: ArtifactConfig) -> Ranker | None:
-    """The ranker of an artifact, None where it has none.
+def read_additions(folder: Path, config: ArtifactConfig, embedding: Embedding) -> Additions:
+    """What an artifact has beside its network; the generator is read when it is first used.
+
+    Args:
+        folder: of the artifact.
+        config: says what there is.
+        embedding: see `read_generator`.
 
     Raises:
-        ArtifactError: its file is missing or broken.
+        ArtifactError: a file is missing or broken.
     """
-    return Ranker.load(folder / RANKER) if config.ranker else None
+    return Additions(
+        character_ngrams=(
+            CharacterNgrams.load(folder / CHARACTER_NGRAMS) if config.character_ngrams else None
+        ),
+        ranker=Ranker.load(folder / RANKER) if config.ranker else None,
+        generator=(lambda: read_generator(folder, embedding)) if config.generator else None,
+    )
 
 
 def read_generator(folder: Path, embedding: Embedding) -> Generator:

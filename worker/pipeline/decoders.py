@@ -79,6 +79,20 @@ class Classifier(Decoder):
         return torch.cat([context, maximum, mean], dim=1)
 
 
+def softmax_loss(logits: Tensor, gold: Tensor) -> Tensor:
+    """Cross-entropy; a label that the row's source lacks counts `ABSENT` as much as others.
+
+    A source without neutral reviews says little about neutral ones, but not nothing: that a review
+    was kept as positive says that it is not neutral (Saerens et al. 2002, prior shift).
+
+    Args:
+        logits: (batch, labels).
+        gold: 1 for the label, 0 for others, `UNKNOWN` for those that the source lacks.
+    """
+    priors = torch.where(gold == UNKNOWN, math.log(ABSENT), 0.0)
+    return functional.cross_entropy(logits + priors, gold.argmax(dim=1))
+
+
 class SoftmaxDecoder(Classifier):
     """Exactly one label holds."""
 
@@ -86,14 +100,8 @@ class SoftmaxDecoder(Classifier):
         super().__init__(vocabulary, states, labels, dropout, temperatures=1)
 
     def loss(self, encoded: Encoded, gold: Tensor) -> Tensor:
-        """Cross-entropy; a label that the row's source lacks counts `ABSENT` as much as others.
-
-        A source without neutral reviews says little about neutral ones, but not nothing: that a
-        review was kept as positive says that it is not neutral (Saerens et al. 2002, prior shift).
-        """
-        logits = self.logits(encoded)
-        priors = torch.where(gold == UNKNOWN, math.log(ABSENT), 0.0)
-        return functional.cross_entropy(logits + priors, gold.argmax(dim=1))
+        """See `softmax_loss`."""
+        return softmax_loss(self.logits(encoded), gold)
 
     def predict(self, encoded: Encoded) -> list[Prediction]:
         """Label probabilities of each row, (labels,)."""

@@ -42,12 +42,14 @@ class Question:
         units: single units in order, then every two neighbours.
         singles: how many are single.
         windows: the window without each unit, each (tokens,).
+        texts: the cleaned text of each of `windows`.
     """
 
     scores: FloatArray
     units: Sequence[Unit]
     singles: int
     windows: Sequence[IntArray]
+    texts: Sequence[str]
 
 
 def question(
@@ -69,7 +71,8 @@ def question(
     ids = document.ids
     windows = [np.concatenate((ids[first:one], ids[two:last])) for one, two in units]
     count = len(singles) if len(units) > 1 else 0
-    return Question(predictions[place], units, count, windows)
+    texts = [_without(document, document.window_bounds(place), unit) for unit in units]
+    return Question(predictions[place], units, count, windows, texts)
 
 
 def evidence(
@@ -116,6 +119,17 @@ def _units(document: TokenizedDocument, first: int, last: int) -> list[Unit]:
     return [Unit(one, two) for one, two in pairwise(chosen)]
 
 
+def _without(document: TokenizedDocument, window: tuple[int, int], unit: Unit) -> str:
+    """The cleaned text of a window without a unit; of two blanks that then meet, one goes, too."""
+    start, end = _bounds(document, unit)
+    before, after = document.clean.text[window[0] : start], document.clean.text[end : window[1]]
+    return before + (after.removeprefix(" ") if before.endswith(" ") else after)
+
+
 def _span(document: TokenizedDocument, unit: Unit) -> tuple[int, int]:
-    start, end = int(document.starts[unit.first]), int(document.ends[unit.last - 1])
-    return document.clean.original_span(start, end)
+    return document.clean.original_span(*_bounds(document, unit))
+
+
+def _bounds(document: TokenizedDocument, unit: Unit) -> tuple[int, int]:
+    """Where a unit stands in the cleaned text."""
+    return int(document.starts[unit.first]), int(document.ends[unit.last - 1])

@@ -1,6 +1,6 @@
 """What the pipeline's stages hand to each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,6 +63,22 @@ class TokenizedDocument:
     def window_ids(self) -> list[IntArray]:
         """The token ids of each window, each (tokens of the window,)."""
         return [self.ids[first:last] for first, last in self.windows]
+
+    def window_bounds(self, number: int) -> tuple[int, int]:
+        """Where a window lies in `clean.text`, half-open.
+
+        The only window of a document is the whole text. One of several reaches from its first
+        token to its last, so the document must have `starts` and `ends`.
+        """
+        if len(self.windows) == 1:
+            return 0, len(self.clean.text)
+        first, last = self.windows[number]
+        return int(self.starts[first]), int(self.ends[last - 1])
+
+    def window_texts(self) -> Iterator[str]:
+        """The cleaned text of each window; see `window_bounds`."""
+        for start, end in map(self.window_bounds, range(len(self.windows))):
+            yield self.clean.text[start:end]
 
     def first_window(self) -> IntArray:
         """The token ids of the first window, (tokens of the window,)."""

@@ -8,12 +8,14 @@ from torch.nn import Module
 
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import (
+    CHARACTER_NGRAMS,
     CONFIG,
     CONFIG_ADAPTER,
     GENERATOR,
     RANKER,
     TOKENIZER,
     WEIGHTS,
+    Additions,
     ArtifactConfig,
 )
 from worker.pipeline.generator import Generator
@@ -28,11 +30,7 @@ READABLE_CARD = "CARD.md"
 
 
 def write_artifact(
-    folder: Path,
-    config: ArtifactConfig,
-    tokenizer: Tokenizer,
-    model: Model,
-    ranker: Ranker | None = None,
+    folder: Path, config: ArtifactConfig, tokenizer: Tokenizer, model: Model, additions: Additions
 ) -> None:
     """Write what decides outputs; weights are stored as float16.
 
@@ -41,16 +39,18 @@ def write_artifact(
         config: goes to `config.json`.
         tokenizer: goes to `tokenizer.json`.
         model: its state goes to `weights.safetensors`.
-        ranker: goes to `ranker.safetensors`; there where `config` says so.
+        additions: those that `config` names, but for the generator; see `write_generator`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     (folder / WEIGHTS).write_bytes(save(weights))
     tokenizer.save(folder / TOKENIZER)
-    for name in (RANKER, GENERATOR):
+    for name in (CHARACTER_NGRAMS, RANKER, GENERATOR):
         (folder / name).unlink(missing_ok=True)
-    if ranker is not None:
-        ranker.save(folder / RANKER)
+    if additions.character_ngrams is not None:
+        additions.character_ngrams.save(folder / CHARACTER_NGRAMS)
+    if additions.ranker is not None:
+        additions.ranker.save(folder / RANKER)
     (folder / CONFIG).write_bytes(CONFIG_ADAPTER.dump_json(config, indent=2) + b"\n")
 
 
@@ -80,7 +80,8 @@ def in_memory(
     config: ArtifactConfig, tokenizer: Tokenizer, model: Model, ranker: Ranker | None = None
 ) -> Pipeline:
     """A pipeline over a network that is still being trained; puts it in evaluation mode."""
-    return Pipeline(config, tokenizer, Predictor(model.eval(), "cpu"), "unfinished", ranker)
+    predictor = Predictor(model.eval(), "cpu")
+    return Pipeline(config, tokenizer, predictor, "unfinished", Additions(ranker=ranker))
 
 
 def round_weights(model: Module) -> None:

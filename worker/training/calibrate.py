@@ -7,6 +7,7 @@ import numpy as np
 
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
+from worker.pipeline.character_ngrams import LEAST_PROBABILITY, CharacterNgrams
 from worker.training import metrics
 from worker.training.evaluate import (
     absent_keywords,
@@ -17,9 +18,14 @@ from worker.training.evaluate import (
     ranked_phrases,
     sentiment_scores,
 )
+from worker.training.examples import clean_text
 from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
 
 _TEMPERATURES: Final = np.geomspace(0.4, 4, 60)
+_NETWORK_WEIGHTS: Final = np.linspace(0.3, 1.2, 19)
+_NGRAM_WEIGHTS: Final = np.linspace(0, 1, 21)
+_FEWEST: Final = 500
+"""Validation rows below which pool weights would be chance."""
 _THRESHOLDS: Final = np.linspace(0.05, 0.95, 91)
 _PHRASE_THRESHOLDS: Final = np.linspace(0, 0.8, 41)
 _SLOPES: Final = np.linspace(0.1, 2, 39)
@@ -39,6 +45,31 @@ def sentiment_temperature(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> l
     gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
     losses = [metrics.log_loss(gold, _softmax(logits / value)) for value in _TEMPERATURES]
     return [float(_TEMPERATURES[int(np.argmin(losses))])]
+
+
+def pool_weights(
+    pipeline: Pipeline, character_ngrams: CharacterNgrams, rows: Sequence[SentimentRow]
+) -> tuple[float, float]:
+    """How much the network and the character n-grams count, with the least validation loss.
+
+    Args:
+        pipeline: the network alone, calibrated.
+        character_ngrams: as trained.
+        rows: of validation; of fewer than 500, those that `character_ngrams` has are kept.
+    """
+    clean = [(row, text) for row in rows if (text := clean_text(row)) is not None]
+    if len(clean) < _FEWEST:
+        return character_ngrams.pool_weights
+    scores = sentiment_scores(pipeline, [row for row, _ in clean])
+    network = np.log(np.maximum(scores, LEAST_PROBABILITY))
+    own = np.array([character_ngrams.scores(text) for _, text in clean])
+    gold = np.array([SENTIMENT_LABELS.index(row.label) for row, _ in clean])
+    losses = {
+        (one, other): metrics.log_loss(gold, _softmax(one * network + other * own))
+        for one in _NETWORK_WEIGHTS.tolist()
+        for other in _NGRAM_WEIGHTS.tolist()
+    }
+    return min(losses, key=losses.__getitem__)
 
 
 def moderation_temperatures(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> list[float]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from schema.base import Frozen
 from schema.documents import Task
+from worker.pipeline.character_ngrams import BITS
 from worker.training.corpus import LicenceClass
 from worker.training.evaluate import (
     KeywordsMeasures,
@@ -99,12 +100,15 @@ class Card(Frozen):
         command: makes the artifact from the data.
         seed: of the training.
         cell: kind of recurrent cell.
-        parameters: number of weights.
+        parameters: number of the network's weights.
+        pool_weights: of sentiment, those of the network and of the character n-grams beside it;
+            null: it has none.
         data_hash: over every file of the sources.
         sources: what it was trained on, with what its start was trained on.
         start: content hash of the language model or artifact that it starts from; null: of none.
         epochs: passes over the training rows that the weights saw.
-        validation_score: of the chosen weights.
+        validation_score: of the chosen weights, in float32 as they were trained.
+        stored_score: of the same weights as they are stored, in float16; null: not measured.
         tests: final measurements.
         ordinary_flagged: of moderation, share of ordinary titles, abstracts and praise from the
             other tasks' test splits that is flagged; else null.
@@ -120,11 +124,13 @@ class Card(Frozen):
     seed: int
     cell: str
     parameters: int
+    pool_weights: tuple[float, float] | None = None
     data_hash: str
     sources: tuple[SourceEntry, ...]
     start: str | None = None
     epochs: int
     validation_score: float
+    stored_score: float | None = None
     tests: tuple[SetFigures, ...]
     ordinary_flagged: float | None
     evasion_kept: dict[str, dict[Evasion, float]] = Field(default_factory=dict)
@@ -178,12 +184,17 @@ def readable(card: Card) -> str:
         ("model version", f"`{card.model_version}`"),
         ("made by", f"`{card.command}`"),
         ("cell", card.cell),
-        ("weights", f"{card.parameters:,}, stored as float16"),
+        ("weights", f"{card.parameters:,}"),
+        (
+            "network, as trained (float32)",
+            _size_and_score(card.parameters * 4, card.validation_score),
+        ),
+        ("network, as stored (float16)", _size_and_score(card.parameters * 2, card.stored_score)),
+        *_pooled(card),
         ("seed", str(card.seed)),
         ("epochs", str(card.epochs)),
         ("data hash", f"`{card.data_hash}`"),
         ("starts from", f"`{card.start}`" if card.start else "random weights"),
-        ("validation score", f"{card.validation_score:.3f}"),
     ]
     data = [
         (entry.name, entry.use, entry.licence_class, f"{entry.rows:,}") for entry in card.sources
@@ -203,6 +214,19 @@ def readable(card: Card) -> str:
         "".join(f"* {limit}\n" for limit in card.limits),
     ]
     return "\n".join(parts)
+
+
+def _pooled(card: Card) -> list[tuple[str, str]]:
+    if card.pool_weights is None:
+        return []
+    network, own = card.pool_weights
+    pooled = f"pooled with weight {own:.2f}, the network with {network:.2f}"
+    return [("character n-grams", f"{2**BITS:,} buckets; {pooled}")]
+
+
+def _size_and_score(size: int, score: float | None) -> str:
+    """Bytes of the network's weights, and its score on validation, without what is beside it."""
+    return f"{size / 1e6:.1f} MB, validation score {_number(score, 4)}"
 
 
 def _generated(card: Card) -> list[str]:
@@ -284,8 +308,8 @@ def _test_rows(entry: SetFigures) -> Iterable[Sequence[str]]:
             yield (entry.name, f"{measures.present_documents:,}", *numbers)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _number(value: float | None, decimals: int = 3) -> str:
+    return "–" if value is None else f"{value:.{decimals}f}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

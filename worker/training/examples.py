@@ -44,9 +44,7 @@ def examples(
     neutral ones does not mean that reviews are never neutral. With `any_label` it is not: whoever
     gave the labels could have given each.
     """
-    known = {row.label for row in rows if isinstance(row, SentimentRow)}
-    if any_label:
-        known = set(SENTIMENT_LABELS)
+    known = known_labels(rows, any_label=any_label)
     for row in rows:
         try:
             document = tokenizer.tokenize(
@@ -60,11 +58,27 @@ def examples(
         if isinstance(row, KeywordsRow):
             yield from _tagged_windows(document, row.keywords)
         else:
-            gold = _sentiment(row, known) if isinstance(row, SentimentRow) else _moderation(row)
+            gold = sentiment_gold(row, known) if isinstance(row, SentimentRow) else _moderation(row)
             yield Example(document.window_ids()[0], gold)
 
 
-def _sentiment(row: SentimentRow, known: set[SentimentLabel]) -> GoldArray:
+def clean_text(row: LabelledRow) -> str | None:
+    """The cleaned text of a row, None where cleaning leaves nothing."""
+    try:
+        return preprocess(row.text).text
+    except DocumentError:
+        return None
+
+
+def known_labels(rows: Sequence[LabelledRow], *, any_label: bool = False) -> set[SentimentLabel]:
+    """The sentiment labels of which a source says something; see `examples`."""
+    if any_label:
+        return set(SENTIMENT_LABELS)
+    return {row.label for row in rows if isinstance(row, SentimentRow)}
+
+
+def sentiment_gold(row: SentimentRow, known: set[SentimentLabel]) -> GoldArray:
+    """One integer a label, as `SoftmaxDecoder` takes them."""
     values = [int(label == row.label) if label in known else UNKNOWN for label in SENTIMENT_LABELS]
     return np.array(values, dtype=np.int8)
 

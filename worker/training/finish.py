@@ -11,7 +11,8 @@ import torch
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS
 from worker.pipeline import Pipeline
-from worker.pipeline.artifact import ArtifactConfig
+from worker.pipeline.artifact import Additions, ArtifactConfig
+from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
@@ -20,9 +21,11 @@ from worker.training.calibrate import (
     keyword_threshold,
     moderation_temperatures,
     moderation_thresholds,
+    pool_weights,
     sentiment_temperature,
 )
 from worker.training.card import LIMITS, Card, SetFigures, SourceEntry, Use
+from worker.training.character_ngrams import fit_character_ngrams
 from worker.training.corpus import Source, clean_rows, data_hash
 from worker.training.evaluate import (
     evaluate,
@@ -34,7 +37,7 @@ from worker.training.evaluate import (
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
 from worker.training.ranker import fit_ranker
-from worker.training.recipe import Recipe
+from worker.training.recipe import Recipe, Validation
 from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 from worker.training.start import Start
@@ -62,10 +65,24 @@ def finish(recipe: Recipe, start: Start, state: TrainingState[Model], out: Path)
     config = _calibrated(
         recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
     )
-    write_artifact(out, config, tokenizer, state.model, ranker)
-    card = _card(recipe, start, state, Pipeline.load(out, "cpu"))
+    ngrams = _character_ngrams(recipe, start, in_memory(config, tokenizer, state.model))
+    config = replace(config, character_ngrams=ngrams is not None)
+    additions = Additions(character_ngrams=ngrams, ranker=ranker)
+    write_artifact(out, config, tokenizer, state.model, additions)
+    card = _card(recipe, start, state, Pipeline.load(out, "cpu"), ngrams)
     write_card(out, card)
     return card
+
+
+def _character_ngrams(recipe: Recipe, start: Start, pipeline: Pipeline) -> CharacterNgrams | None:
+    """Of sentiment, the linear model beside the network, which `pipeline` holds alone."""
+    if recipe.task is not Task.SENTIMENT:
+        return None
+    sets, judged = recipe.plain_rows()
+    ngrams = fit_character_ngrams(sets, judged, start.character_ngrams, recipe.training.seed)
+    valid = [row for source in recipe.sources() for row in source.rows("valid")]
+    weights = pool_weights(pipeline, ngrams, cast("list[SentimentRow]", valid))
+    return replace(ngrams, pool_weights=weights)
 
 
 def _ranker(recipe: Recipe, tokenizer: Tokenizer, model: Model) -> Ranker | None:
@@ -107,7 +124,13 @@ def _set_temperature(model: Model, values: list[float]) -> None:
     round_weights(model)
 
 
-def _card(recipe: Recipe, start: Start, state: TrainingState[Model], pipeline: Pipeline) -> Card:
+def _card(
+    recipe: Recipe,
+    start: Start,
+    state: TrainingState[Model],
+    pipeline: Pipeline,
+    ngrams: CharacterNgrams | None,
+) -> Card:
     labelled, ordinary = recipe.sources(), recipe.ordinary("test")
     own = [
         *(entry_of(source, "labels", source.rows("train")) for source in labelled),
@@ -125,11 +148,13 @@ def _card(recipe: Recipe, start: Start, state: TrainingState[Model], pipeline: P
         seed=recipe.training.seed,
         cell=recipe.cell,
         parameters=sum(value.numel() for value in state.model.parameters()),
+        pool_weights=None if ngrams is None else ngrams.pool_weights,
         data_hash=data_hash([*labelled, *recipe.ordinary_sources()]),
         sources=(*own, *(entry for entry in start.sources if entry.name not in names)),
         start=start.version,
         epochs=state.epoch - state.stale,
         validation_score=state.best_score,
+        stored_score=Validation(recipe, start.tokenizer)(state.model),
         tests=tuple(
             figures(pipeline, source, rows) for source in labelled if (rows := source.rows("test"))
         ),

@@ -133,6 +133,16 @@ class Recipe:
         """Ordinary text, as weak negatives; empty but for moderation."""
         return [row for source in self.ordinary_sources() for row in clean_rows(source, split)]
 
+    def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
+        """Training rows without noise: of each source, and those of feedback."""
+        sets: list[Sequence[LabelledRow]] = [
+            source.rows("train") for source in self.original_sources()
+        ]
+        if self.feedback is None:
+            return sets, []
+        sets = self.feedback.replayed(sets, np.random.default_rng(self.training.seed))
+        return sets, self.feedback.repeated(sum(map(len, sets)))
+
     def language_model(self) -> Pretraining:
         """What the encoder is pretrained from, where there is no `start`."""
         return Pretraining(

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from schema.errors import ArtifactError
-from worker.pipeline.artifact import TOKENIZER, WEIGHTS
+from worker.pipeline.artifact import CHARACTER_NGRAMS, TOKENIZER, WEIGHTS
+from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
@@ -29,6 +30,7 @@ class Start:
         folder: where it was read.
         tokenizer: its vocabulary.
         weights: by name, as `Model` names them.
+        character_ngrams: of an artifact that has them.
         version: content hash, 16 hex digits.
         sources: what it was trained on, as its card says.
     """
@@ -36,6 +38,7 @@ class Start:
     folder: Path
     tokenizer: Tokenizer
     weights: dict[str, Tensor]
+    character_ngrams: CharacterNgrams | None
     version: str
     sources: tuple[SourceEntry, ...]
 
@@ -52,8 +55,13 @@ class Start:
         except (OSError, SafetensorError) as error:
             msg = f"cannot read {folder / WEIGHTS} ({error}); name another folder with --start"
             raise ArtifactError(msg) from error
-        digest = sha256((folder / TOKENIZER).read_bytes() + (folder / WEIGHTS).read_bytes())
-        return cls(folder, tokenizer, weights, digest.hexdigest()[:16], _sources(folder))
+        names = [TOKENIZER, WEIGHTS]
+        ngrams = None
+        if (folder / CHARACTER_NGRAMS).is_file():
+            ngrams = CharacterNgrams.load(folder / CHARACTER_NGRAMS)
+            names.append(CHARACTER_NGRAMS)
+        digest = sha256(b"".join((folder / name).read_bytes() for name in names))
+        return cls(folder, tokenizer, weights, ngrams, digest.hexdigest()[:16], _sources(folder))
 
     def give_weights(self, model: Model) -> None:
         """Set the encoder's weights, and the decoder's where it is the same task's.

@@ -1,0 +1,94 @@
+"""Trains the linear model over character n-grams."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from schema.outcomes import SENTIMENT_LABELS
+from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
+from worker.pipeline.decoders import softmax_loss
+from worker.training.examples import GoldArray, clean_text, known_labels, sentiment_gold
+from worker.training.rows import LabelledRow, SentimentRow
+
+EPOCHS: Final = 2
+ROWS: Final = 1024
+"""Texts of a step."""
+RATE: Final = 0.3
+"""Of Adagrad (Duchi et al. 2011), which lets rare n-grams learn faster; it falls to 0."""
+REFINING_RATE: Final = RATE / 4
+"""The same where weights are refined that others learned."""
+
+
+def fit_character_ngrams(
+    sets: Sequence[Sequence[LabelledRow]],
+    judged: Sequence[LabelledRow],
+    start: CharacterNgrams | None,
+    seed: int,
+) -> CharacterNgrams:
+    """Train on sentiment rows; labels that a source lacks are masked, see `examples`.
+
+    The same rows, start and seed give the same weights on CPU.
+
+    Args:
+        sets: rows of each source.
+        judged: rows that people gave any label.
+        start: what is refined; None begins with zeros.
+        seed: decides the order of the rows.
+
+    Returns:
+        With the pool weights of `start`, or the network alone.
+    """
+    labelled = [pair for rows in sets for pair in _labelled(rows, any_label=False)]
+    labelled += _labelled(judged, any_label=True)
+    found = [buckets(text).astype(np.int32) for text, _ in labelled]
+    gold = torch.from_numpy(np.array([values for _, values in labelled])).long()
+    start, rate = (_nothing(), RATE) if start is None else (start, REFINING_RATE)
+    weights = torch.tensor(start.weights, requires_grad=True)
+    bias = torch.tensor(start.bias, dtype=torch.float, requires_grad=True)
+    optimizer = torch.optim.Adagrad([weights, bias], eps=1e-8)
+    generator = np.random.default_rng(seed)
+    order = np.concatenate([generator.permutation(len(found)) for _ in range(EPOCHS)])
+    for first in range(0, len(order), ROWS):
+        chosen = order[first : first + ROWS]
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (1 - first / len(order))
+        logits = scores([found[row] for row in chosen], weights, bias)
+        optimizer.zero_grad()
+        torch.autograd.backward(softmax_loss(logits, gold[chosen]))
+        optimizer.step()
+    # Rounded as they are stored, so that what is measured is what ships.
+    stored = weights.detach().half().float().numpy()
+    return CharacterNgrams(stored, bias.detach().double().tolist(), start.pool_weights)
+
+
+def scores(found: Sequence[NDArray[np.int32]], weights: Tensor, bias: Tensor) -> Tensor:
+    """`CharacterNgrams.scores` of a batch of texts, (batch, labels).
+
+    Args:
+        found: the buckets of each text.
+        weights: (2 ** BITS, labels).
+        bias: (labels,).
+    """
+    lengths = torch.tensor([len(one) for one in found])
+    starts = lengths.cumsum(0) - lengths
+    together = torch.from_numpy(np.concatenate(found))
+    total = functional.embedding_bag(together, weights, starts.int(), mode="sum")
+    return total / lengths.float().sqrt()[:, None] + bias
+
+
+def _labelled(rows: Sequence[LabelledRow], *, any_label: bool) -> Iterator[tuple[str, GoldArray]]:
+    known = known_labels(rows, any_label=any_label)
+    for row in rows:
+        text = clean_text(row)
+        if text is not None and isinstance(row, SentimentRow):
+            yield text, sentiment_gold(row, known)
+
+
+def _nothing() -> CharacterNgrams:
+    labels = len(SENTIMENT_LABELS)
+    return CharacterNgrams(np.zeros((2**BITS, labels), np.float32), [0.0] * labels, (1.0, 0.0))
