@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -163,7 +163,9 @@ class ChunkProcessor:
             except DocumentError as error:
                 outcomes.append((document.seq, failure_of(error)))
         windows = [ids for _, tokenized in prepared for ids in tokenized.window_ids()]
-        answers = iter(self._engine.predict(pipeline, claim.lane, windows, lease.lost))
+        texts = (text for _, tokenized in prepared for text in tokenized.window_texts())
+        found = self._engine.predict(pipeline, claim.lane, windows, lease.lost)
+        answers = iter(_pooled(pipeline, found, texts))
         made = self._generated(pipeline, lease, [tokenized for _, tokenized in prepared])
         for (document, tokenized), phrases in zip(prepared, made, strict=True):
             mine = [next(answers) for _ in tokenized.windows]
@@ -202,7 +204,8 @@ class ChunkProcessor:
             error = _first_error(found)
             if error is not None:
                 return failure_of(error)
-            return pipeline.explained(result, tokenized, asked, _values(found))
+            pooled = pipeline.pooled(_values(found), asked.texts)
+            return pipeline.explained(result, tokenized, asked, pooled)
         except DocumentError as fault:
             return failure_of(fault)
 
@@ -219,6 +222,17 @@ def patiently(action: Callable[[], Value]) -> Value:
             logger.warning("Postgres does not answer, trying again: %s", error.orig)
             time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
+
+
+def _pooled(pipeline: Pipeline, answers: Sequence[Answer], texts: Iterable[str]) -> list[Answer]:
+    """Predictions as `Pipeline.pooled` gives them; errors stay where they are."""
+    good = (
+        text
+        for answer, text in zip(answers, texts, strict=True)
+        if not isinstance(answer, DocumentError)
+    )
+    pooled = iter(pipeline.pooled(_values(answers), good))
+    return [answer if isinstance(answer, DocumentError) else next(pooled) for answer in answers]
 
 
 def _finish(

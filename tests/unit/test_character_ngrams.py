@@ -25,6 +25,7 @@ from worker.pipeline.artifact import (
 from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
 from worker.pipeline.direct import analyse
 from worker.pipeline.predict import Predictor
+from worker.pipeline.records import FloatArray
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.calibrate import pool_weights
 from worker.training.character_ngrams import fit_character_ngrams, scores
@@ -45,8 +46,14 @@ def learned(*sets: Sequence[SentimentRow]) -> CharacterNgrams:
 def knowing(word: str) -> CharacterNgrams:
     """Knows the n-grams of a word that "a cup of milk" lacks, as positive, and counts alone."""
     weights = np.zeros((2**BITS, len(SENTIMENT_LABELS)), np.float32)
-    weights[np.setdiff1d(buckets(word), buckets("a cup of milk")), POSITIVE] = 10
+    found, other = buckets([word]).found, buckets(["a cup of milk"]).found
+    weights[np.setdiff1d(found, other), POSITIVE] = 10
     return CharacterNgrams(weights, [0.0] * len(SENTIMENT_LABELS), (0.0, 1.0))
+
+
+def score(ngrams: CharacterNgrams, text: str) -> FloatArray:
+    [row] = ngrams.scores([text])
+    return np.asarray(row)
 
 
 @pytest.fixture
@@ -74,7 +81,7 @@ def analysed(pipeline: Pipeline, *texts: str, explain: bool = False) -> list[Sen
 
 def test_ngrams_fall_into_the_buckets_of_every_release() -> None:
     """Without it the weights of an artifact would be read at places where they were not put."""
-    assert buckets("ab").tolist() == [
+    assert buckets(["ab"]).found.tolist() == [
         17429,
         69901,
         100801,
@@ -90,12 +97,31 @@ def test_ngrams_fall_into_the_buckets_of_every_release() -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_every_text_has_scores(text: str) -> None:
     """Without it a text of one character, or of none, would fail its document."""
-    found = buckets(text)
+    found, counts = buckets([text])
 
     assert 1 <= len(found) <= 4 * len(text) + 2
-    assert len(set(found.tolist())) == len(found)
+    assert len(set(found.tolist())) == len(found) == counts.sum()
     assert found.max() < 2**BITS
-    assert np.isfinite(knowing("good").scores(text)).all()
+    assert np.isfinite(knowing("good").scores([text])).all()
+
+
+@given(
+    texts=st.lists(st.text(st.sampled_from("ab 好\U0001f600"), max_size=12), max_size=20),
+    most=st.integers(1, 30),
+)
+def test_no_text_influences_another(texts: list[str], most: int) -> None:
+    """Without it a score would depend on the documents that happen to share a chunk."""
+    ngrams = knowing("ab好")
+    weights = np.random.default_rng(0).normal(size=ngrams.weights.shape).astype(np.float32)
+    ngrams = replace(ngrams, weights=weights)
+    alone = [ngrams.scores([text])[0] for text in texts]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.pipeline.character_ngrams._MOST_CHARACTERS", most)
+        together = ngrams.scores(texts)
+
+    assert together.shape == (len(texts), len(SENTIMENT_LABELS))
+    assert all((one == other).all() for one, other in zip(alone, together, strict=True))
 
 
 def test_words_that_no_training_text_holds_are_told_apart() -> None:
@@ -106,8 +132,8 @@ def test_words_that_no_training_text_holds_are_told_apart() -> None:
         + rows("neutral", "a day", "the room")
     )
 
-    assert np.argmax(ngrams.scores("wonderfully")) == POSITIVE
-    assert np.argmax(ngrams.scores("horribly")) == NEGATIVE
+    assert np.argmax(score(ngrams, "wonderfully")) == POSITIVE
+    assert np.argmax(score(ngrams, "horribly")) == NEGATIVE
 
 
 def test_a_label_that_a_source_lacks_is_not_taught_away() -> None:
@@ -115,8 +141,8 @@ def test_a_label_that_a_source_lacks_is_not_taught_away() -> None:
     reviews = rows("positive", "good tea", "fine tea") + rows("negative", "bad tea", "poor tea")
     posts = rows("neutral", "bus 5", "a bus") + rows("positive", "nice bus", "neat bus")
 
-    apart = learned(reviews, posts).scores("tea")
-    together = learned(reviews + posts).scores("tea")
+    apart = score(learned(reviews, posts), "tea")
+    together = score(learned(reviews + posts), "tea")
 
     assert apart[NEUTRAL] - max(apart) > together[NEUTRAL] - max(together)
 
@@ -126,8 +152,9 @@ def test_what_people_judged_speaks_of_every_label() -> None:
     posts = rows("positive", "a tea") + rows("negative", "a bus") + rows("neutral", "a day")
     judged = rows("negative", "xyzzy") * 50
 
-    as_source = learned(posts, judged).scores("xyzzy")
-    as_judged = fit_character_ngrams([posts * 50], judged * 50, None, seed=0).scores("xyzzy")
+    as_source = score(learned(posts, judged), "xyzzy")
+    refined = fit_character_ngrams([posts * 50], judged * 50, None, seed=0)
+    as_judged = score(refined, "xyzzy")
 
     assert as_judged[NEGATIVE] - as_judged[NEUTRAL] > as_source[NEGATIVE] - as_source[NEUTRAL]
 
@@ -150,20 +177,19 @@ def test_little_new_data_refines_what_was_learned_before() -> None:
     refined = fit_character_ngrams([], rows("negative", "xyzzy") * 20, parent, seed=0)
 
     assert refined.pool_weights == parent.pool_weights
-    assert refined.scores("xyzzy")[NEGATIVE] > parent.scores("xyzzy")[NEGATIVE]
-    assert np.argmax(refined.scores("good")) == POSITIVE
+    assert score(refined, "xyzzy")[NEGATIVE] > score(parent, "xyzzy")[NEGATIVE]
+    assert np.argmax(score(refined, "good")) == POSITIVE
 
 
 def test_training_scores_a_text_as_serving_does() -> None:
     """Without it weights would be fitted to another model than the one that answers."""
     ngrams = learned(rows("positive", "good tea") + rows("negative", "bad tea"))
     texts = ["good", "a bad cup of tea, a very bad one", "好"]
-    found = [buckets(text).astype(np.int32) for text in texts]
+    found = [buckets([text]).found.astype(np.int32) for text in texts]
 
     trained = scores(found, torch.from_numpy(ngrams.weights), torch.tensor(ngrams.bias))
 
-    served = np.array([ngrams.scores(text) for text in texts])
-    assert trained.numpy() == pytest.approx(served, abs=1e-5)
+    assert trained.numpy() == pytest.approx(ngrams.scores(texts), abs=1e-5)
 
 
 def test_stored_weights_score_as_they_did_when_they_were_made(tmp_path: Path) -> None:
@@ -172,7 +198,8 @@ def test_stored_weights_score_as_they_did_when_they_were_made(tmp_path: Path) ->
 
     ngrams.save(tmp_path / CHARACTER_NGRAMS)
 
-    assert CharacterNgrams.load(tmp_path / CHARACTER_NGRAMS).scores("tea") == ngrams.scores("tea")
+    stored = CharacterNgrams.load(tmp_path / CHARACTER_NGRAMS)
+    assert (score(stored, "tea") == score(ngrams, "tea")).all()
 
 
 def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
@@ -281,7 +308,7 @@ def test_calibration_pools_as_serving_does(network: Pipeline) -> None:
 
     def loss(weights: tuple[float, float]) -> float:
         pooled = replace(ngrams, pool_weights=weights).pooled
-        positive, negative = pooled(alone[0], "xyzzy"), pooled(alone[1], "plugh")
+        positive, negative = pooled(alone, ["xyzzy", "plugh"])
         return -float(np.log(positive[POSITIVE]) + np.log(negative[NEGATIVE]))
 
     best = pool_weights(network, ngrams, judged * 250)
@@ -291,9 +318,11 @@ def test_calibration_pools_as_serving_does(network: Pipeline) -> None:
 
 def test_pooled_scores_sum_to_one() -> None:
     """Without it a score would be no probability."""
-    both = knowing("tea").pooled(np.array([0.2, 0.3, 0.5], np.float32), "no tea")
+    alone = np.array([[0.2, 0.3, 0.5], [0, 0, 1]], np.float32)
 
-    assert both.sum() == pytest.approx(1)
+    both = knowing("tea").pooled(alone, ["no tea", "tea"])
+
+    assert both.sum(axis=1) == pytest.approx([1, 1])
     assert (both >= 0).all()
 
 

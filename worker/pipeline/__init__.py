@@ -176,6 +176,23 @@ class Pipeline:
         """
         return self._predictor(windows)
 
+    def pooled(
+        self, predictions: Sequence[Prediction], texts: Iterable[str]
+    ) -> Sequence[Prediction]:
+        """Predictions pooled with the character n-grams of their texts, where there are any.
+
+        Many at a time, since one takes as long as ten of many. No text influences another.
+
+        Args:
+            predictions: one per window.
+            texts: the cleaned text of each window. Read only where there are n-grams: without
+                them, documents of several windows need not tell the text of each.
+        """
+        if self._character_ngrams is None or not predictions:
+            return predictions
+        scores = np.stack(cast("Sequence[FloatArray]", predictions))
+        return list(self._character_ngrams.pooled(scores, list(texts)))
+
     def generate(self, windows: Sequence[IntArray]) -> list[Prediction]:
         """Make keywords from one micro-batch on the device; only one thread may call it.
 
@@ -198,7 +215,7 @@ class Pipeline:
         Args:
             text: the original text.
             document: what `prepare` made of it.
-            predictions: one per window of `document`, in order.
+            predictions: one per window of `document`, in order, `pooled`.
 
         Raises:
             DocumentError: the stage failed on this document.
@@ -213,7 +230,7 @@ class Pipeline:
 
         Args:
             document: what `prepare` made of it with `explain`.
-            predictions: one per window of `document`, in order.
+            predictions: one per window of `document`, in order, `pooled`.
 
         Returns:
             With windows, whose predictions `explained` takes.
@@ -224,7 +241,7 @@ class Pipeline:
         if self.task is Task.KEYWORDS:
             return None
         with _stage(Stage.POSTPROCESS):
-            scores = self._scores(predictions, document.window_texts())
+            scores = cast("Sequence[FloatArray]", predictions)
             return question(document, scores, int(np.max(np.stack(scores), axis=0).argmax()))
 
     def explained(
@@ -240,13 +257,13 @@ class Pipeline:
             result: what `finish` made.
             document: what `prepare` made with `explain`.
             asked: what `question` made.
-            answers: one prediction for each window of `asked`, in order.
+            answers: one prediction for each window of `asked`, in order, `pooled` with its texts.
 
         Raises:
             DocumentError: the stage failed on this document.
         """
+        scores = cast("Sequence[FloatArray]", answers)
         with _stage(Stage.POSTPROCESS):
-            scores = self._scores(answers, asked.texts)
             match result:
                 case SentimentResult():
                     at = SENTIMENT_LABELS.index(result.label)
@@ -297,30 +314,16 @@ class Pipeline:
             clean, spans=spans, window=self._config.window, overlap=self._config.overlap
         )
 
-    def _scores(
-        self, predictions: Sequence[Prediction], texts: Iterable[str]
-    ) -> Sequence[FloatArray]:
-        """The probabilities of windows, pooled with their character n-grams where there are any.
-
-        `texts`, of each window, is read then only: other documents of several windows have no
-        spans that tell them.
-        """
-        scores = cast("Sequence[FloatArray]", predictions)
-        if self._character_ngrams is None:
-            return scores
-        pooled = self._character_ngrams.pooled
-        return [pooled(score, text) for score, text in zip(scores, texts, strict=True)]
-
     def _result(
         self, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
     ) -> AnyResult:
         thresholds, version = self.thresholds, self.model_version
         match self.task:
             case Task.SENTIMENT:
-                scores = self._scores(predictions, document.window_texts())
+                scores = cast("Sequence[FloatArray]", predictions)
                 return sentiment_result(document, scores, version)
             case Task.MODERATION:
-                scores = self._scores(predictions, document.window_texts())
+                scores = cast("Sequence[FloatArray]", predictions)
                 return moderation_result(document, scores, thresholds, version)
             case Task.KEYWORDS:
                 phrases, missed = self.phrases(document, predictions), None

@@ -5,11 +5,10 @@ Its errors are others than the network's, so both together make fewer. See
 docs/decisions/0017-character-ngrams.md for what was measured.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,9 @@ from safetensors.numpy import load_file, save
 
 from schema.errors import ArtifactError
 from worker.pipeline.records import FloatArray
+
+LONGEST: Final = 4
+"""Characters of the longest n-gram."""
 
 BITS: Final = 18
 """N-grams fall into 2 ** BITS buckets; those of one bucket share their weights."""
@@ -30,28 +32,51 @@ _BASE: Final = np.uint32(0x9E3779B1)
 _SPREAD: Final = np.uint32(0x85EBCA6B)
 """Multiplier of MurmurHash3: brings differences into the high bits, which are kept."""
 _DOWN: Final = np.uint32(32 - BITS)
+_MASK: Final = np.uint32(2**BITS - 1)
+
+_MOST_CHARACTERS: Final = 200_000
+"""Characters that are taken together; a longer text is alone."""
+_MOST_TEXTS: Final = 4096
 
 
-def buckets(text: str) -> NDArray[np.uint32]:
-    """The buckets of all character n-grams of a text, n from 1 to 4 (Bojanowski et al. 2017).
+class Buckets(NamedTuple):
+    """The buckets of the character n-grams of some texts.
+
+    Attributes:
+        found: numbers below 2 ** BITS, text after text, each once a text, (buckets,).
+        counts: how many each text has, at least one, (texts,).
+    """
+
+    found: NDArray[np.uint32]
+    counts: NDArray[np.intp]
+
+
+def buckets(texts: Sequence[str]) -> Buckets:
+    """The buckets of all character n-grams of each text, n from 1 to 4 (Bojanowski et al. 2017).
 
     Args:
-        text: cleaned; a blank is put before and after it, so that n-grams at its ends differ from
-            those inside.
-
-    Returns:
-        Numbers below 2 ** BITS, ascending, each once; at least one.
+        texts: cleaned, less than 2 ** (32 - BITS) of them. A blank is put before and after each, so
+            that n-grams at its ends differ from those inside.
     """
-    codes = np.frombuffer(f" {text} ".encode("utf-32-le"), np.uint32)
-    pairs = codes[:-1] * _BASE + codes[1:]
-    triples = pairs[:-1] * _BASE + codes[2:]
-    quadruples = triples[:-1] * _BASE + codes[3:]
-    hashes = np.concatenate((codes, pairs, triples, quadruples)) * _SPREAD >> _DOWN
-    hashes.sort()
-    first = np.empty(len(hashes), bool)
-    first[0] = True
-    np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
-    return np.asarray(hashes[first])
+    codes = np.frombuffer("".join(f" {text} " for text in texts).encode("utf-32-le"), np.uint32)
+    lengths = [len(text) + 2 for text in texts]
+    owners = np.arange(len(texts), dtype=np.uint32).repeat(lengths)
+    hashes, parts = codes, [_keys(codes, owners)]
+    for longer in range(1, LONGEST):
+        hashes = hashes[:-1] * _BASE + codes[longer:]
+        inside = owners[longer:] == owners[:-longer]
+        parts.append(_keys(hashes[inside], owners[longer:][inside]))
+    keys = np.concatenate(parts)
+    keys.sort()
+    first = np.ones(len(keys), bool)
+    np.not_equal(keys[1:], keys[:-1], out=first[1:])
+    keys = keys[first]
+    return Buckets(keys & _MASK, np.bincount(keys >> np.uint32(BITS), minlength=len(texts)))
+
+
+def _keys(hashes: NDArray[np.uint32], owners: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The text of each n-gram in the high bits, its bucket in the low ones."""
+    return np.asarray((owners << np.uint32(BITS)) | (hashes * _SPREAD >> _DOWN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +118,22 @@ class CharacterNgrams:
         rest = {"bias": np.array(self.bias), "pool_weights": np.array(self.pool_weights)}
         path.write_bytes(save({"weights": weights, **rest}))
 
-    def scores(self, text: str) -> list[float]:
-        """One score a label, before the link function.
+    def scores(self, texts: Sequence[str]) -> FloatArray:
+        """Scores before the link function, (texts, labels).
 
         The sum of the weights of a text's buckets over the square root of their number, so that a
-        long text is not surer for its length alone, and the bias.
+        long text is not surer for its length alone, and the bias. No text influences another.
         """
-        found = buckets(text)
-        sums: list[float] = np.add.reduce(self.weights.take(found, axis=0), axis=0).tolist()
-        length = math.sqrt(len(found))
-        return [total / length + bias for total, bias in zip(sums, self.bias, strict=True)]
+        blocks = [self._block(texts[first:last]) for first, last in _blocks(texts)]
+        return np.concatenate([np.empty((0, len(self.bias)), np.float32), *blocks])
 
-    def pooled(self, probabilities: FloatArray, text: str) -> FloatArray:
+    def _block(self, texts: Sequence[str]) -> FloatArray:
+        found, counts = buckets(texts)
+        sums = np.add.reduceat(self.weights.take(found, axis=0), counts.cumsum() - counts, axis=0)
+        lengths = np.sqrt(counts, dtype=np.float32)[:, None]
+        return np.asarray(sums / lengths + np.array(self.bias, np.float32))
+
+    def pooled(self, probabilities: FloatArray, texts: Sequence[str]) -> FloatArray:
         """The network's probabilities pooled with those of the n-grams.
 
         A logarithmic opinion pool (Heskes 1998): the logarithms of the one and the scores of the
@@ -112,22 +141,30 @@ class CharacterNgrams:
         they act as a temperature, too.
 
         Args:
-            probabilities: the network's, of a task in which one label holds, (labels,).
-            text: the cleaned text of the same window.
+            probabilities: the network's, of a task in which one label holds, (texts, labels).
+            texts: the cleaned text of each window.
 
         Returns:
-            Probabilities that sum to 1, (labels,).
+            Probabilities, (texts, labels); rows sum to 1.
         """
-        # Plain numbers: for a handful of them, numpy takes ten times as long.
         network, own = self.pool_weights
-        logits = [
-            network * math.log(max(probability, LEAST_PROBABILITY)) + own * score
-            for probability, score in zip(probabilities.tolist(), self.scores(text), strict=True)
-        ]
-        top = max(logits)
-        powers = [math.exp(logit - top) for logit in logits]
-        total = sum(powers)
-        return np.array([power / total for power in powers], np.float32)
+        known = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+        logits = network * known + own * self.scores(texts)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+
+
+def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Ranges of texts that are taken together, so that memory is bounded."""
+    first = characters = 0
+    for place, text in enumerate(texts):
+        full = place - first == _MOST_TEXTS or characters + len(text) > _MOST_CHARACTERS
+        if place > first and full:
+            yield first, place
+            first, characters = place, 0
+        characters += len(text)
+    if texts:
+        yield first, len(texts)
 
 
 def _unreadable(path: Path, reason: str) -> ArtifactError:

@@ -75,7 +75,8 @@ def predicted(
     prepared = [_attempt(pipeline, text, explain=explain, generate=generate) for text in texts]
     documents = [item for item in prepared if isinstance(item, TokenizedDocument)]
     windows = [window for document in documents for window in document.window_ids()]
-    queue = iter(_run(pipeline.predict, windows, budget))
+    shown = (text for document in documents for text in document.window_texts())
+    queue = iter(pipeline.pooled(_run(pipeline.predict, windows, budget), shown))
     return [
         item if isinstance(item, Failure) else (item, [next(queue) for _ in item.windows])
         for item in prepared
@@ -117,7 +118,7 @@ def _finish(
         asked = pipeline.question(document, predictions) if explain else None
         if asked is None:
             return result
-        answers = _run(pipeline.predict, asked.windows, budget)
+        answers = pipeline.pooled(_run(pipeline.predict, asked.windows, budget), asked.texts)
         return pipeline.explained(result, document, asked, answers)
     except DocumentError as error:
         return failure_of(error)
