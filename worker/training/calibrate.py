@@ -18,7 +18,7 @@ from worker.training.evaluate import (
     ranked_phrases,
     sentiment_scores,
 )
-from worker.training.examples import clean_text
+from worker.training.examples import cleaned
 from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
 
 _TEMPERATURES: Final = np.geomspace(0.4, 4, 60)
@@ -57,7 +57,7 @@ def pool_weights(
         character_ngrams: as trained.
         rows: of validation; of fewer than 500, those that `character_ngrams` has are kept.
     """
-    clean = [(row, text) for row in rows if (text := clean_text(row)) is not None]
+    clean = [(row, text) for row in rows if (text := cleaned(row.text))]
     if len(clean) < _FEWEST:
         return character_ngrams.pool_weights
     scores = sentiment_scores(pipeline, [row for row, _ in clean])

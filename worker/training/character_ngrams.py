@@ -12,7 +12,7 @@ from torch.nn import functional
 from schema.outcomes import SENTIMENT_LABELS
 from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
 from worker.pipeline.decoders import softmax_loss
-from worker.training.examples import GoldArray, clean_text, known_labels, sentiment_gold
+from worker.training.examples import GoldArray, cleaned, known_labels, sentiment_gold
 from worker.training.rows import LabelledRow, SentimentRow
 
 EPOCHS: Final = 2
@@ -84,8 +84,7 @@ def scores(found: Sequence[NDArray[np.int32]], weights: Tensor, bias: Tensor) ->
 def _labelled(rows: Sequence[LabelledRow], *, any_label: bool) -> Iterator[tuple[str, GoldArray]]:
     known = known_labels(rows, any_label=any_label)
     for row in rows:
-        text = clean_text(row)
-        if text is not None and isinstance(row, SentimentRow):
+        if isinstance(row, SentimentRow) and (text := cleaned(row.text)):
             yield text, sentiment_gold(row, known)
 
 

@@ -62,12 +62,12 @@ def examples(
             yield Example(document.window_ids()[0], gold)
 
 
-def clean_text(row: LabelledRow) -> str | None:
-    """The cleaned text of a row, None where cleaning leaves nothing."""
+def cleaned(text: str) -> str:
+    """A text or a keyword as models see it; empty where cleaning leaves nothing."""
     try:
-        return preprocess(row.text).text
-    except DocumentError:
-        return None
+        return preprocess(text).text
+    except DocumentError:  # blanks and control characters only
+        return ""
 
 
 def known_labels(rows: Sequence[LabelledRow], *, any_label: bool = False) -> set[SentimentLabel]:
@@ -111,23 +111,13 @@ def _tags(document: TokenizedDocument, keywords: Iterable[str]) -> GoldArray:
     tags = np.zeros(len(document.ids), dtype=np.int8)
     first_at = {start: token for token, start in enumerate(document.starts.tolist())}
     last_at = {end: token + 1 for token, end in enumerate(document.ends.tolist())}
-    for phrase in sorted(_cleaned(keywords), key=len, reverse=True):
+    for phrase in sorted({*map(cleaned, keywords)} - {""}, key=len, reverse=True):
         for start in _occurrences(document.clean.text, phrase):
             first, last = first_at.get(start), last_at.get(start + len(phrase))
             if first is not None and last is not None and not tags[first:last].any():
                 tags[first:last] = INSIDE
                 tags[first] = BEGIN
     return tags
-
-
-def _cleaned(keywords: Iterable[str]) -> set[str]:
-    phrases = set()
-    for keyword in keywords:
-        try:
-            phrases.add(preprocess(keyword).text)
-        except DocumentError:  # a keyword of blanks or control characters
-            continue
-    return phrases
 
 
 def _occurrences(text: str, phrase: str) -> Iterator[int]:

@@ -15,7 +15,7 @@ from worker.pipeline.model import Encoder, Network, token_mask
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import Encoded, IntArray
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.examples import OVERLAP, WINDOW, Example
+from worker.training.examples import OVERLAP, WINDOW, Example, cleaned
 from worker.training.loop import TrainingConfig
 from worker.training.rows import KeywordsRow
 
@@ -86,7 +86,7 @@ def phrase_examples(rows: Sequence[KeywordsRow], tokenizer: Tokenizer) -> Iterat
             continue
         goals = [
             goal
-            for phrase in dict.fromkeys(map(_cleaned, row.all_keywords))
+            for phrase in dict.fromkeys(map(cleaned, row.all_keywords))
             if phrase and phrase not in clean.text and len(goal := _goal(phrase, tokenizer))
         ]
         if goals:
@@ -116,10 +116,3 @@ def _goal(phrase: str, tokenizer: Tokenizer) -> IntArray:
     goal = np.zeros(MOST_TOKENS, dtype=np.int32)
     goal[: len(steps) + 1] = np.array([*steps, END]) + 1
     return goal
-
-
-def _cleaned(keyword: str) -> str:
-    try:
-        return preprocess(keyword).text
-    except DocumentError:  # a keyword of blanks or control characters
-        return ""

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from schema.errors import DocumentError
 from schema.outcomes import Failure
 from worker.pipeline import Pipeline
 from worker.pipeline.direct import predicted
-from worker.pipeline.preprocess import preprocess
 from worker.pipeline.ranker import (
     MOST,
     ByteArray,
@@ -33,6 +31,7 @@ from worker.pipeline.ranker import (
 from worker.pipeline.records import FloatArray
 from worker.pipeline.tokenize import parts_of
 from worker.training.evaluate import fold, present_keywords
+from worker.training.examples import cleaned
 from worker.training.rows import KeywordsRow
 
 UNITS: Final = 32
@@ -84,7 +83,7 @@ def fit_ranker(
 
 def count(rows: Iterable[KeywordsRow]) -> Counts:
     """Count words and keywords of texts."""
-    texts = [(parts_of(_seen(row.text)), {*map(_seen, row.keywords)} - {""}) for row in rows]
+    texts = [(parts_of(cleaned(row.text)), {*map(cleaned, row.keywords)} - {""}) for row in rows]
     keys = Counter(key for _, gold in texts for key in gold)
     by_first: dict[str, list[str]] = {}
     for key in keys:
@@ -198,13 +197,6 @@ def _fitted(
 
 def _array(value: torch.Tensor) -> FloatArray:
     return np.ascontiguousarray(value.detach().numpy(), dtype=np.float32)
-
-
-def _seen(text: str) -> str:
-    try:
-        return preprocess(text).text
-    except DocumentError:  # nothing is left of it after cleaning
-        return ""
 
 
 def _standing(parts: Sequence[str], by_first: dict[str, list[str]]) -> set[str]:
