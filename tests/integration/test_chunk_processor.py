@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from producer import control
 from schema.documents import Task
 from schema.messages import ChunkMessage
-from schema.outcomes import Failure, Result
+from schema.outcomes import Failure, Result, SentimentResult
 from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunks, mark
 from worker.artifact_folders import ArtifactFolders
@@ -22,6 +22,7 @@ from worker.meter import Meter
 from worker.models import Models
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
+from worker.pipeline.direct import analyse
 
 Outcomes = Sequence[tuple[int, Result | Failure]]
 
@@ -82,6 +83,39 @@ def test_results_are_explained_where_the_job_asks(
     with engine.connect() as connection:
         payloads = connection.scalars(sa.text("select payload from textmill.result")).all()
     assert ["explanation" in payload for payload in payloads] == [explain] * 3
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_results_are_those_of_the_pipeline(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    explain: bool,  # noqa: FBT001
+) -> None:
+    """Without it a worker answers otherwise than the model whose figures stand on its card."""
+    add_job(producer_engine, 3, explain=explain)
+    (message,) = mark(producer_engine)
+    process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
+
+    assert process(message)
+
+    with engine.connect() as connection:
+        stored = connection.execute(
+            sa.text(
+                "select text, payload from textmill.document join textmill.result"
+                " using (job_id, seq) order by seq"
+            )
+        ).all()
+    texts = [row.text for row in stored]
+    expected = analyse(pipelines[Task.SENTIMENT], texts, explain=explain)
+    for row, result in zip(stored, expected, strict=True):
+        assert isinstance(result, SentimentResult)
+        assert row.payload["scores"] == pytest.approx(result.scores, abs=1e-5)
+        for label, told in (result.explanation or {}).items():
+            weights = [item["weight"] for item in row.payload["explanation"][label]]
+            assert weights == pytest.approx([item.weight for item in told], abs=1e-3)
 
 
 @pytest.mark.parametrize("moment", ["insert into textmill.result", "chunk_work", "set state = "])
