@@ -9,7 +9,17 @@ from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillE
 from schema.settings import check
 from worker.exit_codes import EXIT_UNREACHABLE
 
-COMMANDS = ("evaluate", "extend", "models", "predict", "pretrain", "retrain", "run", "train")
+COMMANDS = (
+    "evaluate",
+    "extend",
+    "models",
+    "predict",
+    "pretrain",
+    "retrain",
+    "run",
+    "teach",
+    "train",
+)
 """Modules of `worker.commands`; each defines its `command`."""
 
 EXIT_USAGE = 2

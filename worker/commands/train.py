@@ -15,6 +15,7 @@ from worker.pipeline.model import Cell
 from worker.training.corpus import LicenceClass
 from worker.training.recipe import TRAINING, Recipe
 from worker.training.run import train_artifact
+from worker.training.soft_labels import SoftLabels
 
 
 @click.command("train")
@@ -33,6 +34,12 @@ from worker.training.run import train_artifact
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of a language model or an artifact to start from.  [default: make one first]",
 )
+@click.option(
+    "--soft-labels",
+    "soft_labels",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder that `teach` made, learned beside the labels; not for keywords.",
+)
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -43,6 +50,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     cell: Cell,
     licence_class: LicenceClass,
     start: Path | None,
+    soft_labels: Path | None,
     resume: bool,
 ) -> None:
     """Train a model for TASK and write its artifact.
@@ -65,6 +73,9 @@ def command(  # noqa: PLR0913 - one parameter an option
     arguments = ["--seed", str(seed), "--cell", cell, "--licence-class", licence_class]
     if start:
         arguments += ["--start", str(start)]
+    if soft_labels:
+        arguments += ["--soft-labels", str(soft_labels)]
+    taught = None if soft_labels is None else SoftLabels.load(soft_labels, chosen, licence_class)
     recipe = Recipe(
         task=chosen,
         data=data,
@@ -73,6 +84,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         training=replace(TRAINING[chosen], seed=seed),
         command=shlex.join(["textmill-worker", "train", task, "--data", str(data), *arguments]),
         start=start,
+        soft_labels=taught,
     )
     console = make_console(stderr=True)
     with TrainingProgress(console) as progress:

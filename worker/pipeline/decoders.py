@@ -87,10 +87,25 @@ def softmax_loss(logits: Tensor, gold: Tensor) -> Tensor:
 
     Args:
         logits: (batch, labels).
-        gold: 1 for the label, 0 for others, `UNKNOWN` for those that the source lacks.
+        gold: 1 for the label and 0 for others, or the chance of each; `UNKNOWN` for those that the
+            source lacks.
     """
     priors = torch.where(gold == UNKNOWN, math.log(ABSENT), 0.0)
-    return functional.cross_entropy(logits + priors, gold.argmax(dim=1))
+    return functional.cross_entropy(logits + priors, gold.clamp(min=0).to(logits.dtype))
+
+
+def sigmoid_loss(logits: Tensor, gold: Tensor) -> Tensor:
+    """Binary cross-entropy over annotated labels; the others get no gradient.
+
+    Args:
+        logits: (batch, labels).
+        gold: 1 where a label holds and 0 where not, or its chance; `UNKNOWN` where nobody knows.
+    """
+    known = gold != UNKNOWN
+    losses = functional.binary_cross_entropy_with_logits(
+        logits, gold.clamp(min=0).to(logits.dtype), reduction="none"
+    )
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 class SoftmaxDecoder(Classifier):
@@ -116,12 +131,8 @@ class SigmoidDecoder(Classifier):
         super().__init__(vocabulary, states, labels, dropout, temperatures=labels)
 
     def loss(self, encoded: Encoded, gold: Tensor) -> Tensor:
-        """Binary cross-entropy over annotated labels; the others get no gradient."""
-        known = gold != UNKNOWN
-        losses = functional.binary_cross_entropy_with_logits(
-            self.logits(encoded), gold.clamp(min=0).float(), reduction="none"
-        )
-        return (losses * known).sum() / known.sum().clamp(min=1)
+        """See `sigmoid_loss`."""
+        return sigmoid_loss(self.logits(encoded), gold)
 
     def predict(self, encoded: Encoded) -> list[Prediction]:
         """Probability per label of each row, (labels,)."""

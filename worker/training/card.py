@@ -8,13 +8,14 @@ from pydantic import Field
 from schema.base import Frozen
 from schema.documents import Task
 from worker.pipeline.character_ngrams import BITS
-from worker.training.corpus import LicenceClass
+from worker.training.corpus import LicenceClass, Source
 from worker.training.evaluate import (
     KeywordsMeasures,
     ModerationMeasures,
     SentimentMeasures,
 )
 from worker.training.evasion import EVASIONS, Evasion
+from worker.training.rows import Row
 
 Use = Literal["labels", "ordinary text", "language"]
 """What a source gives: its labels, texts that are taken for clean, or just language."""
@@ -36,6 +37,13 @@ class SourceEntry(Frozen):
     rows: int
 
 
+def entry_of(source: Source, use: Use, rows: Sequence[Row]) -> SourceEntry:
+    """What a card says of a source."""
+    return SourceEntry(
+        name=source.name, use=use, licence_class=source.licence_class, rows=len(rows)
+    )
+
+
 class LanguageModelCard(Frozen):
     """What a language model was made from.
 
@@ -52,6 +60,30 @@ class LanguageModelCard(Frozen):
     sources: tuple[SourceEntry, ...]
     epochs: int
     likelihood: float
+
+
+class TeacherCard(Frozen):
+    """The transformer whose soft labels were learned beside the labels.
+
+    Attributes:
+        task: of the labels.
+        transformer: its name, or the last part of its folder.
+        weights_hash: over its weights before it was fine-tuned, 16 hex digits.
+        command: makes the soft labels from the data.
+        data_hash: over every file of the sources.
+        sources: whose labels it learned; rows are those in its language.
+        epochs: passes over them.
+        validation_score: of the rows in its language, see `recipe.Validation`.
+    """
+
+    task: Task
+    transformer: str
+    weights_hash: str
+    command: str
+    data_hash: str
+    sources: tuple[SourceEntry, ...]
+    epochs: int
+    validation_score: float
 
 
 class SetFigures(Frozen):
@@ -106,6 +138,7 @@ class Card(Frozen):
         data_hash: over every file of the sources.
         sources: what it was trained on, with what its start was trained on.
         start: content hash of the language model or artifact that it starts from; null: of none.
+        teacher: whose soft labels were learned beside the labels; null: nobody's.
         epochs: passes over the training rows that the weights saw.
         validation_score: of the chosen weights, in float32 as they were trained.
         stored_score: of the same weights as they are stored, in float16; null: not measured.
@@ -128,6 +161,7 @@ class Card(Frozen):
     data_hash: str
     sources: tuple[SourceEntry, ...]
     start: str | None = None
+    teacher: TeacherCard | None = None
     epochs: int
     validation_score: float
     stored_score: float | None = None
@@ -195,6 +229,7 @@ def readable(card: Card) -> str:
         ("epochs", str(card.epochs)),
         ("data hash", f"`{card.data_hash}`"),
         ("starts from", f"`{card.start}`" if card.start else "random weights"),
+        *_taught(card),
     ]
     data = [
         (entry.name, entry.use, entry.licence_class, f"{entry.rows:,}") for entry in card.sources
@@ -222,6 +257,16 @@ def _pooled(card: Card) -> list[tuple[str, str]]:
     network, own = card.pool_weights
     pooled = f"pooled with weight {own:.2f}, the network with {network:.2f}"
     return [("character n-grams", f"{2**BITS:,} buckets; {pooled}")]
+
+
+def _taught(card: Card) -> list[tuple[str, str]]:
+    if (teacher := card.teacher) is None:
+        return []
+    return [
+        ("teacher", f"{teacher.transformer}, weights `{teacher.weights_hash}`"),
+        ("teacher, made by", f"`{teacher.command}`"),
+        ("teacher, validation score", _number(teacher.validation_score, 4)),
+    ]
 
 
 def _size_and_score(size: int, score: float | None) -> str:

@@ -12,7 +12,8 @@ from torch.nn import functional
 from schema.outcomes import SENTIMENT_LABELS
 from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
 from worker.pipeline.decoders import softmax_loss
-from worker.training.examples import GoldArray, cleaned, known_labels, sentiment_gold
+from worker.pipeline.records import FloatArray
+from worker.training.examples import cleaned, known_labels, sentiment_gold
 from worker.training.rows import LabelledRow, SentimentRow
 
 EPOCHS: Final = 2
@@ -46,7 +47,7 @@ def fit_character_ngrams(
     labelled = [pair for rows in sets for pair in _labelled(rows, any_label=False)]
     labelled += _labelled(judged, any_label=True)
     found = [buckets([text]).found.astype(np.int32) for text, _ in labelled]
-    gold = torch.from_numpy(np.array([values for _, values in labelled])).long()
+    gold = torch.from_numpy(np.array([values for _, values in labelled]))
     start, rate = (_nothing(), RATE) if start is None else (start, REFINING_RATE)
     weights = torch.tensor(start.weights, requires_grad=True)
     bias = torch.tensor(start.bias, dtype=torch.float, requires_grad=True)
@@ -81,7 +82,7 @@ def scores(found: Sequence[NDArray[np.int32]], weights: Tensor, bias: Tensor) ->
     return total / lengths.float().sqrt()[:, None] + bias
 
 
-def _labelled(rows: Sequence[LabelledRow], *, any_label: bool) -> Iterator[tuple[str, GoldArray]]:
+def _labelled(rows: Sequence[LabelledRow], *, any_label: bool) -> Iterator[tuple[str, FloatArray]]:
     known = known_labels(rows, any_label=any_label)
     for row in rows:
         if isinstance(row, SentimentRow) and (text := cleaned(row.text)):

@@ -1,7 +1,7 @@
 """How good a pipeline is on labelled rows."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -116,9 +116,12 @@ def evaluate(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> Measures:
     """Measure a pipeline on rows of its own task, at least one."""
     match pipeline.task:
         case Task.SENTIMENT:
-            return _sentiment(pipeline, _of(SentimentRow, rows))
+            sentiment = _of(SentimentRow, rows)
+            return sentiment_measures(sentiment, sentiment_scores(pipeline, sentiment))
         case Task.MODERATION:
-            return _moderation(pipeline, _of(ModerationRow, rows))
+            moderation = _of(ModerationRow, rows)
+            scores = moderation_scores(pipeline, moderation)
+            return moderation_measures(moderation, scores, pipeline.thresholds)
         case Task.KEYWORDS:
             return _keywords(pipeline, _of(KeywordsRow, rows))
 
@@ -234,8 +237,8 @@ def majority(rows: Sequence[LabelledRow]) -> float | None:
     return max(labels.values()) / labels.total() if labels else None
 
 
-def _sentiment(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> SentimentMeasures:
-    scores = sentiment_scores(pipeline, rows)
+def sentiment_measures(rows: Sequence[SentimentRow], scores: metrics.Floats) -> SentimentMeasures:
+    """Measure scores of each label, (rows, labels)."""
     gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
     predicted = scores.argmax(axis=1)
     return SentimentMeasures(
@@ -248,9 +251,11 @@ def _sentiment(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> SentimentMea
     )
 
 
-def _moderation(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> ModerationMeasures:
-    scores = moderation_scores(pipeline, rows)
-    decided = scores >= np.array([pipeline.thresholds[label] for label in MODERATION_LABELS])
+def moderation_measures(
+    rows: Sequence[ModerationRow], scores: metrics.Floats, thresholds: Mapping[str, float]
+) -> ModerationMeasures:
+    """Measure scores of each label, (rows, labels), with the threshold of each."""
+    decided = scores >= np.array([thresholds[label] for label in MODERATION_LABELS])
     holds, known = moderation_gold(rows)
     flag, flag_score = np.any(holds, axis=1), np.where(known, scores, 0).max(axis=1)
     return ModerationMeasures(

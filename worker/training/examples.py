@@ -1,4 +1,4 @@
-"""From labelled rows to what a training step takes: token ids and gold integers."""
+"""From labelled rows to what a training step takes: token ids and gold."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,15 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS, SentimentLabel
 from worker.pipeline.crf import BEGIN, INSIDE
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
-from worker.pipeline.records import IntArray, TokenizedDocument
+from worker.pipeline.records import FloatArray, IntArray, TokenizedDocument
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 
 WINDOW: Final = 256
 OVERLAP: Final = 32
+
+SOFT: Final = 0.7
+"""Share of a teacher's soft labels in the gold; the rest is the label that people gave."""
 
 GoldArray = NDArray[np.int8]
 
@@ -32,7 +35,7 @@ class Example:
     """
 
     ids: IntArray
-    gold: GoldArray | IntArray
+    gold: GoldArray | IntArray | FloatArray
 
 
 def examples(
@@ -58,8 +61,7 @@ def examples(
         if isinstance(row, KeywordsRow):
             yield from _tagged_windows(document, row.keywords)
         else:
-            gold = sentiment_gold(row, known) if isinstance(row, SentimentRow) else _moderation(row)
-            yield Example(document.window_ids()[0], gold)
+            yield Example(document.window_ids()[0], label_gold(row, known))
 
 
 def cleaned(text: str) -> str:
@@ -77,18 +79,42 @@ def known_labels(rows: Sequence[LabelledRow], *, any_label: bool = False) -> set
     return {row.label for row in rows if isinstance(row, SentimentRow)}
 
 
-def sentiment_gold(row: SentimentRow, known: set[SentimentLabel]) -> GoldArray:
-    """One integer a label, as `SoftmaxDecoder` takes them."""
-    values = [int(label == row.label) if label in known else UNKNOWN for label in SENTIMENT_LABELS]
-    return np.array(values, dtype=np.int8)
+def label_gold(row: SentimentRow | ModerationRow, known: set[SentimentLabel]) -> FloatArray:
+    """One number a label, as the decoder of the task takes them, (labels,).
+
+    Args:
+        row: with a teacher's soft labels or without.
+        known: see `known_labels`.
+    """
+    return sentiment_gold(row, known) if isinstance(row, SentimentRow) else _moderation(row)
 
 
-def _moderation(row: ModerationRow) -> GoldArray:
+def sentiment_gold(row: SentimentRow, known: set[SentimentLabel]) -> FloatArray:
+    """One number a label, as `SoftmaxDecoder` takes them, (labels,).
+
+    A teacher may hold a label likely that the source lacks: its soft labels leave none masked.
+    """
+    hard = np.array([label == row.label for label in SENTIMENT_LABELS], dtype=np.float32)
+    if row.soft is not None:
+        return _mixed(hard, [row.soft.get(label, 0) for label in SENTIMENT_LABELS])
+    return _masked(hard, [label in known for label in SENTIMENT_LABELS])
+
+
+def _moderation(row: ModerationRow) -> FloatArray:
+    """Labels that the source does not annotate stay masked, whatever a teacher guesses."""
+    gold = np.array([label in row.labels for label in MODERATION_LABELS], dtype=np.float32)
+    if row.soft is not None:
+        gold = _mixed(gold, [row.soft.get(label, 0) for label in MODERATION_LABELS])
     annotated = row.annotated | row.labels
-    values = [
-        int(label in row.labels) if label in annotated else UNKNOWN for label in MODERATION_LABELS
-    ]
-    return np.array(values, dtype=np.int8)
+    return _masked(gold, [label in annotated for label in MODERATION_LABELS])
+
+
+def _mixed(hard: FloatArray, soft: Sequence[float]) -> FloatArray:
+    return SOFT * np.array(soft, dtype=np.float32) + (1 - SOFT) * hard
+
+
+def _masked(gold: FloatArray, known: Sequence[bool]) -> FloatArray:
+    return np.where(known, gold, np.float32(UNKNOWN))
 
 
 def _tagged_windows(document: TokenizedDocument, keywords: Iterable[str]) -> Iterator[Example]:

@@ -25,12 +25,12 @@ from worker.pipeline.model import Encoder
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD, round_weights, write_card, write_generator
 from worker.training.calibrate import generation
-from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard
+from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of
 from worker.training.checkpoint import load_checkpoint, save_checkpoint
 from worker.training.corpus import LicenceClass, Source, Split, data_hash, sources
 from worker.training.evaluate import absent_keywords
 from worker.training.examples import Example
-from worker.training.finish import entry_of, figures
+from worker.training.finish import figures
 from worker.training.generator import DROPOUT, TRAINING, Generation, outputs, phrase_examples
 from worker.training.loop import EpochReport, TrainingConfig, TrainingState, train
 from worker.training.rows import KeywordsRow

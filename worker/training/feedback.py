@@ -1,7 +1,6 @@
 """People's verdicts as training data: what is learned from, and what is held out to measure on."""
 
-import gzip
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from schema.documents import Task
 from worker.training.corpus import Source, Split
 from worker.training.evaluate import fold
-from worker.training.rows import LabelledRow
+from worker.training.rows import LabelledRow, write_rows
 
 HELD_OUT: Final = 0.3
 """Share of judged documents that no training learns from, now or later."""
@@ -76,8 +75,7 @@ def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Sourc
         parts[_split(row.text)].append(row)
     source = Source(task, folder.name, "C", folder)
     for split, rows in parts.items():
-        with gzip.open(source.path(split), "wt", encoding="utf-8") as file:
-            file.writelines(_lines(rows))
+        write_rows(source.path(split), rows)
     return source
 
 
@@ -87,7 +85,3 @@ def _split(text: str) -> Split:
     if place < HELD_OUT:
         return "test"
     return "valid" if place < HELD_OUT + VALID else "train"
-
-
-def _lines(rows: Iterable[LabelledRow]) -> Iterator[str]:
-    return (row.model_dump_json() + "\n" for row in rows)

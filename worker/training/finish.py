@@ -24,7 +24,7 @@ from worker.training.calibrate import (
     pool_weights,
     sentiment_temperature,
 )
-from worker.training.card import LIMITS, Card, SetFigures, SourceEntry, Use
+from worker.training.card import LIMITS, Card, SetFigures, entry_of
 from worker.training.character_ngrams import fit_character_ngrams
 from worker.training.corpus import Source, clean_rows, data_hash
 from worker.training.evaluate import (
@@ -152,6 +152,7 @@ def _card(
         data_hash=data_hash([*labelled, *recipe.ordinary_sources()]),
         sources=(*own, *(entry for entry in start.sources if entry.name not in names)),
         start=start.version,
+        teacher=None if recipe.soft_labels is None else recipe.soft_labels.teacher,
         epochs=state.epoch - state.stale,
         validation_score=state.best_score,
         stored_score=Validation(recipe, start.tokenizer)(state.model),
@@ -170,13 +171,6 @@ def _kept(pipeline: Pipeline, labelled: Sequence[Source]) -> dict[str, dict[Evas
         for source in labelled
         if (rows := source.rows("test"))
     }
-
-
-def entry_of(source: Source, use: Use, rows: Sequence[LabelledRow]) -> SourceEntry:
-    """What a card says of a source."""
-    return SourceEntry(
-        name=source.name, use=use, licence_class=source.licence_class, rows=len(rows)
-    )
 
 
 def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:

@@ -45,7 +45,7 @@ class Generation(Network):
 
     def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
         """Mean negative log-likelihood of a token of the phrases; `gold` as `phrase_examples`."""
-        return -self._likelihoods(ids, lengths, gold).mean()
+        return -self._likelihoods(ids, lengths, gold.long()).mean()
 
     @property
     def encoder(self) -> Encoder:

@@ -195,7 +195,7 @@ def _parameters(model: nn.Module, *, encoder: bool) -> Iterator[nn.Parameter]:
 def _stack_gold(batch: Sequence[Example]) -> Tensor:
     """Gold of a micro-batch, (rows, longest), padded with 0."""
     return nn.utils.rnn.pad_sequence(
-        [torch.from_numpy(example.gold).long() for example in batch], batch_first=True
+        [torch.from_numpy(example.gold) for example in batch], batch_first=True
     )
 
 

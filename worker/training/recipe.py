@@ -1,6 +1,6 @@
 """The recipe of the shipped models: what they are trained on, and how."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +10,6 @@ import numpy as np
 
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
-from worker.pipeline import Pipeline
 from worker.pipeline.artifact import ArtifactConfig
 from worker.pipeline.model import Cell, Model, ModelConfig
 from worker.pipeline.tokenize import Tokenizer
@@ -26,6 +25,7 @@ from worker.training.corpus import (
 )
 from worker.training.evaluate import (
     KeywordsMeasures,
+    Measures,
     ModerationMeasures,
     SentimentMeasures,
     evaluate,
@@ -36,6 +36,7 @@ from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.pretrain import PRETRAINING, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow
+from worker.training.soft_labels import SoftLabels
 from worker.training.start import Start
 from worker.training.templates import template_rows
 
@@ -88,6 +89,7 @@ class Recipe:
             model first.
         pretraining: how that is trained.
         vocabulary: number of its token ids.
+        soft_labels: of a teacher, learned beside the labels; None: the labels alone.
         feedback: people's verdicts to learn from beside the data, of which then only a part is
             replayed; None: the data alone.
     """
@@ -101,12 +103,22 @@ class Recipe:
     start: Path | None = None
     pretraining: TrainingConfig = PRETRAINING
     vocabulary: int = 24_000
+    soft_labels: SoftLabels | None = None
     feedback: Feedback | None = None
 
     def identity(self, start: Start) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
         replay = None if self.feedback is None else self.feedback.replay
-        options = [self.task, self.licence_class, self.cell, start.version, self.training, replay]
+        taught = None if self.soft_labels is None else self.soft_labels.version()
+        options = [
+            self.task,
+            self.licence_class,
+            self.cell,
+            start.version,
+            self.training,
+            replay,
+            taught,
+        ]
         used = [*self.sources(), *self.ordinary_sources()]
         return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
 
@@ -133,11 +145,15 @@ class Recipe:
         """Ordinary text, as weak negatives; empty but for moderation."""
         return [row for source in self.ordinary_sources() for row in clean_rows(source, split)]
 
+    def training_sets(self) -> list[Sequence[LabelledRow]]:
+        """The training rows of each source of the data folder, with soft labels where there are."""
+        sets = [source.rows("train") for source in self.original_sources()]
+        taught = self.soft_labels
+        return [rows if taught is None else taught.given_to(rows) for rows in sets]
+
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
         """Training rows without noise: of each source, and those of feedback."""
-        sets: list[Sequence[LabelledRow]] = [
-            source.rows("train") for source in self.original_sources()
-        ]
+        sets = self.training_sets()
         if self.feedback is None:
             return sets, []
         sets = self.feedback.replayed(sets, np.random.default_rng(self.training.seed))
@@ -163,9 +179,7 @@ class Recipe:
 def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
     """Encode the training rows of all sources, and noisy copies of some of them."""
     generator = np.random.default_rng(recipe.training.seed)
-    sets: list[Sequence[LabelledRow]] = [
-        source.rows("train") for source in recipe.original_sources()
-    ]
+    sets = recipe.training_sets()
     copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
     if recipe.task is Task.MODERATION:
         made = template_rows(int(TEMPLATES * sum(map(len, sets))), generator)
@@ -215,8 +229,13 @@ class Validation:
     def __call__(self, model: Model) -> float:
         """Score `model`, which is left in evaluation mode."""
         pipeline = in_memory(self._config, self._tokenizer, model)
-        scores = [score for rows in self._sets for score in _scores(pipeline, rows)]
-        return sum(scores) / len(scores)
+        return score_of(evaluate(pipeline, rows) for rows in self._sets)
+
+
+def score_of(measured: Iterable[Measures]) -> float:
+    """What `Validation` makes of the measures of each source."""
+    scores = [score for measures in measured for score in _scores(measures)]
+    return sum(scores) / len(scores)
 
 
 def _copies(task: Task, rows: int, largest: int) -> float:
@@ -239,8 +258,8 @@ def _noisy_copies(
                 yield noisy
 
 
-def _scores(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> list[float]:
-    match measures := evaluate(pipeline, rows):
+def _scores(measures: Measures) -> list[float]:
+    match measures:
         case SentimentMeasures():
             return [measures.macro_f1]
         case KeywordsMeasures():

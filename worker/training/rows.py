@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Final, Generic, TypeVar
 
@@ -22,9 +22,15 @@ class Row(BaseModel):
 
 
 class SentimentRow(Row):
-    """A text of one polarity."""
+    """A text of one polarity.
+
+    Attributes:
+        label: as people gave it.
+        soft: how likely a teacher holds each label, see `worker.training.teacher`.
+    """
 
     label: SentimentLabel
+    soft: dict[SentimentLabel, float] | None = None
 
 
 class ModerationRow(Row):
@@ -33,10 +39,12 @@ class ModerationRow(Row):
     Attributes:
         labels: those that hold.
         annotated: those of which the source says something; of the others nothing is known.
+        soft: how likely a teacher holds each label.
     """
 
     labels: frozenset[ModerationLabel]
     annotated: frozenset[ModerationLabel] = frozenset(MODERATION_LABELS)
+    soft: dict[ModerationLabel, float] | None = None
 
 
 class KeywordsRow(Row):
@@ -92,6 +100,12 @@ class RowFile(Generic[RowType]):
             where = ".".join(str(part) for part in fault["loc"]) or "JSON"
             msg = f"{self._path}, line {number}: {where}: {fault['msg']}; correct the line"
             raise InputError(msg) from None
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write what `RowFile` reads, gzip-compressed; what a row does not know is left out."""
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(row.model_dump_json(exclude_none=True) + "\n" for row in rows)
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -12,10 +12,10 @@ from schema.errors import InputError
 from worker.pipeline.artifact import TOKENIZER, WEIGHTS
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
-from worker.training.card import Card, LanguageModelCard
+from worker.training.card import Card, LanguageModelCard, entry_of
 from worker.training.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
 from worker.training.corpus import data_hash
-from worker.training.finish import entry_of, finish
+from worker.training.finish import finish
 from worker.training.loop import EpochReport, StepReport, train
 from worker.training.pretrain import HELD_OUT, LanguageModel, Pretraining, as_examples
 from worker.training.recipe import Recipe, Validation, fresh_state, make_examples

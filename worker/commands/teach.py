@@ -1,0 +1,83 @@
+"""`textmill-worker teach`."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import click
+import torch
+
+from schema.documents import Task
+from schema.outcomes import Language
+from worker.commands.console import make_console
+from worker.commands.options import data_option, licence_option, seed_option
+from worker.commands.progress import TrainingProgress
+from worker.training.corpus import LicenceClass
+from worker.training.recipe import Recipe
+from worker.training.teacher import TEACHING, Teaching, teach
+
+
+@click.command("teach")
+@click.argument("task", type=click.Choice([Task.SENTIMENT.value, Task.MODERATION.value]))
+@data_option
+@click.option(
+    "--transformer",
+    required=True,
+    help="Folder of an encoder and its tokenizer, as the transformers library reads them.",
+)
+@click.option(
+    "--language",
+    type=click.Choice(get_args(Language)),
+    default="en",
+    show_default=True,
+    help="Language of the texts that it can read.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the soft labels.  [default: models/TASK-teacher]",
+)
+@seed_option
+@licence_option
+def command(  # noqa: PLR0913 - one parameter an option
+    *,
+    task: str,
+    data: Path,
+    transformer: str,
+    language: Language,
+    out: Path | None,
+    seed: int,
+    licence_class: LicenceClass,
+) -> None:
+    """Let a transformer say how likely each label of a training text holds.
+
+    It is fine-tuned on the labelled texts of one language. What it says of them are soft labels,
+    which `train --soft-labels` learns beside the labels. The transformer itself serves nothing.
+    Needs the extra `teacher`.
+
+    \b
+    Examples:
+      textmill-worker teach sentiment --data DIR --transformer my-transformer
+      textmill-worker teach moderation --data DIR --transformer my-transformer --language zh
+      textmill-worker train sentiment --data DIR --soft-labels models/sentiment-teacher
+    """  # noqa: D301 - click's mark for an example that keeps its lines
+    # Sums in another order give other weights: one thread makes a training repeatable.
+    torch.set_num_threads(1)
+    chosen = Task(task)
+    folder = out or Path("models") / f"{task}-teacher"
+    arguments = ["--data", str(data), "--transformer", transformer, "--language", language]
+    arguments += ["--seed", str(seed), "--licence-class", licence_class]
+    recipe = Recipe(
+        task=chosen,
+        data=data,
+        licence_class=licence_class,
+        cell="gru",
+        training=replace(TEACHING, seed=seed),
+        command=shlex.join(["textmill-worker", "teach", task, *arguments]),
+    )
+    console = make_console(stderr=True)
+    with TrainingProgress(console) as progress:
+        for report in teach(Teaching(recipe, transformer, language), folder):
+            progress.show(report)
+    console.print(f"{folder} holds the soft labels; learn them with train --soft-labels {folder}")
