@@ -41,8 +41,8 @@ from worker.training.start import Start
 from worker.training.templates import template_rows
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
-    Task.SENTIMENT: TrainingConfig(epochs=3),
-    Task.MODERATION: TrainingConfig(epochs=3),
+    Task.SENTIMENT: TrainingConfig(epochs=4),
+    Task.MODERATION: TrainingConfig(epochs=4),
     Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""
