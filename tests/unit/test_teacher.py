@@ -1,6 +1,7 @@
 """A tiny transformer teaches a tiny network."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,11 +14,19 @@ from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS, Language
 from tests.fixtures.corpus import ADVERTS, BLAME, PLAIN, PRAISE, recipe
 from worker.pipeline.decoders import UNKNOWN
+from worker.pipeline.preprocess import preprocess
 from worker.training.examples import SOFT, label_gold
 from worker.training.loop import TrainingConfig
-from worker.training.rows import ModerationRow, SentimentRow
+from worker.training.recipe import make_examples
+from worker.training.rows import (
+    SentimentRow,
+    TaughtModerationRow,
+    TaughtSentimentRow,
+    write_rows,
+)
 from worker.training.run import Finished, train_artifact
-from worker.training.soft_labels import SoftLabels
+from worker.training.soft_labels import SoftLabels, SoftRow
+from worker.training.start import Start
 from worker.training.teacher import Teaching, teach
 
 ENGLISH: Final = {text for text in [*PRAISE, *BLAME, *PLAIN] if text.isascii()}
@@ -84,7 +93,7 @@ def test_the_same_seed_gives_the_same_soft_labels(
         pass
 
     again = SoftLabels.load(tmp_path, Task.SENTIMENT, "C")
-    assert again.version() == SoftLabels.load(taught, Task.SENTIMENT, "C").version()
+    assert again == SoftLabels.load(taught, Task.SENTIMENT, "C")
 
 
 def test_a_network_learns_the_soft_labels(
@@ -106,7 +115,7 @@ def test_a_network_learns_the_soft_labels(
 
 def test_soft_labels_count_beside_the_label_and_unmask_what_a_source_lacks() -> None:
     soft = {"negative": 0.1, "neutral": 0.3, "positive": 0.6}
-    row = SentimentRow.model_validate({"text": "warm tea", "label": "neutral", "soft": soft})
+    row = TaughtSentimentRow.model_validate({"text": "warm tea", "label": "neutral", "soft": soft})
 
     gold = label_gold(row, {"neutral", "positive"})
 
@@ -118,7 +127,7 @@ def test_soft_labels_of_moderation_leave_masked_what_a_source_does_not_annotate(
     """Without it a guess would be taught as if somebody had looked."""
     soft = dict.fromkeys(MODERATION_LABELS, 0.4)
     fields = {"text": "win a prize", "labels": ["spam"], "annotated": ["spam", "fraud"]}
-    row = ModerationRow.model_validate({**fields, "soft": soft})
+    row = TaughtModerationRow.model_validate({**fields, "soft": soft})
 
     gold = dict(zip(MODERATION_LABELS, label_gold(row, set()).tolist(), strict=True))
 
@@ -142,6 +151,83 @@ def test_a_teacher_of_moderation_judges_ordinary_texts_too(
     assert (uses["mail"], uses["notes"]) == ("labels", "ordinary text")
 
 
+def test_ordinary_texts_are_learned_with_their_soft_labels(
+    data_folder: Path, language_model: Path, transformer: Path, tmp_path: Path
+) -> None:
+    for _ in teach(teaching(data_folder, transformer, task=Task.MODERATION), tmp_path):
+        pass
+    labels = SoftLabels.load(tmp_path, Task.MODERATION, "C")
+    tokenizer = Start.load(language_model).tokenizer
+    ids = tokenizer.tokenize(preprocess(PRAISE[0]), spans=False, window=256, overlap=0).ids.tolist()
+
+    made = make_examples(recipe(data_folder, Task.MODERATION, soft_labels=labels), tokenizer)
+
+    learned = [example.gold.tolist() for example in made if example.ids.tolist() == ids]
+    expected = [SOFT * labels.by_text[PRAISE[0]][label] for label in MODERATION_LABELS]
+    assert learned
+    assert all(gold == pytest.approx(expected) for gold in learned)
+
+
+def test_a_teacher_reads_no_text_that_is_held_out_for_it(
+    data_folder: Path, transformer: Path, tmp_path: Path
+) -> None:
+    """Without it a network would be taught what it is measured on."""
+    folder = tmp_path / "data"
+    shutil.copytree(data_folder, folder)
+    held_out = [SentimentRow(text="The harbour is quiet", label="neutral")]
+    for split in ("valid", "test"):
+        write_rows(folder / "sentiment" / "notes" / f"{split}.jsonl.gz", held_out)
+
+    for _ in teach(teaching(folder, transformer), tmp_path / "taught"):
+        pass
+
+    by_text = SoftLabels.load(tmp_path / "taught", Task.SENTIMENT, "C").by_text
+    assert PLAIN[0] in by_text
+    assert held_out[0].text not in by_text
+
+
+def test_soft_labels_of_other_data_are_refused(
+    data_folder: Path, language_model: Path, taught: Path, tmp_path: Path
+) -> None:
+    """Without it a teacher may have seen what is held out today."""
+    folder = tmp_path / "data"
+    shutil.copytree(data_folder, folder)
+    rows = [SentimentRow(text="The harbour is quiet", label="neutral")]
+    write_rows(folder / "sentiment" / "notes" / "valid.jsonl.gz", rows)
+    labels = SoftLabels.load(taught, Task.SENTIMENT, "C")
+    chosen = recipe(folder, Task.SENTIMENT, start=language_model, soft_labels=labels)
+
+    with pytest.raises(InputError, match="made from other data"):
+        next(train_artifact(chosen, tmp_path / "out", resume=False))
+
+
+def test_soft_labels_that_their_teacher_did_not_make_are_refused(
+    taught: Path, tmp_path: Path
+) -> None:
+    """Without it labels of one licence class would be sold under the card of another."""
+    shutil.copytree(taught, tmp_path, dirs_exist_ok=True)
+    labels = SoftLabels.load(taught, Task.SENTIMENT, "C")
+    others = {**labels.by_text, PLAIN[0]: dict.fromkeys(SENTIMENT_LABELS, 1 / 3)}
+    write_rows(
+        tmp_path / "soft_labels.jsonl.gz",
+        [SoftRow(text=text, soft=soft) for text, soft in others.items()],
+    )
+
+    with pytest.raises(InputError, match="is not what"):
+        SoftLabels.load(tmp_path, Task.SENTIMENT, "C")
+
+
+def test_weights_that_are_cut_off_are_refused(
+    data_folder: Path, transformer: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(transformer, tmp_path, dirs_exist_ok=True)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+    with pytest.raises(InputError, match="name another folder"):
+        list(teach(teaching(data_folder, tmp_path), tmp_path / "taught"))
+
+
 def test_a_teacher_of_another_task_is_refused(taught: Path) -> None:
     with pytest.raises(InputError, match="not of moderation"):
         SoftLabels.load(taught, Task.MODERATION, "C")
@@ -161,7 +247,7 @@ def test_a_language_without_texts_is_refused(
 
 
 def test_a_folder_without_a_transformer_is_refused(data_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="name its folder"):
+    with pytest.raises(InputError, match="name another folder"):
         list(teach(teaching(data_folder, tmp_path), tmp_path))
 
 

@@ -24,7 +24,7 @@ from worker.training.teacher import TEACHING, Teaching, teach
 @click.option(
     "--transformer",
     required=True,
-    help="Folder of an encoder and its tokenizer, as the transformers library reads them.",
+    help="Folder of an encoder as the transformers library reads it, or its name on a hub.",
 )
 @click.option(
     "--language",

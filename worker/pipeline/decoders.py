@@ -1,7 +1,7 @@
 """From the encoder's states to labels, their loss and their probabilities.
 
-Gold labels of both classifiers are one integer per label: 1 holds, 0 does not hold,
-`UNKNOWN` the source says nothing.
+Gold labels of both classifiers are one number per label: 1 holds, 0 does not hold, between them the
+chance that it holds, `UNKNOWN` the source says nothing.
 """
 
 import math
@@ -32,7 +32,7 @@ class Decoder(nn.Module):
 
         Args:
             encoded: the micro-batch.
-            gold: the task's integers, (batch, labels) or (batch, time).
+            gold: of the task, (batch, labels) or (batch, time).
 
         Returns:
             A scalar.

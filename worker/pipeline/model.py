@@ -55,7 +55,7 @@ class Network(nn.Module):
         Args:
             ids: token ids, (batch, time), padded at the end.
             lengths: tokens of each row, (batch,), at least 1, the longest equal to time.
-            gold: the gold integers of each row.
+            gold: of each row, as what is trained takes it.
         """
         raise NotImplementedError
 

@@ -74,6 +74,7 @@ class TeacherCard(Frozen):
         sources: whose labels it learned; rows are those in its language.
         epochs: passes over them.
         validation_score: of the rows in its language, see `recipe.Validation`.
+        soft_labels: content hash of what it says, 16 hex digits.
     """
 
     task: Task
@@ -84,6 +85,7 @@ class TeacherCard(Frozen):
     sources: tuple[SourceEntry, ...]
     epochs: int
     validation_score: float
+    soft_labels: str
 
 
 class SetFigures(Frozen):
@@ -138,7 +140,8 @@ class Card(Frozen):
         data_hash: over every file of the sources.
         sources: what it was trained on, with what its start was trained on.
         start: content hash of the language model or artifact that it starts from; null: of none.
-        teacher: whose soft labels were learned beside the labels; null: nobody's.
+        teacher: whose soft labels were learned beside the labels, here or by what it starts from;
+            null: nobody's.
         epochs: passes over the training rows that the weights saw.
         validation_score: of the chosen weights, in float32 as they were trained.
         stored_score: of the same weights as they are stored, in float16; null: not measured.

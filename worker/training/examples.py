@@ -12,9 +12,16 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS, SentimentLabel
 from worker.pipeline.crf import BEGIN, INSIDE
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
-from worker.pipeline.records import FloatArray, IntArray, TokenizedDocument
+from worker.pipeline.records import CleanText, FloatArray, IntArray, TokenizedDocument
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import (
+    KeywordsRow,
+    LabelledRow,
+    ModerationRow,
+    SentimentRow,
+    TaughtModerationRow,
+    TaughtSentimentRow,
+)
 
 WINDOW: Final = 256
 OVERLAP: Final = 32
@@ -66,10 +73,16 @@ def examples(
 
 def cleaned(text: str) -> str:
     """A text or a keyword as models see it; empty where cleaning leaves nothing."""
+    clean = clean_text(text)
+    return "" if clean is None else clean.text
+
+
+def clean_text(text: str) -> CleanText | None:
+    """A text as models see it; None where cleaning leaves nothing."""
     try:
-        return preprocess(text).text
+        return preprocess(text)
     except DocumentError:  # blanks and control characters only
-        return ""
+        return None
 
 
 def known_labels(rows: Sequence[LabelledRow], *, any_label: bool = False) -> set[SentimentLabel]:
@@ -83,7 +96,7 @@ def label_gold(row: SentimentRow | ModerationRow, known: set[SentimentLabel]) ->
     """One number a label, as the decoder of the task takes them, (labels,).
 
     Args:
-        row: with a teacher's soft labels or without.
+        row: may hold a teacher's soft labels.
         known: see `known_labels`.
     """
     return sentiment_gold(row, known) if isinstance(row, SentimentRow) else _moderation(row)
@@ -92,10 +105,10 @@ def label_gold(row: SentimentRow | ModerationRow, known: set[SentimentLabel]) ->
 def sentiment_gold(row: SentimentRow, known: set[SentimentLabel]) -> FloatArray:
     """One number a label, as `SoftmaxDecoder` takes them, (labels,).
 
-    A teacher may hold a label likely that the source lacks: its soft labels leave none masked.
+    Soft labels leave none masked: the teacher says how likely a label is that the source lacks.
     """
     hard = np.array([label == row.label for label in SENTIMENT_LABELS], dtype=np.float32)
-    if row.soft is not None:
+    if isinstance(row, TaughtSentimentRow):
         return _mixed(hard, [row.soft.get(label, 0) for label in SENTIMENT_LABELS])
     return _masked(hard, [label in known for label in SENTIMENT_LABELS])
 
@@ -103,7 +116,7 @@ def sentiment_gold(row: SentimentRow, known: set[SentimentLabel]) -> FloatArray:
 def _moderation(row: ModerationRow) -> FloatArray:
     """Labels that the source does not annotate stay masked, whatever a teacher guesses."""
     gold = np.array([label in row.labels for label in MODERATION_LABELS], dtype=np.float32)
-    if row.soft is not None:
+    if isinstance(row, TaughtModerationRow):
         gold = _mixed(gold, [row.soft.get(label, 0) for label in MODERATION_LABELS])
     annotated = row.annotated | row.labels
     return _masked(gold, [label in annotated for label in MODERATION_LABELS])

@@ -59,7 +59,7 @@ EVENNESS: Final = 0.4
 """How far small sources of a classifier are seen more often, as noisy copies: 0 as often as they
 have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2019)."""
 
-TEMPLATES: Final = 0.06
+TEMPLATES: Final = 0.08
 """Moderation texts made from templates, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {
@@ -109,7 +109,7 @@ class Recipe:
     def identity(self, start: Start) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
         replay = None if self.feedback is None else self.feedback.replay
-        taught = None if self.soft_labels is None else self.soft_labels.version()
+        taught = None if self.soft_labels is None else self.soft_labels.teacher.soft_labels
         options = [
             self.task,
             self.licence_class,
@@ -147,9 +147,11 @@ class Recipe:
 
     def training_sets(self) -> list[Sequence[LabelledRow]]:
         """The training rows of each source of the data folder, with soft labels where there are."""
-        sets = [source.rows("train") for source in self.original_sources()]
-        taught = self.soft_labels
-        return [rows if taught is None else taught.given_to(rows) for rows in sets]
+        return [self._taught(source.rows("train")) for source in self.original_sources()]
+
+    def ordinary_training_set(self) -> Sequence[LabelledRow]:
+        """Ordinary text to learn from, with soft labels where there are."""
+        return self._taught(self.ordinary("train"))
 
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
         """Training rows without noise: of each source, and those of feedback."""
@@ -175,6 +177,9 @@ class Recipe:
         model = ModelConfig(self.task, tokenizer.size, _LABELS[self.task], self.cell)
         return ArtifactConfig(model, _UNCALIBRATED[self.task], window=WINDOW, overlap=OVERLAP)
 
+    def _taught(self, rows: Sequence[LabelledRow]) -> Sequence[LabelledRow]:
+        return rows if self.soft_labels is None else self.soft_labels.given_to(rows)
+
 
 def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
     """Encode the training rows of all sources, and noisy copies of some of them."""
@@ -183,7 +188,7 @@ def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
     copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
     if recipe.task is Task.MODERATION:
         made = template_rows(int(TEMPLATES * sum(map(len, sets))), generator)
-        sets += [recipe.ordinary("train"), made]
+        sets += [recipe.ordinary_training_set(), made]
         copies += [NOISY, NOISY]
     judged: Sequence[LabelledRow] = []
     if recipe.feedback is not None:
@@ -233,9 +238,9 @@ class Validation:
 
 
 def score_of(measured: Iterable[Measures]) -> float:
-    """What `Validation` makes of the measures of each source."""
+    """What `Validation` makes of the measures of each source; 0 where none can be scored."""
     scores = [score for measures in measured for score in _scores(measures)]
-    return sum(scores) / len(scores)
+    return sum(scores) / max(len(scores), 1)
 
 
 def _copies(task: Task, rows: int, largest: int) -> float:

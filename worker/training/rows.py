@@ -22,15 +22,19 @@ class Row(BaseModel):
 
 
 class SentimentRow(Row):
-    """A text of one polarity.
-
-    Attributes:
-        label: as people gave it.
-        soft: how likely a teacher holds each label, see `worker.training.teacher`.
-    """
+    """A text of one polarity."""
 
     label: SentimentLabel
-    soft: dict[SentimentLabel, float] | None = None
+
+
+class TaughtSentimentRow(SentimentRow):
+    """One with a teacher's soft labels; no file holds such.
+
+    Attributes:
+        soft: how likely the teacher holds each label.
+    """
+
+    soft: dict[SentimentLabel, float]
 
 
 class ModerationRow(Row):
@@ -39,12 +43,20 @@ class ModerationRow(Row):
     Attributes:
         labels: those that hold.
         annotated: those of which the source says something; of the others nothing is known.
-        soft: how likely a teacher holds each label.
     """
 
     labels: frozenset[ModerationLabel]
     annotated: frozenset[ModerationLabel] = frozenset(MODERATION_LABELS)
-    soft: dict[ModerationLabel, float] | None = None
+
+
+class TaughtModerationRow(ModerationRow):
+    """One with a teacher's soft labels; no file holds such.
+
+    Attributes:
+        soft: how likely the teacher holds each label.
+    """
+
+    soft: dict[ModerationLabel, float]
 
 
 class KeywordsRow(Row):
@@ -103,9 +115,9 @@ class RowFile(Generic[RowType]):
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write what `RowFile` reads, gzip-compressed; what a row does not know is left out."""
+    """Write what `RowFile` reads, gzip-compressed."""
     with gzip.open(path, "wt", encoding="utf-8") as file:
-        file.writelines(row.model_dump_json(exclude_none=True) + "\n" for row in rows)
+        file.writelines(row.model_dump_json() + "\n" for row in rows)
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -54,9 +54,12 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
         resume: go on from the checkpoint in `out` instead of starting anew.
 
     Raises:
-        InputError: the data is missing or broken, or there is nothing to resume.
+        InputError: the data is missing, broken or not what the teacher learned from, or there is
+            nothing to resume.
         ArtifactError: what the recipe starts from is missing or broken.
     """
+    if recipe.soft_labels is not None:
+        recipe.soft_labels.check([*recipe.original_sources(), *recipe.ordinary_sources()])
     checkpoint = out / CHECKPOINT
     start = recipe.start
     if start is None:

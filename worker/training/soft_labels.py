@@ -1,25 +1,44 @@
 """Soft labels: how likely a teacher holds each label of a training text, see `teacher`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 from schema.documents import Task
 from schema.errors import InputError
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.training.card import TeacherCard
-from worker.training.corpus import LicenceClass
-from worker.training.rows import KeywordsRow, LabelledRow, Row, RowFile, write_rows
+from worker.training.corpus import LicenceClass, Source, data_hash
+from worker.training.rows import (
+    KeywordsRow,
+    LabelledRow,
+    Row,
+    RowFile,
+    SentimentRow,
+    TaughtModerationRow,
+    TaughtSentimentRow,
+    write_rows,
+)
 
 SOFT_LABELS: Final = "soft_labels.jsonl.gz"
 TEACHER: Final = "teacher.json"
+TAUGHT: Final[Mapping[Task, Sequence[str]]] = {
+    Task.SENTIMENT: SENTIMENT_LABELS,
+    Task.MODERATION: MODERATION_LABELS,
+}
+"""The labels of each task that can be taught."""
+
+SoftLabel = dict[str, float]
 
 
 class SoftRow(Row):
-    """A text, and how likely each label holds."""
+    """A text, and how likely each label of the task holds."""
 
-    soft: dict[str, float]
+    soft: dict[str, Annotated[float, Field(ge=0, le=1)]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +50,7 @@ class SoftLabels:
         teacher: who says so.
     """
 
-    by_text: dict[str, dict[str, float]]
+    by_text: Mapping[str, SoftLabel]
     teacher: TeacherCard
 
     @classmethod
@@ -39,8 +58,9 @@ class SoftLabels:
         """Read a folder that `textmill-worker teach` made.
 
         Raises:
-            InputError: a file is missing or broken, the labels are of another task, or the teacher
-                learned from a source whose licence class is beyond `most_permissive`.
+            InputError: a file is missing, broken or of another teacher, the labels are of another
+                task, or the teacher learned from a source whose licence class is beyond
+                `most_permissive`.
         """
         by_text = {row.text: row.soft for row in RowFile(folder / SOFT_LABELS, SoftRow)}
         try:
@@ -48,6 +68,9 @@ class SoftLabels:
         except (OSError, ValueError) as error:
             msg = f"{folder / TEACHER} does not say who taught; make {folder} again"
             raise InputError(msg) from error
+        if version_of(by_text) != teacher.soft_labels:
+            msg = f"{folder / SOFT_LABELS} is not what {folder / TEACHER} made; make {folder} again"
+            raise InputError(msg)
         if teacher.task is not task:
             msg = f"{folder} holds soft labels of {teacher.task}, not of {task}; name another"
             raise InputError(msg)
@@ -60,25 +83,44 @@ class SoftLabels:
     def save(self, folder: Path) -> None:
         """Write what `load` reads; a folder that does not exist is made."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_rows(folder / SOFT_LABELS, self._rows())
+        write_rows(folder / SOFT_LABELS, _rows(self.by_text))
         teacher = self.teacher.model_dump_json(indent=2)
         (folder / TEACHER).write_text(teacher + "\n", encoding="utf-8")
 
-    def version(self) -> str:
-        """Content hash, 16 hex digits."""
-        digest = sha256()
-        for row in self._rows():
-            digest.update(row.model_dump_json().encode())
-        return digest.hexdigest()[:16]
+    def check(self, sources: Iterable[Source]) -> None:
+        """See that the teacher learned from these sources as they are now.
+
+        Otherwise it may have seen what today is held out.
+
+        Raises:
+            InputError: they are others.
+        """
+        names = {source.name for source in self.teacher.sources}
+        if data_hash([source for source in sources if source.name in names]) != (
+            self.teacher.data_hash
+        ):
+            msg = "the soft labels were made from other data; make them again with: "
+            raise InputError(msg + self.teacher.command)
 
     def given_to(self, rows: Iterable[LabelledRow]) -> list[LabelledRow]:
         """The same rows; those whose text the teacher knows have its soft labels."""
-        return [
-            row
-            if isinstance(row, KeywordsRow)
-            else row.model_copy(update={"soft": self.by_text.get(row.text)})
-            for row in rows
-        ]
+        return [self._taught(row) for row in rows]
 
-    def _rows(self) -> Iterable[SoftRow]:
-        return (SoftRow(text=text, soft=soft) for text, soft in self.by_text.items())
+    def _taught(self, row: LabelledRow) -> LabelledRow:
+        soft = self.by_text.get(row.text)
+        if soft is None or isinstance(row, KeywordsRow):
+            return row
+        kind = TaughtSentimentRow if isinstance(row, SentimentRow) else TaughtModerationRow
+        return kind.model_validate({**dict(row), "soft": soft})
+
+
+def version_of(by_text: Mapping[str, SoftLabel]) -> str:
+    """Content hash, 16 hex digits."""
+    digest = sha256()
+    for row in _rows(by_text):
+        digest.update(row.model_dump_json().encode())
+    return digest.hexdigest()[:16]
+
+
+def _rows(by_text: Mapping[str, SoftLabel]) -> Iterable[SoftRow]:
+    return (SoftRow(text=text, soft=soft) for text, soft in by_text.items())

@@ -16,7 +16,7 @@ from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
-from worker.training.card import SourceEntry
+from worker.training.card import SourceEntry, TeacherCard
 
 TEMPERATURE: Final = "decoder.temperature"
 """What calibration sets, by its name in an artifact."""
@@ -33,6 +33,7 @@ class Start:
         character_ngrams: of an artifact that has them.
         version: content hash, 16 hex digits.
         sources: what it was trained on, as its card says.
+        teacher: whose soft labels it learned, if any.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Start:
     character_ngrams: CharacterNgrams | None
     version: str
     sources: tuple[SourceEntry, ...]
+    teacher: TeacherCard | None
 
     @classmethod
     def load(cls, folder: Path) -> "Start":
@@ -61,7 +63,9 @@ class Start:
             ngrams = CharacterNgrams.load(folder / CHARACTER_NGRAMS)
             names.append(CHARACTER_NGRAMS)
         digest = sha256(b"".join((folder / name).read_bytes() for name in names))
-        return cls(folder, tokenizer, weights, ngrams, digest.hexdigest()[:16], _sources(folder))
+        card = _read_card(folder)
+        version = digest.hexdigest()[:16]
+        return cls(folder, tokenizer, weights, ngrams, version, card.sources, card.teacher)
 
     def give_weights(self, model: Model) -> None:
         """Set the encoder's weights, and the decoder's where it is the same task's.
@@ -90,14 +94,15 @@ class Start:
 
 
 class _AnyCard(BaseModel):
-    """What all cards have."""
+    """What is taken from the card of a language model or of an artifact."""
 
     sources: tuple[SourceEntry, ...]
+    teacher: TeacherCard | None = None
 
 
-def _sources(folder: Path) -> tuple[SourceEntry, ...]:
+def _read_card(folder: Path) -> _AnyCard:
     try:
-        return _AnyCard.model_validate_json((folder / CARD).read_bytes()).sources
+        return _AnyCard.model_validate_json((folder / CARD).read_bytes())
     except (OSError, ValidationError) as error:
         msg = f"{folder / CARD} does not say what {folder} was trained on; restore it"
         raise ArtifactError(msg) from error
