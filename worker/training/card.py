@@ -73,7 +73,8 @@ class TeacherCard(Frozen):
         data_hash: over every file of the sources.
         sources: whose labels it learned; rows are those in its language.
         epochs: passes over them.
-        validation_score: of the rows in its language, see `recipe.Validation`.
+        validation_score: of the rows in its language, see `recipe.Validation`; sources that hold
+            few such rows count as much as others.
         soft_labels: content hash of what it says, 16 hex digits.
     """
 
@@ -268,7 +269,6 @@ def _taught(card: Card) -> list[tuple[str, str]]:
     return [
         ("teacher", f"{teacher.transformer}, weights `{teacher.weights_hash}`"),
         ("teacher, made by", f"`{teacher.command}`"),
-        ("teacher, validation score", _number(teacher.validation_score, 4)),
     ]
 
 
