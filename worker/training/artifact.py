@@ -23,7 +23,8 @@ from worker.pipeline.model import Model
 from worker.pipeline.predict import Predictor
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.card import Card, readable
+from worker.training.card import Card
+from worker.training.card_page import readable
 
 CARD = "card.json"
 READABLE_CARD = "CARD.md"
