@@ -11,8 +11,11 @@ from schema.documents import Task
 from schema.errors import ArtifactError, DocumentError
 from schema.outcomes import ErrorCode, Failure, SentimentResult
 from worker.pipeline import Pipeline
+from worker.pipeline.artifact import SHIPPED, model_version, read_config
 from worker.pipeline.direct import analyse
+from worker.training.artifact import CARD, READABLE_CARD
 from worker.training.card import Card
+from worker.training.card_page import readable
 
 LONG = "The tea was lovely and warm. " * 80
 
@@ -34,6 +37,17 @@ def test_a_written_artifact_is_what_its_card_speaks_of(task: Task, artifacts: Pa
     page = (folder / "CARD.md").read_text(encoding="utf-8")
     assert all(source.name in page for source in card.sources)
     assert card.model_version in page
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_the_page_of_a_card_that_ships_says_what_the_card_says(task: Task) -> None:
+    """Without it people would read other figures than programs do."""
+    folder = SHIPPED / task
+
+    card = Card.model_validate_json((folder / CARD).read_bytes())
+
+    assert (folder / READABLE_CARD).read_text(encoding="utf-8") == readable(card)
+    assert card.model_version == model_version(folder, read_config(folder))
 
 
 def test_the_model_version_follows_the_content(artifacts: Path, tmp_path: Path) -> None:
