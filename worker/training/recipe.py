@@ -42,7 +42,7 @@ from worker.training.templates import template_rows
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.SENTIMENT: TrainingConfig(epochs=4),
-    Task.MODERATION: TrainingConfig(epochs=4),
+    Task.MODERATION: TrainingConfig(epochs=3),
     Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""
@@ -59,7 +59,7 @@ EVENNESS: Final = 0.4
 """How far small sources of a classifier are seen more often, as noisy copies: 0 as often as they
 have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2019)."""
 
-TEMPLATES: Final = 0.08
+TEMPLATES: Final = 0.06
 """Moderation texts made from templates, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {
