@@ -84,18 +84,23 @@ def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
 def _rows(
     batches: Iterator[pa.RecordBatch], names: Sequence[str], limit: int
 ) -> Iterator[Row | Rejected]:
+    # Damage may show only when values are taken, such as an index beyond its dictionary.
+    rows = (
+        values
+        for batch in batches
+        for values in zip(*(_values(column, limit) for column in batch.columns), strict=True)
+    )
     line = 0
     while True:
+        line += 1
         try:
-            batch = next(batches, None)
+            values = next(rows, None)
         except _DAMAGED as error:
-            yield _damaged(line + 1, error)
+            yield _damaged(line, error)
             return
-        if batch is None:
+        if values is None:
             return
-        for values in zip(*(_values(column, limit) for column in batch.columns), strict=True):
-            line += 1
-            yield _row(line, names, values)
+        yield _row(line, names, values)
 
 
 def _values(column: pa.Array, limit: int) -> Iterator[object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from producer.readers import Format, read_documents
@@ -134,6 +134,7 @@ def test_a_file_that_breaks_off_keeps_the_rows_before_and_says_so(tmp_path: Path
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None
 )
 @given(at=st.integers(0, 600), junk=st.binary(min_size=1, max_size=8))
+@example(at=207, junk=b"\x00")  # an index beyond its dictionary
 def test_no_damage_raises_anything_but_a_refusal(at: int, junk: bytes, tmp_path: Path) -> None:
     """An exception nobody expected ends a submission with a traceback."""
     data = bytearray(packed({"id": pa.array(range(20)), "text": pa.array(["some text"] * 20)}))
