@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from schema.documents import Task
-from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from schema.outcomes import MODERATION_LABELS
 from worker.pipeline.artifact import ArtifactConfig
 from worker.pipeline.model import Cell, Model, ModelConfig
 from worker.pipeline.tokenize import Tokenizer
@@ -36,7 +36,7 @@ from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.pretrain import PRETRAINING, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow
-from worker.training.soft_labels import SoftLabels
+from worker.training.soft_labels import TAUGHT, SoftLabels
 from worker.training.start import Start
 from worker.training.templates import template_rows
 
@@ -62,11 +62,7 @@ have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2
 TEMPLATES: Final = 0.06
 """Moderation texts made from templates, as a share of the labelled rows."""
 
-_LABELS: Final[dict[Task, tuple[str, ...]]] = {
-    Task.SENTIMENT: SENTIMENT_LABELS,
-    Task.MODERATION: MODERATION_LABELS,
-    Task.KEYWORDS: (),
-}
+_LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
 _UNCALIBRATED: Final[dict[Task, dict[str, float]]] = {
     Task.SENTIMENT: {},
     Task.MODERATION: dict.fromkeys(MODERATION_LABELS, 0.5),

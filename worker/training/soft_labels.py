@@ -1,6 +1,6 @@
 """Soft labels: how likely a teacher holds each label of a training text, see `teacher`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,7 @@ from worker.training.rows import (
 
 SOFT_LABELS: Final = "soft_labels.jsonl.gz"
 TEACHER: Final = "teacher.json"
-TAUGHT: Final[Mapping[Task, Sequence[str]]] = {
+TAUGHT: Final[Mapping[Task, tuple[str, ...]]] = {
     Task.SENTIMENT: SENTIMENT_LABELS,
     Task.MODERATION: MODERATION_LABELS,
 }
