@@ -16,6 +16,7 @@ from worker.pipeline.crf import BEGIN, INSIDE, OUTSIDE
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.tokenize import Tokenizer
+from worker.training import corpus
 from worker.training.corpus import clean_rows, sources
 from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, train
@@ -209,6 +210,22 @@ def test_ordinary_texts_are_clean_of_what_their_source_rules_out(data_folder: Pa
     assert all(row.annotated == set(MODERATION_LABELS) for row in papers)
     assert "hate" in known["lovely staff, great room"]
     assert "hate" not in known["awful service, dirty room"]
+
+
+def test_ordinary_text_that_names_an_identity_is_taken_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it such words would stand in attacks alone, and be flagged wherever they stand."""
+    monkeypatch.setattr(corpus, "_CLEAN_ROWS_A_SOURCE", 2)
+    named = ["My lesbian aunt won the chess cup", "女权组织办了一场读书会"]
+    plain = [f"The train {n} leaves at nine" for n in range(50)]
+    rows = [{"text": text, "label": "neutral"} for text in plain + named]
+    write_source(tmp_path / "sentiment" / "notes", rows)
+    [source] = sources(tmp_path, Task.SENTIMENT)
+
+    taken = clean_rows(source, "train")
+
+    assert all(row.text in named for row in taken)
 
 
 def tokenizer() -> Tokenizer:

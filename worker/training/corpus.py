@@ -51,6 +51,15 @@ _CLEAN_ROWS_A_SOURCE: Final = 4000
 _COARSE: Final = frozenset({"en-goemotions", "en-semeval2017", "en-vader-tweets"})
 """Reddit and tweets: explicit talk is common here, so only praise without any is taken."""
 _PRAISE_LABELS: Final[frozenset[ModerationLabel]] = frozenset({"abuse", "hate", "violence"})
+_IDENTITY: Final = re.compile(
+    r"\b(?:african|arab|asian|bisexual|black (?:man|men|people|woman|women)|chinese|christian|deaf"
+    r"|disabled|feminis[mt]|gay|hindu|immigrant|indian|islam|jew|jewish|latin[ao]|lesbian|mexican"
+    r"|muslim|queer|refugee|trans|transgender|white (?:man|men|people|woman|women)|wom[ae]n)s?\b"
+    "|黑人|白人|同性恋|双性恋|变性|女权|女性|女司机|女生|穆斯林|回族|藏族|少数民族|河南|东北|外地人|农民工"
+    "|残疾|盲人|聋人|老人|单亲|犹太|印度|日本人|韩国人|移民|难民",
+    re.IGNORECASE,
+)
+"""Words that name people for what they are. In moderation sources they mostly stand in attacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +127,7 @@ def clean_rows(source: Source, split: Split) -> list[ModerationRow]:
     merely ordinary. Titles, abstracts, posts and praise count as clean of every label; other
     reviews and dialogue may hold insults, so of abuse and hate they say nothing. Of tweets only
     praise is taken that holds no term of the data folder's lexicon, as clean of abuse, hate and
-    violence.
+    violence. Text that names an identity is taken before other text (Dixon et al. 2018).
 
     Returns:
         A bounded sample, the same at every call.
@@ -129,7 +138,7 @@ def clean_rows(source: Source, split: Split) -> list[ModerationRow]:
     if source.name in _COARSE:
         explicit = _lexicon(source.folder.parents[1])
         rows = [row for row in rows if _is_praise(row) and not explicit.search(row.text.lower())]
-    rows = sorted(rows, key=lambda row: sha256(row.text.encode()).digest())[:_CLEAN_ROWS_A_SOURCE]
+    rows = sorted(rows, key=_precedence)[:_CLEAN_ROWS_A_SOURCE]
     if source.name in _COARSE:
         return [_clean_of(row.text, _PRAISE_LABELS) for row in rows]
     return [_clean_row(row) for row in rows]
@@ -178,6 +187,11 @@ def _with_ruled_out(row: LabelledRow, ruled_out: frozenset[ModerationLabel]) -> 
     if not isinstance(row, ModerationRow):
         return row
     return row.model_copy(update={"annotated": row.annotated | ruled_out})
+
+
+def _precedence(row: LabelledRow) -> tuple[bool, bytes]:
+    """Text that names an identity comes first, the rest by chance."""
+    return _IDENTITY.search(row.text) is None, sha256(row.text.encode()).digest()
 
 
 def _clean_row(row: LabelledRow) -> ModerationRow:
