@@ -1,17 +1,21 @@
-"""How much faster two worker processes are than one."""
+"""How much faster two worker processes are than one, and how much a bare loop is."""
 
 import os
 from functools import partial
 
 from benchmarks.documents import make
+from benchmarks.loop import in_process
 from benchmarks.report import Report, alternately, median_ratio
-from benchmarks.system import system, through
+from benchmarks.system import TASK, system, through
 
 DOCUMENTS = 40_000
 
 
 def measure(documents: int | None) -> Report:
-    """The same job on 1, 2, 4 … processes, up to the number of cores, each on its own stack."""
+    """The same job on 1, 2, 4 … processes, up to the number of cores, each on its own stack.
+
+    The bare loop tells what the machine gives: cores share memory, and often more.
+    """
     texts = make(documents or DOCUMENTS)
     cores = len(os.sched_getaffinity(0))
     counts = [count for count in (1, 2, 4, 8, 16, 32) if count <= cores]
@@ -20,9 +24,14 @@ def measure(documents: int | None) -> Report:
         with system(processes) as (_, textmill):
             return through(textmill, texts)
 
-    runs = alternately({f"{count} processes": partial(run, count) for count in counts})
+    through_textmill = {f"{count} processes": partial(run, count) for count in counts}
+    bare = {f"{count} bare loops": partial(in_process, TASK, texts, count) for count in counts}
+    runs = alternately(through_textmill | bare)
     ratios = {
         f"{count} by 1": median_ratio(runs[f"{count} processes"], runs["1 processes"])
+        for count in counts[1:]
+    } | {
+        f"bare loop, {count} by 1": median_ratio(runs[f"{count} bare loops"], runs["1 bare loops"])
         for count in counts[1:]
     }
     target = {"2 by 1": ">= 1.9"} if ratios else {}

@@ -33,8 +33,10 @@ class Person:
         self.wait_for(lambda: driver.current_url == f"{self.site}/")
 
     def open(self, path: str) -> None:
-        """Go to a page."""
+        """Go to a page, and wait for its style: the driver may return before it came."""
         self.driver.get(self.site + path)
+        state = "return document.readyState"
+        self.wait_for(lambda: bool(self.driver.execute_script(state) == "complete"))
 
     def press(self, *keys: str, until: str | None = None) -> None:
         """Press keys, one after another; wait for the document `until` to come."""
