@@ -25,7 +25,7 @@ ROWS = 150
 LEAST_KEPT = 0.95
 """Share of the F1 that disguises must leave."""
 MOST_ORDINARY_FLAGGED = 0.02
-MOST_HARMLESS_FLAGGED = 0.11
+MOST_HARMLESS_FLAGGED = 0.08
 """Of sentences that name an identity and harm nobody."""
 LEAST_ATTACKS_FLAGGED = 0.8
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import ABSTRACTS, ADVERTS, BLAME, PLAIN, PRAISE
 from worker.pipeline import Pipeline
+from worker.training import calibrate
 from worker.training.calibrate import (
     keyword_threshold,
     moderation_temperatures,
@@ -52,6 +54,28 @@ def test_ordinary_texts_of_which_nothing_is_known_bound_no_threshold(artifacts: 
     bounded = moderation_thresholds(pipeline, adverts, unknown)
 
     assert bounded["spam"] == moderation_thresholds(pipeline, adverts, [])["spam"]
+
+
+def test_ordinary_texts_that_name_an_identity_bound_hate_by_themselves(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the few among all ordinary texts could be flagged, every one of them."""
+    pipeline = Pipeline.load(artifacts / "moderation", "cpu")
+    monkeypatch.setattr(
+        calibrate,
+        "moderation_scores",
+        lambda _, rows: np.array([[float(row.text[:3])] * len(MODERATION_LABELS) for row in rows]),
+    )
+    hate = [ModerationRow(text="0.3 of them", labels=frozenset({"hate"}))]
+    calm = [ModerationRow(text="0.1 the train leaves", labels=frozenset())] * 1000
+    named = ModerationRow(text="0.5 the gay choir sings", labels=frozenset())
+
+    free = moderation_thresholds(pipeline, hate, calm)
+    bound = moderation_thresholds(pipeline, hate, [*calm, named])
+
+    assert free["hate"] <= 0.3
+    assert bound["hate"] > 0.5
+    assert bound["abuse"] == free["abuse"]
 
 
 def test_a_label_without_annotations_keeps_its_temperature(artifacts: Path) -> None:

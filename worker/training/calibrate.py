@@ -9,6 +9,7 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.character_ngrams import LEAST_PROBABILITY, CharacterNgrams
 from worker.training import metrics
+from worker.training.corpus import names_identity
 from worker.training.evaluate import (
     absent_keywords,
     generated_phrases,
@@ -32,6 +33,8 @@ _SLOPES: Final = np.linspace(0.1, 2, 39)
 _SHIFTS: Final = np.linspace(-4, 4, 81)
 _FALSE_ALARMS: Final = 0.005
 """Share of ordinary texts that one label may flag."""
+_IDENTITY_FALSE_ALARMS: Final = 0.05
+"""Share of those that name an identity that may be flagged as hate: such words draw that label."""
 
 
 def sentiment_temperature(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> list[float]:
@@ -100,19 +103,27 @@ def moderation_thresholds(
         pipeline: with its final temperatures.
         rows: of validation; only annotated labels count.
         ordinary: clean texts of validation; each label may flag 0.5 % of those that are annotated
-            as clean of it.
+            as clean of it, hate 5 % of those among them that name an identity.
     """
     scores, (holds, known) = moderation_scores(pipeline, rows), moderation_gold(rows)
     calm, (_, clean) = moderation_scores(pipeline, ordinary), moderation_gold(ordinary)
+    named = np.array([names_identity(row.text) for row in ordinary], dtype=bool)
     thresholds: dict[str, float] = {}
     for column, label in enumerate(MODERATION_LABELS):
         at = known[:, column]
-        spared = calm[clean[:, column], column]
-        least = float(np.quantile(spared, 1 - _FALSE_ALARMS)) if len(spared) else 0.0
+        least = _spares(calm[clean[:, column], column], _FALSE_ALARMS)
+        if label == "hate":
+            of_identity = calm[clean[:, column] & named, column]
+            least = max(least, _spares(of_identity, _IDENTITY_FALSE_ALARMS))
         allowed = [value for value in _THRESHOLDS if value > least] or [_THRESHOLDS[-1]]
         f1 = [metrics.f1(holds[at, column], scores[at, column] >= value) for value in allowed]
         thresholds[label] = round(float(allowed[int(np.argmax(f1))]), 2)
     return thresholds
+
+
+def _spares(scores: metrics.Floats, share: float) -> float:
+    """A score that no more than a share of `scores` exceeds."""
+    return float(np.quantile(scores, 1 - share)) if len(scores) else 0.0
 
 
 def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]) -> float:

@@ -144,6 +144,11 @@ def clean_rows(source: Source, split: Split) -> list[ModerationRow]:
     return [_clean_row(row) for row in rows]
 
 
+def names_identity(text: str) -> bool:
+    """Whether a word of it names people for what they are; in no way complete."""
+    return _IDENTITY.search(text) is not None
+
+
 def all_texts(data: Path, most_permissive: LicenceClass, split: Split) -> Iterator[str]:
     """Texts of all tasks, from which the vocabulary and the language model are made.
 
@@ -191,7 +196,7 @@ def _with_ruled_out(row: LabelledRow, ruled_out: frozenset[ModerationLabel]) -> 
 
 def _precedence(row: LabelledRow) -> tuple[bool, bytes]:
     """Text that names an identity comes first, the rest by chance."""
-    return _IDENTITY.search(row.text) is None, sha256(row.text.encode()).digest()
+    return not names_identity(row.text), sha256(row.text.encode()).digest()
 
 
 def _clean_row(row: LabelledRow) -> ModerationRow:
