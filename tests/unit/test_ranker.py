@@ -4,85 +4,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from schema.errors import ArtifactError
 from schema.outcomes import KeywordsResult
-from tests.strategies import any_texts
+from tests.fixtures.ranking import counts, document_of, phrase_at
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import RANKER, read_config
 from worker.pipeline.direct import analyse
-from worker.pipeline.phrases import phrases_of
+from worker.pipeline.phrase_features import NO_BUCKET, features
 from worker.pipeline.postprocess import keywords_result
-from worker.pipeline.preprocess import preprocess
-from worker.pipeline.ranker import MOST, Ranker, features
-from worker.pipeline.records import Candidate, Cut, Phrase, TokenizedDocument
-from worker.pipeline.tokenize import Tokenizer
-from worker.training.ranker import Judged, count, fit_weights
-from worker.training.rows import KeywordsRow
-
-TOKENIZER = Tokenizer.train([preprocess("good bad")], size=260)
-ROWS = [
-    KeywordsRow(text="solar cells on glass", keywords=("solar cells",)),
-    KeywordsRow(text="glass and cheap solar cells", keywords=("Solar  Cells", "absent words")),
-    KeywordsRow(text="glass is cheap. \u200b", keywords=("\u200b",)),
-]
-COUNTS = count(ROWS)
-
-
-def document_of(text: str) -> TokenizedDocument:
-    return TOKENIZER.tokenize(preprocess("文 " + text), spans=True, window=10**6, overlap=0)
-
-
-def proposed(document: TokenizedDocument, score: float = 0.5) -> list[Phrase]:
-    """Every short run of tokens as a phrase."""
-    candidates = [
-        Candidate(first, first + length, score)
-        for first in range(min(len(document.ids), 40))
-        for length in (1, 3, 9)
-        if first + length <= len(document.ids)
-    ]
-    return phrases_of(document, [candidates])
-
-
-@settings(deadline=None)
-@given(any_texts)
-def test_features_are_finite_for_any_text(text: str) -> None:
-    """Without it one odd document could give a score that is no number."""
-    document = document_of(text)
-    phrases = proposed(document)[:MOST]
-
-    values = features(document, phrases, COUNTS)
-
-    assert values.shape[0] == len(phrases)
-    assert np.isfinite(values).all()
-
-
-def test_counts_are_those_of_the_training_texts() -> None:
-    document = document_of("glass, solar cells, tea")
-    phrases = [phrase for phrase in proposed(document) if phrase.text in {"glass", "tea"}]
-    known, unknown = sorted(phrases, key=lambda phrase: phrase.text)
-
-    with_counts = features(document, [known, unknown], COUNTS)
-    without = features(document, [known, unknown], COUNTS.without())
-
-    assert (with_counts[0] != without[0]).any()
-    assert (with_counts[1] == without[1]).all()
+from worker.pipeline.ranker import Ranker
+from worker.pipeline.records import Cut, Phrase
+from worker.training.ranker import Judged, fit_weights
 
 
 def test_learned_weights_put_keywords_first() -> None:
     """Without it the list would stay in the tagger's order."""
     text = "solar cells here and other things there"
     document = document_of(text)
-    chosen = {"solar cells", "other things"}
-    words = [(text.index(phrase), text.index(phrase) + len(phrase)) for phrase in sorted(chosen)]
-    phrases = [Phrase(text[first:last], 0.5, 0.5, 1, first + 2, last + 2) for first, last in words]
-    seen = features(document, phrases, COUNTS)
+    phrases = [phrase_at(document, phrase) for phrase in ("other things", "solar cells")]
+    seen = features(document, phrases, text, counts())
     gold = np.array([phrase.text == "solar cells" for phrase in phrases], dtype=np.float32)
-    weights = fit_weights([[Judged(seen, seen, gold, 0)] * 40], seed=0)
+    weights = fit_weights([[Judged([seen], gold, 0)] * 40], missed=0, seed=0)
 
-    ranked = Ranker(COUNTS, weights).rank(document, phrases)
+    ranked = Ranker(counts(), weights).rank(document, phrases, text)
 
     assert [phrase.text for phrase in ranked] == ["solar cells", "other things"]
     assert ranked[0].score > 0.8
@@ -93,7 +41,7 @@ def test_learned_weights_put_keywords_first() -> None:
 def test_as_many_are_given_as_promise_the_best_f1(scores: list[float], missed: float) -> None:
     words = [f"word{chr(97 + place)}" for place in range(len(scores))]
     text = " ".join(words)
-    document = TOKENIZER.tokenize(preprocess(text), spans=True, window=10**6, overlap=0)
+    document = document_of(text)
     ordered = sorted(scores, reverse=True)
     phrases = [
         Phrase(word, score, score, 1, 0, 1) for word, score in zip(words, ordered, strict=True)
@@ -124,3 +72,29 @@ def test_an_artifact_ranks_as_it_did_when_it_was_made(artifacts: Path, tmp_path:
 def test_a_missing_ranker_is_said(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="install the artifact again"):
         Ranker.load(tmp_path / RANKER)
+
+
+@pytest.mark.parametrize("name", ["mean", "hidden", "buckets"])
+def test_a_ranker_of_another_version_is_refused(name: str, artifacts: Path, tmp_path: Path) -> None:
+    """Without it every document would fail, or be ranked by weights of something else."""
+    stored = load_file(artifacts / "keywords" / RANKER)
+    save_file({**stored, name: stored[name][:-1].copy()}, tmp_path / RANKER)
+
+    with pytest.raises(ArtifactError, match="another version of Textmill; train"):
+        Ranker.load(tmp_path / RANKER)
+
+
+def test_serving_scores_as_training_did() -> None:
+    """Without it the network that ranks could differ from the one that was fitted."""
+    text = "solar cells here and other things there"
+    document = document_of(text)
+    phrases = [phrase_at(document, phrase) for phrase in ("other things", "solar cells")]
+    seen = features(document, phrases, text, counts())
+    gold = np.array([0, 1], dtype=np.float32)
+    unseen = seen._replace(buckets=np.full_like(seen.buckets, NO_BUCKET))
+
+    weights = fit_weights([[Judged([seen, unseen], gold, 0)] * 40], missed=0, seed=0)
+
+    assert weights.buckets[NO_BUCKET] == 0
+    assert (weights.buckets != 0).sum() == len(set(seen.buckets.flatten().tolist()))
+    assert (weights(seen) != weights(unseen)).all()

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,19 @@ from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import SPLITS, recipe, write_source
-from worker.pipeline.artifact import read_config
+from worker.pipeline.artifact import RANKER, read_config
 from worker.pipeline.crf import BEGIN, INSIDE, OUTSIDE
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
+from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training import corpus
 from worker.training.corpus import clean_rows, sources
 from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, train
-from worker.training.recipe import Validation, fresh_state, make_examples
+from worker.training.recipe import FOLDS, Validation, fresh_state, make_examples
 from worker.training.rows import KeywordsRow, RowFile, SentimentRow
-from worker.training.run import CHECKPOINT, Finished, Report, train_artifact
+from worker.training.run import CHECKPOINT, FOLD, Finished, Report, train_artifact
 from worker.training.start import TEMPERATURE, Start
 
 
@@ -49,6 +51,79 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(
         assert (out / name).read_bytes() == (artifacts / task / name).read_bytes()
     assert resumed in (artifacts / task / "card.json").read_text(encoding="utf-8")
     assert not (out / CHECKPOINT).exists()
+
+
+def test_a_training_resumed_in_a_fold_ends_as_an_uninterrupted_one(
+    data_folder: Path, language_model: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it the taggers that teach the ranker would begin anew, or the ranker would differ."""
+    chosen = recipe(data_folder, Task.KEYWORDS, start=language_model)
+    reports = train_artifact(chosen, tmp_path, resume=False)
+    next(report for report in reports if report == FOLD.format(FOLDS - 1))
+    interrupt(reports)
+
+    resumed = list(train_artifact(chosen, tmp_path, resume=True))
+
+    ranker = artifacts / Task.KEYWORDS / RANKER
+    assert (tmp_path / RANKER).read_bytes() == ranker.read_bytes()
+    assert not any(isinstance(report, EpochReport) and report.epoch == 1 for report in resumed)
+
+
+def test_a_fold_holds_no_text_that_its_tagger_learned(data_folder: Path) -> None:
+    """Without it the ranker would trust a tagger as far as that knows its own lessons by heart."""
+    chosen = recipe(data_folder, Task.KEYWORDS)
+    texts = {row.text for source in chosen.sources() for row in source.rows("train")}
+
+    parted = [
+        ({row.text for rows in part.new_sets() for row in rows}, part) for part in chosen.folds()
+    ]
+
+    assert set[str]().union(*(new for new, _ in parted)) == texts
+    for new, part in parted:
+        assert new
+        assert {row.text for rows in part.training_sets() for row in rows} == texts - new
+        assert {row.text for row in part.counted_rows()} == texts - new
+
+
+@pytest.mark.parametrize(("started", "trainings"), [("keywords", 1), ("sentiment", 1 + FOLDS)])
+def test_only_a_tagger_that_has_the_labels_to_learn_is_trained_in_folds(
+    started: str, trainings: int, data_folder: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it texts would count as new to taggers that began with their keywords learned."""
+    chosen = recipe(data_folder, Task.KEYWORDS, start=artifacts / started, epochs=1)
+
+    reports = list(train_artifact(chosen, tmp_path, resume=False))
+
+    assert sum(isinstance(report, EpochReport) for report in reports) == trainings
+
+
+def test_a_model_that_is_trained_on_keeps_the_weights_of_its_ranker(
+    data_folder: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it a retrained model would rank by what little is new to it, and worse."""
+    start = artifacts / "keywords"
+    chosen = recipe(data_folder, Task.KEYWORDS, start=start, epochs=1)
+
+    version(train_artifact(chosen, tmp_path, resume=False))
+
+    before, after = Ranker.load(start / RANKER).weights, Ranker.load(tmp_path / RANKER).weights
+    assert all(
+        (getattr(before, item.name) == getattr(after, item.name)).all() for item in fields(before)
+    )
+
+
+def test_a_training_begun_anew_forgets_another_in_the_same_folder(
+    data_folder: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it the folds of the other would keep it from being resumed."""
+    other = recipe(data_folder, Task.KEYWORDS, start=language_model, seed=1)
+    reports = train_artifact(other, tmp_path, resume=False)
+    next(report for report in reports if report == FOLD.format(FOLDS - 1))
+    interrupt(reports)
+    chosen = recipe(data_folder, Task.KEYWORDS, start=language_model)
+    interrupt(train_artifact(chosen, tmp_path, resume=False))
+
+    assert version(train_artifact(chosen, tmp_path, resume=True))
 
 
 def test_a_training_makes_the_language_model_that_it_is_not_given(
@@ -192,6 +267,20 @@ def test_keywords_are_tagged_at_whole_words_and_the_longest_wins() -> None:
     assert (example.gold[1 : phrases[1]] == OUTSIDE).all()
 
 
+def test_of_keywords_as_long_as_each_other_always_the_same_wins() -> None:
+    """Without it a training would depend on the order of a set, which differs in every process."""
+    letters = "abcdefghijklmnopqrst"
+    keywords = [words for one in letters for words in (f"a{one} b{one}", f"b{one} c{one}")]
+    text = ", ".join(f"a{one} b{one} c{one}" for one in letters)
+    tokens = tokenizer()
+
+    [example] = examples([KeywordsRow(text=text, keywords=tuple(keywords))], tokens)
+
+    document = tokens.tokenize(preprocess(text), spans=True, window=256, overlap=32)
+    begun = document.starts[example.gold == BEGIN].tolist()
+    assert [text[start : start + 2] for start in begun] == [f"a{one}" for one in letters]
+
+
 def test_a_text_without_its_keywords_teaches_nothing() -> None:
     """Without it a tagger would learn to stay silent: most sources list but a few of many."""
     rows = [KeywordsRow(text="art party", keywords=("absent",))]
@@ -217,9 +306,9 @@ def test_ordinary_text_that_names_an_identity_is_taken_first(
 ) -> None:
     """Without it such words would stand in attacks alone, and be flagged wherever they stand."""
     monkeypatch.setattr(corpus, "_CLEAN_ROWS_A_SOURCE", 2)
-    named = ["My lesbian aunt won the chess cup", "女权组织办了一场读书会"]
-    plain = [f"The train {n} leaves at nine" for n in range(50)]
-    rows = [{"text": text, "label": "neutral"} for text in plain + named]
+    named = ["My lesbian aunt won the chess cup", "女权组织办的读书会真好"]
+    plain = [f"The train {n} leaves on time" for n in range(50)]
+    rows = [{"text": text, "label": "positive"} for text in plain + named]
     write_source(tmp_path / "sentiment" / "notes", rows)
     [source] = sources(tmp_path, Task.SENTIMENT)
 

@@ -18,8 +18,6 @@ import numpy as np
 from schema.documents import Task
 from schema.errors import ArtifactError, DocumentError
 from schema.outcomes import (
-    MODERATION_LABELS,
-    SENTIMENT_LABELS,
     ErrorCode,
     Failure,
     KeywordsResult,
@@ -36,7 +34,7 @@ from worker.pipeline.artifact import (
     read_config,
     read_model,
 )
-from worker.pipeline.explain import Question, evidence, question
+from worker.pipeline.explain import Question, explained, question
 from worker.pipeline.phrases import phrases_of
 from worker.pipeline.postprocess import (
     keywords_result,
@@ -262,22 +260,10 @@ class Pipeline:
         Raises:
             DocumentError: the stage failed on this document.
         """
-        scores = cast("Sequence[FloatArray]", answers)
         with _stage(Stage.POSTPROCESS):
-            match result:
-                case SentimentResult():
-                    at = SENTIMENT_LABELS.index(result.label)
-                    shown = {result.label: evidence(document, asked, scores, at)}
-                    return result.model_copy(update={"explanation": shown})
-                case ModerationResult():
-                    best = max(result.scores, key=lambda label: result.scores[label])
-                    told = {
-                        label: evidence(document, asked, scores, MODERATION_LABELS.index(label))
-                        for label in result.labels or [best]
-                    }
-                    return result.model_copy(update={"explanation": told})
-                case KeywordsResult():
-                    return result
+            if isinstance(result, KeywordsResult):
+                return result
+            return explained(result, document, asked, cast("Sequence[FloatArray]", answers))
 
     def completed(
         self, result: AnyResult, text: str, document: TokenizedDocument, made: Prediction
@@ -328,7 +314,7 @@ class Pipeline:
             case Task.KEYWORDS:
                 phrases, missed = self.phrases(document, predictions), None
                 if self._ranker is not None:
-                    phrases = self._ranker.rank(document, phrases)
+                    phrases = self._ranker.rank(document, phrases, text)
                     missed = self._ranker.missed
                 cut = Cut(self._config.keywords, thresholds["keyword"], missed)
                 return keywords_result(document, phrases, text, cut, version)

@@ -11,7 +11,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from schema.outcomes import Evidence
+from schema.outcomes import (
+    MODERATION_LABELS,
+    SENTIMENT_LABELS,
+    Evidence,
+    ModerationResult,
+    SentimentResult,
+)
 from worker.pipeline.records import FloatArray, IntArray, TokenizedDocument
 
 MOST_UNITS: Final = 48
@@ -73,6 +79,32 @@ def question(
     count = len(singles) if len(units) > 1 else 0
     texts = [_without(document, document.window_bounds(place), unit) for unit in units]
     return Question(predictions[place], units, count, windows, texts)
+
+
+def explained(
+    result: SentimentResult | ModerationResult,
+    document: TokenizedDocument,
+    asked: Question,
+    answers: Sequence[FloatArray],
+) -> SentimentResult | ModerationResult:
+    """A result with the spans that moved the score of its label.
+
+    Of moderation each label that holds is explained, or else the one with the highest score.
+
+    Args:
+        result: without an explanation.
+        document: the document, with spans.
+        asked: what was asked about it.
+        answers: one prediction for each of its windows.
+    """
+    chosen: dict[str, int]
+    if isinstance(result, SentimentResult):
+        chosen = {result.label: SENTIMENT_LABELS.index(result.label)}
+    else:
+        best = max(result.scores, key=lambda label: result.scores[label])
+        chosen = {label: MODERATION_LABELS.index(label) for label in result.labels or [best]}
+    told = {label: evidence(document, asked, answers, at) for label, at in chosen.items()}
+    return result.model_copy(update={"explanation": told})
 
 
 def evidence(

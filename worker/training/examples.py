@@ -150,7 +150,8 @@ def _tags(document: TokenizedDocument, keywords: Iterable[str]) -> GoldArray:
     tags = np.zeros(len(document.ids), dtype=np.int8)
     first_at = {start: token for token, start in enumerate(document.starts.tolist())}
     last_at = {end: token + 1 for token, end in enumerate(document.ends.tolist())}
-    for phrase in sorted({*map(cleaned, keywords)} - {""}, key=len, reverse=True):
+    phrases = sorted({*map(cleaned, keywords)} - {""})  # a set has no order of its own
+    for phrase in sorted(phrases, key=len, reverse=True):
         for start in _occurrences(document.clean.text, phrase):
             first, last = first_at.get(start), last_at.get(start + len(phrase))
             if first is not None and last is not None and not tags[first:last].any():

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +10,7 @@ import numpy as np
 from schema.documents import Task
 from worker.training.corpus import Source, Split
 from worker.training.evaluate import fold
-from worker.training.rows import LabelledRow, write_rows
+from worker.training.rows import LabelledRow, place_of, write_rows
 
 HELD_OUT: Final = 0.3
 """Share of judged documents that no training learns from, now or later."""
@@ -41,15 +40,19 @@ class Feedback:
         self, sets: Sequence[Sequence[LabelledRow]], generator: np.random.Generator
     ) -> list[Sequence[LabelledRow]]:
         """A random part of each set of rows, the same share of all, without judged texts."""
-        splits: tuple[Split, ...] = ("train", "valid", "test")
-        judged = {fold(row.text) for split in splits for row in self.source.rows(split)}
-        others = [[row for row in rows if fold(row.text) not in judged] for rows in sets]
+        others = self.unjudged(sets)
         share = min(1.0, self.replay / max(sum(map(len, others)), 1))
         return [
             [rows[place] for place in sorted(generator.permutation(len(rows))[:count])]
             for rows in others
             for count in [round(share * len(rows))]
         ]
+
+    def unjudged(self, sets: Sequence[Sequence[LabelledRow]]) -> list[list[LabelledRow]]:
+        """The rows of each set whose text nobody judged."""
+        splits: tuple[Split, ...] = ("train", "valid", "test")
+        judged = {fold(row.text) for split in splits for row in self.source.rows(split)}
+        return [[row for row in rows if fold(row.text) not in judged] for rows in sets]
 
     def repeated(self, beside: int) -> list[LabelledRow]:
         """The judged rows to learn from, each so often that they count beside so many others."""
@@ -81,7 +84,7 @@ def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Sourc
 
 def _split(text: str) -> Split:
     # Salted: documents that were themselves chosen by a hash of their text must part as others do.
-    place = int.from_bytes(sha256(f"held out: {fold(text)}".encode()).digest()[:8]) / 2**64
+    place = place_of(f"held out: {fold(text)}")
     if place < HELD_OUT:
         return "test"
     return "valid" if place < HELD_OUT + VALID else "train"

@@ -1,10 +1,10 @@
 """From trained weights to an artifact: calibrate on validation, write, measure once on test."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import torch
 
@@ -15,7 +15,6 @@ from worker.pipeline.artifact import Additions, ArtifactConfig
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
-from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import in_memory, round_weights, write_artifact, write_card
 from worker.training.calibrate import (
     keyword_threshold,
@@ -36,7 +35,7 @@ from worker.training.evaluate import (
 )
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
-from worker.training.ranker import fit_ranker
+from worker.training.ranker import Judging, count, fit_ranker
 from worker.training.recipe import Recipe, Validation
 from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
@@ -45,13 +44,32 @@ from worker.training.start import Start
 _COMMON_KEYWORDS: Final = 2000
 
 
-def finish(recipe: Recipe, start: Start, state: TrainingState[Model], out: Path) -> Card:
+class FoldTagger(NamedTuple):
+    """A tagger of keywords that did not learn from a fold of the texts.
+
+    Attributes:
+        recipe: what it was trained on.
+        model: its network.
+    """
+
+    recipe: Recipe
+    model: Model
+
+
+def finish(
+    recipe: Recipe,
+    start: Start,
+    state: TrainingState[Model],
+    fold_taggers: Sequence[FoldTagger],
+    out: Path,
+) -> Card:
     """Make an artifact of the best weights.
 
     Args:
         recipe: what was trained.
         start: what it started from.
         state: after the last epoch; its network is changed to what is stored.
+        fold_taggers: of keywords, from which the ranker learns beside the one that ships.
         out: folder of the artifact.
 
     Returns:
@@ -60,7 +78,7 @@ def finish(recipe: Recipe, start: Start, state: TrainingState[Model], out: Path)
     state.model.load_state_dict(state.best_weights)
     round_weights(state.model)
     tokenizer = start.tokenizer
-    ranker = _ranker(recipe, tokenizer, state.model)
+    ranker = _ranker(recipe, start, state.model, fold_taggers)
     config = replace(recipe.config(tokenizer), ranker=ranker is not None)
     config = _calibrated(
         recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
@@ -85,16 +103,29 @@ def _character_ngrams(recipe: Recipe, start: Start, pipeline: Pipeline) -> Chara
     return replace(ngrams, pool_weights=weights)
 
 
-def _ranker(recipe: Recipe, tokenizer: Tokenizer, model: Model) -> Ranker | None:
-    """Of keywords, the ranker of the tagger's phrases."""
+def _ranker(
+    recipe: Recipe, start: Start, model: Model, fold_taggers: Sequence[FoldTagger]
+) -> Ranker | None:
+    """Of keywords, the ranker of the tagger's phrases.
+
+    One that there was before keeps its weights: what is new to a model that learned most texts
+    already is too little to learn them from.
+    """
     if recipe.task is not Task.KEYWORDS:
         return None
-    labelled = recipe.sources()
-    training = (row for source in labelled for row in source.rows("train"))
+    if start.ranker is not None:
+        counts = count(cast("list[KeywordsRow]", recipe.counted_rows()))
+        return Ranker(counts, start.ranker.weights)
+    taggers = [FoldTagger(recipe, model), *fold_taggers]
     return fit_ranker(
-        in_memory(recipe.config(tokenizer), tokenizer, model),
-        cast("Iterator[KeywordsRow]", training),
-        cast("list[list[KeywordsRow]]", [source.rows("valid") for source in labelled]),
+        [
+            Judging(
+                in_memory(part.config(start.tokenizer), start.tokenizer, tagger),
+                cast("list[KeywordsRow]", part.counted_rows()),
+                cast("list[list[KeywordsRow]]", part.new_sets()),
+            )
+            for part, tagger in taggers
+        ],
         recipe.training.seed,
     )
 

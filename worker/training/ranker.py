@@ -1,7 +1,8 @@
-"""Training of the ranker: counts from the training texts, weights from validation.
+"""Training of the ranker, from texts that the tagger did not learn from.
 
-The tagger is surer of its own training texts than of others, so its scores there would mislead the
-weights; the counts come from the training texts, so that on validation they are honest too.
+A tagger is surer of its own training texts than of others, so its scores there would mislead the
+weights. Besides the validation texts, each half of the training texts is therefore judged by a
+tagger that learned from the other half (stacking, Wolpert 1992).
 """
 
 from collections import Counter
@@ -10,75 +11,86 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from schema.outcomes import Failure
 from worker.pipeline import Pipeline
 from worker.pipeline.direct import predicted
-from worker.pipeline.ranker import (
-    MOST,
-    ByteArray,
-    Counts,
-    HashArray,
-    Ranker,
-    Weights,
-    features,
-    hash_of,
-    stored,
-)
-from worker.pipeline.records import FloatArray
+from worker.pipeline.keyword_counts import ByteArray, Counts, HashArray, hash_of, stored
+from worker.pipeline.phrase_features import NO_BUCKET, Features, features
+from worker.pipeline.ranker import MOST, Ranker, Weights
+from worker.pipeline.records import FloatArray, Phrase, TokenizedDocument
 from worker.pipeline.tokenize import parts_of
 from worker.training.evaluate import fold, present_keywords
 from worker.training.examples import cleaned
-from worker.training.rows import KeywordsRow
+from worker.training.rows import KeywordsRow, place_of
 
-UNITS: Final = 32
+UNITS: Final = 64
 EPOCHS: Final = 15
 BATCH: Final = 512
 RATE: Final = 0.01
 DECAY: Final = 0.1
+BUCKETS_RATE: Final = 0.001
+BUCKETS_DECAY: Final = 1.0
+"""Strong: most buckets are seen a few times only."""
 UNSEEN: Final = 0.25
 """Share of documents that are also shown as if their field had not been in the training texts."""
+UNTITLED: Final = 0.5
+"""Share of documents with a title that are shown as if they had none: not every text has one."""
+SLICE: Final = 512
+"""Documents that are judged together."""
+
+
+class Judging(NamedTuple):
+    """A tagger, and texts that are new to it.
+
+    Attributes:
+        pipeline: of keywords, without a ranker.
+        learned: the rows that it was trained on.
+        sets: rows that it was not trained on, of each source.
+    """
+
+    pipeline: Pipeline
+    learned: Sequence[KeywordsRow]
+    sets: Sequence[Sequence[KeywordsRow]]
 
 
 class Judged(NamedTuple):
     """The phrases of one document with their gold.
 
     Attributes:
-        seen: features, (phrases, features).
-        unseen: the same without counts.
+        views: what is known of them; of some documents a second time, without counts.
         gold: 1 for a keyword, (phrases,).
         missed: keywords that are no phrase.
     """
 
-    seen: FloatArray
-    unseen: FloatArray
+    views: Sequence[Features]
     gold: FloatArray
     missed: int
 
 
-def fit_ranker(
-    pipeline: Pipeline,
-    training: Iterable[KeywordsRow],
-    sets: Sequence[Sequence[KeywordsRow]],
-    seed: int,
-) -> Ranker | None:
-    """Count in the training rows and learn weights from validation.
+def fit_ranker(taggers: Sequence[Judging], seed: int) -> Ranker | None:
+    """Count in the training rows, and learn weights from rows that are new to a tagger.
 
     Args:
-        pipeline: of keywords.
-        training: all training rows.
-        sets: validation rows of each source.
+        taggers: that whose phrases will be ranked comes first; all have the same sources.
         seed: the same seed and data give the same ranker.
 
     Returns:
-        None where the tagger proposes nothing in any validation row: there is nothing to rank.
+        None where no tagger proposes anything of a text with keywords: there is nothing to rank.
     """
-    counts = count(training)
-    judged = [items for rows in sets if rows and (items := judge(pipeline, rows, counts))]
-    return Ranker(counts, fit_weights(judged, seed)) if judged else None
+    counts = [count(tagger.learned) for tagger in taggers]
+    judged = [
+        [judge(tagger.pipeline, rows, known) for rows in tagger.sets]
+        for tagger, known in zip(taggers, counts, strict=True)
+    ]
+    sets = [[item for part in parts for item in part] for parts in zip(*judged, strict=True)]
+    found = [items for items in sets if items]
+    if not found:
+        return None
+    missed = [item.missed for items in judged[0] for item in items] or [0]
+    return Ranker(counts[0], fit_weights(found, float(np.mean(missed)), seed))
 
 
 def count(rows: Iterable[KeywordsRow]) -> Counts:
@@ -106,49 +118,55 @@ def count(rows: Iterable[KeywordsRow]) -> Counts:
 def judge(pipeline: Pipeline, rows: Sequence[KeywordsRow], counts: Counts) -> list[Judged]:
     """The phrases of each row in which a keyword stands and a phrase was found."""
     judged = []
-    for row, item in zip(rows, predicted(pipeline, [row.text for row in rows]), strict=True):
-        gold = present_keywords(row)
-        if isinstance(item, Failure) or not gold:
-            continue
-        document, phrases = item[0], pipeline.phrases(*item)[:MOST]
-        if not phrases:
-            continue
-        hits = [fold(phrase.text) in gold for phrase in phrases]
-        judged.append(
-            Judged(
-                features(document, phrases, counts),
-                features(document, phrases, counts.without()),
-                np.array(hits, dtype=np.float32),
-                max(len(gold) - sum(hits), 0),
-            )
-        )
+    for first in range(0, len(rows), SLICE):
+        some = rows[first : first + SLICE]
+        for row, item in zip(some, predicted(pipeline, [row.text for row in some]), strict=True):
+            gold = present_keywords(row)
+            if isinstance(item, Failure) or not gold:
+                continue
+            document, phrases = item[0], pipeline.phrases(*item)[:MOST]
+            if phrases:
+                hits = [fold(phrase.text) in gold for phrase in phrases]
+                views = _views(document, phrases, row.text, counts)
+                missed = max(len(gold) - sum(hits), 0)
+                judged.append(Judged(views, np.array(hits, dtype=np.float32), missed))
     return judged
 
 
-def fit_weights(sets: Sequence[Sequence[Judged]], seed: int) -> Weights:
+def _views(
+    document: TokenizedDocument, phrases: Sequence[Phrase], text: str, counts: Counts
+) -> list[Features]:
+    shown = document.clean.text if place_of(f"untitled: {text}") < UNTITLED else text
+    unseen = [counts.without()] if place_of(f"unseen: {text}") < UNSEEN else []
+    return [features(document, phrases, shown, known) for known in (counts, *unseen)]
+
+
+def fit_weights(sets: Sequence[Sequence[Judged]], missed: float, seed: int) -> Weights:
     """Learn the network by cross-entropy.
 
     Args:
         sets: the judged documents of each source, at least one each; a source counts as the root
             of its size.
+        missed: see `Weights`.
         seed: decides the first weights and every order.
     """
-    documents = [item for items in sets for item in items]
-    sizes = [len(items) for items in sets]
-    shares = np.repeat(np.power(sizes, -0.5), sizes)
-    generator = np.random.default_rng(seed)
-    unseen = generator.random(len(documents)) < UNSEEN
-    inputs = [item.seen for item in documents]
-    gold = [item.gold for item in documents]
-    weight = [np.full(len(item.gold), share) for item, share in zip(documents, shares, strict=True)]
-    for place in np.flatnonzero(unseen):
-        inputs.append(documents[place].unseen)
-        gold.append(gold[place])
-        weight.append(weight[place])
-    values = np.concatenate(inputs)
-    mean, scale = values.mean(axis=0), values.std(axis=0) + np.float32(1e-3)
-    scaled = torch.from_numpy(((values - mean) / scale).clip(-4, 4))
-    layers = _fitted(scaled, np.concatenate(gold), np.concatenate(weight), seed)
+    shown = [
+        (view, item.gold, len(items) ** -0.5)
+        for items in sets
+        for item in items
+        for view in item.views
+    ]
+    dense = np.concatenate([view.dense for view, _, _ in shown])
+    mean = dense.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = dense.std(axis=0, dtype=np.float64).astype(np.float32) + np.float32(1e-3)
+    weight = np.concatenate([np.full(len(gold), share) for _, gold, share in shown])
+    layers = _fitted(
+        torch.from_numpy(((dense - mean) / scale).clip(-4, 4)),
+        torch.from_numpy(np.concatenate([view.buckets for view, _, _ in shown]).astype(np.int32)),
+        torch.from_numpy(np.concatenate([gold for _, gold, _ in shown])),
+        torch.from_numpy((weight / weight.mean()).astype(np.float32)),
+        seed,
+    )
     return Weights(
         mean=mean,
         scale=scale,
@@ -156,7 +174,8 @@ def fit_weights(sets: Sequence[Sequence[Judged]], seed: int) -> Weights:
         hidden_bias=_array(layers.hidden.bias),
         output=_array(layers.output.weight[0]),
         output_bias=_array(layers.output.bias),
-        missed=np.array([np.mean([item.missed for item in documents])], dtype=np.float32),
+        buckets=_array(layers.buckets.weight[:, 0]),
+        missed=np.array([missed], dtype=np.float32),
     )
 
 
@@ -167,26 +186,32 @@ class _Network(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(inputs, UNITS)
         self.output = nn.Linear(UNITS, 1)
+        self.buckets = nn.EmbeddingBag(NO_BUCKET + 1, 1, mode="sum", padding_idx=NO_BUCKET)
+        nn.init.zeros_(self.buckets.weight)
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.output(torch.tanh(self.hidden(inputs)))
-        return logits[:, 0]
+    def forward(self, dense: Tensor, buckets: Tensor) -> Tensor:
+        deep: Tensor = self.output(torch.tanh(self.hidden(dense)))
+        wide: Tensor = self.buckets(buckets)
+        return (deep + wide)[:, 0]
 
 
-def _fitted(
-    inputs: torch.Tensor, gold: FloatArray, weight: NDArray[np.float64], seed: int
-) -> _Network:
+def _fitted(dense: Tensor, buckets: Tensor, gold: Tensor, weight: Tensor, seed: int) -> _Network:
     torch.manual_seed(seed)
-    network = _Network(inputs.shape[1])
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
-    steps = -(-len(inputs) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * steps)
-    goal = torch.from_numpy(gold)
-    each = torch.from_numpy((weight / weight.mean()).astype(np.float32))
+    network = _Network(dense.shape[1])
+    deep = [*network.hidden.parameters(), *network.output.parameters()]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": deep, "weight_decay": DECAY},
+            {"params": network.buckets.parameters(), "weight_decay": BUCKETS_DECAY},
+        ]
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, [RATE, BUCKETS_RATE], total_steps=EPOCHS * -(-len(dense) // BATCH)
+    )
     for _ in range(EPOCHS):
-        for rows in torch.split(torch.randperm(len(inputs)), BATCH):
+        for rows in torch.split(torch.randperm(len(dense)), BATCH):
             losses = functional.binary_cross_entropy_with_logits(
-                network(inputs[rows]), goal[rows], each[rows]
+                network(dense[rows], buckets[rows]), gold[rows], weight[rows]
             )
             optimizer.zero_grad()
             torch.autograd.backward(losses)
@@ -195,7 +220,7 @@ def _fitted(
     return network
 
 
-def _array(value: torch.Tensor) -> FloatArray:
+def _array(value: Tensor) -> FloatArray:
     return np.ascontiguousarray(value.detach().numpy(), dtype=np.float32)
 
 

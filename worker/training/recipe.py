@@ -29,13 +29,14 @@ from worker.training.evaluate import (
     ModerationMeasures,
     SentimentMeasures,
     evaluate,
+    fold,
 )
 from worker.training.evasion import evade_randomly
 from worker.training.examples import OVERLAP, WINDOW, Example, examples
 from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.pretrain import PRETRAINING, Pretraining
-from worker.training.rows import LabelledRow, ModerationRow
+from worker.training.rows import LabelledRow, ModerationRow, place_of
 from worker.training.soft_labels import TAUGHT, SoftLabels
 from worker.training.start import Start
 from worker.training.templates import template_rows
@@ -58,6 +59,9 @@ NOISY: Final = 0.4
 EVENNESS: Final = 0.4
 """How far small sources of a classifier are seen more often, as noisy copies: 0 as often as they
 have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2019)."""
+
+FOLDS: Final = 2
+"""Into which the training texts of keywords fall; see `worker.training.ranker`."""
 
 TEMPLATES: Final = 0.06
 """Moderation texts made from templates, as a share of the labelled rows."""
@@ -88,6 +92,7 @@ class Recipe:
         soft_labels: of a teacher, learned beside the labels; None: the labels alone.
         feedback: people's verdicts to learn from beside the data, of which then only a part is
             replayed; None: the data alone.
+        left_out: number of the fold that it does not learn from; None learns from all rows.
     """
 
     task: Task
@@ -101,6 +106,7 @@ class Recipe:
     vocabulary: int = 24_000
     soft_labels: SoftLabels | None = None
     feedback: Feedback | None = None
+    left_out: int | None = None
 
     def identity(self, start: Start) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
@@ -114,6 +120,7 @@ class Recipe:
             self.training,
             replay,
             taught,
+            self.left_out,
         ]
         used = [*self.sources(), *self.ordinary_sources()]
         return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
@@ -143,7 +150,31 @@ class Recipe:
 
     def training_sets(self) -> list[Sequence[LabelledRow]]:
         """The training rows of each source of the data folder, with soft labels where there are."""
-        return [self._taught(source.rows("train")) for source in self.original_sources()]
+        return [
+            self._taught([row for row in source.rows("train") if not self._leaves_out(row)])
+            for source in self.original_sources()
+        ]
+
+    def counted_rows(self) -> list[LabelledRow]:
+        """The rows that a ranker counts in: all that it learns from, each once."""
+        sets = self.training_sets()
+        if self.feedback is not None:
+            sets = [*self.feedback.unjudged(sets), self.feedback.source.rows("train")]
+        return [row for rows in sets for row in rows]
+
+    def new_sets(self) -> list[Sequence[LabelledRow]]:
+        """Rows of each source that it does not learn from: those of its fold, or validation."""
+        if self.left_out is None:
+            return [source.rows("valid") for source in self.sources()]
+        return [
+            [row for row in source.rows("train") if self._leaves_out(row)]
+            for source in self.original_sources()
+        ]
+
+    def folds(self) -> list["Recipe"]:
+        """The same training without each fold; without feedback, which is not parted."""
+        parts = range(FOLDS) if self.feedback is None else ()
+        return [replace(self, left_out=number) for number in parts]
 
     def ordinary_training_set(self) -> Sequence[LabelledRow]:
         """Ordinary text to learn from, with soft labels where there are."""
@@ -172,6 +203,12 @@ class Recipe:
         """The artifact's configuration before anything is calibrated."""
         model = ModelConfig(self.task, tokenizer.size, _LABELS[self.task], self.cell)
         return ArtifactConfig(model, _UNCALIBRATED[self.task], window=WINDOW, overlap=OVERLAP)
+
+    def _leaves_out(self, row: LabelledRow) -> bool:
+        """Whether a row is of the fold; the same text is, wherever it stands."""
+        if self.left_out is None:
+            return False
+        return int(place_of(f"folds: {fold(row.text)}") * FOLDS) == self.left_out
 
     def _taught(self, rows: Sequence[LabelledRow]) -> Sequence[LabelledRow]:
         return rows if self.soft_labels is None else self.soft_labels.given_to(rows)

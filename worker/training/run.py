@@ -1,22 +1,25 @@
 """One training from start to artifact, with its checkpoints."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from safetensors.torch import save_file
 
+from schema.documents import Task
 from schema.errors import InputError
 from worker.pipeline.artifact import TOKENIZER, WEIGHTS
+from worker.pipeline.model import Model
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
 from worker.training.card import Card, LanguageModelCard, entry_of
 from worker.training.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
 from worker.training.corpus import data_hash
-from worker.training.finish import finish
-from worker.training.loop import EpochReport, StepReport, train
+from worker.training.examples import Example
+from worker.training.finish import FoldTagger, finish
+from worker.training.loop import EpochReport, StepReport, TrainingState, train
 from worker.training.pretrain import HELD_OUT, LanguageModel, Pretraining, as_examples
 from worker.training.recipe import Recipe, Validation, fresh_state, make_examples
 from worker.training.start import Start
@@ -25,6 +28,9 @@ CHECKPOINT: Final = "checkpoint"
 """Folder inside the artifact's, until the training is done."""
 LANGUAGE_MODEL: Final = "language-model"
 """Folder inside the checkpoint's: where the training starts, if it was not told."""
+
+FOLD: Final = "training without fold {} of the texts, for the ranker"
+"""What is told before a tagger that the ranker learns from is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     if recipe.soft_labels is not None:
         recipe.soft_labels.check([*recipe.original_sources(), *recipe.ordinary_sources()])
     checkpoint = out / CHECKPOINT
+    if not resume:
+        shutil.rmtree(checkpoint, ignore_errors=True)  # of another training
     start = recipe.start
     if start is None:
         start = checkpoint / LANGUAGE_MODEL
@@ -71,15 +79,54 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     if resume and (recipe.start is not None or is_checkpoint(checkpoint)):
         load_checkpoint(checkpoint, state, identity)
     yield "encoding the training texts"
-    training = make_examples(recipe, begin.tokenizer)
-    for report in train(state, training, Validation(recipe, begin.tokenizer), recipe.training):
+    examples = make_examples(recipe, begin.tokenizer)
+    yield from _train(recipe, begin, state, examples, checkpoint, identity)
+    del examples
+    fold_taggers = yield from _fold_taggers(recipe, begin, checkpoint, resume=resume)
+    yield "calibrating on validation, measuring on test"
+    card = finish(recipe, begin, state, fold_taggers, out)
+    shutil.rmtree(checkpoint)
+    yield Finished(card)
+
+
+def _train(
+    recipe: Recipe,
+    begin: Start,
+    state: TrainingState[Model],
+    examples: Sequence[Example],
+    checkpoint: Path,
+    identity: str,
+) -> Iterator[Report]:
+    """Train a network to its last epoch, with a checkpoint after each."""
+    validation = Validation(recipe, begin.tokenizer)
+    for report in train(state, examples, validation, recipe.training):
         if isinstance(report, EpochReport):
             save_checkpoint(checkpoint, state, identity)
         yield report
-    yield "calibrating on validation, measuring on test"
-    card = finish(recipe, begin, state, out)
-    shutil.rmtree(checkpoint)
-    yield Finished(card)
+
+
+def _fold_taggers(
+    recipe: Recipe, begin: Start, checkpoint: Path, *, resume: bool
+) -> Generator[Report, None, list[FoldTagger]]:
+    """Of keywords, a tagger without each fold; none where they would begin with the labels."""
+    taggers: list[FoldTagger] = []
+    if recipe.task is not Task.KEYWORDS:
+        return taggers
+    for part in recipe.folds():
+        state = fresh_state(part, begin)
+        if begin.has_decoder_of(state.model):
+            return taggers
+        yield FOLD.format(part.left_out)
+        folder, identity = checkpoint / f"fold-{part.left_out}", part.identity(begin)
+        if resume and is_checkpoint(folder):
+            load_checkpoint(folder, state, identity)
+        examples = make_examples(part, begin.tokenizer)
+        if not examples:  # a fold of few texts may leave no keyword to learn
+            continue
+        yield from _train(part, begin, state, examples, folder, identity)
+        state.model.load_state_dict(state.best_weights)
+        taggers.append(FoldTagger(part, state.model))
+    return taggers
 
 
 def pretrain(pretraining: Pretraining, out: Path, *, resume: bool) -> Iterator[Report]:

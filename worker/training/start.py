@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from schema.errors import ArtifactError
-from worker.pipeline.artifact import CHARACTER_NGRAMS, TOKENIZER, WEIGHTS
+from worker.pipeline.artifact import CHARACTER_NGRAMS, RANKER, TOKENIZER, WEIGHTS
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
+from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
 from worker.training.card import SourceEntry, TeacherCard
@@ -31,6 +32,7 @@ class Start:
         tokenizer: its vocabulary.
         weights: by name, as `Model` names them.
         character_ngrams: of an artifact that has them.
+        ranker: of an artifact that has one.
         version: content hash, 16 hex digits.
         sources: what it was trained on, as its card says.
         teacher: whose soft labels it learned, if any.
@@ -40,6 +42,7 @@ class Start:
     tokenizer: Tokenizer
     weights: dict[str, Tensor]
     character_ngrams: CharacterNgrams | None
+    ranker: Ranker | None
     version: str
     sources: tuple[SourceEntry, ...]
     teacher: TeacherCard | None
@@ -62,10 +65,22 @@ class Start:
         if (folder / CHARACTER_NGRAMS).is_file():
             ngrams = CharacterNgrams.load(folder / CHARACTER_NGRAMS)
             names.append(CHARACTER_NGRAMS)
+        ranker = None
+        if (folder / RANKER).is_file():
+            ranker = Ranker.load(folder / RANKER)
+            names.append(RANKER)
         digest = sha256(b"".join((folder / name).read_bytes() for name in names))
         card = _read_card(folder)
         version = digest.hexdigest()[:16]
-        return cls(folder, tokenizer, weights, ngrams, version, card.sources, card.teacher)
+        return cls(folder, tokenizer, weights, ngrams, ranker, version, card.sources, card.teacher)
+
+    def has_decoder_of(self, model: Model) -> bool:
+        """Whether it has learned the labels of the model's task."""
+        return all(
+            name in self.weights and self.weights[name].shape == value.shape
+            for name, value in model.state_dict().items()
+            if name.startswith("decoder.")
+        )
 
     def give_weights(self, model: Model) -> None:
         """Set the encoder's weights, and the decoder's where it is the same task's.
@@ -76,11 +91,7 @@ class Start:
             ArtifactError: the encoder is of another cell or size.
         """
         known = model.state_dict()
-        same_decoder = all(
-            name in self.weights and self.weights[name].shape == value.shape
-            for name, value in known.items()
-            if name.startswith("decoder.")
-        )
+        same_decoder = self.has_decoder_of(model)
         given = {
             name: value.float()
             for name, value in self.weights.items()

@@ -1,0 +1,96 @@
+"""What the ranker is told of a phrase."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from tests.fixtures.ranking import counts, document_of, phrase_at, proposed
+from tests.strategies import any_texts
+from worker.pipeline.phrase_features import DENSE, KINDS, NO_BUCKET, features
+
+TITLE = slice(18, 21)
+"""Columns of the title: whether a phrase stands there, whether there is one, how long it is."""
+NEIGHBOURS = [21, 22]
+"""Columns of the commonest letter before a phrase, and after it."""
+
+
+@settings(deadline=None)
+@given(any_texts)
+def test_features_are_finite_for_any_text(text: str) -> None:
+    """Without it one odd document could give a score that is no number."""
+    original = f"文 {text}"
+    document = document_of(original)
+    phrases = proposed(document)
+
+    known = features(document, phrases, original, counts())
+
+    assert known.dense.shape == (len(phrases), DENSE)
+    assert known.buckets.shape == (len(phrases), len(KINDS))
+    assert np.isfinite(known.dense).all()
+    assert (known.buckets < NO_BUCKET).all()
+
+
+def test_counts_are_those_of_the_training_texts() -> None:
+    text = "glass, solar cells, tea"
+    document = document_of(text)
+    phrases = [phrase_at(document, "glass"), phrase_at(document, "tea")]
+
+    seen = features(document, phrases, text, counts())
+    unseen = features(document, phrases, text, counts().without())
+
+    assert (seen.dense[0] != unseen.dense[0]).any()
+    assert (seen.dense[1] == unseen.dense[1]).all()
+    assert (unseen.buckets == NO_BUCKET).all()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "&quot;solar power&quot; on ﬁre\nwe studied solar cells",
+        ' "solar power" on fire \r\n\r\nwe studied solar cells',
+    ],
+)
+def test_a_phrase_of_the_title_is_told_from_one_below_it(lines: str) -> None:
+    """Without it the tagger's folded blanks would hide where a title ends."""
+    document = document_of(lines)
+    line = document.clean.text
+    phrases = [
+        phrase_at(document, phrase) for phrase in ("solar power", "fire", "studied", "solar")
+    ]
+
+    titled = features(document, phrases, lines, counts()).dense
+    untitled = features(document, phrases, line, counts()).dense
+
+    told = titled[:, TITLE] - untitled[:, TITLE]
+    assert told[:, 0].tolist() == [1, 1, 0, 1]
+    assert told[0, 2] == pytest.approx(np.log1p(len('"solar power" on fire')))
+    assert (np.delete(titled, TITLE, axis=1) == np.delete(untitled, TITLE, axis=1)).all()
+
+
+def test_a_phrase_that_always_goes_on_alike_is_told_from_one_that_does_not() -> None:
+    """Without it the half of a term would be given for the term."""
+    alike, otherwise = "光子晶体，光子晶体", "光子晶体，光子晶格"
+
+    [piece], [phrase] = (
+        features(document, [phrase_at(document, "光子晶")], text, counts()).dense
+        for text in (alike, otherwise)
+        for document in [document_of(text)]
+    )
+
+    assert np.flatnonzero(piece != phrase).tolist() == [NEIGHBOURS[1]]
+    assert piece[NEIGHBOURS] == pytest.approx([0, 1])
+    assert phrase[NEIGHBOURS] == pytest.approx([0, 0.5])
+
+
+def test_words_beside_a_phrase_and_at_its_ends_have_buckets_of_their_own() -> None:
+    """Without it nothing would be learned of the words that announce a term."""
+    texts = ["study of solar cells on glass", "price of solar cells in glass"]
+    documents = [document_of(text) for text in texts]
+
+    [one], [other] = (
+        features(document, [phrase_at(document, "solar cells")], text, counts()).buckets.tolist()
+        for document, text in zip(documents, texts, strict=True)
+    )
+
+    same = dict(zip(KINDS, (np.array(one) == np.array(other)).tolist(), strict=True))
+    assert [kind for kind, alike in same.items() if not alike] == ["after"]

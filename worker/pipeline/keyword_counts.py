@@ -1,0 +1,64 @@
+"""What the training texts of keywords say of words and of phrases."""
+
+from dataclasses import dataclass
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.pipeline.records import FloatArray
+
+STEPS: Final = 12
+"""Steps of a stored count from one power of two to the next."""
+
+ByteArray = NDArray[np.uint8]
+HashArray = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the training texts say of words and of phrases; a count of 0 where a hash is missing.
+
+    Attributes:
+        texts: number of training texts, (1,).
+        word_hashes: hashes of the words that are counted, ascending, (words,).
+        word_texts: texts in which each stands, (words,), as `stored`.
+        word_keys: texts in which it is part of a keyword, (words,), as `stored`.
+        phrase_hashes: hashes of the training keywords, ascending, (phrases,).
+        phrase_texts: texts in which each stands, (phrases,), as `stored`.
+        phrase_keys: texts of which it is a keyword, (phrases,), as `stored`.
+    """
+
+    texts: FloatArray
+    word_hashes: HashArray
+    word_texts: ByteArray
+    word_keys: ByteArray
+    phrase_hashes: HashArray
+    phrase_texts: ByteArray
+    phrase_keys: ByteArray
+
+    def without(self) -> "Counts":
+        """The same with nothing counted: how a document of an unseen field looks."""
+        hashes, steps = np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint8)
+        return Counts(self.texts, hashes, steps, steps, hashes, steps, steps)
+
+
+def hash_of(text: str) -> int:
+    """Under what a word or phrase is counted."""
+    return crc32(text.encode(errors="surrogatepass"))
+
+
+def stored(counts: NDArray[np.int64]) -> ByteArray:
+    """Counts as they are kept: in steps of their logarithm."""
+    steps: ByteArray = np.minimum(np.rint(STEPS * np.log2(1 + counts)), 255).astype(np.uint8)
+    return steps
+
+
+def look_up(hashes: HashArray, known: HashArray, *steps: ByteArray) -> list[NDArray[np.float64]]:
+    """The counts of each hash, each of the shape of `hashes`."""
+    if not len(known):
+        return [np.zeros(hashes.shape) for _ in steps]
+    at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+    found = known[at] == hashes
+    return [np.where(found, np.exp2(each[at] / STEPS) - 1, 0.0) for each in steps]

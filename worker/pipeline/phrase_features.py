@@ -1,0 +1,299 @@
+"""What is known of a phrase of a document, as numbers for the ranker."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.pipeline.keyword_counts import Counts, HashArray, hash_of, look_up
+from worker.pipeline.records import FloatArray, IntArray, Phrase, TokenizedDocument
+
+DENSE: Final = 47
+"""Numbers that are known of a phrase."""
+
+KINDS: Final = (
+    "first word",
+    "last word",
+    "before",
+    "after",
+    "first two characters",
+    "last character",
+    "last two characters",
+    "last three characters",
+)
+"""What is hashed of a phrase, in this order."""
+
+BUCKETS: Final = 2**15
+"""Into which `KINDS` are hashed; what shares a bucket shares its weight."""
+
+NO_BUCKET: Final = BUCKETS
+"""Stands for the bucket of what no training text told anything about."""
+
+_FAR: Final = 1e-4
+
+
+class Features(NamedTuple):
+    """What is known of some phrases.
+
+    Attributes:
+        dense: (phrases, DENSE).
+        buckets: of each of `KINDS`, at most `NO_BUCKET`, (phrases, kinds).
+    """
+
+    dense: FloatArray
+    buckets: HashArray
+
+
+class _Words(NamedTuple):
+    """The words of a document, and which of them each phrase takes.
+
+    Attributes:
+        starts: where each word begins in the cleaned text, (words,).
+        ends: where each word ends, (words,).
+        first: first word of each phrase, (phrases,).
+        last: the word after its last one, (phrases,).
+    """
+
+    starts: IntArray
+    ends: IntArray
+    first: NDArray[np.intp]
+    last: NDArray[np.intp]
+
+
+def features(
+    document: TokenizedDocument, phrases: Sequence[Phrase], original: str, counts: Counts
+) -> Features:
+    """What is known of each phrase.
+
+    Args:
+        document: the document, with spans.
+        phrases: at least one, best first.
+        original: the text before it was cleaned; its first line, if it has several, is its title.
+        counts: of the training texts; where nothing is counted, no word has a bucket either.
+    """
+    words = _words(document, phrases)
+    columns = [
+        *_by_tagger(phrases),
+        *_by_place(document, phrases),
+        *_by_title(document, phrases, original),
+        *_by_neighbours(document, phrases),
+        *_by_shape(document, phrases),
+        *_by_rivals(phrases),
+        *_by_phrase_counts(phrases, counts),
+        *_by_word_counts(document, words, counts),
+    ]
+    dense = np.empty((len(phrases), DENSE), dtype=np.float32)
+    for place, column in zip(range(DENSE), columns, strict=True):
+        dense[:, place] = column  # one number stands for all phrases
+    buckets = _buckets(document.clean.text, phrases, words)
+    if not len(counts.word_hashes):
+        buckets = np.full_like(buckets, NO_BUCKET)
+    return Features(dense, buckets)
+
+
+def _words(document: TokenizedDocument, phrases: Sequence[Phrase]) -> _Words:
+    firsts = np.flatnonzero(np.diff(document.words, prepend=-1))
+    lasts = np.append(firsts[1:], len(document.words)) - 1
+    starts, ends = document.starts[firsts], document.ends[lasts]
+    first = np.searchsorted(starts, [phrase.first for phrase in phrases], side="right") - 1
+    last = np.searchsorted(ends, [phrase.last for phrase in phrases], side="left") + 1
+    return _Words(starts, ends, first, last)
+
+
+def _buckets(text: str, phrases: Sequence[Phrase], words: _Words) -> HashArray:
+    """The buckets of `KINDS` (feature hashing, Weinberger et al. 2009), (phrases, kinds).
+
+    A blank or a sign next to the phrase belongs to the word beside it, so that it tells where a
+    sentence or a title ends.
+    """
+    starts, ends = words.starts.tolist(), words.ends.tolist()
+    rows = []
+    for phrase, first, last in zip(phrases, words.first.tolist(), words.last.tolist(), strict=True):
+        parts = (
+            text[starts[first] : ends[first]],
+            text[starts[last - 1] : ends[last - 1]],
+            text[starts[max(first - 1, 0)] : phrase.first],
+            text[phrase.last : ends[min(last, len(ends) - 1)]],
+            phrase.text[:2],
+            *(phrase.text[-size:] for size in (1, 2, 3)),
+        )
+        rows.append(
+            [hash_of(f"{kind}: {part}") % BUCKETS for kind, part in zip(KINDS, parts, strict=True)]
+        )
+    return np.array(rows, dtype=np.uint32)
+
+
+def _by_tagger(phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:
+    score = np.array([phrase.score for phrase in phrases])
+    best = np.array([phrase.best for phrase in phrases])
+    logit = _logit(score)
+    return [
+        logit,
+        _logit(best),
+        logit - logit[0],
+        np.log1p(np.arange(len(phrases))),
+        np.log(np.atleast_1d(score.sum()) + 0.1),
+    ]
+
+
+def _by_place(document: TokenizedDocument, phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:
+    text = document.clean.text
+    length = len(text)
+    first = np.array([text.find(phrase.text) for phrase in phrases])
+    last = np.array([text.rfind(phrase.text) for phrase in phrases])
+    count = np.array([text.count(phrase.text) for phrase in phrases])
+    size = np.array([len(phrase.text) for phrase in phrases])
+    proposed = np.array([phrase.proposed for phrase in phrases])
+    left = np.array([_border(text[place - 1 : place]) for place in first])
+    right = np.array([_border(text[at : at + 1]) for at in first + size])
+    return [
+        np.log(count),
+        count / math.log(2 + length),
+        proposed / count,
+        first / length,
+        last / length,
+        np.log1p(first),
+        np.log1p(length - last - size),
+        (last - first) / length,
+        (first == 0).astype(float),
+        (last > text.rfind(" ")).astype(float),
+        left,
+        right,
+        np.atleast_1d(math.log(length)),
+    ]
+
+
+def _by_title(
+    document: TokenizedDocument, phrases: Sequence[Phrase], original: str
+) -> list[NDArray[np.float64]]:
+    """Whether a phrase stands in the title, and how long that is."""
+    title = document.clean.text[: _title(document, original)]
+    stands = np.array([phrase.text in title for phrase in phrases], dtype=float)
+    return [stands, np.atleast_1d(float(len(title) > 0)), np.atleast_1d(math.log1p(len(title)))]
+
+
+def _title(document: TokenizedDocument, original: str) -> int:
+    """How much of the cleaned text the first of several lines is; 0 of a text of one line."""
+    line, several, _ = original.strip().partition("\n")
+    if not several:
+        return 0
+    end = original.index(line) + len(line.rstrip())
+    starts = document.clean.starts
+    return end if starts is None else int(np.searchsorted(starts, end))
+
+
+def _by_neighbours(
+    document: TokenizedDocument, phrases: Sequence[Phrase]
+) -> list[NDArray[np.float64]]:
+    """How often a phrase goes on with the same letter: a piece of a longer term always does.
+
+    Of a phrase that stands but once nothing is known: 0.
+    """
+    text = f" {document.clean.text} "
+    shares = np.zeros((len(phrases), 2))
+    for row, phrase in enumerate(phrases):
+        before, *between = text.split(phrase.text)
+        if len(between) > 1:
+            left = [part[-1:] or phrase.text[-1] for part in (before, *between[:-1])]
+            right = [part[:1] or phrase.text[0] for part in between]
+            shares[row] = [_commonest_letter(side) / len(side) for side in (left, right)]
+    return list(shares.T)
+
+
+def _commonest_letter(neighbours: Sequence[str]) -> int:
+    """How often the commonest letter or digit is among them."""
+    counted = Counter(neighbours).items()
+    return max((times for neighbour, times in counted if neighbour.isalnum()), default=0)
+
+
+def _by_shape(document: TokenizedDocument, phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:
+    texts = [phrase.text for phrase in phrases]
+    size = np.array([len(text) for text in texts])
+    return [
+        np.log(size),
+        np.minimum(size, 6).astype(float),
+        np.array([text.count(" ") for text in texts], dtype=float),
+        np.array([text[0] >= "\u3040" for text in texts], dtype=float),
+        np.array([any(map(str.isdigit, text)) for text in texts], dtype=float),
+        np.array([not text.replace(" ", "").isalnum() for text in texts], dtype=float),
+        np.atleast_1d(float(document.clean.language == "zh")),
+        np.atleast_1d(float(document.clean.language == "mixed")),
+    ]
+
+
+def _by_rivals(phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:
+    """How many better and worse phrases hold a phrase, and how many it holds."""
+    texts = [phrase.text for phrase in phrases]
+    holds = np.array([[inner in outer for inner in texts] for outer in texts])  # (outer, inner)
+    np.fill_diagonal(holds, val=False)
+    better = np.triu(holds)  # the outer one is better
+    worse = np.tril(holds)
+    return [
+        np.log1p(better.sum(axis=0)),
+        np.log1p(worse.sum(axis=1)),
+        np.log1p(worse.sum(axis=0)),
+        np.log1p(better.sum(axis=1)),
+    ]
+
+
+def _by_phrase_counts(phrases: Sequence[Phrase], counts: Counts) -> list[NDArray[np.float64]]:
+    hashes = np.array([hash_of(phrase.text) for phrase in phrases], dtype=np.uint32)
+    stands, key = look_up(hashes, counts.phrase_hashes, counts.phrase_texts, counts.phrase_keys)
+    return [
+        np.log1p(key),
+        np.log1p(stands),
+        np.log((key + 0.3) / (stands + 3)),
+        (key > 0).astype(float),
+    ]
+
+
+def _by_word_counts(
+    document: TokenizedDocument, words: _Words, counts: Counts
+) -> list[NDArray[np.float64]]:
+    inside, hashes = _word_hashes(document.clean.text, words)
+    stands, key = look_up(hashes, counts.word_hashes, counts.word_texts, counts.word_keys)
+    rarity = np.log((counts.texts[0] + 1) / (stands + 1))
+    keyness = np.log((key + 0.5) / (stands + 5))
+    number = inside.sum(axis=1)
+    row = np.arange(len(number))
+    return [
+        number.astype(float),
+        (rarity * inside).sum(axis=1) / number,
+        np.where(inside, rarity, np.inf).min(axis=1),
+        np.where(inside, rarity, -np.inf).max(axis=1),
+        keyness[:, 0],
+        keyness[row, number - 1],
+        (keyness * inside).sum(axis=1) / number,
+        np.where(inside, keyness, np.inf).min(axis=1),
+    ]
+
+
+def _word_hashes(text: str, words: _Words) -> tuple[NDArray[np.bool_], HashArray]:
+    """The words of each phrase, at least one: which places are filled, and with which hash.
+
+    Both are (phrases, most words).
+    """
+    most = int((words.last - words.first).max())
+    numbers = words.first[:, None] + np.arange(most)  # (phrases, most)
+    inside = numbers < words.last[:, None]
+    hashes = np.zeros(numbers.shape, dtype=np.uint32)
+    known: dict[int, int] = {}
+    for row, column in zip(*np.nonzero(inside), strict=True):
+        word = int(numbers[row, column])
+        if word not in known:
+            known[word] = hash_of(text[words.starts[word] : words.ends[word]])
+        hashes[row, column] = known[word]
+    return inside, hashes
+
+
+def _logit(chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    near = chance.clip(_FAR, 1 - _FAR)
+    return np.asarray(np.log(near / (1 - near)))
+
+
+def _border(neighbour: str) -> float:
+    """Whether a phrase ends here for the eye: at an end of the text or at a sign."""
+    return float(not neighbour or not (neighbour.isalnum() or neighbour.isspace()))
