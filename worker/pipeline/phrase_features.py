@@ -170,12 +170,12 @@ def _by_title(
     document: TokenizedDocument, phrases: Sequence[Phrase], original: str
 ) -> list[NDArray[np.float64]]:
     """Whether a phrase stands in the title, and how long that is."""
-    title = document.clean.text[: _title(document, original)]
+    title = document.clean.text[: _title_length(document, original)]
     stands = np.array([phrase.text in title for phrase in phrases], dtype=float)
     return [stands, np.atleast_1d(float(len(title) > 0)), np.atleast_1d(math.log1p(len(title)))]
 
 
-def _title(document: TokenizedDocument, original: str) -> int:
+def _title_length(document: TokenizedDocument, original: str) -> int:
     """How much of the cleaned text the first of several lines is; 0 of a text of one line."""
     line, several, _ = original.strip().partition("\n")
     if not several:
