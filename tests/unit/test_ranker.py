@@ -84,8 +84,8 @@ def test_a_ranker_of_another_version_is_refused(name: str, artifacts: Path, tmp_
         Ranker.load(tmp_path / RANKER)
 
 
-def test_serving_scores_as_training_did() -> None:
-    """Without it the network that ranks could differ from the one that was fitted."""
+def test_only_what_training_texts_told_of_has_a_weight() -> None:
+    """Without it a document of an unseen field would be ranked by words that it does not hold."""
     text = "solar cells here and other things there"
     document = document_of(text)
     phrases = [phrase_at(document, phrase) for phrase in ("other things", "solar cells")]

@@ -24,6 +24,7 @@ from worker.training.rows import (
     ModerationRow,
     RowFile,
     SentimentRow,
+    place_of,
     read_lines,
 )
 
@@ -194,9 +195,9 @@ def _with_ruled_out(row: LabelledRow, ruled_out: frozenset[ModerationLabel]) -> 
     return row.model_copy(update={"annotated": row.annotated | ruled_out})
 
 
-def _precedence(row: LabelledRow) -> tuple[bool, bytes]:
+def _precedence(row: LabelledRow) -> tuple[bool, float]:
     """Text that names an identity comes first, the rest by chance."""
-    return not names_identity(row.text), sha256(row.text.encode()).digest()
+    return not names_identity(row.text), place_of(row.text)
 
 
 def _clean_row(row: LabelledRow) -> ModerationRow:

@@ -172,9 +172,9 @@ class Recipe:
         ]
 
     def folds(self) -> list["Recipe"]:
-        """The same training without each fold; without feedback, which is not parted."""
-        parts = range(FOLDS) if self.feedback is None else ()
-        return [replace(self, left_out=number) for number in parts]
+        """Of keywords without feedback, the same training without each fold."""
+        parted = self.task is Task.KEYWORDS and self.feedback is None
+        return [replace(self, left_out=number) for number in range(FOLDS) if parted]
 
     def ordinary_training_set(self) -> Sequence[LabelledRow]:
         """Ordinary text to learn from, with soft labels where there are."""

@@ -8,7 +8,6 @@ from typing import Final
 
 from safetensors.torch import save_file
 
-from schema.documents import Task
 from schema.errors import InputError
 from worker.pipeline.artifact import TOKENIZER, WEIGHTS
 from worker.pipeline.model import Model
@@ -108,10 +107,8 @@ def _train(
 def _fold_taggers(
     recipe: Recipe, begin: Start, checkpoint: Path, *, resume: bool
 ) -> Generator[Report, None, list[FoldTagger]]:
-    """Of keywords, a tagger without each fold; none where they would begin with the labels."""
+    """A tagger without each fold; none where they would begin with the labels."""
     taggers: list[FoldTagger] = []
-    if recipe.task is not Task.KEYWORDS:
-        return taggers
     for part in recipe.folds():
         state = fresh_state(part, begin)
         if begin.has_decoder_of(state.model):
