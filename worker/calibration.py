@@ -16,8 +16,9 @@ from worker.pipeline.records import IntArray
 
 logger = logging.getLogger(__name__)
 
-LENGTH = 96
-"""Tokens of the windows that are tried. Long ones: few of them share a step, so they decide."""
+LENGTH = 32
+"""Tokens of the windows that are tried, about as many as usual documents have. Few long ones share a
+step, so that they would ask for budgets at which usual ones gain nothing and the next one waits."""
 
 SMALLEST, LARGEST = 2048, 1 << 20
 """Budgets between which to look, in tokens. Nothing below is remembered: a measurement on a busy
@@ -68,7 +69,8 @@ class Calibration:
             logger.info("the next start measures again, %s cannot be written: %s", FILE, error)
 
     def _key(self, pipeline: Pipeline) -> str:
-        return f"{self._device}, torch {torch.__version__}, {pipeline.model_version}"
+        measured = f"{pipeline.model_version}, windows of {LENGTH}"
+        return f"{self._device}, torch {torch.__version__}, {measured}"
 
     def _read(self) -> dict[str, int]:
         try:

@@ -101,16 +101,40 @@ def test_a_network_learns_the_soft_labels(
 ) -> None:
     """Without it --soft-labels would change a card and no weight."""
     labels = SoftLabels.load(taught, Task.SENTIMENT, "C")
-    chosen = recipe(data_folder, Task.SENTIMENT, start=language_model, soft_labels=labels)
+    chosen = recipe(data_folder, Task.SENTIMENT, start=language_model, soft_labels=(labels,))
 
     *_, done = train_artifact(chosen, tmp_path, resume=False)
 
     assert isinstance(done, Finished)
-    assert done.card.teacher == labels.teacher
+    assert done.card.teachers == (labels.teacher,)
     assert labels.teacher.weights_hash in (tmp_path / "CARD.md").read_text(encoding="utf-8")
     for name in ("weights.safetensors", "character_ngrams.safetensors"):
         unlike = (artifacts / Task.SENTIMENT / name).read_bytes()
         assert (tmp_path / name).read_bytes() != unlike
+
+
+def test_each_language_may_have_a_teacher_of_its_own(
+    data_folder: Path, language_model: Path, transformer: Path, taught: Path, tmp_path: Path
+) -> None:
+    """Without it a second teacher would silence the first one, or stay off the card."""
+    for _ in teach(teaching(data_folder, transformer, language="zh"), tmp_path / "taught"):
+        pass
+    english, chinese = (
+        SoftLabels.load(folder, Task.SENTIMENT, "C") for folder in (taught, tmp_path / "taught")
+    )
+    both = (english, chinese)
+    chosen = recipe(data_folder, Task.SENTIMENT, start=language_model, soft_labels=both)
+
+    rows = [row for rows in chosen.training_sets() for row in rows]
+    *_, done = train_artifact(chosen, tmp_path / "trained", resume=False)
+
+    assert {row.text for row in rows if isinstance(row, TaughtSentimentRow)} == {
+        *english.by_text,
+        *chinese.by_text,
+    }
+    assert english.by_text.keys().isdisjoint(chinese.by_text)
+    assert isinstance(done, Finished)
+    assert done.card.teachers == (english.teacher, chinese.teacher)
 
 
 def test_soft_labels_count_beside_the_label_and_unmask_what_a_source_lacks() -> None:
@@ -160,7 +184,7 @@ def test_ordinary_texts_are_learned_with_their_soft_labels(
     tokenizer = Start.load(language_model).tokenizer
     ids = tokenizer.tokenize(preprocess(PRAISE[0]), spans=False, window=256, overlap=0).ids.tolist()
 
-    made = make_examples(recipe(data_folder, Task.MODERATION, soft_labels=labels), tokenizer)
+    made = make_examples(recipe(data_folder, Task.MODERATION, soft_labels=(labels,)), tokenizer)
 
     learned = [example.gold.tolist() for example in made if example.ids.tolist() == ids]
     expected = [SOFT * labels.by_text[PRAISE[0]][label] for label in MODERATION_LABELS]
@@ -195,7 +219,7 @@ def test_soft_labels_of_other_data_are_refused(
     rows = [SentimentRow(text="The harbour is quiet", label="neutral")]
     write_rows(folder / "sentiment" / "notes" / "valid.jsonl.gz", rows)
     labels = SoftLabels.load(taught, Task.SENTIMENT, "C")
-    chosen = recipe(folder, Task.SENTIMENT, start=language_model, soft_labels=labels)
+    chosen = recipe(folder, Task.SENTIMENT, start=language_model, soft_labels=(labels,))
 
     with pytest.raises(InputError, match="made from other data"):
         next(train_artifact(chosen, tmp_path / "out", resume=False))

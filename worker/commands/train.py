@@ -37,8 +37,9 @@ from worker.training.soft_labels import SoftLabels
 @click.option(
     "--soft-labels",
     "soft_labels",
+    multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder that `teach` made, learned beside the labels; not for keywords.",
+    help="Folder that `teach` made, learned beside the labels; not for keywords. Once a teacher.",
 )
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
 def command(  # noqa: PLR0913 - one parameter an option
@@ -50,7 +51,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     cell: Cell,
     licence_class: LicenceClass,
     start: Path | None,
-    soft_labels: Path | None,
+    soft_labels: tuple[Path, ...],
     resume: bool,
 ) -> None:
     """Train a model for TASK and write its artifact.
@@ -73,9 +74,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     arguments = ["--seed", str(seed), "--cell", cell, "--licence-class", licence_class]
     if start:
         arguments += ["--start", str(start)]
-    if soft_labels:
-        arguments += ["--soft-labels", str(soft_labels)]
-    taught = None if soft_labels is None else SoftLabels.load(soft_labels, chosen, licence_class)
+    for taught in soft_labels:
+        arguments += ["--soft-labels", str(taught)]
     recipe = Recipe(
         task=chosen,
         data=data,
@@ -84,7 +84,7 @@ def command(  # noqa: PLR0913 - one parameter an option
         training=replace(TRAINING[chosen], seed=seed),
         command=shlex.join(["textmill-worker", "train", task, "--data", str(data), *arguments]),
         start=start,
-        soft_labels=taught,
+        soft_labels=tuple(SoftLabels.load(taught, chosen, licence_class) for taught in soft_labels),
     )
     console = make_console(stderr=True)
     with TrainingProgress(console) as progress:

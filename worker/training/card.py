@@ -164,7 +164,7 @@ class Card(Frozen):
     data_hash: str
     sources: tuple[SourceEntry, ...]
     start: str | None = None
-    teacher: TeacherCard | None = None
+    teachers: tuple[TeacherCard, ...] = ()
     epochs: int
     validation_score: float
     stored_score: float | None = None

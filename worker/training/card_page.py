@@ -70,11 +70,13 @@ def _pooled(card: Card) -> list[tuple[str, str]]:
 
 
 def _taught(card: Card) -> list[tuple[str, str]]:
-    if (teacher := card.teacher) is None:
-        return []
     return [
-        ("teacher", f"{teacher.transformer}, weights `{teacher.weights_hash}`"),
-        ("teacher, made by", f"`{teacher.command}`"),
+        fact
+        for teacher in card.teachers
+        for fact in (
+            ("teacher", f"{teacher.transformer}, weights `{teacher.weights_hash}`"),
+            ("teacher, made by", f"`{teacher.command}`"),
+        )
     ]
 
 

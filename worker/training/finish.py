@@ -183,7 +183,7 @@ def _card(
         data_hash=data_hash([*labelled, *recipe.ordinary_sources()]),
         sources=(*own, *(entry for entry in start.sources if entry.name not in names)),
         start=start.version,
-        teacher=start.teacher if recipe.soft_labels is None else recipe.soft_labels.teacher,
+        teachers=tuple(taught.teacher for taught in recipe.soft_labels) or start.teachers,
         epochs=state.epoch - state.stale,
         validation_score=state.best_score,
         stored_score=Validation(recipe, start.tokenizer)(state.model),

@@ -89,7 +89,8 @@ class Recipe:
             model first.
         pretraining: how that is trained.
         vocabulary: number of its token ids.
-        soft_labels: of a teacher, learned beside the labels; None: the labels alone.
+        soft_labels: of teachers, learned beside the labels; of a text that several judged, those
+            of the last.
         feedback: people's verdicts to learn from beside the data, of which then only a part is
             replayed; None: the data alone.
         left_out: number of the fold that it does not learn from; None learns from all rows.
@@ -104,14 +105,14 @@ class Recipe:
     start: Path | None = None
     pretraining: TrainingConfig = PRETRAINING
     vocabulary: int = 24_000
-    soft_labels: SoftLabels | None = None
+    soft_labels: tuple[SoftLabels, ...] = ()
     feedback: Feedback | None = None
     left_out: int | None = None
 
     def identity(self, start: Start) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
         replay = None if self.feedback is None else self.feedback.replay
-        taught = None if self.soft_labels is None else self.soft_labels.teacher.soft_labels
+        taught = [taught.teacher.soft_labels for taught in self.soft_labels]
         options = [
             self.task,
             self.licence_class,
@@ -211,7 +212,9 @@ class Recipe:
         return int(place_of(f"folds: {fold(row.text)}") * FOLDS) == self.left_out
 
     def _taught(self, rows: Sequence[LabelledRow]) -> Sequence[LabelledRow]:
-        return rows if self.soft_labels is None else self.soft_labels.given_to(rows)
+        for taught in self.soft_labels:
+            rows = taught.given_to(rows)
+        return rows
 
 
 def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:

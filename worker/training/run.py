@@ -63,8 +63,8 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
             nothing to resume.
         ArtifactError: what the recipe starts from is missing or broken.
     """
-    if recipe.soft_labels is not None:
-        recipe.soft_labels.check([*recipe.original_sources(), *recipe.ordinary_sources()])
+    for taught in recipe.soft_labels:
+        taught.check([*recipe.original_sources(), *recipe.ordinary_sources()])
     checkpoint = out / CHECKPOINT
     if not resume:
         shutil.rmtree(checkpoint, ignore_errors=True)  # of another training

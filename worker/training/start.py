@@ -35,7 +35,7 @@ class Start:
         ranker: of an artifact that has one.
         version: content hash, 16 hex digits.
         sources: what it was trained on, as its card says.
-        teacher: whose soft labels it learned, if any.
+        teachers: whose soft labels it learned.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class Start:
     ranker: Ranker | None
     version: str
     sources: tuple[SourceEntry, ...]
-    teacher: TeacherCard | None
+    teachers: tuple[TeacherCard, ...]
 
     @classmethod
     def load(cls, folder: Path) -> "Start":
@@ -72,7 +72,7 @@ class Start:
         digest = sha256(b"".join((folder / name).read_bytes() for name in names))
         card = _read_card(folder)
         version = digest.hexdigest()[:16]
-        return cls(folder, tokenizer, weights, ngrams, ranker, version, card.sources, card.teacher)
+        return cls(folder, tokenizer, weights, ngrams, ranker, version, card.sources, card.teachers)
 
     def has_decoder_of(self, model: Model) -> bool:
         """Whether it has learned the labels of the model's task."""
@@ -108,7 +108,7 @@ class _AnyCard(BaseModel):
     """What is taken from the card of a language model or of an artifact."""
 
     sources: tuple[SourceEntry, ...]
-    teacher: TeacherCard | None = None
+    teachers: tuple[TeacherCard, ...] = ()
 
 
 def _read_card(folder: Path) -> _AnyCard:
