@@ -36,7 +36,7 @@ from worker.training.teacher import TEACHING, Teaching, teach
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the soft labels.  [default: models/TASK-teacher]",
+    help="Folder of the soft labels.  [default: models/TASK-teacher-LANGUAGE]",
 )
 @seed_option
 @licence_option
@@ -60,12 +60,12 @@ def command(  # noqa: PLR0913 - one parameter an option
     Examples:
       textmill-worker teach sentiment --data DIR --transformer my-transformer
       textmill-worker teach moderation --data DIR --transformer my-transformer --language zh
-      textmill-worker train sentiment --data DIR --soft-labels models/sentiment-teacher
+      textmill-worker train sentiment --data DIR --soft-labels models/sentiment-teacher-en
     """  # noqa: D301 - click's mark for an example that keeps its lines
     # Sums in another order give other weights: one thread makes a training repeatable.
     torch.set_num_threads(1)
     chosen = Task(task)
-    folder = out or Path("models") / f"{task}-teacher"
+    folder = out or Path("models") / f"{task}-teacher-{language}"
     arguments = ["--data", str(data), "--transformer", transformer, "--language", language]
     arguments += ["--seed", str(seed), "--licence-class", licence_class]
     recipe = Recipe(

@@ -39,7 +39,7 @@ from worker.training.soft_labels import SoftLabels
     "soft_labels",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder that `teach` made, learned beside the labels; not for keywords. Once a teacher.",
+    help="Folder that `teach` made, learned beside the labels; once for each teacher.",
 )
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
 def command(  # noqa: PLR0913 - one parameter an option
