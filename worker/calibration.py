@@ -17,8 +17,8 @@ from worker.pipeline.records import IntArray
 logger = logging.getLogger(__name__)
 
 LENGTH = 32
-"""Tokens of the windows that are tried, as many as usual documents have. Long ones, of which few share
-a step, would ask for budgets at which usual ones gain nothing, and the next document waits."""
+"""Tokens of the windows that are tried, as many as usual documents have. Long ones, few of which
+share a step, would ask for budgets at which usual ones gain nothing and the next one waits."""
 
 SMALLEST, LARGEST = 2048, 1 << 20
 """Budgets between which to look, in tokens. Nothing below is remembered: a measurement on a busy
