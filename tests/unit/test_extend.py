@@ -13,9 +13,10 @@ from worker.pipeline import Pipeline
 from worker.pipeline.artifact import GENERATOR, read_config
 from worker.pipeline.direct import analyse
 from worker.training.card import FINDS_ONLY, Card
+from worker.training.checkpoint import CHECKPOINT
 from worker.training.extend import extend
 from worker.training.loop import EpochReport
-from worker.training.run import CHECKPOINT, Finished, Report
+from worker.training.run import Finished, Report
 
 UNCHANGED = ("tokenizer.json", "weights.safetensors", "ranker.safetensors")
 

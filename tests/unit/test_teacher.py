@@ -15,8 +15,9 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS, Language
 from tests.fixtures.corpus import ADVERTS, BLAME, PLAIN, PRAISE, recipe
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
+from worker.training.checkpoint import CHECKPOINT
 from worker.training.examples import SOFT, label_gold
-from worker.training.loop import TrainingConfig
+from worker.training.loop import EpochReport, TrainingConfig
 from worker.training.recipe import make_examples
 from worker.training.rows import (
     SentimentRow,
@@ -57,7 +58,7 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def taught(data_folder: Path, transformer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its soft labels of the English sentences."""
     folder = tmp_path_factory.mktemp("taught")
-    for _ in teach(teaching(data_folder, transformer), folder):
+    for _ in teach(teaching(data_folder, transformer), folder, resume=False):
         pass
     return folder
 
@@ -89,11 +90,41 @@ def test_the_same_seed_gives_the_same_soft_labels(
     data_folder: Path, transformer: Path, taught: Path, tmp_path: Path
 ) -> None:
     """Without it the command on a card would make another artifact."""
-    for _ in teach(teaching(data_folder, transformer), tmp_path):
+    for _ in teach(teaching(data_folder, transformer), tmp_path, resume=False):
         pass
 
     again = SoftLabels.load(tmp_path, Task.SENTIMENT, "C")
     assert again == SoftLabels.load(taught, Task.SENTIMENT, "C")
+
+
+def test_a_teaching_resumed_after_its_last_epoch_gives_the_same_soft_labels(
+    data_folder: Path, transformer: Path, taught: Path, tmp_path: Path
+) -> None:
+    """Without it an hour of fine-tuning would be lost to a stop while texts are judged."""
+    for report in teach(teaching(data_folder, transformer), tmp_path, resume=False):
+        if isinstance(report, str) and report.startswith("judging"):
+            break
+
+    resumed = list(teach(teaching(data_folder, transformer), tmp_path, resume=True))
+
+    assert not any(isinstance(report, EpochReport) for report in resumed)
+    again = SoftLabels.load(tmp_path, Task.SENTIMENT, "C")
+    assert again == SoftLabels.load(taught, Task.SENTIMENT, "C")
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_teaching_with_other_options_is_not_resumed(
+    data_folder: Path, transformer: Path, tmp_path: Path
+) -> None:
+    """Without it a teacher of English would judge Chinese."""
+    for report in teach(teaching(data_folder, transformer), tmp_path, resume=False):
+        if isinstance(report, EpochReport):
+            break
+
+    other = teach(teaching(data_folder, transformer, language="zh"), tmp_path, resume=True)
+
+    with pytest.raises(InputError, match="other data or options"):
+        list(other)
 
 
 def test_a_network_learns_the_soft_labels(
@@ -117,7 +148,9 @@ def test_each_language_may_have_a_teacher_of_its_own(
     data_folder: Path, language_model: Path, transformer: Path, taught: Path, tmp_path: Path
 ) -> None:
     """Without it a second teacher would silence the first one, or stay off the card."""
-    for _ in teach(teaching(data_folder, transformer, language="zh"), tmp_path / "taught"):
+    for _ in teach(
+        teaching(data_folder, transformer, language="zh"), tmp_path / "taught", resume=False
+    ):
         pass
     english, chinese = (
         SoftLabels.load(folder, Task.SENTIMENT, "C") for folder in (taught, tmp_path / "taught")
@@ -164,7 +197,9 @@ def test_a_teacher_of_moderation_judges_ordinary_texts_too(
     data_folder: Path, transformer: Path, tmp_path: Path
 ) -> None:
     """Without it what is merely ordinary would be learned without a teacher, and flagged."""
-    for _ in teach(teaching(data_folder, transformer, task=Task.MODERATION), tmp_path):
+    for _ in teach(
+        teaching(data_folder, transformer, task=Task.MODERATION), tmp_path, resume=False
+    ):
         pass
 
     labels = SoftLabels.load(tmp_path, Task.MODERATION, "C")
@@ -178,7 +213,9 @@ def test_a_teacher_of_moderation_judges_ordinary_texts_too(
 def test_ordinary_texts_are_learned_with_their_soft_labels(
     data_folder: Path, language_model: Path, transformer: Path, tmp_path: Path
 ) -> None:
-    for _ in teach(teaching(data_folder, transformer, task=Task.MODERATION), tmp_path):
+    for _ in teach(
+        teaching(data_folder, transformer, task=Task.MODERATION), tmp_path, resume=False
+    ):
         pass
     labels = SoftLabels.load(tmp_path, Task.MODERATION, "C")
     tokenizer = Start.load(language_model).tokenizer
@@ -202,7 +239,7 @@ def test_a_teacher_reads_no_text_that_is_held_out_for_it(
     for split in ("valid", "test"):
         write_rows(folder / "sentiment" / "notes" / f"{split}.jsonl.gz", held_out)
 
-    for _ in teach(teaching(folder, transformer), tmp_path / "taught"):
+    for _ in teach(teaching(folder, transformer), tmp_path / "taught", resume=False):
         pass
 
     by_text = SoftLabels.load(tmp_path / "taught", Task.SENTIMENT, "C").by_text
@@ -249,7 +286,7 @@ def test_weights_that_are_cut_off_are_refused(
     weights.write_bytes(weights.read_bytes()[:1000])
 
     with pytest.raises(InputError, match="name another folder"):
-        list(teach(teaching(data_folder, tmp_path), tmp_path / "taught"))
+        list(teach(teaching(data_folder, tmp_path), tmp_path / "taught", resume=False))
 
 
 def test_a_teacher_of_another_task_is_refused(taught: Path) -> None:
@@ -267,12 +304,12 @@ def test_a_language_without_texts_is_refused(
     data_folder: Path, transformer: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="no training text in 'other'"):
-        list(teach(teaching(data_folder, transformer, language="other"), tmp_path))
+        list(teach(teaching(data_folder, transformer, language="other"), tmp_path, resume=False))
 
 
 def test_a_folder_without_a_transformer_is_refused(data_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name another folder"):
-        list(teach(teaching(data_folder, tmp_path), tmp_path))
+        list(teach(teaching(data_folder, tmp_path), tmp_path, resume=False))
 
 
 def test_soft_labels_of_nobody_are_refused(taught: Path, tmp_path: Path) -> None:

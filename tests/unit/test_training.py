@@ -19,12 +19,13 @@ from worker.pipeline.preprocess import preprocess
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training import corpus
+from worker.training.checkpoint import CHECKPOINT
 from worker.training.corpus import clean_rows, sources
 from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, train
 from worker.training.recipe import FOLDS, Validation, fresh_state, make_examples
 from worker.training.rows import KeywordsRow, RowFile, SentimentRow
-from worker.training.run import CHECKPOINT, FOLD, Finished, Report, train_artifact
+from worker.training.run import FOLD, Finished, Report, train_artifact
 from worker.training.start import TEMPERATURE, Start
 
 

@@ -40,6 +40,7 @@ from worker.training.teacher import TEACHING, Teaching, teach
 )
 @seed_option
 @licence_option
+@click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
 def command(  # noqa: PLR0913 - one parameter an option
     *,
     task: str,
@@ -49,6 +50,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     out: Path | None,
     seed: int,
     licence_class: LicenceClass,
+    resume: bool,
 ) -> None:
     """Let a transformer say how likely each label of a training text holds.
 
@@ -78,6 +80,6 @@ def command(  # noqa: PLR0913 - one parameter an option
     )
     console = make_console(stderr=True)
     with TrainingProgress(console) as progress:
-        for report in teach(Teaching(recipe, transformer, language), folder):
+        for report in teach(Teaching(recipe, transformer, language), folder, resume=resume):
             progress.show(report)
     console.print(f"{folder} holds the soft labels; learn them with train --soft-labels {folder}")

@@ -1,6 +1,7 @@
 """A training state on disk: tensors as safetensors, the rest as JSON."""
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,10 +11,37 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schema.errors import InputError
-from worker.training.loop import NetworkT, TrainingState
+from worker.training.examples import Example
+from worker.training.loop import (
+    EpochReport,
+    NetworkT,
+    StepReport,
+    TrainingConfig,
+    TrainingState,
+    train,
+)
+
+CHECKPOINT: Final = "checkpoint"
+"""Folder inside that of what is trained, until it is done."""
 
 _STATE: Final = "state.json"
 _PARTS: Final = ("model", "best", "optimizer")
+
+
+def train_with_checkpoints(
+    state: TrainingState[NetworkT],
+    examples: Sequence[Example],
+    validate: Callable[[NetworkT], float],
+    config: TrainingConfig,
+    *,
+    folder: Path,
+    identity: str,
+) -> Iterator[StepReport | EpochReport]:
+    """Train as `loop.train` does, with a checkpoint after each epoch; see `save_checkpoint`."""
+    for report in train(state, examples, validate, config):
+        if isinstance(report, EpochReport):
+            save_checkpoint(folder, state, identity)
+        yield report
 
 
 def is_checkpoint(folder: Path) -> bool:

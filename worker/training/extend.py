@@ -26,15 +26,15 @@ from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD, round_weights, write_card, write_generator
 from worker.training.calibrate import generation
 from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of
-from worker.training.checkpoint import load_checkpoint, save_checkpoint
+from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
 from worker.training.corpus import LicenceClass, Source, Split, data_hash, sources
 from worker.training.evaluate import absent_keywords
 from worker.training.examples import Example
 from worker.training.finish import figures
 from worker.training.generator import DROPOUT, TRAINING, Generation, outputs, phrase_examples
-from worker.training.loop import EpochReport, TrainingConfig, TrainingState, train
+from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.rows import KeywordsRow
-from worker.training.run import CHECKPOINT, Finished, Report
+from worker.training.run import Finished, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,14 @@ def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]
     def validate(model: Generation) -> float:
         return model.likelihood(held_out)
 
-    for report in train(state, learned, validate, extension.training):
-        if isinstance(report, EpochReport):
-            save_checkpoint(checkpoint, state, extension.identity())
-        yield report
+    yield from train_with_checkpoints(
+        state,
+        learned,
+        validate,
+        extension.training,
+        folder=checkpoint,
+        identity=extension.identity(),
+    )
     yield "calibrating on validation, measuring on test"
     card = _finish(extension, state, out)
     shutil.rmtree(checkpoint)

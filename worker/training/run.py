@@ -14,17 +14,20 @@ from worker.pipeline.model import Model
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
 from worker.training.card import Card, LanguageModelCard, entry_of
-from worker.training.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
+from worker.training.checkpoint import (
+    CHECKPOINT,
+    is_checkpoint,
+    load_checkpoint,
+    train_with_checkpoints,
+)
 from worker.training.corpus import data_hash
 from worker.training.examples import Example
 from worker.training.finish import FoldTagger, finish
-from worker.training.loop import EpochReport, StepReport, TrainingState, train
+from worker.training.loop import EpochReport, StepReport, TrainingState
 from worker.training.pretrain import HELD_OUT, LanguageModel, Pretraining, as_examples
 from worker.training.recipe import Recipe, Validation, fresh_state, make_examples
 from worker.training.start import Start
 
-CHECKPOINT: Final = "checkpoint"
-"""Folder inside the artifact's, until the training is done."""
 LANGUAGE_MODEL: Final = "language-model"
 """Folder inside the checkpoint's: where the training starts, if it was not told."""
 
@@ -95,13 +98,12 @@ def _train(
     examples: Sequence[Example],
     checkpoint: Path,
     identity: str,
-) -> Iterator[Report]:
+) -> Iterator[StepReport | EpochReport]:
     """Train a network to its last epoch, with a checkpoint after each."""
     validation = Validation(recipe, begin.tokenizer)
-    for report in train(state, examples, validation, recipe.training):
-        if isinstance(report, EpochReport):
-            save_checkpoint(checkpoint, state, identity)
-        yield report
+    return train_with_checkpoints(
+        state, examples, validation, recipe.training, folder=checkpoint, identity=identity
+    )
 
 
 def _fold_taggers(
@@ -153,10 +155,14 @@ def pretrain(pretraining: Pretraining, out: Path, *, resume: bool) -> Iterator[R
     def validate(model: LanguageModel) -> float:
         return model.likelihood(held_out)
 
-    for report in train(state, as_examples(windows), validate, pretraining.training):
-        if isinstance(report, EpochReport):
-            save_checkpoint(checkpoint, state, pretraining.identity())
-        yield report
+    yield from train_with_checkpoints(
+        state,
+        as_examples(windows),
+        validate,
+        pretraining.training,
+        folder=checkpoint,
+        identity=pretraining.identity(),
+    )
     card = LanguageModelCard(
         command=pretraining.command,
         data_hash=data_hash(pretraining.sources()),

@@ -5,8 +5,10 @@ labels, which a network learns beside the labels (Hinton et al. 2015; from a tra
 recurrent network, Tang et al. 2019). The transformer itself never serves.
 """
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
@@ -15,10 +17,11 @@ from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS, Language, SentimentLabel
 from worker.pipeline.records import IntArray
 from worker.training.card import TeacherCard, Use, entry_of
+from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
 from worker.training.corpus import Source, Split, clean_rows, data_hash
 from worker.training.evaluate import Measures, moderation_measures, sentiment_measures
 from worker.training.examples import Example, clean_text, known_labels, label_gold
-from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState, train
+from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
 from worker.training.recipe import Recipe, score_of
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, version_of
@@ -50,6 +53,12 @@ class Teaching:
     transformer: str
     language: Language
 
+    def identity(self, weights: str) -> str:
+        """Hash over all that decides the outcome, for checkpoints; `weights`: see `TeacherCard`."""
+        options = [self.recipe.task, self.recipe.training, self.language, weights]
+        used = [*self.recipe.original_sources(), *self.recipe.ordinary_sources()]
+        return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
+
 
 _Rows = tuple[Source, Use, Sequence[LabelledRow]]
 
@@ -72,15 +81,20 @@ class _Part(NamedTuple):
     texts: list[IntArray]
 
 
-def teach(teaching: Teaching, out: Path) -> Iterator[str | StepReport | EpochReport]:
+def teach(
+    teaching: Teaching, out: Path, *, resume: bool
+) -> Iterator[str | StepReport | EpochReport]:
     """Fine-tune the transformer, and write its soft labels and what it is.
 
     Args:
         teaching: what to make; of sentiment or moderation.
         out: folder for them, see `SoftLabels.load`.
+        resume: go on from the checkpoint in `out`, which every epoch ends with, instead of
+            starting anew.
 
     Raises:
-        InputError: the data or the transformer is missing or broken, or no text is in the language.
+        InputError: the data or the transformer is missing or broken, no text is in the language,
+            or there is nothing to resume.
     """
     yield "reading the rows"
     recipe = teaching.recipe
@@ -94,14 +108,23 @@ def teach(teaching: Teaching, out: Path) -> Iterator[str | StepReport | EpochRep
     valid = _parts(teaching, tokenizer, _labelled(recipe, "valid"))
     state = TrainingState.fresh(lambda: Transformer(encoder, recipe.task), recipe.training)
 
+    checkpoint, identity = out / CHECKPOINT, teaching.identity(original)
+    if resume:
+        load_checkpoint(checkpoint, state, identity)
+
     def validate(transformer: Transformer) -> float:
         return score_of(_measures(transformer, part) for part in valid)
 
     examples = [example for part in training for example in _examples(part)]
-    yield from train(state, examples, validate, recipe.training)
-    yield "writing the soft labels"
+    yield from train_with_checkpoints(
+        state, examples, validate, recipe.training, folder=checkpoint, identity=identity
+    )
     state.model.load_state_dict(state.best_weights)
-    by_text = _judged(state.model.eval(), training)
+    state.model.eval()
+    by_text: dict[str, SoftLabel] = {}
+    for part in training:
+        yield f"judging the texts of {part.source.name}"
+        by_text |= _judged(state.model, part)
     teacher = TeacherCard(
         task=recipe.task,
         transformer=Path(teaching.transformer).name,
@@ -114,6 +137,7 @@ def teach(teaching: Teaching, out: Path) -> Iterator[str | StepReport | EpochRep
         soft_labels=version_of(by_text),
     )
     SoftLabels(by_text, teacher).save(out)
+    shutil.rmtree(checkpoint)
 
 
 def _parts(
@@ -158,12 +182,10 @@ def _measures(transformer: Transformer, part: _Part) -> Measures:
     return moderation_measures(cast("list[ModerationRow]", part.rows), chances, _THRESHOLDS)
 
 
-def _judged(transformer: Transformer, parts: Iterable[_Part]) -> dict[str, SoftLabel]:
+def _judged(transformer: Transformer, part: _Part) -> dict[str, SoftLabel]:
     labels = TAUGHT[transformer.task]
+    found = transformer.chances(part.texts).round(_DIGITS).tolist()
     return {
-        row.text: dict(zip(labels, chances.tolist(), strict=True))
-        for part in parts
-        for row, chances in zip(
-            part.rows, transformer.chances(part.texts).round(_DIGITS), strict=True
-        )
+        row.text: dict(zip(labels, chances, strict=True))
+        for row, chances in zip(part.rows, found, strict=True)
     }
