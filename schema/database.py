@@ -35,13 +35,17 @@ _UNDEFINED = (
 )
 
 
-def create_engine(url: str, *, application: str, connections: int = 4) -> sa.Engine:
+def create_engine(
+    url: str, *, application: str, connections: int = 4, pings: bool = True
+) -> sa.Engine:
     """Make an engine for `url`; nothing connects before it is used.
 
     Args:
         url: `postgresql://…`, as psql takes it.
         application: shown in `pg_stat_activity`.
         connections: most connections held at once.
+        pings: whether a connection is tried each time before it is used; without, whoever uses one
+            that was lost meanwhile must try again.
 
     Raises:
         SettingsError: `url` is not a Postgres URL.
@@ -60,7 +64,7 @@ def create_engine(url: str, *, application: str, connections: int = 4) -> sa.Eng
         max_overflow=0,
         # Parameters hold texts and keywords, which must not reach a log.
         hide_parameters=True,
-        pool_pre_ping=True,
+        pool_pre_ping=pings,
         connect_args={
             "application_name": application,
             "connect_timeout": CONNECT_TIMEOUT,

@@ -28,7 +28,7 @@ LONGEST = 0.045
 """Seconds that a micro-batch of windows of `LENGTH` tokens may take: so long an interactive
 document waits for a bulk one."""
 
-NEAR_ENOUGH = 0.95
+NEAR_ENOUGH = 0.9
 """Share of the best speed at which a smaller budget is preferred."""
 
 FILE = "calibration.json"

@@ -151,7 +151,7 @@ class ChunkStore:
 
     def is_suspect(self, message: ChunkMessage) -> bool:
         """Whether the chunk waits for a process that claims it alone."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return bool(
                 connection.scalar(
                     sa.text(
@@ -164,7 +164,7 @@ class ChunkStore:
 
     def load(self, claim: Claim) -> list[LoadedDocument]:
         """The chunk's work: those documents of its range that have no outcome."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 sa.text("""
                     select seq, text from textmill.chunk_work(:job_id, :first_seq, :last_seq)
@@ -181,7 +181,7 @@ class ChunkStore:
 
     def owned(self) -> set[Fence]:
         """The attempts that are this process's; what it holds beyond them is lost to it."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 sa.text(
                     "select job_id, chunk_no, attempt from textmill.chunk"
@@ -261,7 +261,7 @@ class ChunkStore:
 
     def is_done(self, claim: Claim) -> bool:
         """Whether this very attempt stored its outcomes: the fence after a lost answer."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             state = connection.scalar(
                 sa.text(
                     "select state from textmill.chunk where job_id = :job_id"
@@ -291,6 +291,13 @@ class ChunkStore:
                 return _end(connection, claim, "hopeless", why=why)
             wait = (decision.at - now).total_seconds()
             return _end(connection, claim, "retry", wait=wait)
+
+    def _reading(self) -> sa.Connection:
+        """A connection for one statement, which goes without a begin and an end of its own.
+
+        Where a core has much to do, an interactive chunk waits milliseconds for each answer.
+        """
+        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _start(connection: sa.Connection, job_id: JobId) -> bool:

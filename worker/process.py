@@ -86,6 +86,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         services.database_url.get_secret_value(),
         application=name,
         connections=settings.threads + 2,
+        pings=False,  # all that asks it tries again
     )
     with reachable(database), database.connect() as connection:
         check_version(connection)
