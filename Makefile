@@ -51,7 +51,7 @@ artifacts: $(TEACHER)  ## train the artifacts that ship into models/: DATA=folde
 	$(BIN)/textmill-worker pretrain --data $(DATA)
 	for task in sentiment moderation; do \
 	  $(BIN)/textmill-worker teach $$task --data $(DATA) --transformer $(TEACHER) && \
-	  $(BIN)/textmill-worker train $$task --data $(DATA) --start models/language --soft-labels models/$$task-teacher || exit 1; \
+	  $(BIN)/textmill-worker train $$task --data $(DATA) --start models/language --soft-labels models/$$task-teacher-en || exit 1; \
 	done
 	$(BIN)/textmill-worker train keywords --data $(DATA) --start models/language
 	$(BIN)/textmill-worker extend --data $(DATA) --artifact models/keywords --out models/keywords

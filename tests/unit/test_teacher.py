@@ -247,6 +247,36 @@ def test_a_teacher_reads_no_text_that_is_held_out_for_it(
     assert held_out[0].text not in by_text
 
 
+def test_a_teacher_may_judge_texts_that_nobody_labelled(
+    data_folder: Path, language_model: Path, transformer: Path, tmp_path: Path
+) -> None:
+    """Without it what a teacher knows of other texts than the labelled ones would go unlearned."""
+    folder = tmp_path / "data"
+    shutil.copytree(data_folder, folder)
+    held_out = [SentimentRow(text=ADVERTS[0], label="neutral")]
+    for split in ("valid", "test"):
+        write_rows(folder / "sentiment" / "notes" / f"{split}.jsonl.gz", held_out)
+    asked = replace(teaching(folder, transformer), unlabelled=True)
+
+    for _ in teach(asked, tmp_path / "taught", resume=False):
+        pass
+
+    labels = SoftLabels.load(tmp_path / "taught", Task.SENTIMENT, "C")
+    alone = labels.by_text.keys() - ENGLISH
+    excerpts = {text for text in alone if any(text in whole for whole in ENGLISH)}
+    assert excerpts
+    assert alone - excerpts
+    assert ADVERTS[0] not in alone
+    chosen = recipe(folder, Task.SENTIMENT, start=language_model, soft_labels=(labels,))
+    tokenizer = Start.load(language_model).tokenizer
+    made = {tuple(example.ids.tolist()) for example in make_examples(chosen, tokenizer)}
+    for text in alone:
+        ids = tokenizer.tokenize(preprocess(text), spans=False, window=256, overlap=0).ids
+        assert tuple(ids.tolist()) in made
+    *_, done = train_artifact(chosen, tmp_path / "trained", resume=False)
+    assert isinstance(done, Finished)
+
+
 def test_soft_labels_of_other_data_are_refused(
     data_folder: Path, language_model: Path, taught: Path, tmp_path: Path
 ) -> None:

@@ -40,6 +40,11 @@ from worker.training.teacher import TEACHING, Teaching, teach
 )
 @seed_option
 @licence_option
+@click.option(
+    "--unlabelled",
+    is_flag=True,
+    help="Of sentiment: judge texts of the other tasks and excerpts, too, for `train` to learn.",
+)
 @click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
 def command(  # noqa: PLR0913 - one parameter an option
     *,
@@ -50,6 +55,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     out: Path | None,
     seed: int,
     licence_class: LicenceClass,
+    unlabelled: bool,
     resume: bool,
 ) -> None:
     """Let a transformer say how likely each label of a training text holds.
@@ -70,6 +76,8 @@ def command(  # noqa: PLR0913 - one parameter an option
     folder = out or Path("models") / f"{task}-teacher-{language}"
     arguments = ["--data", str(data), "--transformer", transformer, "--language", language]
     arguments += ["--seed", str(seed), "--licence-class", licence_class]
+    if unlabelled:
+        arguments.append("--unlabelled")
     recipe = Recipe(
         task=chosen,
         data=data,
@@ -80,6 +88,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     )
     console = make_console(stderr=True)
     with TrainingProgress(console) as progress:
-        for report in teach(Teaching(recipe, transformer, language), folder, resume=resume):
+        teaching = Teaching(recipe, transformer, language, unlabelled)
+        for report in teach(teaching, folder, resume=resume):
             progress.show(report)
     console.print(f"{folder} holds the soft labels; learn them with train --soft-labels {folder}")

@@ -16,8 +16,9 @@ from worker.training.evaluate import (
 from worker.training.evasion import Evasion
 from worker.training.rows import Row
 
-Use = Literal["labels", "ordinary text", "language"]
-"""What a source gives: its labels, texts that are taken for clean, or just language."""
+Use = Literal["labels", "ordinary text", "unlabelled text", "language"]
+"""What a source gives: its labels, texts taken for clean, texts that only a teacher judges, or just
+language."""
 
 
 class SourceEntry(Frozen):

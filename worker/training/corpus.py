@@ -49,6 +49,7 @@ _CLEAN_REVIEW_LABELS: Final[frozenset[ModerationLabel]] = frozenset(
     {"sexual", "violence", "spam", "fraud", "illicit"}
 )
 _CLEAN_ROWS_A_SOURCE: Final = 4000
+_UNLABELLED_TEXTS_A_SOURCE: Final = 10_000
 _COARSE: Final = frozenset({"en-goemotions", "en-semeval2017", "en-vader-tweets"})
 """Reddit and tweets: explicit talk is common here, so only praise without any is taken."""
 _PRAISE_LABELS: Final[frozenset[ModerationLabel]] = frozenset({"abuse", "hate", "violence"})
@@ -143,6 +144,19 @@ def clean_rows(source: Source, split: Split) -> list[ModerationRow]:
     if source.name in _COARSE:
         return [_clean_of(row.text, _PRAISE_LABELS) for row in rows]
     return [_clean_row(row) for row in rows]
+
+
+def unlabelled_texts(source: Source) -> list[str]:
+    """Training texts of another task, of which a teacher says what nobody else did.
+
+    Returns:
+        A bounded sample, the same at every call; of keywords the titles.
+    """
+    texts = [
+        row.text.partition("\n")[0] if isinstance(row, KeywordsRow) else row.text
+        for row in source.rows("train")
+    ]
+    return sorted(texts, key=place_of)[:_UNLABELLED_TEXTS_A_SOURCE]
 
 
 def names_identity(text: str) -> bool:

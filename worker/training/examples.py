@@ -18,6 +18,7 @@ from worker.training.rows import (
     KeywordsRow,
     LabelledRow,
     ModerationRow,
+    Row,
     SentimentRow,
     TaughtModerationRow,
     TaughtSentimentRow,
@@ -85,7 +86,7 @@ def clean_text(text: str) -> CleanText | None:
         return None
 
 
-def known_labels(rows: Sequence[LabelledRow], *, any_label: bool = False) -> set[SentimentLabel]:
+def known_labels(rows: Iterable[Row], *, any_label: bool = False) -> set[SentimentLabel]:
     """The sentiment labels of which a source says something; see `examples`."""
     if any_label:
         return set(SENTIMENT_LABELS)

@@ -145,6 +145,16 @@ class Recipe:
             for source in sources(self.data, task, self.licence_class)
         ]
 
+    def unlabelled_sources(self) -> list[Source]:
+        """Sources of other tasks whose texts a teacher of sentiment may judge, too; else none."""
+        if self.task is not Task.SENTIMENT:
+            return []
+        return [
+            source
+            for task in (Task.MODERATION, Task.KEYWORDS)
+            for source in sources(self.data, task, self.licence_class)
+        ]
+
     def ordinary(self, split: Split) -> list[ModerationRow]:
         """Ordinary text, as weak negatives; empty but for moderation."""
         return [row for source in self.ordinary_sources() for row in clean_rows(source, split)]
@@ -180,6 +190,11 @@ class Recipe:
     def ordinary_training_set(self) -> Sequence[LabelledRow]:
         """Ordinary text to learn from, with soft labels where there are."""
         return self._taught(self.ordinary("train"))
+
+    def judged_alone(self, known: Iterable[LabelledRow]) -> list[LabelledRow]:
+        """Rows of sentiment that only a teacher judged, which are none of `known`."""
+        texts = {row.text for row in known}
+        return [row for taught in self.soft_labels for row in taught.beyond(texts)]
 
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
         """Training rows without noise: of each source, and those of feedback."""
@@ -226,6 +241,9 @@ def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
         made = template_rows(int(TEMPLATES * sum(map(len, sets))), generator)
         sets += [recipe.ordinary_training_set(), made]
         copies += [NOISY, NOISY]
+    elif recipe.task is Task.SENTIMENT:
+        sets.append(recipe.judged_alone(row for rows in sets for row in rows))
+        copies.append(NOISY)
     judged: Sequence[LabelledRow] = []
     if recipe.feedback is not None:
         sets = recipe.feedback.replayed(sets, generator)

@@ -67,7 +67,13 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
         ArtifactError: what the recipe starts from is missing or broken.
     """
     for taught in recipe.soft_labels:
-        taught.check([*recipe.original_sources(), *recipe.ordinary_sources()])
+        taught.check(
+            [
+                *recipe.original_sources(),
+                *recipe.ordinary_sources(),
+                *recipe.unlabelled_sources(),
+            ]
+        )
     checkpoint = out / CHECKPOINT
     if not resume:
         shutil.rmtree(checkpoint, ignore_errors=True)  # of another training

@@ -1,6 +1,6 @@
 """Soft labels: how likely a teacher holds each label of a training text, see `teacher`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -105,6 +105,19 @@ class SoftLabels:
     def given_to(self, rows: Iterable[LabelledRow]) -> list[LabelledRow]:
         """The same rows; those whose text the teacher knows have its soft labels."""
         return [self._taught(row) for row in rows]
+
+    def beyond(self, texts: Container[str]) -> list[TaughtSentimentRow]:
+        """What the teacher says of all other texts than these.
+
+        As nobody gave such a text a label, it has the one that the teacher holds likeliest.
+        """
+        return [
+            TaughtSentimentRow.model_validate(
+                {"text": text, "label": max(soft, key=soft.__getitem__), "soft": soft}
+            )
+            for text, soft in self.by_text.items()
+            if text not in texts
+        ]
 
     def _taught(self, row: LabelledRow) -> LabelledRow:
         soft = self.by_text.get(row.text)

@@ -12,18 +12,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+import numpy as np
+
 from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS, Language, SentimentLabel
 from worker.pipeline.records import IntArray
 from worker.training.card import TeacherCard, Use, entry_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
-from worker.training.corpus import Source, Split, clean_rows, data_hash
-from worker.training.evaluate import Measures, moderation_measures, sentiment_measures
+from worker.training.corpus import Source, Split, clean_rows, data_hash, unlabelled_texts
+from worker.training.evaluate import Measures, fold, moderation_measures, sentiment_measures
 from worker.training.examples import Example, clean_text, known_labels, label_gold
+from worker.training.excerpts import excerpts
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
 from worker.training.recipe import Recipe, score_of
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import ModerationRow, Row, SentimentRow
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, version_of
 from worker.training.transformer import Transformer, load, tokenize, weights_hash
 
@@ -47,20 +50,23 @@ class Teaching:
         transformer: folder of an encoder and its tokenizer as the `transformers` library reads
             them, or their name on a hub.
         language: texts in another one are left out.
+        unlabelled: whether it also judges, of sentiment, texts of other tasks and excerpts of the
+            labelled ones, of which nobody else says anything.
     """
 
     recipe: Recipe
     transformer: str
     language: Language
+    unlabelled: bool = False
 
     def identity(self, weights: str) -> str:
         """Hash over all that decides the outcome, for checkpoints; `weights`: see `TeacherCard`."""
-        options = [self.recipe.task, self.recipe.training, self.language, weights]
+        options = [self.recipe.task, self.recipe.training, self.language, self.unlabelled, weights]
         used = [*self.recipe.original_sources(), *self.recipe.ordinary_sources()]
         return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
 
 
-_Rows = tuple[Source, Use, Sequence[LabelledRow]]
+_Rows = tuple[Source, Use, Sequence[Row]]
 
 
 class _Part(NamedTuple):
@@ -77,7 +83,7 @@ class _Part(NamedTuple):
     source: Source
     use: Use
     known: set[SentimentLabel]
-    rows: list[LabelledRow]
+    rows: list[Row]
     texts: list[IntArray]
 
 
@@ -122,7 +128,8 @@ def teach(
     state.model.load_state_dict(state.best_weights)
     state.model.eval()
     by_text: dict[str, SoftLabel] = {}
-    for part in training:
+    judged = [*training, *_unlabelled(teaching, tokenizer)]
+    for part in [*judged, *_excerpts(teaching, tokenizer)]:
         yield f"judging the texts of {part.source.name}"
         by_text |= _judged(state.model, part)
     teacher = TeacherCard(
@@ -130,8 +137,8 @@ def teach(
         transformer=Path(teaching.transformer).name,
         weights_hash=original,
         command=recipe.command,
-        data_hash=data_hash([part.source for part in training]),
-        sources=tuple(entry_of(part.source, part.use, part.rows) for part in training),
+        data_hash=data_hash([part.source for part in judged]),
+        sources=tuple(entry_of(part.source, part.use, part.rows) for part in judged),
         epochs=state.epoch - state.stale,
         validation_score=state.best_score,
         soft_labels=version_of(by_text),
@@ -169,9 +176,47 @@ def _ordinary(recipe: Recipe) -> list[_Rows]:
     ]
 
 
+def _unlabelled(teaching: Teaching, tokenizer: "PreTrainedTokenizerBase") -> list[_Part]:
+    """Texts of other tasks."""
+    recipe = teaching.recipe
+    found = recipe.unlabelled_sources() if teaching.unlabelled else []
+    return _alone(teaching, tokenizer, [(source, unlabelled_texts(source)) for source in found])
+
+
+def _excerpts(teaching: Teaching, tokenizer: "PreTrainedTokenizerBase") -> list[_Part]:
+    """Parts of the labelled texts."""
+    recipe = teaching.recipe
+    found = recipe.original_sources() if teaching.unlabelled else []
+    generator = np.random.default_rng(recipe.training.seed)
+    cut = [
+        (source, [*excerpts((row.text for row in source.rows("train")), generator)])
+        for source in found
+    ]
+    return _alone(teaching, tokenizer, cut)
+
+
+def _alone(
+    teaching: Teaching,
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Iterable[tuple[Source, Iterable[str]]],
+) -> list[_Part]:
+    """What nobody but the teacher judges; what is held out of the task is left out."""
+    held_out = {
+        fold(row.text)
+        for source in teaching.recipe.original_sources()
+        for split in ("valid", "test")
+        for row in source.rows(split)
+    }
+    rows: list[_Rows] = [
+        (source, "unlabelled text", [Row(text=text) for text in some if fold(text) not in held_out])
+        for source, some in texts
+    ]
+    return _parts(teaching, tokenizer, rows)
+
+
 def _examples(part: _Part) -> Iterator[Example]:
     for row, ids in zip(part.rows, part.texts, strict=True):
-        if not isinstance(row, KeywordsRow):
+        if isinstance(row, SentimentRow | ModerationRow):
             yield Example(ids, label_gold(row, part.known))
 
 
