@@ -137,23 +137,11 @@ class Recipe:
 
     def ordinary_sources(self) -> list[Source]:
         """Sources of other tasks that moderation takes for ordinary text; else none."""
-        if self.task is not Task.MODERATION:
-            return []
-        return [
-            source
-            for task in (Task.SENTIMENT, Task.KEYWORDS)
-            for source in sources(self.data, task, self.licence_class)
-        ]
+        return self._other_sources() if self.task is Task.MODERATION else []
 
     def unlabelled_sources(self) -> list[Source]:
         """Sources of other tasks whose texts a teacher of sentiment may judge, too; else none."""
-        if self.task is not Task.SENTIMENT:
-            return []
-        return [
-            source
-            for task in (Task.MODERATION, Task.KEYWORDS)
-            for source in sources(self.data, task, self.licence_class)
-        ]
+        return self._other_sources() if self.task is Task.SENTIMENT else []
 
     def ordinary(self, split: Split) -> list[ModerationRow]:
         """Ordinary text, as weak negatives; empty but for moderation."""
@@ -219,6 +207,14 @@ class Recipe:
         """The artifact's configuration before anything is calibrated."""
         model = ModelConfig(self.task, tokenizer.size, _LABELS[self.task], self.cell)
         return ArtifactConfig(model, _UNCALIBRATED[self.task], window=WINDOW, overlap=OVERLAP)
+
+    def _other_sources(self) -> list[Source]:
+        return [
+            source
+            for task in Task
+            if task is not self.task
+            for source in sources(self.data, task, self.licence_class)
+        ]
 
     def _leaves_out(self, row: LabelledRow) -> bool:
         """Whether a row is of the fold; the same text is, wherever it stands."""
