@@ -277,6 +277,16 @@ def test_a_teacher_may_judge_texts_that_nobody_labelled(
     assert isinstance(done, Finished)
 
 
+def test_unlabelled_texts_teach_sentiment_alone(
+    data_folder: Path, transformer: Path, tmp_path: Path
+) -> None:
+    """Without it an hour of judging would make soft labels that no training learns."""
+    asked = replace(teaching(data_folder, transformer, task=Task.MODERATION), unlabelled=True)
+
+    with pytest.raises(InputError, match="leave --unlabelled out"):
+        next(teach(asked, tmp_path, resume=False))
+
+
 def test_soft_labels_of_other_data_are_refused(
     data_folder: Path, language_model: Path, taught: Path, tmp_path: Path
 ) -> None:

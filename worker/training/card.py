@@ -16,9 +16,9 @@ from worker.training.evaluate import (
 from worker.training.evasion import Evasion
 from worker.training.rows import Row
 
-Use = Literal["labels", "ordinary text", "unlabelled text", "language"]
-"""What a source gives: its labels, texts taken for clean, texts that only a teacher judges, or just
-language."""
+Use = Literal["labels", "ordinary text", "unlabelled text", "excerpts", "language"]
+"""What a source gives: its labels, texts taken for clean, texts or parts of them that a teacher
+alone judges, or just language."""
 
 
 class SourceEntry(Frozen):

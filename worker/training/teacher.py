@@ -100,10 +100,14 @@ def teach(
 
     Raises:
         InputError: the data or the transformer is missing or broken, no text is in the language,
-            or there is nothing to resume.
+            there is nothing to resume, or the task learns nothing from unlabelled texts.
     """
-    yield "reading the rows"
     recipe = teaching.recipe
+    if teaching.unlabelled and recipe.task is not Task.SENTIMENT:
+        # Nobody says which labels a source of another task would annotate.
+        msg = f"{recipe.task} learns nothing from unlabelled texts; leave --unlabelled out"
+        raise InputError(msg)
+    yield "reading the rows"
     encoder, tokenizer = load(teaching.transformer)
     original = weights_hash(encoder)
     training = _parts(teaching, tokenizer, [*_labelled(recipe, "train"), *_ordinary(recipe)])
@@ -128,16 +132,16 @@ def teach(
     state.model.load_state_dict(state.best_weights)
     state.model.eval()
     by_text: dict[str, SoftLabel] = {}
-    judged = [*training, *_unlabelled(teaching, tokenizer)]
-    for part in [*judged, *_excerpts(teaching, tokenizer)]:
-        yield f"judging the texts of {part.source.name}"
+    judged = [*training, *_alone(teaching, tokenizer, training)]
+    for part in judged:
+        yield f"judging the {part.use} of {part.source.name}"
         by_text |= _judged(state.model, part)
     teacher = TeacherCard(
         task=recipe.task,
         transformer=Path(teaching.transformer).name,
         weights_hash=original,
         command=recipe.command,
-        data_hash=data_hash([part.source for part in judged]),
+        data_hash=data_hash([part.source for part in judged if part.use != "excerpts"]),
         sources=tuple(entry_of(part.source, part.use, part.rows) for part in judged),
         epochs=state.epoch - state.stale,
         validation_score=state.best_score,
@@ -176,42 +180,39 @@ def _ordinary(recipe: Recipe) -> list[_Rows]:
     ]
 
 
-def _unlabelled(teaching: Teaching, tokenizer: "PreTrainedTokenizerBase") -> list[_Part]:
-    """Texts of other tasks."""
-    recipe = teaching.recipe
-    found = recipe.unlabelled_sources() if teaching.unlabelled else []
-    return _alone(teaching, tokenizer, [(source, unlabelled_texts(source)) for source in found])
-
-
-def _excerpts(teaching: Teaching, tokenizer: "PreTrainedTokenizerBase") -> list[_Part]:
-    """Parts of the labelled texts."""
-    recipe = teaching.recipe
-    found = recipe.original_sources() if teaching.unlabelled else []
-    generator = np.random.default_rng(recipe.training.seed)
-    cut = [
-        (source, [*excerpts((row.text for row in source.rows("train")), generator)])
-        for source in found
-    ]
-    return _alone(teaching, tokenizer, cut)
-
-
 def _alone(
-    teaching: Teaching,
-    tokenizer: "PreTrainedTokenizerBase",
-    texts: Iterable[tuple[Source, Iterable[str]]],
+    teaching: Teaching, tokenizer: "PreTrainedTokenizerBase", training: Sequence[_Part]
 ) -> list[_Part]:
-    """What nobody but the teacher judges; what is held out of the task is left out."""
+    """What nobody but the teacher judges: texts of other tasks, excerpts of the labelled ones.
+
+    What is held out of the task is left out.
+    """
+    if not teaching.unlabelled:
+        return []
+    recipe = teaching.recipe
+    generator = np.random.default_rng(recipe.training.seed)
     held_out = {
         fold(row.text)
-        for source in teaching.recipe.original_sources()
         for split in ("valid", "test")
-        for row in source.rows(split)
+        for _, _, rows in _labelled(recipe, split)
+        for row in rows
     }
-    rows: list[_Rows] = [
-        (source, "unlabelled text", [Row(text=text) for text in some if fold(text) not in held_out])
-        for source, some in texts
+    texts: list[tuple[Source, Use, Iterable[str]]] = [
+        (source, "unlabelled text", unlabelled_texts(source))
+        for source in recipe.unlabelled_sources()
     ]
-    return _parts(teaching, tokenizer, rows)
+    texts += [
+        (part.source, "excerpts", excerpts((row.text for row in part.rows), generator))
+        for part in training
+    ]
+    return _parts(
+        teaching,
+        tokenizer,
+        [
+            (source, use, [Row(text=text) for text in some if fold(text) not in held_out])
+            for source, use, some in texts
+        ],
+    )
 
 
 def _examples(part: _Part) -> Iterator[Example]:
