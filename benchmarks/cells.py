@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.documents import make
 from schema.documents import Task
+from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED, TOKENIZER
-from worker.pipeline.direct import analyse
 from worker.pipeline.model import Cell, Model
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import in_memory

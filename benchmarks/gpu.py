@@ -12,8 +12,8 @@ from benchmarks.system import TASK, system, through
 from schema.errors import UsageError
 from worker.calibration import Calibration
 from worker.pipeline import Pipeline
+from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED
-from worker.pipeline.direct import analyse
 
 DOCUMENTS = 400_000
 

@@ -14,9 +14,9 @@ from benchmarks.documents import make
 from benchmarks.report import Report, alternately, median_ratio
 from benchmarks.system import TASK
 from worker.pipeline import Pipeline
+from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED, read_config
 from worker.pipeline.batch import micro_batches, pad
-from worker.pipeline.direct import analyse
 from worker.pipeline.kernel import Kernel, layout
 from worker.pipeline.model import Cell, Model, ModelConfig
 from worker.pipeline.records import IntArray

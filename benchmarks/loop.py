@@ -45,8 +45,8 @@ def _loop(task: Task, texts: list[str], barrier: "Barrier", environment: dict[st
     import torch  # noqa: PLC0415
 
     from worker.pipeline import Pipeline  # noqa: PLC0415
+    from worker.pipeline.analysis import analyse  # noqa: PLC0415
     from worker.pipeline.artifact import SHIPPED  # noqa: PLC0415
-    from worker.pipeline.direct import analyse  # noqa: PLC0415
 
     torch.set_num_threads(1)
     pipeline = Pipeline.load(SHIPPED / task, "cpu")

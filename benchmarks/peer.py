@@ -23,7 +23,7 @@ def create_table(database: str) -> None:
 
 def process(job: str, seqs: Sequence[int], texts: Sequence[str]) -> None:
     """Analyse documents and commit their rows."""
-    from worker.pipeline.direct import analyse  # noqa: PLC0415  # forked workers import torch themselves
+    from worker.pipeline.analysis import analyse  # noqa: PLC0415  # forked workers import torch themselves
 
     rows = []
     for seq, outcome in zip(seqs, analyse(_pipeline(), texts), strict=True):

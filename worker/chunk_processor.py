@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
 
-from schema.errors import ArtifactError, DocumentError, LeaseLostError
+from schema.errors import ArtifactError, LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import ErrorCode, Failure, Result, Stage
 from worker.chunks import ChunkStore, Claim, LoadedDocument
@@ -16,10 +17,8 @@ from worker.gate import ClosedError, Gate
 from worker.heartbeat import Heartbeat, Lease
 from worker.meter import Meter
 from worker.models import Models
-from worker.pipeline import Pipeline, failure_of
-from worker.pipeline.records import Prediction, TokenizedDocument
+from worker.pipeline.analysis import outcomes
 from worker.retry import is_outage
-from worker.waiting import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -138,76 +137,19 @@ class ChunkProcessor:
         claim = lease.claim
         try:
             with self._models.using(claim.task, claim.model_version) as pipeline:
-                return self._run(pipeline, lease, documents)
+                ask = partial(self._engine.predict, pipeline, claim.lane, abandoned=lease.lost)
+                texts = _checked(lease, documents)
+                found = outcomes(
+                    pipeline, texts, ask, explain=claim.explain, generate=claim.generate
+                )
         except ArtifactError as error:
             if not self._chunks.is_last(claim):
                 raise
             failure = Failure(
                 code=ErrorCode.MODEL_UNAVAILABLE, stage=Stage.PREDICT, message=str(error)
             )
-            return [(document.seq, failure) for document in documents]
-
-    def _run(
-        self, pipeline: Pipeline, lease: Lease, documents: Sequence[LoadedDocument]
-    ) -> Outcomes:
-        claim = lease.claim
-        outcomes: Outcomes = []
-        prepared: list[tuple[LoadedDocument, TokenizedDocument]] = []
-        for document in documents:
-            lease.check()
-            try:
-                tokenized = pipeline.prepare(
-                    document.text, explain=claim.explain, generate=claim.generate
-                )
-                prepared.append((document, tokenized))
-            except DocumentError as error:
-                outcomes.append((document.seq, failure_of(error)))
-        windows = [ids for _, tokenized in prepared for ids in tokenized.window_ids()]
-        texts = (text for _, tokenized in prepared for text in tokenized.window_texts())
-        found = self._engine.predict(pipeline, claim.lane, windows, lease.lost)
-        answers = iter(_pooled(pipeline, found, texts))
-        made = self._generated(pipeline, lease, [tokenized for _, tokenized in prepared])
-        for (document, tokenized), phrases in zip(prepared, made, strict=True):
-            mine = [next(answers) for _ in tokenized.windows]
-            outcome = _finish(pipeline, document, tokenized, mine)
-            if claim.explain and not isinstance(outcome, Failure):
-                outcome = self._explained(pipeline, lease, tokenized, mine, outcome)
-            if phrases is not None and not isinstance(outcome, Failure):
-                outcome = _completed(pipeline, document, tokenized, phrases, outcome)
-            outcomes.append((document.seq, outcome))
-        return outcomes
-
-    def _generated(
-        self, pipeline: Pipeline, lease: Lease, documents: Sequence[TokenizedDocument]
-    ) -> Sequence[Answer | None]:
-        """What the generator makes of each document, None where it was not asked."""
-        claim = lease.claim
-        if not claim.generate:
-            return [None] * len(documents)
-        windows = [document.first_window() for document in documents]
-        return self._engine.predict(pipeline, claim.lane, windows, lease.lost, generates=True)
-
-    def _explained(
-        self,
-        pipeline: Pipeline,
-        lease: Lease,
-        tokenized: TokenizedDocument,
-        answers: Sequence[Answer],
-        result: Result,
-    ) -> Result | Failure:
-        """One document at a time: its occluded windows fill micro-batches, and bound the memory."""
-        try:
-            asked = pipeline.question(tokenized, _values(answers))
-            if asked is None:
-                return result
-            found = self._engine.predict(pipeline, lease.claim.lane, asked.windows, lease.lost)
-            error = _first_error(found)
-            if error is not None:
-                return failure_of(error)
-            pooled = pipeline.pooled(_values(found), asked.texts)
-            return pipeline.explained(result, tokenized, asked, pooled)
-        except DocumentError as fault:
-            return failure_of(fault)
+            found = [failure] * len(documents)
+        return [(document.seq, item) for document, item in zip(documents, found, strict=True)]
 
 
 def patiently(action: Callable[[], Value]) -> Value:
@@ -224,50 +166,8 @@ def patiently(action: Callable[[], Value]) -> Value:
             tries += 1
 
 
-def _pooled(pipeline: Pipeline, answers: Sequence[Answer], texts: Iterable[str]) -> list[Answer]:
-    """Predictions as `Pipeline.pooled` gives them; errors stay where they are."""
-    good = (
-        text
-        for answer, text in zip(answers, texts, strict=True)
-        if not isinstance(answer, DocumentError)
-    )
-    pooled = iter(pipeline.pooled(_values(answers), good))
-    return [answer if isinstance(answer, DocumentError) else next(pooled) for answer in answers]
-
-
-def _finish(
-    pipeline: Pipeline,
-    document: LoadedDocument,
-    tokenized: TokenizedDocument,
-    answers: Sequence[Answer],
-) -> Result | Failure:
-    fault = _first_error(answers)
-    if fault is not None:
-        return failure_of(fault)
-    try:
-        return pipeline.finish(document.text, tokenized, _values(answers))
-    except DocumentError as error:
-        return failure_of(error)
-
-
-def _completed(
-    pipeline: Pipeline,
-    document: LoadedDocument,
-    tokenized: TokenizedDocument,
-    phrases: Answer,
-    result: Result,
-) -> Result | Failure:
-    if isinstance(phrases, DocumentError):
-        return failure_of(phrases)
-    try:
-        return pipeline.completed(result, document.text, tokenized, phrases)
-    except DocumentError as error:
-        return failure_of(error)
-
-
-def _first_error(answers: Sequence[Answer]) -> DocumentError | None:
-    return next((answer for answer in answers if isinstance(answer, DocumentError)), None)
-
-
-def _values(answers: Sequence[Answer]) -> list[Prediction]:
-    return [answer for answer in answers if not isinstance(answer, DocumentError)]
+def _checked(lease: Lease, documents: Sequence[LoadedDocument]) -> Iterator[str]:
+    """The texts, each as long as somebody wants its outcome."""
+    for document in documents:
+        lease.check()
+        yield document.text

@@ -21,8 +21,8 @@ from schema.outcomes import ErrorCode, Stage
 from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.generator import MOST_AT_ONCE
-from worker.pipeline.records import IntArray
-from worker.waiting import WASTE, Answer, Pool, Queue, Request, Window, queues
+from worker.pipeline.records import Answer, IntArray
+from worker.waiting import WASTE, Pool, Queue, Request, Window, queues
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +108,7 @@ class Engine:
             generates: whether keywords are to be made from the windows, not found in them.
 
         Returns:
-            For each window, in order, the prediction, or the error of a window that fails even
-            alone.
+            One answer per window, in order.
 
         Raises:
             AbandonedError: `abandoned` was set before all windows were run; it is looked at before

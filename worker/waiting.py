@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from schema.documents import Lane
-from schema.errors import DocumentError
 from worker.pipeline import Pipeline
-from worker.pipeline.records import IntArray, Prediction
+from worker.pipeline.records import Answer, IntArray, Prediction
 
 WASTE = 0.04
 """Share of padding above which a micro-batch takes no shorter window, if it is worth its start."""
 
 WORTH_ITS_START = 16
 """So many micro-batches of the smallest size make up the token budget."""
-
-Answer = Prediction | DocumentError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from schema.base import Frozen
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, Language, ModerationResult
 from worker.pipeline import Pipeline
+from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED
-from worker.pipeline.direct import analyse
 from worker.training.corpus import Source, clean_rows, sources
 from worker.training.evasion import EVASIONS, Evasion
 from worker.training.metrics import half_interval

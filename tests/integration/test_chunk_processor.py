@@ -21,8 +21,8 @@ from worker.heartbeat import Heartbeat
 from worker.meter import Meter
 from worker.models import Models
 from worker.pipeline import Pipeline
+from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED
-from worker.pipeline.direct import analyse
 
 Outcomes = Sequence[tuple[int, Result | Failure]]
 

@@ -11,8 +11,8 @@ from schema.documents import Task
 from schema.errors import ArtifactError, DocumentError
 from schema.outcomes import ErrorCode, Failure, SentimentResult
 from worker.pipeline import Pipeline
+from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED, model_version, read_config
-from worker.pipeline.direct import analyse
 from worker.training.artifact import CARD, READABLE_CARD
 from worker.training.card import Card
 from worker.training.card_page import readable

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from schema.errors import ArtifactError
 from schema.outcomes import SENTIMENT_LABELS, SentimentLabel, SentimentResult
 from worker.pipeline import Pipeline
+from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import (
     CHARACTER_NGRAMS,
     TOKENIZER,
@@ -23,7 +24,6 @@ from worker.pipeline.artifact import (
     read_model,
 )
 from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
-from worker.pipeline.direct import analyse
 from worker.pipeline.predict import Predictor
 from worker.pipeline.records import FloatArray
 from worker.pipeline.tokenize import Tokenizer

@@ -17,8 +17,7 @@ from schema.outcomes import ErrorCode
 from worker.engine import IN_A_ROW, AbandonedError, DeviceLostError, Engine
 from worker.meter import Meter
 from worker.pipeline.generator import MOST_AT_ONCE
-from worker.pipeline.records import FloatArray, IntArray, Prediction
-from worker.waiting import Answer
+from worker.pipeline.records import Answer, FloatArray, IntArray, Prediction
 
 if TYPE_CHECKING:
     from worker.pipeline import Pipeline

@@ -10,8 +10,8 @@ from schema.errors import ArtifactError, InputError
 from schema.outcomes import KeywordsResult
 from tests.fixtures.phrases import POSTS, extension
 from worker.pipeline import Pipeline
+from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import GENERATOR, read_config
-from worker.pipeline.direct import analyse
 from worker.training.card import FINDS_ONLY, Card
 from worker.training.checkpoint import CHECKPOINT
 from worker.training.extend import extend

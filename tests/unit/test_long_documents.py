@@ -16,7 +16,7 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 from worker.pipeline import Pipeline
-from worker.pipeline.direct import analyse
+from worker.pipeline.analysis import analyse
 from schema.outcomes import Failure
 
 def peak():

@@ -12,8 +12,8 @@ from schema.errors import ArtifactError
 from schema.outcomes import KeywordsResult
 from tests.fixtures.ranking import counts, document_of, phrase_at
 from worker.pipeline import Pipeline
+from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import RANKER, read_config
-from worker.pipeline.direct import analyse
 from worker.pipeline.phrase_features import NO_BUCKET, features
 from worker.pipeline.postprocess import keywords_result
 from worker.pipeline.ranker import Ranker

@@ -16,7 +16,7 @@ from schema.outcomes import Evidence, Failure, KeywordsResult, ModerationResult,
 from worker.commands.console import make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import NO_GENERATOR, AnyResult
-from worker.pipeline.direct import analyse
+from worker.pipeline.analysis import analyse
 from worker.training.rows import read_texts
 
 Label = TypeVar("Label", bound=str)

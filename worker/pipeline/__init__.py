@@ -222,11 +222,12 @@ class Pipeline:
             return self._result(text, document, predictions)
 
     def question(
-        self, document: TokenizedDocument, predictions: Sequence[Prediction]
+        self, result: AnyResult, document: TokenizedDocument, predictions: Sequence[Prediction]
     ) -> Question | None:
-        """What to ask of the model to explain a document; None of keywords.
+        """What to ask of the model to explain a result; None of keywords.
 
         Args:
+            result: what `finish` made.
             document: what `prepare` made of it with `explain`.
             predictions: one per window of `document`, in order, `pooled`.
 
@@ -236,11 +237,10 @@ class Pipeline:
         Raises:
             DocumentError: the stage failed on this document.
         """
-        if self.task is Task.KEYWORDS:
-            return None
         with _stage(Stage.POSTPROCESS):
-            scores = cast("Sequence[FloatArray]", predictions)
-            return question(document, scores, int(np.max(np.stack(scores), axis=0).argmax()))
+            if isinstance(result, KeywordsResult):
+                return None
+            return question(result, document, cast("Sequence[FloatArray]", predictions))
 
     def explained(
         self,

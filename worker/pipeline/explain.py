@@ -59,15 +59,18 @@ class Question:
 
 
 def question(
-    document: TokenizedDocument, predictions: Sequence[FloatArray], label: int
+    result: SentimentResult | ModerationResult,
+    document: TokenizedDocument,
+    predictions: Sequence[FloatArray],
 ) -> Question:
-    """Ask about the window of a document with the highest score of a label.
+    """Ask about the window of a document with the highest score of the result's first label.
 
     Args:
+        result: of the document.
         document: the document, with spans.
         predictions: a probability per label, (labels,), for each window.
-        label: the label that chooses the window.
     """
+    label = next(iter(_chosen(result).values()))
     place = max(range(len(predictions)), key=lambda window: float(predictions[window][label]))
     first, last = document.windows[place]
     singles = _units(document, first, last)
@@ -97,13 +100,7 @@ def explained(
         asked: what was asked about it.
         answers: one prediction for each of its windows.
     """
-    chosen: dict[str, int]
-    if isinstance(result, SentimentResult):
-        chosen = {result.label: SENTIMENT_LABELS.index(result.label)}
-    else:
-        best = max(result.scores, key=lambda label: result.scores[label])
-        chosen = {label: MODERATION_LABELS.index(label) for label in result.labels or [best]}
-    told = {label: evidence(document, asked, answers, at) for label, at in chosen.items()}
+    told = {label: evidence(document, asked, answers, at) for label, at in _chosen(result).items()}
     return result.model_copy(update={"explanation": told})
 
 
@@ -141,6 +138,14 @@ def evidence(
         for unit in strongest
         if abs(found[unit]) >= LEAST_WEIGHT
     ]
+
+
+def _chosen(result: SentimentResult | ModerationResult) -> dict[str, int]:
+    """The labels that are explained, the one with the highest score first, and their indices."""
+    if isinstance(result, SentimentResult):
+        return {result.label: SENTIMENT_LABELS.index(result.label)}
+    best = max(result.scores, key=lambda label: result.scores[label])
+    return {label: MODERATION_LABELS.index(label) for label in result.labels or [best]}
 
 
 def _units(document: TokenizedDocument, first: int, last: int) -> list[Unit]:

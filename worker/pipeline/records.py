@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from schema.errors import DocumentError
 from schema.outcomes import Language
 
 IntArray = NDArray[np.int32]
@@ -153,3 +154,6 @@ class Cut:
 Prediction = FloatArray | list[Candidate] | list[Generated]
 """What a model says of one window: label probabilities (labels,), keyword candidates, or phrases
 that need not stand in it."""
+
+Answer = Prediction | DocumentError
+"""A prediction, or the error of a window that fails even alone."""

@@ -19,7 +19,7 @@ from schema.outcomes import (
     is_absent,
 )
 from worker.pipeline import Pipeline
-from worker.pipeline.direct import analyse
+from worker.pipeline.analysis import analyse
 from worker.training import metrics
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from schema.outcomes import Failure
 from worker.pipeline import Pipeline
-from worker.pipeline.direct import predicted
+from worker.pipeline.analysis import in_this_thread, predicted, values
 from worker.pipeline.keyword_counts import ByteArray, Counts, HashArray, hash_of, stored
 from worker.pipeline.phrase_features import NO_BUCKET, Features, features
 from worker.pipeline.ranker import MOST, Ranker, Weights
@@ -120,14 +120,15 @@ def judge(pipeline: Pipeline, rows: Sequence[KeywordsRow], counts: Counts) -> li
     judged = []
     for first in range(0, len(rows), SLICE):
         some = rows[first : first + SLICE]
-        for row, item in zip(some, predicted(pipeline, [row.text for row in some]), strict=True):
+        found = predicted(pipeline, [row.text for row in some], in_this_thread(pipeline))
+        for row, item in zip(some, found, strict=True):
             gold = present_keywords(row)
             if isinstance(item, Failure) or not gold:
                 continue
-            document, phrases = item[0], pipeline.phrases(*item)[:MOST]
+            phrases = pipeline.phrases(item.document, values(item.answers))[:MOST]
             if phrases:
                 hits = [fold(phrase.text) in gold for phrase in phrases]
-                views = _views(document, phrases, row.text, counts)
+                views = _views(item.document, phrases, row.text, counts)
                 missed = max(len(gold) - sum(hits), 0)
                 judged.append(Judged(views, np.array(hits, dtype=np.float32), missed))
     return judged

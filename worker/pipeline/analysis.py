@@ -1,0 +1,211 @@
+"""Documents on their way through a pipeline, from their texts to their outcomes.
+
+Who runs the windows is the caller's affair: `analyse` does it in its own thread, for commands,
+training and tests; workers let chunks share micro-batches, in `worker/engine.py`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import repeat
+from typing import NamedTuple, Protocol, cast
+
+from schema.errors import DocumentError
+from schema.outcomes import Failure
+from worker.pipeline import AnyResult, Pipeline, failure_of
+from worker.pipeline.batch import micro_batches
+from worker.pipeline.generator import MOST_AT_ONCE
+from worker.pipeline.records import Answer, IntArray, Prediction, TokenizedDocument
+
+
+class Ask(Protocol):
+    """Runs windows on a device."""
+
+    def __call__(self, windows: Sequence[IntArray], *, generates: bool = False) -> Sequence[Answer]:
+        """Answer each window, in order.
+
+        Args:
+            windows: token ids, of any documents.
+            generates: whether keywords are to be made from the windows, not found in them.
+        """
+
+
+class Predicted(NamedTuple):
+    """A document whose windows were run.
+
+    Attributes:
+        text: the original text.
+        document: what `Pipeline.prepare` made of it.
+        answers: one per window, in order, `Pipeline.pooled`.
+    """
+
+    text: str
+    document: TokenizedDocument
+    answers: Sequence[Answer]
+
+
+def analyse(
+    pipeline: Pipeline,
+    texts: Iterable[str],
+    budget: int = 4096,
+    *,
+    explain: bool = False,
+    generate: bool = False,
+) -> list[AnyResult | Failure]:
+    """Run documents through a pipeline in this thread.
+
+    Args:
+        pipeline: the stages of one task.
+        texts: the documents.
+        budget: most padded tokens of a micro-batch.
+        explain: whether results say what moved their scores.
+        generate: whether results give keywords that do not stand in the text.
+
+    Returns:
+        One result or failure per document, in their order.
+    """
+    ask = in_this_thread(pipeline, budget)
+    return outcomes(pipeline, texts, ask, explain=explain, generate=generate)
+
+
+def in_this_thread(pipeline: Pipeline, budget: int = 4096) -> Ask:
+    """Runs windows in micro-batches of at most `budget` padded tokens."""
+
+    def ask(windows: Sequence[IntArray], *, generates: bool = False) -> Sequence[Answer]:
+        if generates:
+            return _run(pipeline.generate, windows, min(budget, MOST_AT_ONCE))
+        return _run(pipeline.predict, windows, budget)
+
+    return ask
+
+
+def outcomes(
+    pipeline: Pipeline,
+    texts: Iterable[str],
+    ask: Ask,
+    *,
+    explain: bool = False,
+    generate: bool = False,
+) -> list[AnyResult | Failure]:
+    """Carry documents through a pipeline; what goes wrong with one is its failure.
+
+    Args:
+        pipeline: the stages of one task.
+        texts: the documents.
+        ask: runs their windows.
+        explain: whether results say what moved their scores.
+        generate: whether results give keywords that do not stand in the text.
+
+    Returns:
+        One result or failure per document, in their order.
+    """
+    found = predicted(pipeline, texts, ask, explain=explain, generate=generate)
+    made: Iterator[Answer | None] = repeat(None)
+    if generate:
+        windows = [item.document.first_window() for item in found if isinstance(item, Predicted)]
+        made = iter(ask(windows, generates=True))
+    finish = partial(_outcome, pipeline, ask=ask, explain=explain)
+    return [item if isinstance(item, Failure) else finish(item, next(made)) for item in found]
+
+
+def predicted(
+    pipeline: Pipeline,
+    texts: Iterable[str],
+    ask: Ask,
+    *,
+    explain: bool = False,
+    generate: bool = False,
+) -> list[Predicted | Failure]:
+    """Carry documents through a pipeline up to the answers for their windows.
+
+    Args:
+        pipeline: the stages of one task.
+        texts: the documents.
+        ask: runs their windows, of all documents at once.
+        explain: whether documents keep what an explanation needs.
+        generate: whether keywords will be made from them.
+
+    Returns:
+        The document, or its failure, in their order.
+    """
+    prepared = [
+        (text, _prepared(pipeline, text, explain=explain, generate=generate)) for text in texts
+    ]
+    documents = [item for _, item in prepared if isinstance(item, TokenizedDocument)]
+    windows = [ids for document in documents for ids in document.window_ids()]
+    shown = (text for document in documents for text in document.window_texts())
+    answers = iter(_pooled(pipeline, ask(windows), shown))
+    return [
+        item
+        if isinstance(item, Failure)
+        else Predicted(text, item, [next(answers) for _ in item.windows])
+        for text, item in prepared
+    ]
+
+
+def values(answers: Iterable[Answer]) -> list[Prediction]:
+    """The predictions.
+
+    Raises:
+        DocumentError: the first window that failed.
+    """
+    predictions: list[Prediction] = []
+    for answer in answers:
+        if isinstance(answer, DocumentError):
+            raise answer
+        predictions.append(answer)
+    return predictions
+
+
+def _prepared(
+    pipeline: Pipeline, text: str, *, explain: bool, generate: bool
+) -> TokenizedDocument | Failure:
+    try:
+        return pipeline.prepare(text, explain=explain, generate=generate)
+    except DocumentError as error:
+        return failure_of(error)
+
+
+def _outcome(
+    pipeline: Pipeline, item: Predicted, made: Answer | None, *, ask: Ask, explain: bool
+) -> AnyResult | Failure:
+    """What becomes of one document.
+
+    Its explanation is asked for alone: its windows fill micro-batches, and memory stays bounded.
+    """
+    text, document, answers = item
+    try:
+        predictions = values(answers)
+        result = pipeline.finish(text, document, predictions)
+        asked = pipeline.question(result, document, predictions) if explain else None
+        if asked is not None:
+            without = pipeline.pooled(values(ask(asked.windows)), asked.texts)
+            result = pipeline.explained(result, document, asked, without)
+        if made is not None:
+            result = pipeline.completed(result, text, document, values([made])[0])
+    except DocumentError as error:
+        return failure_of(error)
+    return result
+
+
+def _pooled(pipeline: Pipeline, answers: Sequence[Answer], texts: Iterable[str]) -> list[Answer]:
+    """Answers as `Pipeline.pooled` gives them; errors stay where they are."""
+    good = [not isinstance(answer, DocumentError) for answer in answers]
+    predictions = values(answer for answer, is_good in zip(answers, good, strict=True) if is_good)
+    shown = (text for text, is_good in zip(texts, good, strict=True) if is_good)
+    pooled = iter(pipeline.pooled(predictions, shown))
+    return [
+        next(pooled) if is_good else answer for answer, is_good in zip(answers, good, strict=True)
+    ]
+
+
+def _run(
+    run: Callable[[Sequence[IntArray]], list[Prediction]],
+    windows: Sequence[IntArray],
+    budget: int,
+) -> list[Prediction]:
+    """Run windows in micro-batches; the predictions come in their order."""
+    predictions: list[Prediction | None] = [None] * len(windows)
+    for rows in micro_batches([len(window) for window in windows], budget):
+        for row, prediction in zip(rows, run([windows[row] for row in rows]), strict=True):
+            predictions[row] = prediction
+    return cast("list[Prediction]", predictions)
