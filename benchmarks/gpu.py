@@ -10,10 +10,10 @@ from benchmarks.documents import make
 from benchmarks.report import Report, alternately, median_ratio
 from benchmarks.system import TASK, system, through
 from schema.errors import UsageError
-from worker.calibration import Calibration
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED
+from worker.token_budgets import TokenBudgets
 
 DOCUMENTS = 400_000
 
@@ -25,7 +25,7 @@ def measure(documents: int | None) -> Report:
         raise UsageError(message)
     texts = make(documents or DOCUMENTS)
     pipeline = Pipeline.load(SHIPPED / TASK, "cuda:0")
-    budget = Calibration(Path(tempfile.mkdtemp()), "cuda:0").budget(pipeline)
+    budget = TokenBudgets(Path(tempfile.mkdtemp()), "cuda:0").budget(pipeline)
 
     def bare() -> float:
         began = time.monotonic()

@@ -23,10 +23,11 @@ class Report:
 
     Attributes:
         name: of the measurement.
-        ratios: by what is compared.
+        ratios: one side by another, of each pair of sides: by what the pair is called.
         target: what each ratio, or other figure, should reach: `>= 0.9`, `<= 5`.
         figures: the same names as `target`, where they are no ratios.
         runs: every value of every side, in the order taken.
+        unit: of these values.
         notes: what a reader must know.
     """
 

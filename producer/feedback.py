@@ -14,7 +14,7 @@ from pydantic import StringConstraints, ValidationError
 
 from schema.base import Frozen
 from schema.database import reachable
-from schema.documents import Label, Task
+from schema.documents import ShortText, Task
 from schema.errors import InputError
 
 # Postgres stores no NUL.
@@ -42,7 +42,7 @@ class Verdict(Frozen):
     labels: list[Words] | None = None
     keywords: list[Words] | None = None
     comment: Words | None = None
-    annotator: Label | None = None
+    annotator: ShortText | None = None
     adjudicates: bool = False
 
 

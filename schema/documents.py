@@ -62,7 +62,7 @@ class Rejected(Frozen):
 
 Record = Document | Rejected
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class JobOptions(Frozen):
@@ -82,11 +82,11 @@ class JobOptions(Frozen):
             a chunk is begun.
     """
 
-    name: Label | None = None
+    name: ShortText | None = None
     lane: Lane = Lane.BULK
-    idempotency_key: Label | None = None
+    idempotency_key: ShortText | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     deadline_at: AwareDatetime | None = None
     explain: bool = False
     generate: bool = False
-    model_version: Label | None = None
+    model_version: ShortText | None = None

@@ -1,4 +1,4 @@
-"""Every exception Textmill raises on purpose.
+"""What Textmill tells a caller or a person; control flow inside a process has its own exceptions.
 
 ::
 
@@ -21,7 +21,7 @@ from schema.outcomes import ErrorCode, Stage
 
 
 class TextmillError(Exception):
-    """Base of all errors raised on purpose; its text says what to do."""
+    """Base of all errors; its text says what to do."""
 
 
 class UsageError(TextmillError):
@@ -29,11 +29,11 @@ class UsageError(TextmillError):
 
 
 class SettingsError(UsageError):
-    """A setting is missing or malformed."""
+    """A setting is missing, malformed, or names a role or folder that lacks a right."""
 
 
 class InputError(UsageError):
-    """A file cannot be read as asked; nothing was written."""
+    """What was handed over cannot be used as it is; nothing was written."""
 
 
 class JobNotFoundError(UsageError):

@@ -36,7 +36,7 @@ def _half_open(span: tuple[int, int]) -> tuple[int, int]:
 Span = Annotated[tuple[int, int], AfterValidator(_half_open)]
 
 
-class Outcome(Frozen):
+class TaskResult(Frozen):
     """What every result carries.
 
     Attributes:
@@ -71,7 +71,7 @@ def _is_empty(value: object) -> bool:
     return not value
 
 
-class SentimentResult(Outcome):
+class SentimentResult(TaskResult):
     """Polarity of a document.
 
     Attributes:
@@ -90,7 +90,7 @@ class SentimentResult(Outcome):
     )
 
 
-class ModerationResult(Outcome):
+class ModerationResult(TaskResult):
     """What a moderator should know about a document.
 
     Attributes:
@@ -134,7 +134,7 @@ class Keyword(Frozen):
         return self
 
 
-class KeywordsResult(Outcome):
+class KeywordsResult(TaskResult):
     """Keywords of a document: those that were found, then generated ones, each best first."""
 
     task: Literal["keywords"] = "keywords"

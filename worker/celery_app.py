@@ -14,6 +14,7 @@ def create_app(broker_url: str, key_prefix: str) -> Celery:
     app = Celery("textmill", broker=broker_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
+        # A worker outlives an outage of Redis, however long.
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
@@ -21,12 +22,17 @@ def create_app(broker_url: str, key_prefix: str) -> Celery:
             # Consume in the order of the queues: interactive lanes first.
             "queue_order_strategy": "priority",
         },
+        # Acknowledged once Postgres holds the outcomes: whatever is lost before comes again, and
+        # finds nothing to do where it was done.
         task_acks_late=True,
         task_ignore_result=True,
         task_serializer="json",
+        # A chunk that goes on while its message is delivered again is fenced off by its attempt.
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Its keys in Redis are those of all applications there, whatever their prefix.
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
+        # A message that waits in a busy process is one that an idle process does not get.
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
     )
@@ -71,6 +77,7 @@ def consume(
         pool="threads",
         queues=queues,
         quiet=True,
+        # Dispatch sees workers in Postgres; messages between them would be one more thing to fail.
         without_gossip=True,
         without_heartbeat=True,
         without_mingle=True,

@@ -34,7 +34,7 @@ RESTART_DELAYS = (1, 2, 5, 10, 30)
 """Seconds to wait before the first, second … restart of a process in a row."""
 
 SETTLED = 60
-"""Seconds after which a process that lives counts as well."""
+"""Seconds that a process has to live for its delays to begin anew."""
 
 
 @dataclass(frozen=True, slots=True)

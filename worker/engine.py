@@ -22,7 +22,7 @@ from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, IntArray
-from worker.waiting import WASTE, Pool, Queue, Request, Window, queues
+from worker.waiting import WASTE, Request, Stream, WaitingWindows, Window, streams
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +71,11 @@ class Engine:
         self._lock = threading.Lock()
         self._incoming_windows = 0
         self._requests: list[Request] = []
-        self._pools: dict[Queue, Pool] = {
-            waiting: Pool() for pipeline in budgets for waiting in queues(pipeline)
+        self._waiting: dict[Stream, WaitingWindows] = {
+            stream: WaitingWindows() for pipeline in budgets for stream in streams(pipeline)
         }
-        self._halves: list[tuple[Queue, list[Window]]] = []
-        self._current: Queue | None = None
+        self._halves: list[tuple[Stream, list[Window]]] = []
+        self._current: Stream | None = None
         self._in_a_row = 0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -117,7 +117,7 @@ class Engine:
         """
         if not windows:
             return []
-        request = Request(Queue(pipeline, lane, generates), windows, abandoned)
+        request = Request(Stream(pipeline, lane, generates), windows, abandoned)
         with self._lock:
             self._incoming_windows += len(windows)
         self._incoming.put(request)
@@ -128,13 +128,17 @@ class Engine:
         with self._lock:
             self._budgets = self._budgets | {pipeline: self._budgets[like]}
             # Replaced as a whole: the thread may be going through the old ones.
-            self._pools = self._pools | {queue: Pool() for queue in queues(pipeline)}
+            self._waiting = self._waiting | {
+                stream: WaitingWindows() for stream in streams(pipeline)
+            }
 
     def dismiss(self, pipeline: Pipeline) -> None:
         """Forget a model; nobody may ask for its predictions, or wait for one, any more."""
         with self._lock:
-            self._pools = {
-                queue: pool for queue, pool in self._pools.items() if queue.pipeline is not pipeline
+            self._waiting = {
+                stream: waiting
+                for stream, waiting in self._waiting.items()
+                if stream.pipeline is not pipeline
             }
             self._budgets = {
                 known: budget for known, budget in self._budgets.items() if known is not pipeline
@@ -142,7 +146,7 @@ class Engine:
 
     def waiting(self) -> int:
         """Windows that were handed over and are not on the device yet."""
-        return self._incoming_windows + sum(map(len, self._pools.values()))
+        return self._incoming_windows + sum(map(len, self._waiting.values()))
 
     def _run(self) -> None:
         while self._collect():
@@ -179,12 +183,12 @@ class Engine:
                 break
 
     def _is_urgent_or_full(self) -> bool:
-        if any(request.queue.lane is Lane.INTERACTIVE for request in self._requests):
+        if any(request.stream.lane is Lane.INTERACTIVE for request in self._requests):
             return True
-        # Only pools that hold windows: one without may be of a model that is just being dismissed.
+        # Only where windows wait: a stream without may be of a model that is just being dismissed.
         return any(
-            pool.tokens and pool.tokens >= self._budget(queue)
-            for queue, pool in self._pools.items()
+            waiting.tokens and waiting.tokens >= self._budget(stream)
+            for stream, waiting in self._waiting.items()
         )
 
     def _take(self, block: float | None) -> bool:
@@ -198,17 +202,17 @@ class Engine:
             with self._lock:
                 self._incoming_windows -= len(request.windows)
             self._requests.append(request)
-            self._pools[request.queue].add(request.windows)
+            self._waiting[request.stream].add(request.windows)
         return True
 
     def _drop_abandoned(self) -> None:
         for request in self._requests:
             if request.is_abandoned:
-                self._pools[request.queue].drop(request)
+                self._waiting[request.stream].drop(request)
                 request.future.set_exception(AbandonedError())
         self._requests = [request for request in self._requests if not request.future.done()]
 
-    def _choose(self) -> tuple[Queue, list[Window]] | None:
+    def _choose(self) -> tuple[Stream, list[Window]] | None:
         """The next micro-batch, and where it came from."""
         urgent, bulk = self._oldest(Lane.INTERACTIVE), self._oldest(Lane.BULK)
         if urgent is not None and (self._in_a_row < IN_A_ROW or not (bulk or self._halves)):
@@ -227,26 +231,26 @@ class Engine:
         chosen = self._current
         return chosen, self._next(chosen)
 
-    def _in_round(self, queue: Queue) -> bool:
-        pool = self._pools.get(queue)  # None: its model was dismissed
-        return pool is not None and pool.in_round
+    def _in_round(self, stream: Stream) -> bool:
+        waiting = self._waiting.get(stream)  # None: its model was dismissed
+        return waiting is not None and waiting.in_round
 
-    def _next(self, chosen: Queue) -> list[Window]:
+    def _next(self, chosen: Stream) -> list[Window]:
         waste = WASTE if chosen.pads else 1
-        return self._pools[chosen].take(self._budget(chosen), waste)
+        return self._waiting[chosen].take(self._budget(chosen), waste)
 
-    def _budget(self, queue: Queue) -> int:
-        budget = self._budgets[queue.pipeline]
-        return min(budget, MOST_AT_ONCE) if queue.generates else budget
+    def _budget(self, stream: Stream) -> int:
+        budget = self._budgets[stream.pipeline]
+        return min(budget, MOST_AT_ONCE) if stream.generates else budget
 
-    def _oldest(self, lane: Lane) -> Queue | None:
-        """The queue of a lane whose windows wait longest."""
+    def _oldest(self, lane: Lane) -> Stream | None:
+        """The stream of a lane whose windows wait longest."""
         for request in self._requests:
-            if request.queue.lane is lane and len(self._pools[request.queue]):
-                return request.queue
+            if request.stream.lane is lane and len(self._waiting[request.stream]):
+                return request.stream
         return None
 
-    def _predict(self, chosen: Queue, batch: list[Window]) -> None:
+    def _predict(self, chosen: Stream, batch: list[Window]) -> None:
         """Run a micro-batch; one that fails is halved, down to the window at fault."""
         began = time.monotonic()
         try:
@@ -265,7 +269,7 @@ class Engine:
         for window, prediction in zip(batch, predictions, strict=True):
             window.answer(prediction)
 
-    def _part(self, chosen: Queue, batch: list[Window], error: Exception) -> None:
+    def _part(self, chosen: Stream, batch: list[Window], error: Exception) -> None:
         if _is_lost(error):
             raise DeviceLostError(str(error)) from error
         if len(batch) == 1:
@@ -288,7 +292,7 @@ class Engine:
         if isinstance(error, DeviceLostError):
             self._on_lost(error)
         for request in self._requests:
-            self._pools[request.queue].drop(request)
+            self._waiting[request.stream].drop(request)
             if not request.future.done():
                 request.future.set_exception(error)
         self._halves.clear()

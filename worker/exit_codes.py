@@ -1,4 +1,4 @@
-"""Exit codes of worker processes, as their supervisor reads them."""
+"""What the exit codes of worker processes say."""
 
 EXIT_HOPELESS = 78
 """The process would only fail again: a broken artifact, another migration, a wrong setting."""

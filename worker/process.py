@@ -22,7 +22,6 @@ from schema.documents import Task
 from schema.errors import ArtifactError, SchemaVersionError, ServiceUnavailableError, UsageError
 from schema.settings import ServiceSettings, WorkerSettings, read
 from worker.artifact_folders import ArtifactFolders
-from worker.calibration import Calibration
 from worker.celery_app import consume, create_app
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
@@ -34,6 +33,7 @@ from worker.meter import Meter, Reporter
 from worker.models import Models
 from worker.pipeline import Pipeline
 from worker.promotions import Promotions
+from worker.token_budgets import TokenBudgets
 
 
 def main() -> None:
@@ -124,9 +124,9 @@ def _budgets(
     if fixed is not None:
         # What an operator fixed is not to be measured, and says nothing about later starts.
         return dict.fromkeys(pipelines, fixed), lambda _pipeline, _budget: None
-    calibration = Calibration(settings.cache_dir, device)
-    budgets = {pipeline: calibration.budget(pipeline) for pipeline in pipelines}
-    return budgets, calibration.remember
+    measured = TokenBudgets(settings.cache_dir, device)
+    budgets = {pipeline: measured.budget(pipeline) for pipeline in pipelines}
+    return budgets, measured.remember
 
 
 def _end_without_device(error: Exception) -> None:

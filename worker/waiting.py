@@ -19,7 +19,7 @@ WORTH_ITS_START = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class Stream:
     """What may share a micro-batch: the windows of one model, in one lane, for one purpose.
 
     Attributes:
@@ -43,9 +43,9 @@ class Queue:
         return run(windows)
 
 
-def queues(pipeline: Pipeline) -> list[Queue]:
-    """All queues of a model."""
-    return [Queue(pipeline, lane, generates) for lane in Lane for generates in (False, True)]
+def streams(pipeline: Pipeline) -> list[Stream]:
+    """All streams of a model."""
+    return [Stream(pipeline, lane, generates) for lane in Lane for generates in (False, True)]
 
 
 @dataclass(slots=True)
@@ -66,16 +66,16 @@ class Request:
     """The windows of one call, and its answers as they come in.
 
     Attributes:
-        queue: where its windows wait.
+        stream: where its windows wait.
         windows: in the order of the call.
         abandoned: set by whoever no longer wants the answers.
         future: the answers, one a window.
     """
 
     def __init__(
-        self, queue: Queue, windows: Sequence[IntArray], abandoned: threading.Event | None
+        self, stream: Stream, windows: Sequence[IntArray], abandoned: threading.Event | None
     ) -> None:
-        self.queue = queue
+        self.stream = stream
         self.windows = [Window(ids, len(ids), self, place) for place, ids in enumerate(windows)]
         self.abandoned = abandoned
         self.future: Future[list[Answer]] = Future()
@@ -95,8 +95,8 @@ class Request:
             self.future.set_result([given for given in self._answers if given is not None])
 
 
-class Pool:
-    """The waiting windows of one queue, shortest first.
+class WaitingWindows:
+    """The waiting windows of one stream, shortest first.
 
     They are taken in rounds from the longest to the shortest. What comes in meanwhile joins the
     round where it is shorter than the place reached, and otherwise waits for the next one: no

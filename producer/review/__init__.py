@@ -8,6 +8,7 @@
     pages.py       what is shown, and what becomes of a verdict
     orders.py      which document comes next
     documents.py   one document with its result and what people said of it
+    sight.py       what an annotator may see
     progress.py    how far an annotator is
     highlight.py   a text in pieces: spans marked, hidden characters made visible
 

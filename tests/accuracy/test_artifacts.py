@@ -75,7 +75,7 @@ def test_every_set_beats_a_trivial_answer(entry: SetFigures) -> None:
             assert measures.accuracy > CLEARLY * entry.majority
         case ModerationMeasures():
             areas = [label.auc for label in measures.labels.values() if label.auc is not None]
-            assert all(area > CLEARLY * 0.5 for area in areas)
+            assert min(areas) > CLEARLY * 0.5
         case KeywordsMeasures():
             assert entry.majority is not None
             assert measures.f1_at_5 > CLEARLY * entry.majority

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from schema.documents import Task
-from worker.calibration import SMALLEST, measure
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
 from worker.pipeline.predict import NEAR, distance
 from worker.pipeline.records import IntArray
+from worker.token_budgets import SMALLEST, measure
 
 pytestmark = [
     pytest.mark.gpu,

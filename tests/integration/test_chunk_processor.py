@@ -108,6 +108,7 @@ def test_results_are_those_of_the_pipeline(
                 " using (job_id, seq) order by seq"
             )
         ).all()
+    assert [("explanation" in row.payload) for row in stored] == [explain] * 3
     texts = [row.text for row in stored]
     expected = analyse(pipelines[Task.SENTIMENT], texts, explain=explain)
     for row, result in zip(stored, expected, strict=True):

@@ -263,11 +263,10 @@ def test_everything_can_be_read_and_reached(kim: Person, dark: bool) -> None:  #
 
 
 @pytest.mark.usefixtures("invented")
-def test_pictures_of_the_guide(kim: Person, pytestconfig: pytest.Config) -> None:
-    """Without it, the guide shows a page that looks otherwise.
-
-    `pytest --rewrite-docs` takes them anew.
-    """
+def test_pictures_of_the_guide_can_be_taken_and_are_small(
+    kim: Person, pytestconfig: pytest.Config
+) -> None:
+    """Without it, pictures could not follow the page; `pytest --rewrite-docs` takes them."""
     taken = {
         "review-moderation": ("/review/moderation", DESK, False),
         "review-keywords": ("/review/keywords", DESK, True),

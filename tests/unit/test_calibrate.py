@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from schema.outcomes import MODERATION_LABELS
-from tests.fixtures.corpus import ABSTRACTS, ADVERTS, BLAME, PLAIN, PRAISE
+from tests.fixtures.corpus import ADVERTS, BLAME, PLAIN, PRAISE
 from worker.pipeline import Pipeline
 from worker.training import calibrate
 from worker.training.calibrate import (
@@ -93,8 +93,15 @@ def test_a_label_without_annotations_keeps_its_temperature(artifacts: Path) -> N
     assert temperatures["spam"] != 1
 
 
-def test_a_keyword_threshold_is_a_probability(artifacts: Path) -> None:
+def test_the_keyword_threshold_has_the_best_f1(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it keywords could be given that are mostly wrong, or right ones be left out."""
     pipeline = Pipeline.load(artifacts / "keywords", "cpu")
-    rows = [KeywordsRow(text=text, keywords=tuple(keywords)) for text, keywords in ABSTRACTS]
+    ranked = {"soup": (["soup", "spoon"], [0.7, 0.5]), "tea": (["tea", "pot"], [0.6, 0.1])}
+    rows = [KeywordsRow(text=text, keywords=(text,)) for text in ranked]
+    monkeypatch.setattr(
+        calibrate, "ranked_phrases", lambda _, rows: [ranked[row.text] for row in rows]
+    )
 
-    assert 0 <= keyword_threshold(pipeline, [rows, []]) <= 1
+    assert 0.5 < keyword_threshold(pipeline, [rows, []]) <= 0.6

@@ -18,7 +18,7 @@ from worker.pipeline.phrase_features import NO_BUCKET, features
 from worker.pipeline.postprocess import keywords_result
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.records import Cut, Phrase
-from worker.training.ranker import Judged, fit_weights
+from worker.training.ranker import LabelledPhrases, fit_weights
 
 
 def test_learned_weights_put_keywords_first() -> None:
@@ -28,7 +28,7 @@ def test_learned_weights_put_keywords_first() -> None:
     phrases = [phrase_at(document, phrase) for phrase in ("other things", "solar cells")]
     seen = features(document, phrases, text, counts())
     gold = np.array([phrase.text == "solar cells" for phrase in phrases], dtype=np.float32)
-    weights = fit_weights([[Judged([seen], gold, 0)] * 40], missed=0, seed=0)
+    weights = fit_weights([[LabelledPhrases([seen], gold, 0)] * 40], missed=0, seed=0)
 
     ranked = Ranker(counts(), weights).rank(document, phrases, text)
 
@@ -93,7 +93,7 @@ def test_only_what_training_texts_told_of_has_a_weight() -> None:
     gold = np.array([0, 1], dtype=np.float32)
     unseen = seen._replace(buckets=np.full_like(seen.buckets, NO_BUCKET))
 
-    weights = fit_weights([[Judged([seen, unseen], gold, 0)] * 40], missed=0, seed=0)
+    weights = fit_weights([[LabelledPhrases([seen, unseen], gold, 0)] * 40], missed=0, seed=0)
 
     assert weights.buckets[NO_BUCKET] == 0
     assert (weights.buckets != 0).sum() == len(set(seen.buckets.flatten().tolist()))

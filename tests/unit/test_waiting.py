@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema.documents import Lane
-from worker.waiting import Pool, Queue, Request
+from worker.waiting import Request, Stream, WaitingWindows
 
 if TYPE_CHECKING:
     from worker.pipeline import Pipeline
@@ -17,8 +17,8 @@ BUDGETS = st.integers(1, 1000)
 
 
 def request(lengths: list[int]) -> Request:
-    queue = Queue(cast("Pipeline", None), Lane.BULK)
-    return Request(queue, [np.zeros(length, np.int32) for length in lengths], None)
+    stream = Stream(cast("Pipeline", None), Lane.BULK)
+    return Request(stream, [np.zeros(length, np.int32) for length in lengths], None)
 
 
 @given(st.lists(LENGTHS, max_size=4), BUDGETS)
@@ -26,41 +26,41 @@ def test_every_window_is_taken_once_and_within_the_budget(
     requests: list[list[int]], budget: int
 ) -> None:
     """Without it a document gets no outcome or two, or a micro-batch outgrows the device."""
-    pool, taken = Pool(), []
+    waiting, taken = WaitingWindows(), []
     arriving = [request(lengths) for lengths in requests]
     windows = [window for one in arriving for window in one.windows]
 
-    while arriving or len(pool):
+    while arriving or len(waiting):
         if arriving:
-            pool.add(arriving.pop().windows)
-        batch = pool.take(budget)
+            waiting.add(arriving.pop().windows)
+        batch = waiting.take(budget)
         assert len(batch) == 1 or max((w.length for w in batch), default=0) * len(batch) <= budget
         taken += batch
 
     assert sorted(map(id, taken)) == sorted(map(id, windows))
-    assert pool.tokens == 0
+    assert waiting.tokens == 0
 
 
 def test_later_windows_do_not_hold_up_a_round() -> None:
     """Without it a stream of long documents keeps the short ones waiting for ever."""
-    pool = Pool()
-    pool.add(request([10, 10, 1]).windows)
+    waiting = WaitingWindows()
+    waiting.add(request([10, 10, 1]).windows)
     taken = []
 
     for _ in range(3):
-        taken.append([window.length for window in pool.take(20)])
-        pool.add(request([20]).windows)
+        taken.append([window.length for window in waiting.take(20)])
+        waiting.add(request([20]).windows)
 
     assert taken == [[10, 10], [1], [20]]
 
 
 def test_dropped_request_is_forgotten() -> None:
-    pool = Pool()
+    waiting = WaitingWindows()
     dropped, kept = request([3, 5]), request([4])
-    pool.add(dropped.windows)
-    pool.add(kept.windows)
+    waiting.add(dropped.windows)
+    waiting.add(kept.windows)
 
-    pool.drop(dropped)
+    waiting.drop(dropped)
 
-    assert pool.tokens == 4
-    assert pool.take(100) == kept.windows
+    assert waiting.tokens == 4
+    assert waiting.take(100) == kept.windows

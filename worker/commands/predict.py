@@ -19,7 +19,7 @@ from worker.pipeline import NO_GENERATOR, AnyResult
 from worker.pipeline.analysis import analyse
 from worker.training.rows import read_texts
 
-Label = TypeVar("Label", bound=str)
+AnyLabel = TypeVar("AnyLabel", bound=str)
 
 EXIT_FAILURES = 1
 
@@ -142,7 +142,7 @@ def _cells(text: str, outcome: AnyResult | Failure) -> tuple[str, str, str]:
             return shown, outcome.language, ", ".join(words) or "none"
 
 
-def _because(text: str, explanation: Mapping[Label, Sequence[Evidence]] | None) -> str:
+def _because(text: str, explanation: Mapping[AnyLabel, Sequence[Evidence]] | None) -> str:
     """The words that moved each score, with their weights; a line a label."""
     return "".join(
         f"\n{label}: "

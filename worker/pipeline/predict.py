@@ -99,7 +99,7 @@ class _OnGpu:
 
 
 def distance(one: Sequence[Prediction], other: Sequence[Prediction]) -> float:
-    """By how much scores differ at most; a keyword candidate that one lacks counts in full."""
+    """By how much scores differ at most; one lacks a candidate of less than `LEAST_PROBABILITY`."""
     return max((_apart(*pair) for pair in zip(one, other, strict=True)), default=0.0)
 
 

@@ -126,59 +126,7 @@ def _spares(scores: metrics.Floats, share: float) -> float:
     return float(np.quantile(scores, 1 - share)) if len(scores) else 0.0
 
 
-def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]) -> float:
-    """The score from which a phrase is a keyword: best F1@5, each source counting alike.
-
-    Args:
-        pipeline: with a threshold of 0.
-        sets: validation rows of each source.
-    """
-    judged = [
-        [
-            Judged(gold, phrases, np.array(scores))
-            for row, (phrases, scores) in zip(rows, ranked_phrases(pipeline, rows), strict=True)
-            if (gold := present_keywords(row))
-        ]
-        for rows in sets
-    ]
-    return _best_threshold(judged)
-
-
-def generation(
-    pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]
-) -> tuple[tuple[float, float], float]:
-    """How scores of generated keywords become chances, and the chance from which one is given.
-
-    Slope and shift of the logarithm of a phrase's probability are those with the least loss (Platt
-    1999); the threshold has the best F1@5, each source counting alike.
-
-    Args:
-        pipeline: with a generator that is not calibrated, and a threshold of 0.
-        sets: validation rows of each source.
-    """
-    judged = [
-        [
-            Judged(absent_keywords(row), phrases, _log_odds(scores))
-            for row, (phrases, scores) in zip(rows, generated_phrases(pipeline, rows), strict=True)
-        ]
-        for rows in sets
-    ]
-    items = [item for rows in judged for item in rows]
-    logits = np.concatenate([item.scores for item in items])
-    gold = np.array([phrase in item.gold for item in items for phrase in item.phrases])
-    slope, shift = _line(logits, gold)
-    chances = [
-        [
-            item._replace(scores=1 / (1 + np.exp(-slope * item.scores - shift)))
-            for item in rows
-            if item.gold
-        ]
-        for rows in judged
-    ]
-    return (slope, shift), _best_threshold(chances)
-
-
-class Judged(NamedTuple):
+class ScoredPhrases(NamedTuple):
     """The phrases of a row, best first, and which are right.
 
     Attributes:
@@ -190,6 +138,59 @@ class Judged(NamedTuple):
     gold: set[str]
     phrases: Sequence[str]
     scores: metrics.Floats
+
+
+def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]) -> float:
+    """The score from which a phrase is a keyword: best F1@5, each source counting alike.
+
+    Args:
+        pipeline: with a threshold of 0.
+        sets: validation rows of each source.
+    """
+    scored = [
+        [
+            ScoredPhrases(gold, phrases, np.array(scores))
+            for row, (phrases, scores) in zip(rows, ranked_phrases(pipeline, rows), strict=True)
+            if (gold := present_keywords(row))
+        ]
+        for rows in sets
+    ]
+    return _best_threshold(scored)
+
+
+def generator_calibration(
+    pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]
+) -> tuple[tuple[float, float], float]:
+    """How scores of generated keywords become chances, and the chance from which one is given.
+
+    Slope and shift of the logarithm of a phrase's probability are those with the least loss (Platt
+    1999); the threshold has the best F1@5, each source counting alike.
+
+    Args:
+        pipeline: with a generator that is not calibrated, and a threshold of 0.
+        sets: validation rows of each source.
+    """
+    scored = [
+        [
+            # Before calibration, the log-odds of a score are the log of its phrase's probability.
+            ScoredPhrases(absent_keywords(row), phrases, _log_odds(scores))
+            for row, (phrases, scores) in zip(rows, generated_phrases(pipeline, rows), strict=True)
+        ]
+        for rows in sets
+    ]
+    items = [item for rows in scored for item in rows]
+    logits = np.concatenate([item.scores for item in items])
+    gold = np.array([phrase in item.gold for item in items for phrase in item.phrases])
+    slope, shift = _line(logits, gold)
+    chances = [
+        [
+            item._replace(scores=1 / (1 + np.exp(-slope * item.scores - shift)))
+            for item in rows
+            if item.gold
+        ]
+        for rows in scored
+    ]
+    return (slope, shift), _best_threshold(chances)
 
 
 def _line(logits: metrics.Floats, gold: metrics.Bools) -> tuple[float, float]:
@@ -208,19 +209,19 @@ def _log_odds(scores: Sequence[float]) -> metrics.Floats:
     return np.asarray(np.log(chance / (1 - chance)))
 
 
-def _best_threshold(sets: Sequence[Sequence[Judged]]) -> float:
+def _best_threshold(sets: Sequence[Sequence[ScoredPhrases]]) -> float:
     gains = np.mean([_gains(rows) for rows in sets if rows], axis=0)
     return round(float(_PHRASE_THRESHOLDS[int(np.argmax(gains))]), 2)
 
 
-def _gains(judged: Sequence[Judged]) -> list[float]:
+def _gains(scored: Sequence[ScoredPhrases]) -> list[float]:
     """Mean F1@5 at each candidate threshold."""
     return [
         float(
             np.mean(
                 [
                     metrics.f1_at(gold, phrases[: sum(score >= value for score in scores)], 5)
-                    for gold, phrases, scores in judged
+                    for gold, phrases, scores in scored
                 ]
             )
         )

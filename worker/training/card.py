@@ -141,8 +141,8 @@ class Card(Frozen):
         data_hash: over every file of the sources.
         sources: what it was trained on, with what its start was trained on.
         start: content hash of the language model or artifact that it starts from; null: of none.
-        teacher: whose soft labels were learned beside the labels, here or by what it starts from;
-            null: nobody's.
+        teachers: whose soft labels were learned beside the labels, here or by what it starts
+            from; empty: nobody's.
         epochs: passes over the training rows that the weights saw.
         validation_score: of the chosen weights, in float32 as they were trained.
         stored_score: of the same weights as they are stored, in float16; null: not measured.

@@ -24,7 +24,7 @@ from worker.pipeline.generator import Generator
 from worker.pipeline.model import Encoder
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD, round_weights, write_card, write_generator
-from worker.training.calibrate import generation
+from worker.training.calibrate import generator_calibration
 from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
 from worker.training.corpus import LicenceClass, Source, Split, data_hash, sources
@@ -168,7 +168,7 @@ def _calibrated(extension: Extension, generator: Generator, out: Path) -> Artifa
     everything = replace(config, generator=True, thresholds=config.thresholds | {"generated": 0.0})
     write_generator(out, everything, generator)
     sets = [_rows(source, "valid") or _rows(source, "train") for source in extension.sources()]
-    line, threshold = generation(Pipeline.load(out, "cpu"), sets)
+    line, threshold = generator_calibration(Pipeline.load(out, "cpu"), sets)
     generator.get_buffer("calibration").copy_(torch.tensor(line))
     return replace(everything, thresholds=config.thresholds | {"generated": threshold})
 

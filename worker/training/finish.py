@@ -35,7 +35,7 @@ from worker.training.evaluate import (
 )
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
-from worker.training.ranker import Judging, count, fit_ranker
+from worker.training.ranker import Tagger, count, fit_ranker
 from worker.training.recipe import Recipe, Validation
 from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
@@ -119,7 +119,7 @@ def _ranker(
     taggers = [FoldTagger(recipe, model), *fold_taggers]
     return fit_ranker(
         [
-            Judging(
+            Tagger(
                 in_memory(part.config(start.tokenizer), start.tokenizer, tagger),
                 cast("list[KeywordsRow]", part.counted_rows()),
                 cast("list[list[KeywordsRow]]", part.new_sets()),

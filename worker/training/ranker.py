@@ -1,7 +1,7 @@
 """Training of the ranker, from texts that the tagger did not learn from.
 
 A tagger is surer of its own training texts than of others, so its scores there would mislead the
-weights. Besides the validation texts, each half of the training texts is therefore judged by a
+weights. Besides the validation texts, each half of the training texts is therefore tagged by a
 tagger that learned from the other half (stacking, Wolpert 1992).
 """
 
@@ -39,10 +39,10 @@ UNSEEN: Final = 0.25
 UNTITLED: Final = 0.5
 """Share of documents with a title that are shown as if they had none: not every text has one."""
 SLICE: Final = 512
-"""Documents that are judged together."""
+"""Documents whose phrases are found together."""
 
 
-class Judging(NamedTuple):
+class Tagger(NamedTuple):
     """A tagger, and texts that are new to it.
 
     Attributes:
@@ -56,7 +56,7 @@ class Judging(NamedTuple):
     sets: Sequence[Sequence[KeywordsRow]]
 
 
-class Judged(NamedTuple):
+class LabelledPhrases(NamedTuple):
     """The phrases of one document with their gold.
 
     Attributes:
@@ -70,7 +70,7 @@ class Judged(NamedTuple):
     missed: int
 
 
-def fit_ranker(taggers: Sequence[Judging], seed: int) -> Ranker | None:
+def fit_ranker(taggers: Sequence[Tagger], seed: int) -> Ranker | None:
     """Count in the training rows, and learn weights from rows that are new to a tagger.
 
     Args:
@@ -81,15 +81,15 @@ def fit_ranker(taggers: Sequence[Judging], seed: int) -> Ranker | None:
         None where no tagger proposes anything of a text with keywords: there is nothing to rank.
     """
     counts = [count(tagger.learned) for tagger in taggers]
-    judged = [
-        [judge(tagger.pipeline, rows, known) for rows in tagger.sets]
+    labelled = [
+        [label_phrases(tagger.pipeline, rows, known) for rows in tagger.sets]
         for tagger, known in zip(taggers, counts, strict=True)
     ]
-    sets = [[item for part in parts for item in part] for parts in zip(*judged, strict=True)]
+    sets = [[item for part in parts for item in part] for parts in zip(*labelled, strict=True)]
     found = [items for items in sets if items]
     if not found:
         return None
-    missed = [item.missed for items in judged[0] for item in items] or [0]
+    missed = [item.missed for items in labelled[0] for item in items] or [0]
     return Ranker(counts[0], fit_weights(found, float(np.mean(missed)), seed))
 
 
@@ -115,9 +115,11 @@ def count(rows: Iterable[KeywordsRow]) -> Counts:
     )
 
 
-def judge(pipeline: Pipeline, rows: Sequence[KeywordsRow], counts: Counts) -> list[Judged]:
+def label_phrases(
+    pipeline: Pipeline, rows: Sequence[KeywordsRow], counts: Counts
+) -> list[LabelledPhrases]:
     """The phrases of each row in which a keyword stands and a phrase was found."""
-    judged = []
+    labelled = []
     for first in range(0, len(rows), SLICE):
         some = rows[first : first + SLICE]
         found = predicted(pipeline, [row.text for row in some], in_this_thread(pipeline))
@@ -130,8 +132,8 @@ def judge(pipeline: Pipeline, rows: Sequence[KeywordsRow], counts: Counts) -> li
                 hits = [fold(phrase.text) in gold for phrase in phrases]
                 views = _views(item.document, phrases, row.text, counts)
                 missed = max(len(gold) - sum(hits), 0)
-                judged.append(Judged(views, np.array(hits, dtype=np.float32), missed))
-    return judged
+                labelled.append(LabelledPhrases(views, np.array(hits, dtype=np.float32), missed))
+    return labelled
 
 
 def _views(
@@ -142,11 +144,11 @@ def _views(
     return [features(document, phrases, shown, known) for known in (counts, *unseen)]
 
 
-def fit_weights(sets: Sequence[Sequence[Judged]], missed: float, seed: int) -> Weights:
+def fit_weights(sets: Sequence[Sequence[LabelledPhrases]], missed: float, seed: int) -> Weights:
     """Learn the network by cross-entropy.
 
     Args:
-        sets: the judged documents of each source, at least one each; a source counts as the root
+        sets: the documents of each source, at least one each; a source counts as the root
             of its size.
         missed: see `Weights`.
         seed: decides the first weights and every order.

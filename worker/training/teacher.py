@@ -135,7 +135,7 @@ def teach(
     judged = [*training, *_alone(teaching, tokenizer, training)]
     for part in judged:
         yield f"judging the {part.use} of {part.source.name}"
-        by_text |= _judged(state.model, part)
+        by_text |= _soft_labels(state.model, part)
     teacher = TeacherCard(
         task=recipe.task,
         transformer=Path(teaching.transformer).name,
@@ -228,7 +228,7 @@ def _measures(transformer: Transformer, part: _Part) -> Measures:
     return moderation_measures(cast("list[ModerationRow]", part.rows), chances, _THRESHOLDS)
 
 
-def _judged(transformer: Transformer, part: _Part) -> dict[str, SoftLabel]:
+def _soft_labels(transformer: Transformer, part: _Part) -> dict[str, SoftLabel]:
     labels = TAUGHT[transformer.task]
     found = transformer.chances(part.texts).round(_DIGITS).tolist()
     return {

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from schema.documents import Task
-from worker.calibration import FILE, SMALLEST, Calibration, best, measure
 from worker.pipeline.records import IntArray, Prediction
+from worker.token_budgets import FILE, SMALLEST, TokenBudgets, best, measure
 
 if TYPE_CHECKING:
     from worker.pipeline import Pipeline
@@ -52,39 +52,39 @@ def test_budget_fits_the_device() -> None:
 def test_budget_is_measured_once_for_a_device_and_an_artifact(tmp_path: Path) -> None:
     """Without it every start takes longer, and processes of one host differ."""
     one, other = FakePipeline(SMALLEST), FakePipeline(SMALLEST)
-    found = Calibration(tmp_path, "cpu").budget(cast("Pipeline", one))
+    found = TokenBudgets(tmp_path, "cpu").budget(cast("Pipeline", one))
 
-    assert Calibration(tmp_path, "cpu").budget(cast("Pipeline", other)) == found
+    assert TokenBudgets(tmp_path, "cpu").budget(cast("Pipeline", other)) == found
     assert other.passes == 0
 
 
 def test_lowered_budget_is_remembered(tmp_path: Path) -> None:
     """Without it the device runs out of memory again after every start."""
     pipeline = cast("Pipeline", FakePipeline(1 << 30))
-    Calibration(tmp_path, "cpu").budget(pipeline)
+    TokenBudgets(tmp_path, "cpu").budget(pipeline)
 
-    Calibration(tmp_path, "cpu").remember(pipeline, SMALLEST + 1)
+    TokenBudgets(tmp_path, "cpu").remember(pipeline, SMALLEST + 1)
 
-    assert Calibration(tmp_path, "cpu").budget(pipeline) == SMALLEST + 1
+    assert TokenBudgets(tmp_path, "cpu").budget(pipeline) == SMALLEST + 1
 
 
 def test_passing_lack_of_memory_does_not_slow_down_later_starts(tmp_path: Path) -> None:
     """Without it one bad moment leaves micro-batches of a few tokens for ever."""
     pipeline = cast("Pipeline", FakePipeline(1 << 30))
 
-    Calibration(tmp_path, "cpu").remember(pipeline, 9)
+    TokenBudgets(tmp_path, "cpu").remember(pipeline, 9)
 
-    assert Calibration(tmp_path, "cpu").budget(pipeline) >= SMALLEST
+    assert TokenBudgets(tmp_path, "cpu").budget(pipeline) >= SMALLEST
 
 
 def test_budget_of_nine_tokens_in_the_file_is_measured_anew(tmp_path: Path) -> None:
     """Without it a file from such a moment is believed."""
     pipeline = FakePipeline(1 << 30)
-    Calibration(tmp_path, "cpu").budget(cast("Pipeline", pipeline))
+    TokenBudgets(tmp_path, "cpu").budget(cast("Pipeline", pipeline))
     file = tmp_path / FILE
     file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), 9)))
 
-    assert Calibration(tmp_path, "cpu").budget(cast("Pipeline", pipeline)) >= SMALLEST
+    assert TokenBudgets(tmp_path, "cpu").budget(cast("Pipeline", pipeline)) >= SMALLEST
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{"])
@@ -92,7 +92,7 @@ def test_broken_file_is_measured_anew(tmp_path: Path, content: str) -> None:
     """Without it a full disk stops every later start."""
     (tmp_path / FILE).write_text(content)
 
-    assert Calibration(tmp_path, "cpu").budget(cast("Pipeline", FakePipeline(SMALLEST)))
+    assert TokenBudgets(tmp_path, "cpu").budget(cast("Pipeline", FakePipeline(SMALLEST)))
 
 
 def test_folder_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
@@ -100,6 +100,6 @@ def test_folder_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
 
-    assert Calibration(blocked / os.curdir / "below", "cpu").budget(
+    assert TokenBudgets(blocked / os.curdir / "below", "cpu").budget(
         cast("Pipeline", FakePipeline(SMALLEST))
     )

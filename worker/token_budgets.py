@@ -16,7 +16,7 @@ from worker.pipeline.records import IntArray
 
 logger = logging.getLogger(__name__)
 
-LENGTH = 32
+TRIED_TOKENS = 32
 """Tokens of the windows that are tried, as many as usual documents have. Long ones, few of which
 share a step, would ask for budgets at which usual ones gain nothing and the next one waits."""
 
@@ -24,17 +24,17 @@ SMALLEST, LARGEST = 2048, 1 << 20
 """Budgets between which to look, in tokens. Nothing below is remembered: a measurement on a busy
 machine, or one passing lack of memory, would slow down every later start."""
 
-LONGEST = 0.045
-"""Seconds that a micro-batch of windows of `LENGTH` tokens may take: so long an interactive
+MOST_SECONDS = 0.045
+"""Seconds that a micro-batch of windows of `TRIED_TOKENS` tokens may take: so long an interactive
 document waits for a bulk one."""
 
 NEAR_ENOUGH = 0.9
 """Share of the best speed at which a smaller budget is preferred."""
 
-FILE = "calibration.json"
+FILE = "token_budgets.json"
 
 
-class Calibration:
+class TokenBudgets:
     """Token budgets by device and artifact, kept in a file of the cache directory.
 
     Losing the file costs a second at the next start; one that cannot be written is measured anew.
@@ -69,7 +69,7 @@ class Calibration:
             logger.info("the next start measures again, %s cannot be written: %s", FILE, error)
 
     def _key(self, pipeline: Pipeline) -> str:
-        measured = f"{pipeline.model_version}, windows of {LENGTH}"
+        measured = f"{pipeline.model_version}, windows of {TRIED_TOKENS}"
         return f"{self._device}, torch {torch.__version__}, {measured}"
 
     def _read(self) -> dict[str, int]:
@@ -81,7 +81,7 @@ class Calibration:
 
 
 def measure(pipeline: Pipeline, clock: Callable[[], float]) -> int:
-    """The smallest budget that is nearly as fast as the best, each micro-batch within `LONGEST`."""
+    """The smallest budget nearly as fast as the best, within `MOST_SECONDS`."""
     speeds: dict[int, float] = {}
     budget = SMALLEST
     while budget <= LARGEST:
@@ -89,7 +89,7 @@ def measure(pipeline: Pipeline, clock: Callable[[], float]) -> int:
             seconds = _seconds(pipeline, budget, clock)
         except torch.OutOfMemoryError:
             break
-        if speeds and seconds > LONGEST:
+        if speeds and seconds > MOST_SECONDS:
             break
         speeds[budget] = budget / seconds
         if budget >= 4 * max(speeds, key=speeds.__getitem__):
@@ -113,7 +113,7 @@ def device_name(device: str) -> str:
 
 def _seconds(pipeline: Pipeline, budget: int, clock: Callable[[], float]) -> float:
     """Time of a micro-batch, the best of a few."""
-    windows = _windows(pipeline, budget // LENGTH)
+    windows = _windows(pipeline, budget // TRIED_TOKENS)
     times = []
     for _ in range(4):
         began = clock()
@@ -124,5 +124,5 @@ def _seconds(pipeline: Pipeline, budget: int, clock: Callable[[], float]) -> flo
 
 def _windows(pipeline: Pipeline, rows: int) -> Sequence[IntArray]:
     generator = np.random.default_rng(rows)
-    ids = generator.integers(1, pipeline.vocabulary, (rows, LENGTH))
+    ids = generator.integers(1, pipeline.vocabulary, (rows, TRIED_TOKENS))
     return list(ids.astype(np.int32))
