@@ -12,9 +12,10 @@ from schema.outcomes import MODERATION_LABELS, Language, ModerationResult
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED
-from worker.training.corpus import Source, clean_rows, sources
+from worker.training.corpus import Source, sources
 from worker.training.evasion import EVASIONS, Evasion
 from worker.training.metrics import half_interval
+from worker.training.ordinary import ordinary_rows
 from worker.training.robustness import disguised, flag_f1, sample
 from worker.training.rows import LabelledRow, ModerationRow, read_lines
 
@@ -107,7 +108,7 @@ def test_naming_an_identity_is_no_attack(language: Language, pipeline: Pipeline)
 
 def clean(source: Source) -> list[ModerationRow]:
     """Texts of another task that are known to be clean of every label."""
-    rows = clean_rows(source, "test")
+    rows = ordinary_rows(source, "test")
     return [row for row in rows if row.annotated.issuperset(MODERATION_LABELS)]
 
 

@@ -18,11 +18,12 @@ from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
-from worker.training import corpus
+from worker.training import ordinary
 from worker.training.checkpoint import CHECKPOINT
-from worker.training.corpus import clean_rows, sources
+from worker.training.corpus import sources
 from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, train
+from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import FOLDS, Validation, fresh_state, make_examples
 from worker.training.rows import KeywordsRow, RowFile, SentimentRow
 from worker.training.run import FOLD, Finished, Report, train_artifact
@@ -291,11 +292,11 @@ def test_a_text_without_its_keywords_teaches_nothing() -> None:
 
 def test_ordinary_texts_are_clean_of_what_their_source_rules_out(data_folder: Path) -> None:
     """Without it a model trained on offence alone would flag what is merely ordinary."""
-    papers = clean_rows(sources(data_folder, Task.KEYWORDS)[0], "train")
+    papers = ordinary_rows(sources(data_folder, Task.KEYWORDS)[0], "train")
     [reviews] = [
         source for source in sources(data_folder, Task.SENTIMENT) if source.name == "reviews"
     ]
-    known = {row.text: row.annotated for row in clean_rows(reviews, "train")}
+    known = {row.text: row.annotated for row in ordinary_rows(reviews, "train")}
 
     assert all(row.annotated == set(MODERATION_LABELS) for row in papers)
     assert "hate" in known["lovely staff, great room"]
@@ -306,14 +307,14 @@ def test_ordinary_text_that_names_an_identity_is_taken_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without it such words would stand in attacks alone, and be flagged wherever they stand."""
-    monkeypatch.setattr(corpus, "_CLEAN_ROWS_A_SOURCE", 2)
+    monkeypatch.setattr(ordinary, "_ROWS_A_SOURCE", 2)
     named = ["My lesbian aunt won the chess cup", "女权组织办的读书会真好"]
     plain = [f"The train {n} leaves on time" for n in range(50)]
     rows = [{"text": text, "label": "positive"} for text in plain + named]
     write_source(tmp_path / "sentiment" / "notes", rows)
     [source] = sources(tmp_path, Task.SENTIMENT)
 
-    taken = clean_rows(source, "train")
+    taken = ordinary_rows(source, "train")
 
     assert all(row.text in named for row in taken)
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from tests.fixtures.phrases import POSTS
 from worker.cli import main
+from worker.commands.options import command_line
 
 SENTIMENT_FIELDS = {
     "file",
@@ -225,3 +226,22 @@ def test_document_is_no_markup(artifacts: Path) -> None:
     shown = run("predict", "sentiment", text, "--artifact", artifacts / "sentiment")
 
     assert text in shown.stdout
+
+
+def test_the_command_on_a_card_can_be_given_again() -> None:
+    """Without it an artifact could not be made again from its card."""
+    line = command_line(
+        "train",
+        "sentiment",
+        data=Path("my data"),
+        start=None,
+        soft_labels=(Path("one"), Path("other")),
+        seed=0,
+        unlabelled=True,
+        resume=False,
+    )
+
+    assert line == (
+        "textmill-worker train sentiment --data 'my data' --soft-labels one --soft-labels other"
+        " --seed 0 --unlabelled"
+    )

@@ -1,16 +1,20 @@
 """`textmill-worker extend`."""
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import click
-import torch
 
 from schema.documents import Task
 from worker.commands.console import make_console
-from worker.commands.options import data_option, licence_option, seed_option
-from worker.commands.progress import TrainingProgress
+from worker.commands.options import (
+    command_line,
+    data_option,
+    licence_option,
+    resume_option,
+    seed_option,
+)
+from worker.commands.progress import run_through
 from worker.pipeline.artifact import SHIPPED
 from worker.training.corpus import LicenceClass
 from worker.training.extend import Extension, extend
@@ -33,7 +37,7 @@ from worker.training.generator import TRAINING
 )
 @seed_option
 @licence_option
-@click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
+@resume_option
 def command(
     *,
     data: Path,
@@ -55,20 +59,15 @@ def command(
       textmill-worker extend --data my-labels --artifact my-model --out my-model
       textmill-worker extend --data DIR --resume
     """  # noqa: D301 - click's mark for an example that keeps its lines
-    # Sums in another order give other weights: one thread makes a training repeatable.
-    torch.set_num_threads(1)
-    arguments = ["--data", str(data), "--seed", str(seed), "--licence-class", licence_class]
-    if artifact:
-        arguments += ["--artifact", str(artifact)]
     extension = Extension(
         artifact=artifact or SHIPPED / Task.KEYWORDS,
         data=data,
         licence_class=licence_class,
-        command=shlex.join(["textmill-worker", "extend", *arguments]),
+        command=command_line(
+            "extend", data=data, seed=seed, licence_class=licence_class, artifact=artifact
+        ),
         training=replace(TRAINING, seed=seed),
     )
     console = make_console(stderr=True)
-    with TrainingProgress(console) as progress:
-        for report in extend(extension, out, resume=resume):
-            progress.show(report)
+    run_through(extend(extension, out, resume=resume), console)
     console.print(f"{out} holds the artifact; its figures are in {out / 'CARD.md'}")

@@ -1,5 +1,6 @@
 """What several commands take."""
 
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,30 @@ licence_option = click.option(
     show_default=True,
     help="Least permissive licence of the sources: A permissive ones only, C all.",
 )
+resume_option = click.option(
+    "--resume", is_flag=True, help="Go on after the last whole epoch in --out."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON Lines instead of a table.")
+
+
+def command_line(name: str, *arguments: str, **options: object) -> str:
+    """The command that does the same again.
+
+    Args:
+        name: of the subcommand.
+        arguments: in order.
+        options: True for a flag, a tuple for one that is given several times; None and False are
+            left out.
+    """
+    parts = ["textmill-worker", name, *arguments]
+    for option, value in options.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is None or one is False:
+                continue
+            parts.append(f"--{option.replace('_', '-')}")
+            if one is not True:
+                parts.append(str(one))
+    return shlex.join(parts)
 
 
 def open_pipeline(task: Task, artifact: Path | None) -> Pipeline:

@@ -1,15 +1,20 @@
 """`textmill-worker pretrain`."""
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import click
-import torch
 
 from worker.commands.console import make_console
-from worker.commands.options import cell_option, data_option, licence_option, seed_option
-from worker.commands.progress import TrainingProgress
+from worker.commands.options import (
+    cell_option,
+    command_line,
+    data_option,
+    licence_option,
+    resume_option,
+    seed_option,
+)
+from worker.commands.progress import run_through
 from worker.pipeline.model import Cell
 from worker.training.corpus import LicenceClass
 from worker.training.pretrain import PRETRAINING, Pretraining
@@ -28,7 +33,7 @@ from worker.training.run import pretrain
 @seed_option
 @cell_option
 @licence_option
-@click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
+@resume_option
 def command(
     *,
     data: Path,
@@ -48,18 +53,15 @@ def command(
       textmill-worker pretrain --data DIR
       textmill-worker train sentiment --data DIR --start models/language
     """  # noqa: D301 - click's mark for an example that keeps its lines
-    # Sums in another order give other weights: one thread makes a training repeatable.
-    torch.set_num_threads(1)
-    arguments = ["--seed", str(seed), "--cell", cell, "--licence-class", licence_class]
     chosen = Pretraining(
         data=data,
         licence_class=licence_class,
         cell=cell,
         training=replace(PRETRAINING, seed=seed),
-        command=shlex.join(["textmill-worker", "pretrain", "--data", str(data), *arguments]),
+        command=command_line(
+            "pretrain", data=data, seed=seed, cell=cell, licence_class=licence_class
+        ),
     )
     console = make_console(stderr=True)
-    with TrainingProgress(console) as progress:
-        for report in pretrain(chosen, out, resume=resume):
-            progress.show(report)
+    run_through(pretrain(chosen, out, resume=resume), console)
     console.print(f"{out} holds the language model; start a training from it with --start {out}")

@@ -1,7 +1,9 @@
-"""How a training shows itself."""
+"""How a training runs in a command."""
 
+from collections.abc import Iterable
 from typing import Self
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -14,6 +16,19 @@ from rich.progress import (
 
 from worker.training.loop import EpochReport, StepReport
 from worker.training.run import Finished, Report
+
+
+def run_through(reports: Iterable[Report], console: Console) -> None:
+    """Let a training that gives `reports` run, and show it."""
+    make_repeatable()
+    with TrainingProgress(console) as progress:
+        for report in reports:
+            progress.show(report)
+
+
+def make_repeatable() -> None:
+    """Let the same seed give the same weights: sums in another order give others."""
+    torch.set_num_threads(1)
 
 
 class TrainingProgress:

@@ -1,21 +1,19 @@
 """`textmill-worker retrain`."""
 
 import json
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import click
-import torch
 
 from schema.documents import Task
 from schema.settings import WorkerSettings, read
 from worker.artifact_folders import ArtifactFolders
 from worker.commands.console import make_console
 from worker.commands.database import connected
-from worker.commands.options import TASK, data_option, licence_option, seed_option
-from worker.commands.progress import TrainingProgress
+from worker.commands.options import TASK, command_line, data_option, licence_option, seed_option
+from worker.commands.progress import TrainingProgress, make_repeatable
 from worker.retraining import Retrained, Retraining, retrain
 from worker.training.compare import shown
 from worker.training.corpus import LicenceClass
@@ -75,19 +73,9 @@ def command(  # noqa: PLR0913 - one parameter an option
       textmill-worker retrain sentiment --data DIR
       textmill-worker retrain moderation --data DIR --no-promote --json
     """  # noqa: D301 - click's mark for an example that keeps its lines
-    # Sums in another order give other weights: one thread makes a training repeatable.
-    torch.set_num_threads(1)
+    make_repeatable()
     chosen = Task(task)
     training = _training(REFINING[chosen], seed, epochs, learning_rate)
-    options = {
-        "--data": data,
-        "--replay": replay,
-        "--epochs": training.epochs,
-        "--learning-rate": training.learning_rate,
-        "--seed": seed,
-        "--licence-class": licence_class,
-    }
-    given = [str(part) for option in options.items() for part in option]
     wanted = Retraining(
         task=chosen,
         data=data,
@@ -95,7 +83,16 @@ def command(  # noqa: PLR0913 - one parameter an option
         training=training,
         replay=replay,
         promotes=promotes,
-        command=shlex.join(["textmill-worker", "retrain", task, *given]),
+        command=command_line(
+            "retrain",
+            task,
+            data=data,
+            replay=replay,
+            epochs=training.epochs,
+            learning_rate=training.learning_rate,
+            seed=seed,
+            licence_class=licence_class,
+        ),
     )
     folders = ArtifactFolders.of(read(WorkerSettings))
     with connected() as engine, TrainingProgress(make_console(stderr=True)) as progress:

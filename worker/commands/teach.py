@@ -1,18 +1,22 @@
 """`textmill-worker teach`."""
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import click
-import torch
 
 from schema.documents import Task
 from schema.outcomes import Language
 from worker.commands.console import make_console
-from worker.commands.options import data_option, licence_option, seed_option
-from worker.commands.progress import TrainingProgress
+from worker.commands.options import (
+    command_line,
+    data_option,
+    licence_option,
+    resume_option,
+    seed_option,
+)
+from worker.commands.progress import run_through
 from worker.training.corpus import LicenceClass
 from worker.training.recipe import Recipe
 from worker.training.teacher import TEACHING, Teaching, teach
@@ -45,7 +49,7 @@ from worker.training.teacher import TEACHING, Teaching, teach
     is_flag=True,
     help="Of sentiment: judge texts of the other tasks and excerpts, too, for `train` to learn.",
 )
-@click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
+@resume_option
 def command(  # noqa: PLR0913 - one parameter an option
     *,
     task: str,
@@ -70,25 +74,26 @@ def command(  # noqa: PLR0913 - one parameter an option
       textmill-worker teach moderation --data DIR --transformer my-transformer --language zh
       textmill-worker train sentiment --data DIR --soft-labels models/sentiment-teacher-en
     """  # noqa: D301 - click's mark for an example that keeps its lines
-    # Sums in another order give other weights: one thread makes a training repeatable.
-    torch.set_num_threads(1)
     chosen = Task(task)
     folder = out or Path("models") / f"{task}-teacher-{language}"
-    arguments = ["--data", str(data), "--transformer", transformer, "--language", language]
-    arguments += ["--seed", str(seed), "--licence-class", licence_class]
-    if unlabelled:
-        arguments.append("--unlabelled")
     recipe = Recipe(
         task=chosen,
         data=data,
         licence_class=licence_class,
         cell="gru",
         training=replace(TEACHING, seed=seed),
-        command=shlex.join(["textmill-worker", "teach", task, *arguments]),
+        command=command_line(
+            "teach",
+            task,
+            data=data,
+            transformer=transformer,
+            language=language,
+            seed=seed,
+            licence_class=licence_class,
+            unlabelled=unlabelled,
+        ),
     )
     console = make_console(stderr=True)
-    with TrainingProgress(console) as progress:
-        teaching = Teaching(recipe, transformer, language, unlabelled)
-        for report in teach(teaching, folder, resume=resume):
-            progress.show(report)
+    teaching = Teaching(recipe, transformer, language, unlabelled)
+    run_through(teach(teaching, folder, resume=resume), console)
     console.print(f"{folder} holds the soft labels; learn them with train --soft-labels {folder}")

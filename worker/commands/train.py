@@ -1,16 +1,22 @@
 """`textmill-worker train`."""
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import click
-import torch
 
 from schema.documents import Task
 from worker.commands.console import make_console
-from worker.commands.options import TASK, cell_option, data_option, licence_option, seed_option
-from worker.commands.progress import TrainingProgress
+from worker.commands.options import (
+    TASK,
+    cell_option,
+    command_line,
+    data_option,
+    licence_option,
+    resume_option,
+    seed_option,
+)
+from worker.commands.progress import run_through
 from worker.pipeline.model import Cell
 from worker.training.corpus import LicenceClass
 from worker.training.recipe import TRAINING, Recipe
@@ -41,7 +47,7 @@ from worker.training.soft_labels import SoftLabels
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder that `teach` made, learned beside the labels; once for each teacher.",
 )
-@click.option("--resume", is_flag=True, help="Go on after the last whole epoch in --out.")
+@resume_option
 def command(  # noqa: PLR0913 - one parameter an option
     *,
     task: str,
@@ -67,27 +73,27 @@ def command(  # noqa: PLR0913 - one parameter an option
       textmill-worker train keywords --data DIR --resume
       textmill-worker train sentiment --data my-labels --start worker/artifacts/sentiment
     """  # noqa: D301 - click's mark for an example that keeps its lines
-    # Sums in another order give other weights: one thread makes a training repeatable.
-    torch.set_num_threads(1)
     chosen = Task(task)
     folder = out or Path("models") / task
-    arguments = ["--seed", str(seed), "--cell", cell, "--licence-class", licence_class]
-    if start:
-        arguments += ["--start", str(start)]
-    for taught in soft_labels:
-        arguments += ["--soft-labels", str(taught)]
     recipe = Recipe(
         task=chosen,
         data=data,
         licence_class=licence_class,
         cell=cell,
         training=replace(TRAINING[chosen], seed=seed),
-        command=shlex.join(["textmill-worker", "train", task, "--data", str(data), *arguments]),
+        command=command_line(
+            "train",
+            task,
+            data=data,
+            seed=seed,
+            cell=cell,
+            licence_class=licence_class,
+            start=start,
+            soft_labels=soft_labels,
+        ),
         start=start,
         soft_labels=tuple(SoftLabels.load(taught, chosen, licence_class) for taught in soft_labels),
     )
     console = make_console(stderr=True)
-    with TrainingProgress(console) as progress:
-        for report in train_artifact(recipe, folder, resume=resume):
-            progress.show(report)
+    run_through(train_artifact(recipe, folder, resume=resume), console)
     console.print(f"{folder} holds the artifact; its figures are in {folder / 'CARD.md'}")

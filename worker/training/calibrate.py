@@ -9,7 +9,6 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.character_ngrams import LEAST_PROBABILITY, CharacterNgrams
 from worker.training import metrics
-from worker.training.corpus import names_identity
 from worker.training.evaluate import (
     absent_keywords,
     generated_phrases,
@@ -20,6 +19,7 @@ from worker.training.evaluate import (
     sentiment_scores,
 )
 from worker.training.examples import cleaned
+from worker.training.ordinary import names_identity
 from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
 
 _TEMPERATURES: Final = np.geomspace(0.4, 4, 60)

@@ -8,7 +8,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,16 +16,14 @@ from typing import Final, Literal
 
 from schema.documents import Task
 from schema.errors import InputError
-from schema.outcomes import MODERATION_LABELS, ModerationLabel
+from schema.outcomes import ModerationLabel
 from worker.training.rows import (
     ROW_TYPES,
     KeywordsRow,
     LabelledRow,
     ModerationRow,
     RowFile,
-    SentimentRow,
     place_of,
-    read_lines,
 )
 
 LicenceClass = Literal["A", "B", "C"]
@@ -45,23 +43,7 @@ _RULED_OUT: Final[dict[str, frozenset[ModerationLabel]]] = {
 }
 """Labels of which a source says nothing since it was collected where they hardly occur. Without
 them as negatives, all that is like an advertisement looks like a threat, too: no source says no."""
-_CLEAN_REVIEW_LABELS: Final[frozenset[ModerationLabel]] = frozenset(
-    {"sexual", "violence", "spam", "fraud", "illicit"}
-)
-_CLEAN_ROWS_A_SOURCE: Final = 4000
 _UNLABELLED_TEXTS_A_SOURCE: Final = 10_000
-_COARSE: Final = frozenset({"en-goemotions", "en-semeval2017", "en-vader-tweets"})
-"""Reddit and tweets: explicit talk is common here, so only praise without any is taken."""
-_PRAISE_LABELS: Final[frozenset[ModerationLabel]] = frozenset({"abuse", "hate", "violence"})
-_IDENTITY: Final = re.compile(
-    r"\b(?:african|arab|asian|bisexual|black (?:man|men|people|woman|women)|chinese|christian|deaf"
-    r"|disabled|feminis[mt]|gay|hindu|immigrant|indian|islam|jew|jewish|latin[ao]|lesbian|mexican"
-    r"|muslim|queer|refugee|trans|transgender|white (?:man|men|people|woman|women)|wom[ae]n)s?\b"
-    "|黑人|白人|同性恋|双性恋|变性|女权|女性|女司机|女生|穆斯林|回族|藏族|少数民族|河南|东北|外地人|农民工"
-    "|残疾|盲人|聋人|老人|单亲|犹太|印度|日本人|韩国人|移民|难民",
-    re.IGNORECASE,
-)
-"""Words that name people for what they are. In moderation sources they mostly stand in attacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,30 +104,6 @@ def sources(data: Path, task: Task, most_permissive: LicenceClass = "C") -> list
     return allowed
 
 
-def clean_rows(source: Source, split: Split) -> list[ModerationRow]:
-    """Ordinary text of another task, as weak negatives for moderation.
-
-    Moderation sources are collected around offence, so without these rows a model flags what is
-    merely ordinary. Titles, abstracts, posts and praise count as clean of every label; other
-    reviews and dialogue may hold insults, so of abuse and hate they say nothing. Of tweets only
-    praise is taken that holds no term of the data folder's lexicon, as clean of abuse, hate and
-    violence. Text that names an identity is taken before other text (Dixon et al. 2018).
-
-    Returns:
-        A bounded sample, the same at every call.
-    """
-    if source.task is Task.MODERATION:
-        return []
-    rows = source.rows(split)
-    if source.name in _COARSE:
-        explicit = _lexicon(source.folder.parents[1])
-        rows = [row for row in rows if _is_praise(row) and not explicit.search(row.text.lower())]
-    rows = sorted(rows, key=_precedence)[:_CLEAN_ROWS_A_SOURCE]
-    if source.name in _COARSE:
-        return [_clean_of(row.text, _PRAISE_LABELS) for row in rows]
-    return [_clean_row(row) for row in rows]
-
-
 def unlabelled_texts(source: Source) -> list[str]:
     """Training texts of another task, of which a teacher says what nobody else did.
 
@@ -159,11 +117,6 @@ def unlabelled_texts(source: Source) -> list[str]:
     return sorted(texts, key=place_of)[:_UNLABELLED_TEXTS_A_SOURCE]
 
 
-def names_identity(text: str) -> bool:
-    """Whether a word of it names people for what they are; in no way complete."""
-    return _IDENTITY.search(text) is not None
-
-
 def all_texts(data: Path, most_permissive: LicenceClass, split: Split) -> Iterator[str]:
     """Texts of all tasks, from which the vocabulary and the language model are made.
 
@@ -174,6 +127,11 @@ def all_texts(data: Path, most_permissive: LicenceClass, split: Split) -> Iterat
         for source in sources(data, task, most_permissive):
             for row in source.rows(split):
                 yield row.text
+
+
+def identity_of(options: Sequence[object], used: list[Source]) -> str:
+    """Hash over all that decides the outcome of a training, 16 hex digits."""
+    return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
 
 
 def data_hash(used: list[Source]) -> str:
@@ -207,32 +165,3 @@ def _with_ruled_out(row: LabelledRow, ruled_out: frozenset[ModerationLabel]) -> 
     if not isinstance(row, ModerationRow):
         return row
     return row.model_copy(update={"annotated": row.annotated | ruled_out})
-
-
-def _precedence(row: LabelledRow) -> tuple[bool, float]:
-    """Text that names an identity comes first, the rest by chance."""
-    return not names_identity(row.text), place_of(row.text)
-
-
-def _clean_row(row: LabelledRow) -> ModerationRow:
-    if isinstance(row, KeywordsRow):
-        return _clean_of(row.text.partition("\n")[0], frozenset(MODERATION_LABELS))
-    known = frozenset(MODERATION_LABELS) if _is_praise(row) else _CLEAN_REVIEW_LABELS
-    return _clean_of(row.text, known)
-
-
-def _clean_of(text: str, labels: frozenset[ModerationLabel]) -> ModerationRow:
-    return ModerationRow(text=text, labels=frozenset(), annotated=labels)
-
-
-def _is_praise(row: LabelledRow) -> bool:
-    return isinstance(row, SentimentRow) and row.label == "positive"
-
-
-def _lexicon(data: Path) -> re.Pattern[str]:
-    """Matches the English terms of the data folder's lexicon, whole words; nothing without one."""
-    path = data / "lexicon" / "lexicon.jsonl.gz"
-    lines = read_lines(path) if path.is_file() else ()
-    terms = [str(json.loads(line)["term"]) for line in lines]
-    english = sorted(re.escape(term.lower()) for term in terms if term.isascii())
-    return re.compile(rf"\b(?:{'|'.join(english)})\b" if english else r"(?!)")

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
@@ -27,7 +26,7 @@ from worker.training.artifact import CARD, round_weights, write_card, write_gene
 from worker.training.calibrate import generator_calibration
 from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
-from worker.training.corpus import LicenceClass, Source, Split, data_hash, sources
+from worker.training.corpus import LicenceClass, Source, Split, data_hash, identity_of, sources
 from worker.training.evaluate import absent_keywords
 from worker.training.examples import Example
 from worker.training.finish import figures
@@ -76,7 +75,7 @@ class Extension:
         """Hash over all that decides the outcome, for checkpoints."""
         version = model_version(self.artifact, self.config())
         options = [version, self.licence_class, self.training]
-        return sha256(f"{options} {data_hash(self.sources())}".encode()).hexdigest()[:16]
+        return identity_of(options, self.sources())
 
 
 def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]:

@@ -25,7 +25,7 @@ from worker.training.calibrate import (
 )
 from worker.training.card import LIMITS, Card, SetFigures, entry_of
 from worker.training.character_ngrams import fit_character_ngrams
-from worker.training.corpus import Source, clean_rows, data_hash
+from worker.training.corpus import Source, data_hash
 from worker.training.evaluate import (
     evaluate,
     fold,
@@ -35,6 +35,7 @@ from worker.training.evaluate import (
 )
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
+from worker.training.ordinary import ordinary_rows
 from worker.training.ranker import Tagger, count, fit_ranker
 from worker.training.recipe import Recipe, Validation
 from worker.training.robustness import evasion_kept
@@ -168,7 +169,7 @@ def _card(
         *(
             entry_of(source, "ordinary text", texts)
             for source in recipe.ordinary_sources()
-            if (texts := clean_rows(source, "train"))
+            if (texts := ordinary_rows(source, "train"))
         ),
     ]
     names = {entry.name for entry in own}

@@ -6,7 +6,6 @@ Howard & Ruder 2018), so that a task with few labelled rows begins with words an
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +27,7 @@ from worker.training.corpus import (
     Source,
     Split,
     all_texts,
-    data_hash,
+    identity_of,
     sources,
 )
 from worker.training.examples import Example
@@ -78,7 +77,7 @@ class Pretraining:
     def identity(self) -> str:
         """Hash over all that decides the outcome, for checkpoints."""
         options = [self.licence_class, self.training, self._shape(self.vocabulary)]
-        return sha256(f"{options} {data_hash(self.sources())}".encode()).hexdigest()[:16]
+        return identity_of(options, self.sources())
 
     def clean_texts(self, split: Split) -> Iterator[CleanText]:
         """The texts of a split as the model sees them."""

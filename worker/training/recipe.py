@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +18,7 @@ from worker.training.corpus import (
     LicenceClass,
     Source,
     Split,
-    clean_rows,
-    data_hash,
+    identity_of,
     sources,
 )
 from worker.training.evaluate import (
@@ -35,6 +33,7 @@ from worker.training.evasion import evade_randomly
 from worker.training.examples import OVERLAP, WINDOW, Example, examples
 from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig, TrainingState
+from worker.training.ordinary import ordinary_rows
 from worker.training.pretrain import PRETRAINING, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow, place_of
 from worker.training.soft_labels import TAUGHT, SoftLabels
@@ -124,7 +123,7 @@ class Recipe:
             self.left_out,
         ]
         used = [*self.sources(), *self.ordinary_sources()]
-        return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
+        return identity_of(options, used)
 
     def sources(self) -> list[Source]:
         """The labelled sources it learns from; feedback, where there is any, is the last one."""
@@ -145,7 +144,7 @@ class Recipe:
 
     def ordinary(self, split: Split) -> list[ModerationRow]:
         """Ordinary text, as weak negatives; empty but for moderation."""
-        return [row for source in self.ordinary_sources() for row in clean_rows(source, split)]
+        return [row for source in self.ordinary_sources() for row in ordinary_rows(source, split)]
 
     def training_sets(self) -> list[Sequence[LabelledRow]]:
         """The training rows of each source of the data folder, with soft labels where there are."""

@@ -8,7 +8,6 @@ recurrent network, Tang et al. 2019). The transformer itself never serves.
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
@@ -20,11 +19,12 @@ from schema.outcomes import MODERATION_LABELS, Language, SentimentLabel
 from worker.pipeline.records import IntArray
 from worker.training.card import TeacherCard, Use, entry_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
-from worker.training.corpus import Source, Split, clean_rows, data_hash, unlabelled_texts
+from worker.training.corpus import Source, Split, data_hash, identity_of, unlabelled_texts
 from worker.training.evaluate import Measures, fold, moderation_measures, sentiment_measures
 from worker.training.examples import Example, clean_text, known_labels, label_gold
 from worker.training.excerpts import excerpts
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
+from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe, score_of
 from worker.training.rows import ModerationRow, Row, SentimentRow
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, version_of
@@ -63,7 +63,7 @@ class Teaching:
         """Hash over all that decides the outcome, for checkpoints; `weights`: see `TeacherCard`."""
         options = [self.recipe.task, self.recipe.training, self.language, self.unlabelled, weights]
         used = [*self.recipe.original_sources(), *self.recipe.ordinary_sources()]
-        return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
+        return identity_of(options, used)
 
 
 _Rows = tuple[Source, Use, Sequence[Row]]
@@ -175,7 +175,7 @@ def _labelled(recipe: Recipe, split: Split) -> list[_Rows]:
 
 def _ordinary(recipe: Recipe) -> list[_Rows]:
     return [
-        (source, "ordinary text", clean_rows(source, "train"))
+        (source, "ordinary text", ordinary_rows(source, "train"))
         for source in recipe.ordinary_sources()
     ]
 
