@@ -13,6 +13,7 @@
     ├── ServiceUnavailableError    a server does not answer: exit code 3
     ├── SchemaVersionError         the database has another migration: exit code 3
     ├── ArtifactError              a model folder is missing, broken or of another task
+    │   └── NotLoadedError         it is whole; memory, device or file system failed, it may pass
     ├── DocumentError              one document fails, its neighbours go on
     └── LeaseLostError             another attempt owns the chunk; nothing was written
 """
@@ -62,6 +63,10 @@ class SchemaVersionError(TextmillError):
 
 class ArtifactError(TextmillError):
     """An artifact is missing, broken, or made for another task."""
+
+
+class NotLoadedError(ArtifactError):
+    """An artifact could not be loaded for want of memory, device or file system; it may pass."""
 
 
 class DocumentError(TextmillError):

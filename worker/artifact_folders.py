@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schema.documents import Task
-from schema.errors import ArtifactError
+from schema.errors import ArtifactError, NotLoadedError
 from schema.settings import WorkerSettings
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED, model_version, read_config
@@ -41,13 +41,14 @@ class ArtifactFolders:
 
         Raises:
             ArtifactError: it is not there, broken, or not what its name says.
+            NotLoadedError: memory, the device or the file system did not let it be loaded.
         """
         folder = self.find(task, version)
         try:
             pipeline = Pipeline.load(folder, device, task)
-        except (OSError, RuntimeError) as error:  # unreadable, or too large for the device
+        except (OSError, MemoryError, RuntimeError) as error:
             msg = f"cannot load {folder}: {type(error).__name__}: {error}"
-            raise ArtifactError(msg) from error
+            raise NotLoadedError(msg) from error
         if version not in (None, pipeline.model_version):
             msg = f"{folder} holds model {pipeline.model_version}, not {version}; copy it anew"
             raise ArtifactError(msg)

@@ -75,6 +75,7 @@ class Engine:
             stream: WaitingWindows() for pipeline in budgets for stream in streams(pipeline)
         }
         self._halves: list[tuple[Stream, list[Window]]] = []
+        self._fitted: dict[Pipeline, int] = {}
         self._current: Stream | None = None
         self._in_a_row = 0
         self._closing = False
@@ -161,6 +162,8 @@ class Engine:
                 # wait for ever.
                 logger.exception("the engine failed")
                 self._fail(error)
+            if not self._halves:
+                self._lower_budgets()
             self._requests = [request for request in self._requests if not request.future.done()]
 
     def _collect(self) -> bool:
@@ -260,6 +263,8 @@ class Engine:
         except Exception as error:  # noqa: BLE001  # whatever a model raises, neighbours go on
             self._part(chosen, batch, error)
             return
+        if chosen.pipeline in self._fitted:
+            self._note_fit(chosen, _padded(batch))
         tokens = sum(window.length for window in batch)
         self._meter.count_batch(
             tokens=tokens,
@@ -272,21 +277,31 @@ class Engine:
     def _part(self, chosen: Stream, batch: list[Window], error: Exception) -> None:
         if _is_lost(error):
             raise DeviceLostError(str(error)) from error
+        if _is_out_of_memory(error):
+            # What does not fit even alone says nothing of how much fits beside it.
+            self._note_fit(chosen, self._budgets[chosen.pipeline] if len(batch) == 1 else 0)
         if len(batch) == 1:
             batch[0].answer(_document_error(error))
             return
         logger.warning("halving a micro-batch of %d: %s", len(batch), type(error).__name__)
-        if _is_out_of_memory(error) and not chosen.generates:
-            self._lower(chosen.pipeline, _padded(batch) // 2)
         middle = len(batch) // 2
         self._halves += [(chosen, batch[middle:]), (chosen, batch[:middle])]
 
-    def _lower(self, pipeline: Pipeline, budget: int) -> None:
-        if budget < self._budgets[pipeline]:
-            with self._lock:
-                self._budgets[pipeline] = budget
-            logger.warning("micro-batches of %s hold %d tokens at most", pipeline.task, budget)
-            self._on_ceiling(pipeline, budget)
+    def _note_fit(self, chosen: Stream, tokens: int) -> None:
+        """Remember how much fitted since a micro-batch of the model did not."""
+        if not chosen.generates:
+            known = self._fitted.get(chosen.pipeline, 0)
+            self._fitted[chosen.pipeline] = max(known, tokens)
+
+    def _lower_budgets(self) -> None:
+        """When all parts of a micro-batch that did not fit have run: the largest is the ceiling."""
+        for pipeline, tokens in self._fitted.items():
+            if 0 < tokens < self._budgets.get(pipeline, 0):  # 0: it was dismissed
+                with self._lock:
+                    self._budgets[pipeline] = tokens
+                logger.warning("micro-batches of %s hold %d tokens at most", pipeline.task, tokens)
+                self._on_ceiling(pipeline, tokens)
+        self._fitted.clear()
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, DeviceLostError):
@@ -296,6 +311,7 @@ class Engine:
             if not request.future.done():
                 request.future.set_exception(error)
         self._halves.clear()
+        self._fitted.clear()
 
 
 def _padded(batch: Sequence[Window]) -> int:

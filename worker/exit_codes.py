@@ -9,6 +9,9 @@ EXIT_DEVICE_LOST = 70
 EXIT_UNREACHABLE = 3
 """A server does not answer; it may, later."""
 
+EXIT_NOT_LOADED = 73
+"""A model that is whole could not be loaded: no memory, device or file system; it may pass."""
+
 EXIT_STUCK = 71
 """A chunk was in work for longer than TEXTMILL_CHUNK_TIMEOUT: the process ended itself."""
 

@@ -137,8 +137,13 @@ class Reporter:
         if self._port is not None:
             registry = CollectorRegistry()
             registry.register(self._meter)
-            start_http_server(self._port, registry=registry)
-            logger.info("metrics on port %d", self._port)
+            try:
+                start_http_server(self._port, registry=registry)
+                logger.info("metrics on port %d", self._port)
+            except OSError as error:
+                # Documents matter more: without this the process would die of it again and again.
+                message = "no metrics on port %d (%s); set another TEXTMILL_METRICS_PORT"
+                logger.error(message, self._port, error.strerror)  # noqa: TRY400
         self._thread.start()
         return self
 

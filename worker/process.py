@@ -19,14 +19,20 @@ from celery.exceptions import SecurityWarning
 
 from schema.database import check_version, create_engine, reachable
 from schema.documents import Task
-from schema.errors import ArtifactError, SchemaVersionError, ServiceUnavailableError, UsageError
+from schema.errors import (
+    ArtifactError,
+    NotLoadedError,
+    SchemaVersionError,
+    ServiceUnavailableError,
+    UsageError,
+)
 from schema.settings import ServiceSettings, WorkerSettings, read
 from worker.artifact_folders import ArtifactFolders
 from worker.celery_app import consume, create_app
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
 from worker.engine import Engine
-from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS, EXIT_UNREACHABLE
+from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS, EXIT_NOT_LOADED, EXIT_UNREACHABLE
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.meter import Meter, Reporter
@@ -59,6 +65,9 @@ def main() -> None:
             [Task(task) for task in arguments.tasks],
             arguments.metrics_port,
         )
+    except NotLoadedError as error:
+        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400
+        sys.exit(EXIT_NOT_LOADED)
     except (ArtifactError, SchemaVersionError, UsageError) as error:
         logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # made for people
         sys.exit(EXIT_HOPELESS)
@@ -71,7 +80,8 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     """Wire everything together and consume.
 
     Raises:
-        ArtifactError: a model cannot be loaded.
+        ArtifactError: a model is missing or broken.
+        NotLoadedError: one that is whole could not be loaded.
         SchemaVersionError: the database is of another migration.
         ServiceUnavailableError: Postgres does not answer.
     """

@@ -37,6 +37,7 @@ class FakeModel:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.fits = 10_000
+        self.too_large: set[int] = set()
         self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.gate = threading.Semaphore(1_000_000)
 
@@ -46,6 +47,8 @@ class FakeModel:
         self.calls.put(None)
         self.gate.acquire()
         if max(map(len, windows)) * len(windows) > self.fits:
+            raise torch.OutOfMemoryError
+        if self.too_large.intersection(self.batches[-1]):
             raise torch.OutOfMemoryError
         if any(window[0] == POISON for window in windows):
             message = "poison"
@@ -153,6 +156,22 @@ def test_memory_ceiling_is_remembered(model: FakeModel) -> None:
 
     assert ceilings == [32]
     assert [len(batch) for batch in model.batches] == [4, 4]
+
+
+def test_one_window_that_does_not_fit_lowers_no_budget(model: FakeModel) -> None:
+    """Without it one document would leave micro-batches of single windows for ever."""
+    model.too_large.add(5)
+    ceilings: list[int] = []
+    windows = [window(n, length=8) for n in range(8)]
+
+    with engine(model, on_ceiling=lambda _, budget: ceilings.append(budget)) as running:
+        answers = running.predict(as_pipeline(model), Lane.BULK, windows)
+        model.batches.clear()
+        running.predict(as_pipeline(model), Lane.BULK, windows[:5])
+
+    assert numbers(answers) == [0, 1, 2, 3, 4, ErrorCode.TOO_LARGE_FOR_DEVICE, 6, 7]
+    assert ceilings == []
+    assert [len(batch) for batch in model.batches] == [5]
 
 
 def test_lost_device_is_told_to_everyone(model: FakeModel) -> None:

@@ -59,3 +59,18 @@ def test_log_speaks_when_something_happened(caplog: pytest.LogCaptureFixture) ->
 
     assert len(caplog.messages) == 1
     assert "documents/s" in caplog.messages[0]
+
+
+def test_a_taken_port_leaves_a_process_without_metrics_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without it a second worker on a host would die of its metrics, again and again."""
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with Reporter(Meter(), port):
+            pass
+
+    assert f"no metrics on port {port}" in caplog.text

@@ -2,17 +2,21 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
 from schema.documents import Lane, Task
 from schema.errors import ArtifactError
 from tests.fixtures.variants import damage, shipped_version, variant
+from worker import process
 from worker.artifact_folders import ArtifactFolders
 from worker.engine import Engine
+from worker.exit_codes import EXIT_NOT_LOADED
 from worker.models import IDLE, Models
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
@@ -137,6 +141,31 @@ def test_unknown_version_leads_nowhere_else(models: Models) -> None:
     """Without it, a forged version reads a folder of the host's."""
     with pytest.raises(ArtifactError, match="does not hold model"):
         models._folders.find(SENTIMENT, "../../etc")  # noqa: SLF001
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("no memory"), OSError("stale file handle"), MemoryError()]
+)
+def test_what_may_pass_does_not_end_the_supervisor(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it one GPU that fails would stop the processes of all the others."""
+
+    def fail(*_: object) -> Pipeline:
+        raise error
+
+    monkeypatch.setattr(Pipeline, "load", fail)
+    monkeypatch.setattr(process, "_end_with_supervisor", lambda: None)
+    folders = ArtifactFolders(SHIPPED, SHIPPED)
+    monkeypatch.setattr(process, "run", lambda *_: folders.load(Task.SENTIMENT, None, "cpu"))
+
+    given = ["process", "--name", "one", "--device", "cpu", "--tasks", "sentiment"]
+    monkeypatch.setattr(sys, "argv", given)
+
+    with pytest.raises(SystemExit) as ended:
+        process.main()
+
+    assert ended.value.code == EXIT_NOT_LOADED
 
 
 def test_added_artifact_is_whole_or_absent(tmp_path: Path) -> None:
