@@ -113,7 +113,7 @@ def _sides(
 
 def _bidirectional(model: Model) -> nn.Module:
     """The same weights in torch's own module of both directions."""
-    ahead, back = model.encoder.layers()[0]
+    ahead, back = model.encoder.ahead, model.encoder.back
     both = type(ahead)(ahead.input_size, ahead.hidden_size, batch_first=True, bidirectional=True)
     weights = dict(ahead.state_dict())
     weights |= {f"{name}_reverse": value for name, value in back.state_dict().items()}

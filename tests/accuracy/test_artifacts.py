@@ -19,7 +19,7 @@ from worker.training.evaluate import (
     evaluate,
 )
 from worker.training.metrics import half_interval
-from worker.training.rows import LabelledRow, place_of
+from worker.training.rows import LabelledRow, draw_of
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 LARGEST = 15 * 1024 * 1024
@@ -102,7 +102,7 @@ def test_a_test_set_gives_the_figure_of_the_card(
 def sample(source: Source, size: int) -> Sequence[LabelledRow]:
     """The same rows at every call, in no order of the file's."""
     rows = source.rows("test")
-    return sorted(rows, key=lambda row: place_of(row.text))[:size]
+    return sorted(rows, key=lambda row: draw_of(row.text))[:size]
 
 
 def headline(measures: Measures) -> float:

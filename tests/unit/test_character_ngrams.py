@@ -28,7 +28,7 @@ from worker.pipeline.predict import Predictor
 from worker.pipeline.records import FloatArray
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.calibrate import pool_weights
-from worker.training.character_ngrams import fit_character_ngrams, scores
+from worker.training.character_ngrams import fit_character_ngrams, logits_of
 from worker.training.evaluate import sentiment_scores
 from worker.training.rows import SentimentRow
 
@@ -52,7 +52,7 @@ def knowing(word: str) -> CharacterNgrams:
 
 
 def score(ngrams: CharacterNgrams, text: str) -> FloatArray:
-    [row] = ngrams.scores([text])
+    [row] = ngrams.logits([text])
     return np.asarray(row)
 
 
@@ -102,7 +102,7 @@ def test_every_text_has_scores(text: str) -> None:
     assert 1 <= len(found) <= 4 * len(text) + 2
     assert len(set(found.tolist())) == len(found) == counts.sum()
     assert found.max() < 2**BITS
-    assert np.isfinite(knowing("good").scores([text])).all()
+    assert np.isfinite(knowing("good").logits([text])).all()
 
 
 @given(
@@ -114,11 +114,11 @@ def test_no_text_influences_another(texts: list[str], most: int) -> None:
     ngrams = knowing("ab好")
     weights = np.random.default_rng(0).normal(size=ngrams.weights.shape).astype(np.float32)
     ngrams = replace(ngrams, weights=weights)
-    alone = [ngrams.scores([text])[0] for text in texts]
+    alone = [ngrams.logits([text])[0] for text in texts]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.pipeline.character_ngrams._MOST_CHARACTERS", most)
-        together = ngrams.scores(texts)
+        together = ngrams.logits(texts)
 
     assert together.shape == (len(texts), len(SENTIMENT_LABELS))
     assert all((one == other).all() for one, other in zip(alone, together, strict=True))
@@ -187,9 +187,9 @@ def test_training_scores_a_text_as_serving_does() -> None:
     texts = ["good", "a bad cup of tea, a very bad one", "好"]
     found = [buckets([text]).found.astype(np.int32) for text in texts]
 
-    trained = scores(found, torch.from_numpy(ngrams.weights), torch.tensor(ngrams.bias))
+    trained = logits_of(found, torch.from_numpy(ngrams.weights), torch.tensor(ngrams.bias))
 
-    assert trained.numpy() == pytest.approx(ngrams.scores(texts), abs=1e-5)
+    assert trained.numpy() == pytest.approx(ngrams.logits(texts), abs=1e-5)
 
 
 def test_stored_weights_score_as_they_did_when_they_were_made(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ import unicodedata
 
 import pytest
 
-from worker.pipeline.characters import expanding, model_eyes
+from worker.pipeline.characters import expanding, folding
 
 KEPT = {"…", "\ufdfa"}
 
 
 def test_the_tables_leave_out_no_character() -> None:
     """Without it two spellings of a word would be two words to the model."""
-    single, several = model_eyes(), set(expanding())
+    single, several = folding(), set(expanding())
 
     missed = []
     for character in map(chr, range(sys.maxunicode + 1)):
@@ -28,12 +28,12 @@ def test_the_tables_leave_out_no_character() -> None:
 
 def test_each_character_becomes_exactly_one() -> None:
     """Without it every position behind it would be shifted."""
-    assert {len(seen) for seen in model_eyes().values()} == {1}
+    assert {len(seen) for seen in folding().values()} == {1}
 
 
 def test_what_the_model_sees_is_seen_as_itself() -> None:
     """Without it a keyword could not be found again by its cleaned text."""
-    table = model_eyes()
+    table = folding()
 
     assert [seen for seen in table.values() if seen.translate(table) != seen] == []
 
@@ -42,10 +42,10 @@ def test_what_the_model_sees_is_seen_as_itself() -> None:
     ("character", "seen"), [("A", "a"), ("Ａ", "a"), ("\u3000", " "), ("機", "机"), ("車", "车")]
 )
 def test_case_width_and_script_are_folded(character: str, seen: str) -> None:
-    assert character.translate(model_eyes()) == seen
+    assert character.translate(folding()) == seen
 
 
 @pytest.mark.parametrize("character", sorted({"a", "é", "机", "。", "😀", *KEPT}))
 def test_plain_characters_stay(character: str) -> None:
-    assert ord(character) not in model_eyes()
+    assert ord(character) not in folding()
     assert character not in expanding()

@@ -6,13 +6,11 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from schema.documents import Task
 from worker.pipeline.batch import pad
 from worker.pipeline.kernel import Kernel, layout
-from worker.pipeline.model import _CELLS, Cell, Model, ModelConfig, Recurrent
+from worker.pipeline.model import Cell, Model, ModelConfig
 from worker.pipeline.records import IntArray
 
 VOCABULARY = 60
@@ -36,10 +34,6 @@ def windows() -> list[IntArray]:
     return [generator.integers(1, VOCABULARY, length).astype(np.int32) for length in LENGTHS]
 
 
-def sorted_states(states: Tensor, rows: NDArray[np.intp]) -> list[Tensor]:
-    return [states[place, : LENGTHS[row]] for place, row in enumerate(rows)]
-
-
 @pytest.mark.parametrize("cell", get_args(Cell))
 def test_kernel_says_what_the_network_says(cell: Cell) -> None:
     """Without it what is served is another model than the one that was measured."""
@@ -51,29 +45,6 @@ def test_kernel_says_what_the_network_says(cell: Cell) -> None:
         trained = model.predict(*pad(windows()))
     for one, other in zip(served, trained, strict=True):
         assert np.asarray(one) == pytest.approx(np.asarray(other), abs=1e-5)
-
-
-@pytest.mark.parametrize("cell", get_args(Cell))
-def test_kernel_follows_several_layers(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it a deeper network is served without its upper layer, or with mixed-up states."""
-    model = network(cell)
-    upper: tuple[Recurrent, Recurrent] = (
-        _CELLS[cell](20, 10, batch_first=True),
-        _CELLS[cell](20, 10, batch_first=True),
-    )
-    layers = [*model.encoder.layers(), upper]
-    monkeypatch.setattr(model.encoder, "layers", lambda: layers)
-    placed = layout(windows())
-
-    states = Kernel(model).states(placed)
-
-    with torch.inference_mode():
-        for row, found in zip(placed.order, sorted_states(states, placed.order), strict=True):
-            vectors = model.encoder.embedding(torch.from_numpy(windows()[row]).long())[None]
-            for ahead, back in layers:
-                sides = ahead(vectors)[0], back(vectors.flip(1))[0].flip(1)
-                vectors = torch.cat(sides, dim=2)
-            assert found.numpy() == pytest.approx(vectors[0].numpy(), abs=1e-5)
 
 
 def test_no_step_computes_padding() -> None:

@@ -12,6 +12,7 @@ from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import SPLITS, recipe, write_source
+from worker.pipeline import Pipeline
 from worker.pipeline.artifact import RANKER, read_config
 from worker.pipeline.crf import BEGIN, INSIDE, OUTSIDE
 from worker.pipeline.decoders import UNKNOWN
@@ -180,7 +181,7 @@ def test_a_training_is_not_resumed_with_other_options(data_folder: Path, tmp_pat
         version(train_artifact(recipe(data_folder, Task.SENTIMENT, seed=9), tmp_path, resume=True))
 
 
-def test_the_loss_falls(data_folder: Path, artifacts: Path) -> None:
+def test_training_halves_the_loss(data_folder: Path, artifacts: Path) -> None:
     chosen = recipe(data_folder, Task.SENTIMENT, epochs=6)
     start = Start.load(artifacts / Task.SENTIMENT)
     state = fresh_state(chosen, start)
@@ -200,6 +201,14 @@ def test_a_start_does_not_bring_its_calibration_along(data_folder: Path, artifac
 
     assert start.weights[TEMPERATURE].item() != 1
     assert state.model.decoder.get_buffer("temperature").item() == 1
+
+
+@pytest.mark.parametrize("task", Task)
+def test_a_start_is_known_by_its_model_version(task: Task, artifacts: Path) -> None:
+    """Without it a card would name a start that no other place knows."""
+    start = Start.load(artifacts / task)
+
+    assert start.version == Pipeline.load(artifacts / task, "cpu").model_version
 
 
 def test_training_ends_when_validation_stops_improving(data_folder: Path, artifacts: Path) -> None:

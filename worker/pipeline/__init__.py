@@ -4,7 +4,8 @@
                                                                   ▲
                                             of sentiment: character n-grams pooled
 
-No stage knows another, reads a file or keeps state; this module hands one's output to the next.
+No stage knows another or a server, and only the tokenizer remembers anything: words. This
+module hands one's output to the next.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

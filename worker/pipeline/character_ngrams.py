@@ -118,8 +118,8 @@ class CharacterNgrams:
         rest = {"bias": np.array(self.bias), "pool_weights": np.array(self.pool_weights)}
         path.write_bytes(save({"weights": weights, **rest}))
 
-    def scores(self, texts: Sequence[str]) -> FloatArray:
-        """Scores before the link function, (texts, labels).
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        """What the link function turns into probabilities, (texts, labels).
 
         The sum of the weights of a text's buckets over the square root of their number, so that a
         long text is not surer for its length alone, and the bias. No text influences another.
@@ -149,7 +149,7 @@ class CharacterNgrams:
         """
         network, own = self.pool_weights
         known = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
-        logits = network * known + own * self.scores(texts)
+        logits = network * known + own * self.logits(texts)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 

@@ -30,7 +30,7 @@ ligature would become a sentence of 18 characters."""
 
 
 @cache
-def model_eyes() -> dict[int, str]:
+def folding() -> dict[int, str]:
     """One character for one: NFKC, lower case, traditional to simplified.
 
     Made for `str.translate`, so that no position moves.

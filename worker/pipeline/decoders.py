@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worker.pipeline.crf import TAGS, LinearChainCrf
-from worker.pipeline.linear import NgramScores
 from worker.pipeline.records import Candidate, Encoded, Prediction
+from worker.pipeline.token_ngrams import TokenNgrams
 
 UNKNOWN: Final = -1
 ABSENT: Final = 0.2
 """Prior of a class in a source that was collected without it, against its prior elsewhere."""
 LONGEST_PHRASE: Final = 12
 """Most tokens of a keyword."""
-LEAST_PROBABILITY: Final = 0.02
+LEAST_CANDIDATE: Final = 0.02
 """Spans below this probability are no candidates."""
 
 
@@ -51,7 +51,7 @@ class Classifier(Decoder):
         self, vocabulary: int, states: int, labels: int, dropout: float, temperatures: int
     ) -> None:
         super().__init__()
-        self.ngrams = NgramScores(vocabulary, labels)
+        self.ngrams = TokenNgrams(vocabulary, labels)
         self.attention = nn.Linear(states, states, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(3 * states, labels)
@@ -160,7 +160,7 @@ class CrfDecoder(Decoder):
         """Candidates of each row with their probability, in the order of the text."""
         emissions = self.output(self.dropout(encoded.states))
         spans = self.crf.span_probabilities(emissions, encoded.mask, LONGEST_PHRASE)
-        rows, firsts, lengths = torch.nonzero(spans >= LEAST_PROBABILITY, as_tuple=True)
+        rows, firsts, lengths = torch.nonzero(spans >= LEAST_CANDIDATE, as_tuple=True)
         scores = spans[rows, firsts, lengths].clamp(max=1)
         found: list[Prediction] = [[] for _ in range(len(spans))]
         for row, first, length, score in zip(

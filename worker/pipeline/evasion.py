@@ -13,14 +13,12 @@ from typing import Final
 from worker.pipeline.alignment import AlignedText, Edit
 from worker.pipeline.characters import HAN
 
-SHORTEST_SPACED: Final = 4
-"""Letters of a spaced word of Latin letters; shorter runs are mostly initials and formulas."""
-
 _VOWELS: Final = frozenset("aeiou")
 _ACRONYMS: Final = frozenset({"ieee"})
 _ROMAN: Final = frozenset("ivxlcdm")
 
 _SPACED: Final = re.compile(r"(?<![^\W_])[a-z](?:([ .*_-])[a-z])(?:\1[a-z]){2,30}(?![^\W_])")
+"""Of four letters at least; shorter runs are mostly initials and formulas."""
 _SPACED_HAN: Final = re.compile(rf"(?<!\w)[{HAN}](?:[ *._|~·][{HAN}]){{1,30}}(?!\w)")
 
 _LEET: Final = {
@@ -154,8 +152,7 @@ def _closed_up(text: str, spaced: re.Pattern[str]) -> list[Edit]:
 def _is_word(letters: str) -> bool:
     """Whether letters may be a word: not a formula's, a list's or a rhyme's."""
     return (
-        len(letters) >= SHORTEST_SPACED
-        and len(set(letters)) > 2  # noqa: PLR2004 - `a b a b`
+        len(set(letters)) > 2  # noqa: PLR2004 - `a b a b`
         and bool(_VOWELS & set(letters))
         and not _VOWELS.issuperset(letters)
         and any(left >= right for left, right in pairwise(letters))

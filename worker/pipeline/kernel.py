@@ -15,7 +15,7 @@ from torch import Tensor
 
 from worker.pipeline.model import Model
 from worker.pipeline.records import Encoded, IntArray, Prediction
-from worker.pipeline.recurrence import Prepared, prepared
+from worker.pipeline.recurrence import prepared
 
 
 class Layout(NamedTuple):
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
 
 
 class Kernel:
-    """Serves a network on the CPU, in float32; any cell, any number of layers.
+    """Serves a network on the CPU, in float32; any cell.
 
     Args:
         model: the network, in evaluation mode; its later changes go unseen.
@@ -49,11 +49,9 @@ class Kernel:
 
     def __init__(self, model: Model) -> None:
         with torch.inference_mode():
-            self._layers = [
-                (prepared(ahead), prepared(back)) for ahead, back in model.encoder.layers()
-            ]
+            directions = prepared(model.encoder.ahead), prepared(model.encoder.back)
             vectors = model.encoder.embedding.weight
-            self._tables = [direction.project(vectors) for direction in self._layers[0]]
+            self._directions = [(one, one.project(vectors)) for one in directions]
         self._decoder = model.decoder
 
     @torch.inference_mode()
@@ -75,20 +73,15 @@ class Kernel:
 
     def states(self, placed: Layout) -> Tensor:
         """The encoder's states, (rows, longest, 2 * hidden), 0 in the padding."""
-        *lower, top = self._layers
-        products = self._tables
-        indexes = placed.ids[placed.ahead], placed.ids[placed.back]
-        places = placed.ahead, placed.back
-        for layer, above in zip(lower, self._layers[1:], strict=True):
-            states = products[0].new_empty(len(placed.ids), 2 * layer[0].size)
-            _run(layer, products, indexes, placed.counts, _Target(states, places))
-            products = [direction.project(states) for direction in above]
-            indexes = places
         rows, longest = len(placed.lengths), len(placed.counts)
-        states = products[0].new_zeros(rows * longest, 2 * top[0].size)
-        places = placed.padded[placed.ahead], placed.padded[placed.back]
-        _run(top, products, indexes, placed.counts, _Target(states, places))
-        return states.view(rows, longest, -1)
+        size = self._directions[0][0].size
+        found = self._directions[0][1].new_zeros(rows * longest, 2 * size)
+        orders = (placed.ahead, placed.back)
+        for side, (direction, products) in enumerate(self._directions):
+            order = orders[side]
+            states = direction.states(products, placed.ids[order], placed.counts)
+            found.narrow(1, side * size, size).index_copy_(0, placed.padded[order], states)
+        return found.view(rows, longest, -1)
 
     def _encoded(self, placed: Layout) -> Encoded:
         mask = torch.arange(len(placed.counts)) < placed.lengths[:, None]
@@ -113,24 +106,3 @@ def layout(windows: Sequence[IntArray]) -> Layout:
         back=torch.from_numpy((firsts + lengths - 1 - steps)[inside]),
         padded=torch.from_numpy(np.flatnonzero(inside.T)),
     )
-
-
-class _Target(NamedTuple):
-    """Where a layer's states go: a matrix, and the row of each token, laid out by time."""
-
-    states: Tensor
-    places: tuple[Tensor, Tensor]
-
-
-def _run(
-    layer: tuple[Prepared, Prepared],
-    products: Sequence[Tensor],
-    indexes: tuple[Tensor, Tensor],
-    counts: list[int],
-    target: _Target,
-) -> None:
-    """Run both directions of a layer and put their states side by side."""
-    for number, direction in enumerate(layer):
-        states = direction.states(products[number], indexes[number], counts)
-        side = target.states.narrow(1, number * direction.size, direction.size)
-        side.index_copy_(0, target.places[number], states)

@@ -110,13 +110,6 @@ class Encoder(nn.Module):
         states: Tensor = self.output_dropout(torch.cat([ahead, back], dim=2))
         return states
 
-    def layers(self) -> list[tuple[Recurrent, Recurrent]]:
-        """The recurrent layers, first to last, each ahead and back.
-
-        A layer sees the states of the one below it side by side, ahead first.
-        """
-        return [(self.ahead, self.back)]
-
     def _embed(self, ids: Tensor) -> Tensor:
         vectors: Tensor = self.embedding(ids)
         if not self.training or not self.word_dropout:

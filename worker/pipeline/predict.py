@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from worker.pipeline.batch import pad
-from worker.pipeline.decoders import LEAST_PROBABILITY
+from worker.pipeline.decoders import LEAST_CANDIDATE
 from worker.pipeline.kernel import Kernel
 from worker.pipeline.model import Model, token_mask
 from worker.pipeline.records import Candidate, Encoded, IntArray, Prediction
@@ -99,7 +99,7 @@ class _OnGpu:
 
 
 def distance(one: Sequence[Prediction], other: Sequence[Prediction]) -> float:
-    """By how much scores differ at most; one lacks a candidate of less than `LEAST_PROBABILITY`."""
+    """By how much scores differ at most; one lacks a candidate of less than `LEAST_CANDIDATE`."""
     return max((_apart(*pair) for pair in zip(one, other, strict=True)), default=0.0)
 
 
@@ -107,7 +107,7 @@ def _apart(one: Prediction, other: Prediction) -> float:
     if isinstance(one, list) or isinstance(other, list):
         scores, others = _by_place(one), _by_place(other)
         places = scores.keys() | others.keys()
-        least = LEAST_PROBABILITY
+        least = LEAST_CANDIDATE
         return max(
             (abs(scores.get(place, least) - others.get(place, least)) for place in places),
             default=0.0,

@@ -16,7 +16,7 @@ import ftfy.badness
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Language, Stage
 from worker.pipeline.alignment import AlignedText, Edit
-from worker.pipeline.characters import HAN, expanding, model_eyes
+from worker.pipeline.characters import HAN, expanding, folding
 from worker.pipeline.evasion import undo_evasion
 from worker.pipeline.records import CleanText
 
@@ -76,7 +76,7 @@ def preprocess(text: str) -> CleanText:
     if not aligned.text:
         msg = "nothing is left of the text after cleaning: it holds blanks or invisible signs only"
         raise DocumentError(ErrorCode.NO_CONTENT, Stage.PREPROCESS, msg)
-    aligned.text = aligned.text.translate(model_eyes())
+    aligned.text = aligned.text.translate(folding())
     undo_evasion(aligned)
     return CleanText(aligned.text, language_of(aligned.text), aligned.starts, aligned.ends)
 

@@ -65,7 +65,7 @@ def pool_weights(
         return character_ngrams.pool_weights
     scores = sentiment_scores(pipeline, [row for row, _ in clean])
     network = np.log(np.maximum(scores, LEAST_PROBABILITY))
-    own = character_ngrams.scores([text for _, text in clean])
+    own = character_ngrams.logits([text for _, text in clean])
     gold = np.array([SENTIMENT_LABELS.index(row.label) for row, _ in clean])
     losses = {
         (one, other): metrics.log_loss(gold, _softmax(one * network + other * own))

@@ -58,7 +58,7 @@ def fit_character_ngrams(
         chosen = order[first : first + ROWS]
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - first / len(order))
-        logits = scores([found[row] for row in chosen], weights, bias)
+        logits = logits_of([found[row] for row in chosen], weights, bias)
         optimizer.zero_grad()
         torch.autograd.backward(softmax_loss(logits, gold[chosen]))
         optimizer.step()
@@ -67,8 +67,8 @@ def fit_character_ngrams(
     return CharacterNgrams(stored, bias.detach().double().tolist(), start.pool_weights)
 
 
-def scores(found: Sequence[NDArray[np.int32]], weights: Tensor, bias: Tensor) -> Tensor:
-    """`CharacterNgrams.scores` of a batch of texts, (batch, labels).
+def logits_of(found: Sequence[NDArray[np.int32]], weights: Tensor, bias: Tensor) -> Tensor:
+    """`CharacterNgrams.logits` of a batch of texts, (batch, labels).
 
     Args:
         found: the buckets of each text.

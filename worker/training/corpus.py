@@ -23,7 +23,7 @@ from worker.training.rows import (
     LabelledRow,
     ModerationRow,
     RowFile,
-    place_of,
+    draw_of,
 )
 
 LicenceClass = Literal["A", "B", "C"]
@@ -114,7 +114,7 @@ def unlabelled_texts(source: Source) -> list[str]:
         row.text.partition("\n")[0] if isinstance(row, KeywordsRow) else row.text
         for row in source.rows("train")
     ]
-    return sorted(texts, key=place_of)[:_UNLABELLED_TEXTS_A_SOURCE]
+    return sorted(texts, key=draw_of)[:_UNLABELLED_TEXTS_A_SOURCE]
 
 
 def all_texts(data: Path, most_permissive: LicenceClass, split: Split) -> Iterator[str]:

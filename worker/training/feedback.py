@@ -10,7 +10,7 @@ import numpy as np
 from schema.documents import Task
 from worker.training.corpus import Source, Split
 from worker.training.evaluate import fold
-from worker.training.rows import LabelledRow, place_of, write_rows
+from worker.training.rows import LabelledRow, draw_of, write_rows
 
 HELD_OUT: Final = 0.3
 """Share of judged documents that no training learns from, now or later."""
@@ -84,7 +84,7 @@ def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Sourc
 
 def _split(text: str) -> Split:
     # Salted: documents that were themselves chosen by a hash of their text must part as others do.
-    place = place_of(f"held out: {fold(text)}")
+    place = draw_of(f"held out: {fold(text)}")
     if place < HELD_OUT:
         return "test"
     return "valid" if place < HELD_OUT + VALID else "train"

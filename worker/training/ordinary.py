@@ -13,7 +13,7 @@ from worker.training.rows import (
     LabelledRow,
     ModerationRow,
     SentimentRow,
-    place_of,
+    draw_of,
     read_lines,
 )
 
@@ -66,7 +66,7 @@ def names_identity(text: str) -> bool:
 
 def _precedence(row: LabelledRow) -> tuple[bool, float]:
     """Text that names an identity comes first, the rest by chance."""
-    return not names_identity(row.text), place_of(row.text)
+    return not names_identity(row.text), draw_of(row.text)
 
 
 def _ordinary_row(row: LabelledRow) -> ModerationRow:

@@ -24,7 +24,7 @@ from worker.pipeline.records import FloatArray, Phrase, TokenizedDocument
 from worker.pipeline.tokenize import parts_of
 from worker.training.evaluate import fold, present_keywords
 from worker.training.examples import cleaned
-from worker.training.rows import KeywordsRow, place_of
+from worker.training.rows import KeywordsRow, draw_of
 
 UNITS: Final = 64
 EPOCHS: Final = 15
@@ -139,8 +139,8 @@ def label_phrases(
 def _views(
     document: TokenizedDocument, phrases: Sequence[Phrase], text: str, counts: Counts
 ) -> list[Features]:
-    shown = document.clean.text if place_of(f"untitled: {text}") < UNTITLED else text
-    unseen = [counts.without()] if place_of(f"unseen: {text}") < UNSEEN else []
+    shown = document.clean.text if draw_of(f"untitled: {text}") < UNTITLED else text
+    unseen = [counts.without()] if draw_of(f"unseen: {text}") < UNSEEN else []
     return [features(document, phrases, shown, known) for known in (counts, *unseen)]
 
 

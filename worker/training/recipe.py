@@ -35,7 +35,7 @@ from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.ordinary import ordinary_rows
 from worker.training.pretrain import PRETRAINING, Pretraining
-from worker.training.rows import LabelledRow, ModerationRow, place_of
+from worker.training.rows import LabelledRow, ModerationRow, draw_of
 from worker.training.soft_labels import TAUGHT, SoftLabels
 from worker.training.start import Start
 from worker.training.templates import template_rows
@@ -219,7 +219,7 @@ class Recipe:
         """Whether a row is of the fold; the same text is, wherever it stands."""
         if self.left_out is None:
             return False
-        return int(place_of(f"folds: {fold(row.text)}") * FOLDS) == self.left_out
+        return int(draw_of(f"folds: {fold(row.text)}") * FOLDS) == self.left_out
 
     def _taught(self, rows: Sequence[LabelledRow]) -> Sequence[LabelledRow]:
         for taught in self.soft_labels:

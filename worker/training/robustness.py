@@ -8,7 +8,7 @@ import numpy as np
 from worker.pipeline import Pipeline
 from worker.training.evaluate import ModerationMeasures, evaluate
 from worker.training.evasion import EVASIONS, Evasion, evade
-from worker.training.rows import LabelledRow, ModerationRow, place_of
+from worker.training.rows import LabelledRow, ModerationRow, draw_of
 
 ROWS: Final = 1000
 """Most rows of a set that are disguised."""
@@ -17,7 +17,7 @@ SEED: Final = 20261123
 
 def sample(rows: Sequence[LabelledRow], most: int = ROWS) -> list[LabelledRow]:
     """The same rows at every call, in no order of the file's."""
-    return sorted(rows, key=lambda row: place_of(row.text))[:most]
+    return sorted(rows, key=lambda row: draw_of(row.text))[:most]
 
 
 def disguised(rows: Sequence[LabelledRow], evasion: Evasion) -> list[LabelledRow]:

@@ -115,7 +115,7 @@ class RowFile(Generic[RowType]):
             raise InputError(msg) from None
 
 
-def place_of(text: str) -> float:
+def draw_of(text: str) -> float:
     """Where a text falls in [0, 1), by its hash: what draws by it draws the same at every call."""
     return int.from_bytes(sha256(text.encode(errors="surrogatepass")).digest()[:8]) / 2**64
 

@@ -11,7 +11,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from schema.errors import ArtifactError
-from worker.pipeline.artifact import CHARACTER_NGRAMS, RANKER, TOKENIZER, WEIGHTS
+from worker.pipeline.artifact import (
+    CHARACTER_NGRAMS,
+    CONFIG,
+    RANKER,
+    TOKENIZER,
+    WEIGHTS,
+    model_version,
+    read_config,
+)
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
@@ -33,7 +41,7 @@ class Start:
         weights: by name, as `Model` names them.
         character_ngrams: of an artifact that has them.
         ranker: of an artifact that has one.
-        version: content hash, 16 hex digits.
+        version: of an artifact its model version, of a language model its content hash.
         sources: what it was trained on, as its card says.
         teachers: whose soft labels it learned.
     """
@@ -60,18 +68,18 @@ class Start:
         except (OSError, SafetensorError) as error:
             msg = f"cannot read {folder / WEIGHTS} ({error}); name another folder with --start"
             raise ArtifactError(msg) from error
-        names = [TOKENIZER, WEIGHTS]
-        ngrams = None
-        if (folder / CHARACTER_NGRAMS).is_file():
-            ngrams = CharacterNgrams.load(folder / CHARACTER_NGRAMS)
-            names.append(CHARACTER_NGRAMS)
-        ranker = None
-        if (folder / RANKER).is_file():
-            ranker = Ranker.load(folder / RANKER)
-            names.append(RANKER)
-        digest = sha256(b"".join((folder / name).read_bytes() for name in names))
+        ngrams, ranker = None, None
+        if (folder / CONFIG).is_file():
+            config = read_config(folder)
+            version = model_version(folder, config)
+            if config.character_ngrams:
+                ngrams = CharacterNgrams.load(folder / CHARACTER_NGRAMS)
+            if config.ranker:
+                ranker = Ranker.load(folder / RANKER)
+        else:
+            files = ((folder / name).read_bytes() for name in (TOKENIZER, WEIGHTS))
+            version = sha256(b"".join(files)).hexdigest()[:16]
         card = _read_card(folder)
-        version = digest.hexdigest()[:16]
         return cls(folder, tokenizer, weights, ngrams, ranker, version, card.sources, card.teachers)
 
     def has_decoder_of(self, model: Model) -> bool:

@@ -1,4 +1,4 @@
-"""A linear model over tokens and their pairs, beside the network."""
+"""A linear model over tokens and their pairs, the wide part of a classifier."""
 
 from typing import Final
 
@@ -15,10 +15,10 @@ _HIDDEN: Final = 0.3
 """Share of texts that training shows to the network alone, so that it learns to do without."""
 
 
-class NgramScores(nn.Module):
-    """Scores of each label, summed over the tokens of a text and over their neighbouring pairs.
+class TokenNgrams(nn.Module):
+    """A logit of each label, summed over the tokens of a text and over their neighbouring pairs.
 
-    The wide part of a wide and deep model (Cheng et al. 2016): it remembers phrases that are too
+    As in a wide and deep model (Cheng et al. 2016): it remembers phrases that are too
     rare for the network to generalise from. Pairs are hashed as in fastText (Joulin et al. 2017).
 
     Args:

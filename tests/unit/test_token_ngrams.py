@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from worker.pipeline.linear import NgramScores
+from worker.pipeline.token_ngrams import TokenNgrams
 
 
-def scores() -> NgramScores:
+def scores() -> TokenNgrams:
     torch.manual_seed(0)
-    made = NgramScores(vocabulary=50, labels=3).eval()
+    made = TokenNgrams(vocabulary=50, labels=3).eval()
     with torch.no_grad():
         made.scores.weight[1:] = torch.randn(made.scores.weight.shape[0] - 1, 3)
     return made
