@@ -1,30 +1,55 @@
-"""Moderation texts made from sentences with slots."""
+"""Texts made from sentences with slots."""
 
 import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from schema.documents import Task
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from worker.training.rows import LabelledRow, ModerationRow, SentimentRow
 from worker.training.templates import template_rows
 
 IDENTITY = Path(__file__).parents[1] / "accuracy" / "identity.jsonl"
 
 
-def test_the_same_seed_gives_the_same_texts() -> None:
-    one, other = (template_rows(2000, np.random.default_rng(3)) for _ in range(2))
-
-    assert one == other
-    assert {label for row in one for label in row.labels} >= {"abuse", "hate", "violence"}
+classified = pytest.mark.parametrize("task", [Task.SENTIMENT, Task.MODERATION])
 
 
-def test_every_slot_is_filled() -> None:
+def made(task: Task, seed: int = 0) -> list[LabelledRow]:
+    return template_rows(task, 4000, np.random.default_rng(seed))
+
+
+@classified
+def test_the_same_seed_gives_the_same_texts(task: Task) -> None:
+    assert made(task, seed=3) == made(task, seed=3) != made(task, seed=4)
+
+
+def test_every_label_is_taught() -> None:
+    """Without it a class would look like the frames of the others."""
+    labels = {
+        label
+        for row in made(Task.MODERATION)
+        if isinstance(row, ModerationRow)
+        for label in row.labels
+    }
+    classes = {row.label for row in made(Task.SENTIMENT) if isinstance(row, SentimentRow)}
+
+    assert labels == set(MODERATION_LABELS)
+    assert classes == set(SENTIMENT_LABELS)
+
+
+@classified
+def test_every_slot_is_filled(task: Task) -> None:
     """Without it a model would learn braces."""
-    assert not any("{" in row.text for row in template_rows(2000, np.random.default_rng(0)))
+    assert not any("{" in row.text for row in made(task))
 
 
-def test_no_text_is_under_two_labels() -> None:
+@classified
+def test_no_text_is_under_two_labels(task: Task) -> None:
     """Without it a slot that offends in one group and not in another would teach nothing."""
-    rows = template_rows(2000, np.random.default_rng(0))
+    rows = made(task)
 
     assert len({row.text for row in rows}) == len(rows)
 
@@ -33,4 +58,4 @@ def test_what_is_measured_is_not_trained_on() -> None:
     """Without it the sentences that name an identity would measure memory."""
     measured = {json.loads(line)["text"] for line in IDENTITY.read_text("utf-8").splitlines()}
 
-    assert not measured & {row.text for row in template_rows(2000, np.random.default_rng(0))}
+    assert not measured & {row.text for row in made(Task.MODERATION)}

@@ -62,8 +62,8 @@ have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2
 FOLDS: Final = 2
 """Into which the training texts of keywords fall; see `worker.training.ranker`."""
 
-TEMPLATES: Final = 0.06
-"""Moderation texts made from templates, as a share of the labelled rows."""
+TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.09}
+"""Texts made from templates, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
 _UNCALIBRATED: Final[dict[Task, dict[str, float]]] = {
@@ -183,12 +183,20 @@ class Recipe:
         texts = {row.text for row in known}
         return [row for taught in self.soft_labels for row in taught.beyond(texts)]
 
+    def template_rows(
+        self, sets: Sequence[Sequence[LabelledRow]], generator: np.random.Generator
+    ) -> list[LabelledRow]:
+        """Texts made from templates, as many as go beside `sets`."""
+        return template_rows(self.task, int(TEMPLATES[self.task] * sum(map(len, sets))), generator)
+
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
-        """Training rows without noise: of each source, and those of feedback."""
+        """Rows without noise: of each source and of templates, and those of feedback."""
+        generator = np.random.default_rng(self.training.seed)
         sets = self.training_sets()
+        sets.append(self.template_rows(sets, generator))
         if self.feedback is None:
             return sets, []
-        sets = self.feedback.replayed(sets, np.random.default_rng(self.training.seed))
+        sets = self.feedback.replayed(sets, generator)
         return sets, self.feedback.repeated(sum(map(len, sets)))
 
     def language_model(self) -> Pretraining:
@@ -232,13 +240,14 @@ def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
     generator = np.random.default_rng(recipe.training.seed)
     sets = recipe.training_sets()
     copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
-    if recipe.task is Task.MODERATION:
-        made = template_rows(int(TEMPLATES * sum(map(len, sets))), generator)
-        sets += [recipe.ordinary_training_set(), made]
+    if recipe.task is not Task.KEYWORDS:
+        made = recipe.template_rows(sets, generator)
+        if recipe.task is Task.MODERATION:
+            sets.append(recipe.ordinary_training_set())
+        else:
+            sets.append(recipe.judged_alone(row for rows in sets for row in rows))
+        sets.append(made)
         copies += [NOISY, NOISY]
-    elif recipe.task is Task.SENTIMENT:
-        sets.append(recipe.judged_alone(row for rows in sets for row in rows))
-        copies.append(NOISY)
     judged: Sequence[LabelledRow] = []
     if recipe.feedback is not None:
         sets = recipe.feedback.replayed(sets, generator)

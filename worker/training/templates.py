@@ -1,24 +1,27 @@
-"""Moderation texts made from sentences with slots, whose labels are certain.
+"""Texts made from sentences with slots, whose labels are certain.
 
 Corpora of offence are collected by its words, so in them a name of a group of people, or a sentence
 said to someone's face, nearly always offends. Texts of the same frames that harm nobody take that
 away (Dixon et al. 2018), and the offending ones teach the plain cases that the corpora lack.
+Of sentiment, reviews lack what is merely asked or told, and opinions that come as plain facts.
 """
 
 import tomllib
+from collections.abc import Callable
 from importlib.resources import files
 from string import Formatter
+from typing import Final
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from schema.base import Frozen
-from schema.outcomes import ModerationLabel
-from worker.training.rows import ModerationRow
+from schema.documents import Task
+from worker.training.rows import LabelledRow, ModerationRow, SentimentRow
 
 
 class _Group(Frozen):
-    labels: frozenset[ModerationLabel]
+    labels: tuple[str, ...]
     texts: tuple[str, ...]
 
 
@@ -27,16 +30,38 @@ class _Templates(Frozen):
     group: tuple[_Group, ...]
 
 
-def template_rows(texts: int, generator: np.random.Generator) -> list[ModerationRow]:
-    """Draw about as many texts, from all groups alike; every label is annotated."""
-    content = files("worker.training").joinpath("templates.toml").read_text(encoding="utf-8")
-    templates = TypeAdapter(_Templates).validate_python(tomllib.loads(content))
+def template_rows(task: Task, texts: int, generator: np.random.Generator) -> list[LabelledRow]:
+    """Draw about as many texts, from all groups alike; of moderation every label is annotated.
+
+    Args:
+        task: sentiment or moderation.
+        texts: how many to draw; fewer come of it, since none comes twice.
+        generator: draws.
+    """
+    path = files("worker.training").joinpath(f"{task}_templates.toml")
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    templates = TypeAdapter(_Templates).validate_python(content)
     draws = range(texts // len(templates.group))
     return [
-        ModerationRow(text=text, labels=group.labels)
+        _ROW[task](text, group.labels)
         for group in templates.group
         for text in sorted({_fill(group, templates, generator) for _ in draws})
     ]
+
+
+def _moderation_row(text: str, labels: tuple[str, ...]) -> LabelledRow:
+    return ModerationRow.model_validate({"text": text, "labels": labels})
+
+
+def _sentiment_row(text: str, labels: tuple[str, ...]) -> LabelledRow:
+    [label] = labels
+    return SentimentRow.model_validate({"text": text, "label": label})
+
+
+_ROW: Final[dict[Task, Callable[[str, tuple[str, ...]], LabelledRow]]] = {
+    Task.MODERATION: _moderation_row,
+    Task.SENTIMENT: _sentiment_row,
+}
 
 
 def _fill(group: _Group, templates: _Templates, generator: np.random.Generator) -> str:
