@@ -23,6 +23,7 @@ COMMANDS = (
 """Modules of `worker.commands`; each defines its `command`."""
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
@@ -52,6 +53,9 @@ class LazyGroup(click.Group):
             click.echo(f"textmill-worker: {error}", err=True)
             unreachable = isinstance(error, ServiceUnavailableError | SchemaVersionError)
             sys.exit(EXIT_UNREACHABLE if unreachable else EXIT_USAGE)
+        except KeyboardInterrupt:
+            click.echo("textmill-worker: interrupted", err=True)
+            sys.exit(EXIT_INTERRUPTED)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,6 +16,7 @@ from schema.settings import check
 
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
 
 
 class _Group(click.Group):
@@ -29,6 +30,9 @@ class _Group(click.Group):
             click.echo(f"textmill: {error}", err=True)
             unreachable = isinstance(error, ServiceUnavailableError | SchemaVersionError)
             sys.exit(EXIT_UNREACHABLE if unreachable else EXIT_USAGE)
+        except KeyboardInterrupt:
+            click.echo("textmill: interrupted", err=True)
+            sys.exit(EXIT_INTERRUPTED)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +49,8 @@ def main() -> None:
     Without TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, the commands use an embedded Postgres
     and Redis, kept in TEXTMILL_DATA_DIR.
 
-    Exit codes: 0 all well, 1 the job ended with failures, 2 usage, 3 a service is unreachable.
+    Exit codes: 0 all well, 1 the job ended with failures, 2 usage, 3 a service is unreachable,
+    130 Ctrl-C.
     """  # noqa: D301  # \b keeps click from rewrapping
 
 

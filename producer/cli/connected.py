@@ -9,11 +9,16 @@ from producer.local import find, running
 from schema.settings import ServiceSettings, read
 
 
+def is_served() -> bool:
+    """Whether servers are named or run already; without them no worker runs a job."""
+    services = read(ServiceSettings)
+    return services.database_url is not None or find(services) is not None
+
+
 @contextmanager
 def connected() -> Iterator[Textmill]:
     """Textmill, with Postgres and Redis started for the command where none are named or run."""
-    services = read(ServiceSettings)
-    if services.database_url is None and find(services) is None:
+    if not is_served():
         console.print("starting Postgres …", style="dim")
     with Textmill() as textmill:
         yield textmill

@@ -11,7 +11,7 @@ import click
 from pydantic import ValidationError
 from rich.progress import Progress
 
-from producer.cli.connected import connected, connected_with_workers
+from producer.cli.connected import connected, connected_with_workers, is_served
 from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
 from producer.jobs import JobStatus, refusals, wait
@@ -116,6 +116,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         for path in files
     ]
     sys.setswitchinterval(SWITCH_INTERVAL)
+    served = waits or is_served()
     with connected_with_workers() if waits else connected() as textmill:
         with job_progress() as progress:
             loading = progress.add_task("loading", total=None)
@@ -135,9 +136,17 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 _explain_refusals(textmill, submission)
             if not waits:
                 _announce(submission, as_json=as_json)
+                if not served:
+                    say("nothing runs yet; the job begins with: textmill up")
                 return
+            if not as_json:
+                # Before the wait: whoever breaks it off needs the id.
+                _announce(submission, as_json=False)
             final = _follow(progress, textmill, submission)
-        _announce(submission, as_json=as_json, final=final)
+        if as_json:
+            _announce(submission, as_json=True, final=final)
+        else:
+            _tell_end(final)
     if final.failed or final.cancelled:
         sys.exit(EXIT_FAILURES)
 
@@ -182,11 +191,16 @@ def _options(**given: object) -> JobOptions:
 
 def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> JobStatus:
     bar = progress.add_task("running", total=submission.accepted)
-    return wait(
-        textmill.engine,
-        submission.job_id,
-        progress=lambda seen: progress.update(bar, completed=seen.accepted - seen.pending),
-    )
+    try:
+        return wait(
+            textmill.engine,
+            submission.job_id,
+            progress=lambda seen: progress.update(bar, completed=seen.accepted - seen.pending),
+        )
+    except KeyboardInterrupt:
+        say(f"job {submission.job_id} stays: it runs where workers do, see textmill status")
+        say(f"to end it: textmill cancel {submission.job_id}")
+        raise
 
 
 def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None = None) -> None:
@@ -203,7 +217,9 @@ def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None 
     click.echo(submission.job_id)
     if submission.repeated:
         console.print("the same documents were submitted before with this key: that job it is")
-    if final is not None:
-        console.print(status_table([final]))
-        if final.failed:
-            console.print(f"see the failures with: textmill results {submission.job_id}")
+
+
+def _tell_end(final: JobStatus) -> None:
+    console.print(status_table([final]))
+    if final.failed:
+        console.print(f"see the failures with: textmill results {final.job_id}")

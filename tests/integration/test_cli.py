@@ -3,6 +3,9 @@
 import gzip
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,11 +20,19 @@ from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.processes import Run
+from tests.fixtures.processes import PATIENCE, Run, environment
 
 ROOT = Path(__file__).parents[2]
 NO_JOB = "0190f3c2-0000-7000-8000-000000000000"
 GOOD = '{"text": "good"}'
+INTERRUPTIBLE = """
+import signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a &
+from producer.cli import main
+
+main()
+"""
 NOTHING_HEAVY = """
 import sys
 
@@ -283,6 +294,41 @@ def test_wait_exits_with_1_when_documents_failed_and_with_0_otherwise(
     assert json.loads(whole.stdout)["job_id"] == job_id
     assert json.loads(whole.stdout)["state"] == "completed"
     assert broken.exit_code == 1
+
+
+def test_wait_that_is_broken_off_has_named_its_job(database: DatabaseUrls, tmp_path: Path) -> None:
+    """Without it, people submit again what already runs."""
+    good = write_lines(tmp_path / "good.jsonl", {"text": "good"})
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, "submit", "sentiment", good, "--wait"],
+        env=environment(database.producer, "redis://127.0.0.1:1/0", "unused"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+
+    job_id = process.stdout.readline().strip()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 130
+    assert f"textmill cancel {job_id}" in err
+    assert json.loads(invoke(database, "status", job_id, "--json").stdout)["pending"] == 1
+
+
+def test_job_that_nothing_runs_says_so(tmp_path: Path) -> None:
+    """Without it, a job waits for ever for workers that nobody started."""
+    environment = {
+        "TEXTMILL_DATABASE_URL": "",
+        "TEXTMILL_BROKER_URL": "",
+        "TEXTMILL_DATA_DIR": str(tmp_path / "data"),
+    }
+
+    ended = CliRunner().invoke(main, ["submit", "sentiment", "-"], input=GOOD, env=environment)
+
+    assert ended.exit_code == 0
+    assert "textmill up" in ended.stderr
 
 
 def test_producer_works_where_nothing_of_the_worker_is_installed(
