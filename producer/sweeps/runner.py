@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 import sqlalchemy as sa
 
@@ -175,6 +174,12 @@ class Sweeper:
                 _fenced(connection, step, "lease_expires_at = null", {})
                 summarise(connection, step.sweep_id, step.run_id, Counts(0))
             return
+        if highest == step.from_watermark:
+            msg = (
+                f"the query gives rows at the watermark {highest!r} itself, swept before;"
+                " write > instead of >="
+            )
+            raise InputError(msg)
         self._write(
             step,
             "to_watermark = :highest, lease_expires_at = null, ready_at = now() + ("
@@ -191,7 +196,7 @@ class Sweeper:
             self._records(rows),
             JobOptions(
                 name=f"sweep {step.name}",
-                idempotency_key=_key(step),
+                idempotency_key=f"run {step.run_id}",  # the fence says the same
                 deadline_at=step.deadline_at,
             ),
             submitter=f"sweep {step.name}",
@@ -239,12 +244,6 @@ class Sweeper:
 
 class _StoppedError(Exception):
     """Dispatch is told to stop while a job loads."""
-
-
-def _key(step: Step) -> str:
-    """One job a sweep and watermark, however long the watermark is."""
-    digest = sha256(step.from_watermark.encode()).hexdigest()
-    return f"sweep {step.sweep_id} from {digest}"
 
 
 def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Final, cast
 
 import sqlalchemy as sa
+from psycopg.types.string import TextLoader
 
 from schema.database import create_engine
 from schema.errors import InputError, SourceError
@@ -15,6 +16,10 @@ OWN: Final = "textmill"
 
 ROWS_AT_ONCE = 1000
 
+_DATE = 1082
+_TIMES = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
+"""Read as text: Python has no form for infinite ones, nor for years before 1 and after 9999."""
+
 # Below every value of the type, by the type's number in Postgres.
 _LOWEST: Mapping[int, str] = {
     20: "-9223372036854775808",  # bigint
@@ -23,7 +28,6 @@ _LOWEST: Mapping[int, str] = {
     25: "",  # text
     701: "-Infinity",  # double precision
     1043: "",  # varchar
-    1082: "-infinity",  # date
     1114: "-infinity",  # timestamp
     1184: "-infinity",  # timestamptz
     1700: "-Infinity",  # numeric
@@ -72,6 +76,12 @@ class Source:
             if needed not in types:
                 msg = f"the query has no column {needed!r}; it has: {', '.join(types)}"
                 raise InputError(msg)
+        if types[column] == _DATE:
+            msg = (
+                f"the watermark {column!r} is a date, which rows that come later on the same day"
+                " share; take the time or the number that each row is given"
+            )
+            raise InputError(msg)
         if types[column] not in _LOWEST:
             msg = f"the watermark {column!r} must be a number, a time, a uuid or text"
             raise InputError(msg)
@@ -79,6 +89,8 @@ class Source:
 
     def highest(self, query: str, column: str, watermark: str) -> str | None:
         """The highest value of `column` above the watermark; None where there is no row.
+
+        Infinite values and those that are no number are passed over: nothing is above them.
 
         Raises:
             SourceError: the database does not answer, or refuses the query.
@@ -88,7 +100,10 @@ class Source:
             found: str | None = connection.scalar(
                 sa.text(
                     f"select cast({name} as text) from ({query}\n) as swept"  # noqa: S608
-                    f" where {name} is not null order by {name} desc limit 1"
+                    f" where {name} is not null and not (cast({name} as text) in"
+                    " ('infinity', 'Infinity', 'NaN')"
+                    f" and pg_typeof({name})::text not in ('text', 'character varying'))"
+                    f" order by {name} desc limit 1"
                 ),
                 {"watermark": watermark},
             )
@@ -118,6 +133,9 @@ class Source:
         """
         name = self._quoted(column)
         with self._reading() as connection:
+            driver = connection.connection.driver_connection
+            for time in _TIMES:
+                driver.adapters.register_loader(time, TextLoader)
             rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
                 sa.text(
                     f"select * from ({query}\n) as swept where {name} <= :textmill_up_to"  # noqa: S608
@@ -182,7 +200,7 @@ def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:
 
 
 def _plain(value: object) -> object:
-    """What JSON has a form for as it is, anything else (a uuid, a time, a decimal) as text."""
-    return (
-        value if value is None or isinstance(value, str | int | float | list | dict) else str(value)
-    )
+    """What JSON has a form for as it is, anything else (a uuid, a decimal) as text."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float | dict) else str(value)

@@ -69,6 +69,40 @@ def test_watermarks_that_share_a_long_beginning_are_told_apart(
     assert swept(engine) == [["1"], ["2"], ["3"]]
 
 
+def test_rows_are_swept_again_where_the_watermark_is_set_back(
+    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+) -> None:
+    """Without it, a sweep that an operator sets back is taken for the first one, and hangs."""
+    add(engine, definition(), source, None)
+
+    for body in ("before", "after"):
+        change(shop, "delete from posts")
+        change(shop, f"insert into posts values (1, '{body}')")
+        change(engine, "update textmill.sweep set watermark = '0'")
+        make_due(engine, "posts")
+        sweeper.step()
+        change(engine, "update textmill.sweep_run set state = 'finished', finished_at = now()")
+
+    assert swept(engine) == [["1"], ["1"]]
+
+
+def test_query_that_sweeps_its_last_row_again_says_so(
+    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+) -> None:
+    """Without it, a sweep moderates its last row every night, or hangs on it."""
+    add(engine, definition(query=QUERY.replace(">", ">=")), source, None)
+    write(shop, 1)
+
+    make_due(engine, "posts")
+    sweeper.step()
+    change(engine, "update textmill.sweep_run set state = 'finished', finished_at = now()")
+    make_due(engine, "posts")
+    sweeper.step()
+
+    assert swept(engine) == [["1"]]
+    assert "write > instead of >=" in one(engine, "sweep_history").error
+
+
 def test_row_committed_late_with_a_lower_id_is_swept(
     engine: sa.Engine,
     producer_engine: sa.Engine,
