@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from producer.broker import Broker
 from producer.control import close_chunks
 from producer.doorbell import Doorbell
-from producer.loading import purge
+from producer.loading import purge_part
 from producer.marking import Addressed, Slots, mark, mark_again
 from producer.rescue import rescue
 from schema.database import check_version, reachable
@@ -76,6 +76,7 @@ class Dispatcher:
         self._settings = settings
         self._limits = limits
         self._upkeep_due = 0.0
+        self._purges = False
         self._rescue_due = 0.0
         self._step_due = 0.0
 
@@ -118,6 +119,9 @@ class Dispatcher:
             if time.monotonic() >= self._upkeep_due:
                 self._in_turn(self._upkeep)
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
+                self._purges = True
+            if self._purges:
+                self._purge()
             if time.monotonic() >= self._rescue_due:
                 self._in_turn(rescue)
             for job_id in self._in_turn(_ending) or ():
@@ -210,18 +214,22 @@ class Dispatcher:
             again += mark_again(connection, row.task, row.lane, lost, self._settings)
         return again
 
+    def _purge(self) -> None:
+        """Remove a part of a load that was abandoned, beside the steps of other dispatchers."""
+        with self._engine.begin() as connection:
+            job_id = connection.scalar(
+                sa.text(
+                    "select job_id from textmill.job where state = 'loading'"
+                    " and loaded_at < now() - make_interval(secs => :after)"
+                    " limit 1 for update skip locked"
+                ),
+                {"after": self._limits.abandoned_after},
+            )
+            self._purges = job_id is not None
+            if job_id is not None and purge_part(connection, job_id):
+                logger.warning("purged job %s: its load was abandoned", job_id)
+
     def _upkeep(self, connection: sa.Connection) -> None:
-        abandoned = connection.scalars(
-            sa.text(
-                "select job_id from textmill.job where state = 'loading'"
-                " and loaded_at < now() - make_interval(secs => :after)"
-                " for update skip locked"
-            ),
-            {"after": self._limits.abandoned_after},
-        ).all()
-        for job_id in abandoned:
-            logger.warning("purging job %s: its load was abandoned", job_id)
-            purge(connection, job_id)
         connection.execute(
             sa.text("delete from textmill.worker where heartbeat_at < now() - interval '1 day'")
         )

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
 
 from producer.batches import CHUNK_COLUMNS, DOCUMENT_COLUMNS, FAILURE_COLUMNS, Batch
 from producer.pressure import check_pressure
@@ -16,6 +18,12 @@ from schema.settings import IntakeSettings
 
 if TYPE_CHECKING:
     import psycopg
+
+PURGED_AT_ONCE = 20_000
+"""Documents of a transaction that removes an abandoned load."""
+
+_PURGING = datetime.fromtimestamp(0, UTC)
+"""When a job that is being purged says that it was loaded."""
 
 
 class Load:
@@ -57,22 +65,22 @@ class Load:
         if not self._created:
             self._create()
         before = self.accepted
-        self._copy_documents(batch.documents)
-        self._copy("chunk", CHUNK_COLUMNS, batch.chunks)
-        self._copy("failure", FAILURE_COLUMNS, batch.failures)
         self.accepted += len(batch.documents)
         self.rejected += len(batch.failures)
+        # First, since it holds the job fast against a purge, and begins a transaction of which
+        # SQLAlchemy knows: COPY goes past it.
         updated = self._connection.execute(
             sa.text(
                 "update textmill.job set accepted = :accepted, rejected = :rejected,"
                 " failed = :rejected, loaded_at = now()"
-                " where job_id = :job_id and accepted = :before"
+                " where job_id = :job_id and accepted = :before and loaded_at > :purging"
             ),
             {
                 "accepted": self.accepted,
                 "rejected": self.rejected,
                 "job_id": self.job_id,
                 "before": before,
+                "purging": _PURGING,
             },
         )
         if updated.rowcount == 0:
@@ -82,6 +90,9 @@ class Load:
                 " submit again; against a purge, raise TEXTMILL_ABANDONED_AFTER"
             )
             raise ServiceUnavailableError(msg)
+        self._copy_documents(batch.documents)
+        self._copy("chunk", CHUNK_COLUMNS, batch.chunks)
+        self._copy("failure", FAILURE_COLUMNS, batch.failures)
 
     def commit(self) -> None:
         """Keep what was added; no transaction is open after it.
@@ -131,10 +142,18 @@ class Load:
         """Undo the load, also what earlier transactions committed of it."""
         if self._connection.invalidated or self._connection.closed:
             return  # the purge of abandoned loads will do it
+        if self._driver.info.transaction_status is TransactionStatus.ACTIVE:
+            # Broken off in the middle of a statement: only another connection can be used.
+            self._connection.invalidate()
         self._connection.rollback()
-        if self._created:
-            purge(self._connection, self.job_id)
+        done = not self._created
+        while not done:
+            done = purge_part(self._connection, self.job_id)
             self._connection.commit()
+
+    @property
+    def _driver(self) -> "psycopg.Connection":
+        return cast("psycopg.Connection", self._connection.connection.driver_connection)
 
     def _create(self) -> None:
         self._connection.execute(sa.text("select textmill.make_partitions(1)"))
@@ -177,12 +196,8 @@ class Load:
 
     @contextmanager
     def _copying(self, table: str, columns: str, options: str = "") -> Iterator["psycopg.Copy"]:
-        driver = self._connection.connection.driver_connection
         statement = f"copy textmill.{table} (job_id, {columns}) from stdin {options}"
-        with (
-            cast("psycopg.Connection", driver).cursor() as cursor,
-            cursor.copy(statement) as copy,
-        ):
+        with self._driver.cursor() as cursor, cursor.copy(statement) as copy:
             yield copy
 
     def _refuse_duplicates(self) -> None:
@@ -225,17 +240,36 @@ class Load:
         return True
 
 
-def purge(connection: sa.Connection, job_id: UUID) -> None:
-    """Remove a job that is still loading, with all that was loaded of it."""
-    found = connection.execute(
+def purge_part(connection: sa.Connection, job_id: UUID) -> bool:
+    """Remove a part of a job that is loading, and the job with the last one.
+
+    From the first part on nothing is added to it, whoever loads it. A purge that is broken off
+    is gone on with by whoever looks for abandoned loads.
+
+    Returns:
+        Whether nothing is left.
+    """
+    marked = connection.execute(
         sa.text(
-            "delete from textmill.job where job_id = :job_id and state = 'loading' returning job_id"
+            "update textmill.job set loaded_at = :purging"
+            " where job_id = :job_id and state = 'loading'"
         ),
-        {"job_id": job_id},
+        {"job_id": job_id, "purging": _PURGING},
     )
-    if found.rowcount:
-        for table in ("document", "failure"):
-            connection.execute(
-                sa.text(f"delete from textmill.{table} where job_id = :job_id"),  # noqa: S608
-                {"job_id": job_id},
-            )
+    if not marked.rowcount:
+        return True
+    deleted = connection.execute(
+        sa.text(
+            "delete from textmill.document where job_id = :job_id and seq = any (array("
+            "select seq from textmill.document where job_id = :job_id order by seq limit :most))"
+        ),
+        {"job_id": job_id, "most": PURGED_AT_ONCE},
+    )
+    if deleted.rowcount == PURGED_AT_ONCE:
+        return False
+    for table in ("failure", "job"):
+        connection.execute(
+            sa.text(f"delete from textmill.{table} where job_id = :job_id"),  # noqa: S608
+            {"job_id": job_id},
+        )
+    return True

@@ -27,6 +27,9 @@ _IN_THE_WAY = ("40", "55")
 IDLED = psycopg.errors.IdleInTransactionSessionTimeout
 """Postgres ended the transaction of a process that had been frozen, and its connection with it."""
 
+READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
+"""Postgres is a standby, or was closed to writing, as some do when a disk is nearly full."""
+
 _UNDEFINED = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
@@ -93,7 +96,7 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
     """
     try:
         yield
-    except (sa.exc.DBAPIError, psycopg.OperationalError) as error:  # COPY raises the latter
+    except (sa.exc.DBAPIError, psycopg.Error) as error:  # COPY raises the latter
         where = engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
         told = _told(error.orig if isinstance(error, sa.exc.DBAPIError) else error, where)
         if told is None:
@@ -115,12 +118,23 @@ def _told(cause: BaseException | None, where: str) -> TextmillError | None:
             return SchemaVersionError(f"{msg}; if it was not migrated, run: textmill db upgrade")
         case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(TOO_LARGE):
             return InputError(f"Postgres takes nothing so large ({said}); hand over less")
+        case _:
+            why = _unavailable(cause, said, where)
+            return None if why is None else ServiceUnavailableError(why)
+
+
+def _unavailable(cause: BaseException | None, said: str, where: str) -> str | None:
+    """Why Postgres does not serve, and what to do; None of what is no outage."""
+    match cause:
         case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(_IN_THE_WAY):
-            return ServiceUnavailableError(
-                f"another session of Postgres was in the way ({said}); try again"
+            return f"another session of Postgres was in the way ({said}); try again"
+        case READ_ONLY():
+            return (
+                f"Postgres at {where} takes no writes ({said});"
+                " wait until it does, or let TEXTMILL_DATABASE_URL name the one that does"
             )
         case psycopg.OperationalError() | IDLED():
-            return ServiceUnavailableError(
+            return (
                 f"Postgres at {where} does not answer ({said});"
                 " start it, or correct TEXTMILL_DATABASE_URL"
             )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from schema.database import IDLED, TOO_LARGE
+from schema.database import IDLED, READ_ONLY, TOO_LARGE
 from schema.errors import ArtifactError
 
 LONGEST = timedelta(minutes=1)
@@ -67,7 +67,7 @@ def is_outage(error: Exception) -> bool:
     if not isinstance(error, sa.exc.DBAPIError) or _is_too_large(error):
         return False
     lost = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
-    return lost or error.connection_invalidated or isinstance(error.orig, IDLED)
+    return lost or error.connection_invalidated or isinstance(error.orig, IDLED | READ_ONLY)
 
 
 def _is_too_large(error: Exception) -> bool:

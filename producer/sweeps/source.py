@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import sqlalchemy as sa
 from psycopg.types.string import TextLoader
@@ -10,6 +10,9 @@ from psycopg.types.string import TextLoader
 from schema.database import create_engine
 from schema.errors import InputError, SourceError
 from schema.settings import SweepSettings
+
+if TYPE_CHECKING:
+    import psycopg
 
 OWN: Final = "textmill"
 """Name of Textmill's own database as a source."""
@@ -133,7 +136,7 @@ class Source:
         """
         name = self._quoted(column)
         with self._reading() as connection:
-            driver = connection.connection.driver_connection
+            driver = cast("psycopg.Connection", connection.connection.driver_connection)
             for time in _TIMES:
                 driver.adapters.register_loader(time, TextLoader)
             rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(

@@ -9,6 +9,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
+from producer import loading
 from producer.batches import batches
 from producer.broker import Broker
 from producer.dispatch import Dispatcher
@@ -333,15 +334,27 @@ def test_dispatchers_take_turns(producer_engine: sa.Engine, broker: Broker) -> N
     assert dispatcher(producer_engine, broker).step() == THREADS - 1
 
 
-def test_abandoned_load_is_purged(producer_engine: sa.Engine, broker: Broker) -> None:
-    """Without it, the rows of a submit that was killed stay for ever."""
+def test_abandoned_load_is_purged_in_parts(
+    producer_engine: sa.Engine, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, rows of a submit that was killed stay for ever, or hold up all jobs when they go.
+
+    A load that goes on in between is refused.
+    """
+    monkeypatch.setattr(loading, "PURGED_AT_ONCE", 1)
     with producer_engine.connect() as connection:
         load = Load(connection, Task.SENTIMENT, JobOptions(), submitter="tester", limits=LIMITS)
         load.add(next(batches([Document(text="one"), Document(text="two")], LIMITS)))
         connection.execute(sa.text("update textmill.job set loaded_at = now() - interval '1 day'"))
         connection.commit()
+        purging = dispatcher(producer_engine, broker)
+        purging.step()
+        with pytest.raises(ServiceUnavailableError, match="was purged"):
+            load.add(next(batches([Document(text="three")], LIMITS)))
+        connection.rollback()
 
-    dispatcher(producer_engine, broker).step()
+    purging.step()
+    purging.step()
 
     with producer_engine.connect() as connection:
         left = connection.scalar(

@@ -1,6 +1,6 @@
 """Documents on their way into a job."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from producer.loading import Load, purge_part
 from producer.submit import Submission, submit
 from schema.database import create_engine
 from schema.documents import Document, JobOptions, Record, Rejected, Task
@@ -58,6 +59,18 @@ def test_every_document_is_in_exactly_one_chunk(producer_engine: sa.Engine, coun
             {"job_id": job_id},
         ).all()
     assert chunks_of_each == [1] * count
+
+
+def left(engine: sa.Engine) -> int:
+    """Rows of jobs and documents."""
+    with engine.connect() as connection:
+        found: int = connection.execute(
+            sa.text(
+                "select (select count(*) from textmill.job)"
+                " + (select count(*) from textmill.document)"
+            )
+        ).scalar_one()
+    return found
 
 
 def test_refused_records_count_as_failures_and_neighbours_run(producer_engine: sa.Engine) -> None:
@@ -262,14 +275,60 @@ def test_load_that_fails_leaves_nothing(producer_engine: sa.Engine, *, reads_ahe
     with pytest.raises(ConnectionError):
         hand_over(producer_engine, broken(), reads_ahead=reads_ahead)
 
-    with producer_engine.connect() as connection:
-        left = connection.scalar(
-            sa.text(
-                "select (select count(*) from textmill.job)"
-                " + (select count(*) from textmill.document)"
-            )
-        )
-    assert left == 0
+    assert left(producer_engine) == 0
+
+
+def test_load_that_was_purged_meanwhile_says_so(producer_engine: sa.Engine) -> None:
+    """Without it, a slow pipe ends with a traceback of foreign keys."""
+
+    def slow() -> Iterator[Record]:
+        for number, record in enumerate(documents(25)):
+            if number == 15:
+                with producer_engine.begin() as other:
+                    loading = other.scalar(sa.text("select job_id from textmill.job"))
+                    purge_part(other, loading)
+            yield record
+
+    with pytest.raises(ServiceUnavailableError, match="purged while it loaded"):
+        hand_over(producer_engine, slow())
+
+    assert left(producer_engine) == 0
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_load_that_is_broken_off_in_the_middle_of_a_statement_leaves_nothing(
+    producer_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Without it, Ctrl-C leaves half a job behind, and blames Postgres."""
+    copies = iter(range(1, 100))
+    whole = Load._copy_documents  # noqa: SLF001
+
+    def interrupted(load: Load, rows: Sequence[bytes]) -> None:
+        if next(copies) < batch:
+            whole(load, rows)
+            return
+        load._driver.pgconn.exec_(b"copy textmill.document from stdin")  # noqa: SLF001
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Load, "_copy_documents", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        hand_over(producer_engine, documents(25))
+
+    assert left(producer_engine) == 0
+
+
+def test_database_that_takes_no_writes_says_so(database: DatabaseUrls) -> None:
+    """Without it, a failover ends dispatch, and a submit with a traceback."""
+    url = sa.make_url(database.producer).update_query_dict(
+        {"options": "-c default_transaction_read_only=on"}
+    )
+    engine = create_engine(url.render_as_string(hide_password=False), application="tests")
+
+    with pytest.raises(ServiceUnavailableError, match="takes no writes"):
+        hand_over(engine, documents(1))
+
+    engine.dispose()
 
 
 def test_chunks_are_bounded_by_tokens(producer_engine: sa.Engine) -> None:

@@ -89,4 +89,5 @@ def test_transient_error_is_tried_a_bounded_number_of_times(error: Exception) ->
 def test_outage_of_postgres_is_told_from_faults_of_a_chunk(cause: psycopg.Error) -> None:
     """Without it, a restart of Postgres counts against the chunks in work."""
     assert is_outage(database_error(sa.exc.OperationalError, cause))
+    assert is_outage(database_error(sa.exc.InternalError, psycopg.errors.ReadOnlySqlTransaction()))
     assert not is_outage(OSError())
