@@ -70,7 +70,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
 
     Raises:
         InputError: there are more documents than a job may have, the options do not fit the
-            task, or there is no such model.
+            task, the deadline has passed, or there is no such model.
         IdempotencyConflictError: the key was used for other content.
         PendingLimitError: too many documents wait already.
         SchemaVersionError: the database is of another migration.
@@ -90,6 +90,8 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
             for _ in records:
                 pass  # only its digest is wanted
             return _same(first, digest)
+        _check_deadline(connection, options)
+        connection.rollback()
         load = Load(connection, task, options, submitter=submitter, limits=limits)
         try:
             ready = batches(records, limits)
@@ -155,6 +157,17 @@ def _check_model(connection: sa.Connection, task: Task, options: JobOptions) -> 
             f"there is no model {options.model_version!r} for {task};"
             " see: textmill-worker models list"
         )
+        raise InputError(msg)
+
+
+def _check_deadline(connection: sa.Connection, options: JobOptions) -> None:
+    """Only of a new job: who submits again may do so after its deadline."""
+    deadline = options.deadline_at
+    if (
+        deadline is not None
+        and connection.execute(sa.select(sa.func.now())).scalar_one() > deadline
+    ):
+        msg = f"the deadline {deadline.isoformat()} has passed; name a later one, or none"
         raise InputError(msg)
 
 

@@ -143,6 +143,11 @@ begin
                 'model_version', options ->> 'model_version')))
         on conflict on constraint job_idempotency_key do nothing
         returning job_id into made;
+    -- Only of a new job: who submits again may do so after its deadline.
+    if made is not null and (options ->> 'deadline_at')::timestamptz < now() then
+        raise exception 'the deadline % has passed', options ->> 'deadline_at'
+            using errcode = 'invalid_parameter_value', hint = 'Name a later one, or none.';
+    end if;
     return made;
 end
 $$;

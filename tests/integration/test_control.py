@@ -299,12 +299,15 @@ def test_deadline_option_reaches_the_job(
         stdin='{"text":"a"}',
     )
     wrong = invoke(database, "submit", "sentiment", "-", "--deadline", "soon", stdin="")
+    past = invoke(database, "submit", "sentiment", "-", "--deadline", "2020-01-01", stdin="")
 
     with producer_engine.connect() as connection:
         assert connection.scalar(sa.text("select deadline_at from textmill.job")) == tomorrow
     assert done.exit_code == 0
     assert wrong.exit_code == 2
     assert "2026-01-31T06:00" in wrong.stderr
+    assert past.exit_code == 2
+    assert "name a later one" in past.stderr
 
 
 @pytest.mark.parametrize("function", ["cancel", "pause", "resume", "retry"])

@@ -345,6 +345,11 @@ def test_options_are_those_of_a_producer(engine: sa.Engine, producer_engine: sa.
         ("submit('keywords', '[]', '{\"explain\": true}')", "no score", "Leave the option"),
         ("submit('sentiment', '[]', '{\"generate\": 1}')", 'option "generate"', "true or false"),
         ("submit('sentiment', '[]', '{\"generate\": true}')", "only keywords", "Leave the option"),
+        (
+            "submit('sentiment', '[]', '{\"deadline_at\": \"2020-01-01\"}')",
+            "deadline 2020-01-01 has passed",
+            "a later one",
+        ),
         ("submit('sentiment', '[]', '{\"name\": \"\"}')", "has 0 characters", "1 to 200"),
         ("submit_query('sentiment', null)", "there is no query", "For instance"),
         ("submit_query('sentiment', 'select 1 as id')", "cannot be submitted", "id and text"),

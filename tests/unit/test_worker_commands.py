@@ -117,6 +117,24 @@ def test_predict_takes_no_missing_file_for_a_document(name: str) -> None:
     assert f"there is no file {name}" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("rows.csv", "textmill submit"), ("rows.Parquet", "textmill submit"), ("", "name")],
+)
+def test_predict_takes_no_table_for_documents(
+    name: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the header of a table gets a sentiment."""
+    monkeypatch.chdir(tmp_path)
+    if name:
+        (tmp_path / name).write_text("id,text\n1,good\n")
+
+    result = run("predict", "sentiment", name)
+
+    assert result.exit_code == 2
+    assert remedy in result.stderr
+
+
 @pytest.mark.parametrize("text", ["味道不错/送得也快", "Yes.", "5/5 stars", "read notes.txt"])
 def test_predict_takes_a_document_that_resembles_a_file(text: str, artifacts: Path) -> None:
     """Without it, a short text cannot be tried."""

@@ -62,7 +62,7 @@ def command(
       cat comments.txt | textmill-worker predict moderation -
       textmill-worker predict keywords abstract.txt --generate
     """  # noqa: D301 - click's mark for an example that keeps its lines
-    texts = _read(source)
+    texts = _read(Task(task), source)
     _check_options(Task(task), explain=explain, generate=generate)
     pipeline = open_pipeline(Task(task), artifact)
     if generate and not pipeline.generates:
@@ -93,14 +93,20 @@ def _check_options(task: Task, *, explain: bool, generate: bool) -> None:
         raise click.UsageError(msg)
 
 
-def _read(source: str) -> Sequence[str]:
+def _read(task: Task, source: str) -> Sequence[str]:
     if source == "-":
         try:
             return [line.rstrip("\r\n") for line in sys.stdin]
         except UnicodeDecodeError as error:
             msg = "standard input is not UTF-8; convert it first"
             raise InputError(msg) from error
+    if not source.strip():
+        msg = "the text is empty; name a text or a file"
+        raise InputError(msg)
     if _is_file(source):
+        if {".csv", ".tsv", ".parquet"}.intersection(Path(source.lower()).suffixes):
+            msg = f"{source} is no text; tables are read by: textmill submit {task} {source} --wait"
+            raise InputError(msg)
         return read_texts(Path(source))
     if _PATH.fullmatch(source):
         msg = f"there is no file {source}; to analyse it as a text, hand it over by standard input"
