@@ -30,6 +30,8 @@ CLEARLY = 1.05
 GUESSWORK = {"zh-cped"}
 """Sets whose labels follow what the text does not show and whose test split has other shares of
 labels than training: they are judged by macro recall, which a constant answer cannot raise."""
+WITHOUT_NEGATIVES = {"en-ailuminate", "zh-jade"}
+"""Every row holds its labels, so nothing tells a good model from one that flags all."""
 
 needs_data = pytest.mark.skipif(
     not DATA.is_dir(), reason="the data folder ../shared/data is not beside the repository"
@@ -75,7 +77,8 @@ def test_every_set_beats_a_trivial_answer(entry: SetFigures) -> None:
             assert measures.accuracy > CLEARLY * entry.majority
         case ModerationMeasures():
             areas = [label.auc for label in measures.labels.values() if label.auc is not None]
-            assert min(areas) > CLEARLY * 0.5
+            assert areas or entry.name in WITHOUT_NEGATIVES
+            assert all(area > CLEARLY * 0.5 for area in areas)
         case KeywordsMeasures():
             assert entry.majority is not None
             assert measures.f1_at_5 > CLEARLY * entry.majority
