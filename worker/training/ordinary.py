@@ -39,10 +39,10 @@ def ordinary_rows(source: Source, split: Split) -> list[ModerationRow]:
     """Ordinary text of another task, as weak negatives for moderation.
 
     Moderation sources are collected around offence, so without these rows a model flags what is
-    merely ordinary. Titles, abstracts, posts and praise count as clean of every label; other
-    reviews and dialogue may hold insults, so of abuse and hate they say nothing. Of tweets only
-    praise is taken that holds no term of the data folder's lexicon, as clean of abuse, hate and
-    violence. Text that names an identity is taken before other text (Dixon et al. 2018).
+    merely ordinary. Titles, abstracts, posts, praise and neutral words count as clean of every
+    label; other reviews and dialogue may hold insults, so of abuse and hate they say nothing. Of
+    tweets only praise is taken that holds no term of the data folder's lexicon, as clean of abuse,
+    hate and violence. Text that names an identity is taken before other text (Dixon et al. 2018).
 
     Returns:
         A bounded sample, the same at every call.
@@ -72,7 +72,8 @@ def _precedence(row: LabelledRow) -> tuple[bool, float]:
 def _ordinary_row(row: LabelledRow) -> ModerationRow:
     if isinstance(row, KeywordsRow):
         return _without(row.text.partition("\n")[0], frozenset(MODERATION_LABELS))
-    known = frozenset(MODERATION_LABELS) if _is_praise(row) else _REVIEW_LABELS
+    calm = isinstance(row, SentimentRow) and row.label != "negative"
+    known = frozenset(MODERATION_LABELS) if calm else _REVIEW_LABELS
     return _without(row.text, known)
 
 

@@ -62,7 +62,7 @@ have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2
 FOLDS: Final = 2
 """Into which the training texts of keywords fall; see `worker.training.ranker`."""
 
-TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.09}
+TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.12}
 """Texts made from templates, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
@@ -187,7 +187,13 @@ class Recipe:
         self, sets: Sequence[Sequence[LabelledRow]], generator: np.random.Generator
     ) -> list[LabelledRow]:
         """Texts made from templates, as many as go beside `sets`."""
-        return template_rows(self.task, int(TEMPLATES[self.task] * sum(map(len, sets))), generator)
+        rows = sum(map(len, sets))
+        made = template_rows(self.task, int(TEMPLATES[self.task] * rows), generator)
+        if self.task is Task.MODERATION:
+            # What teaches sentiment is told politely.
+            calm = template_rows(Task.SENTIMENT, int(TEMPLATES[Task.SENTIMENT] * rows), generator)
+            made += [ModerationRow(text=row.text, labels=frozenset()) for row in calm]
+        return made
 
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
         """Rows without noise: of each source and of templates, and those of feedback."""
