@@ -79,11 +79,7 @@ def parse(fields: Mapping[str, object]) -> Verdict:
     try:
         return Verdict.model_validate(given)
     except ValidationError as error:
-        # A name that is no text stands at no place.
-        faults = {
-            str(fault["loc"][0] if fault["loc"] else "a field"): fault["type"]
-            for fault in error.errors()
-        }
+        faults = {str(fault["loc"][0]): fault["type"] for fault in error.errors()}
         raise InputError("; ".join(_fault(*fault) for fault in faults.items())) from None
 
 

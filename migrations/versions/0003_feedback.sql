@@ -42,11 +42,10 @@ begin
         else array['abuse', 'hate', 'sexual', 'violence', 'spam', 'fraud', 'illicit']
     end;
     if new.verdict = 'disagree' and new.task = 'keywords' then
-        if coalesce(cardinality(new.keywords), 0) = 0
-                or exists (select from unnest(new.keywords) k where coalesce(btrim(k), '') = '') then
+        if coalesce(cardinality(new.keywords), 0) = 0 then
             raise exception 'a disagreement about keywords names the right keywords'
                 using errcode = 'check_violation',
-                hint = 'Name one or more of them, none of them blank, and no labels.';
+                hint = 'Name one or more of them, and no labels.';
         end if;
     elsif new.verdict = 'disagree' and (new.labels is null or not new.labels <@ allowed
         or (new.task = 'sentiment' and cardinality(new.labels) <> 1)) then

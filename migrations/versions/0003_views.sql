@@ -6,9 +6,7 @@ select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
         else round(100.0 * (succeeded + failed + cancelled) / accepted, 1) end as percent,
     submitted_by, created_at, started_at, finished_at,
     rate::real as documents_per_second,
-    -- Beyond a hundred years, intervals and times would end before long.
-    case when state = 'running'
-            and accepted - succeeded - failed - cancelled < rate * 100 * 365 * 24 * 3600
+    case when state = 'running' and rate > 0
         then now() + make_interval(secs => (accepted - succeeded - failed - cancelled) / rate)
         end as eta,
     coalesce(finished_at, now()) - created_at as age,
@@ -24,7 +22,7 @@ where state <> 'loading';
 comment on column textmill.job_status.documents_per_second is
     'Outcomes a second since the first claim; pauses count.';
 comment on column textmill.job_status.eta is
-    'When a running job will be done if it goes on like that; null beyond a hundred years.';
+    'When a running job will be done if it goes on like that.';
 comment on column textmill.job_status.age is
     'Time since it was handed over, or until its last outcome.';
 comment on column textmill.job_status.deadline_at is 'When it is given up.';

@@ -119,27 +119,6 @@ def test_results_are_those_of_the_pipeline(
             assert weights == pytest.approx([item.weight for item in told], abs=1e-3)
 
 
-def test_document_that_is_erased_while_it_waits_ends_its_job(
-    engine: sa.Engine,
-    worker_engine: sa.Engine,
-    device: Engine,
-    pipelines: dict[Task, Pipeline],
-    message: ChunkMessage,
-) -> None:
-    """Without it, erasing a text at a person's request leaves its job running for ever."""
-    with engine.begin() as connection:
-        connection.execute(sa.text("update textmill.document set text = null where seq = 2"))
-    process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
-
-    assert process(message)
-
-    with engine.connect() as connection:
-        job = connection.execute(sa.text("select * from textmill.job_status")).one()
-        failure = connection.execute(sa.text("select seq, code from textmill.failure")).one()
-    assert (job.state, job.succeeded, job.failed) == ("completed", 2, 1)
-    assert tuple(failure) == (2, "no_content")
-
-
 @pytest.mark.parametrize("moment", ["insert into textmill.result", "chunk_work", "set state = "])
 def test_store_survives_a_lost_connection(  # all parts of a process
     engine: sa.Engine,

@@ -195,41 +195,6 @@ def test_verdict_that_is_too_long_for_postgres_ends_no_import(
     assert f"{file}:2: annotator:" in imported.stderr
 
 
-def test_odd_rows_end_no_import(
-    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path
-) -> None:
-    """Without it, one row that a spreadsheet or a script got wrong loses those below it."""
-    job = str(jobs[Task.SENTIMENT])
-    table, lines = tmp_path / "REVIEWED.CSV", tmp_path / "reviewed.jsonl"
-    page = "x" * 200_000
-    table.write_text(f"job_id,external_id,verdict,text\n{job},a,agree,{page}\n", encoding="utf-8")
-    good = {"job_id": job, "external_id": "a", "verdict": "agree"}
-    lines.write_text(f'{{"\\ud800": 1}}\n{json.dumps(good)}\n', encoding="utf-8")
-
-    whole = invoke(database, "feedback", "import", table)
-    odd = invoke(database, "feedback", "import", lines)
-
-    assert f"{table}:2: text:" in whole.stderr
-    assert "0 verdicts added, 1 refused" in whole.stderr
-    assert f"{lines}:1: " in odd.stderr
-    assert "1 verdicts added, 1 refused" in odd.stderr
-
-
-@pytest.mark.parametrize("keywords", ["array[null]", "array['refund', null]", "array[' ']"])
-def test_blank_keywords_are_no_verdict(
-    producer_engine: sa.Engine, jobs: dict[Task, UUID], keywords: str
-) -> None:
-    """Without it, one such verdict ends every training with feedback."""
-    with (
-        pytest.raises(sa.exc.IntegrityError, match="names the right keywords"),
-        producer_engine.begin() as connection,
-    ):
-        connection.execute(
-            sa.text(f"select textmill.add_feedback(:job, 'a', 'disagree', keywords => {keywords})"),
-            {"job": jobs[Task.KEYWORDS]},
-        )
-
-
 def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, UUID]) -> None:
     """Without it, a person at a terminal needs SQL to disagree."""
     job = jobs[Task.SENTIMENT]

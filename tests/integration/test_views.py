@@ -7,7 +7,6 @@ from producer.submit import submit
 from schema.documents import Document, JobOptions, Rejected, Task
 from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import IntakeSettings
-from tests.fixtures.chunks import add_job
 from tests.fixtures.outcomes import RESULTS, work_off
 from tests.fixtures.sql_page import PAGE, with_views
 
@@ -71,24 +70,6 @@ def test_page_describes_every_view_and_column(
     if pytestconfig.getoption("--rewrite-docs"):
         PAGE.write_text(described, encoding="utf-8")
     assert described == PAGE.read_text(encoding="utf-8")
-
-
-def test_job_that_hardly_moves_has_no_expected_end(
-    engine: sa.Engine, producer_engine: sa.Engine, reader_engine: sa.Engine
-) -> None:
-    """Without it, one job that was retried after a year breaks the status of all."""
-    add_job(producer_engine, 3)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "update textmill.job set state = 'running', accepted = 9000000, succeeded = 1,"
-            " started_at = now() - interval '10 years'"
-        )
-
-    with reader_engine.connect() as connection:
-        job = connection.execute(sa.text("select * from textmill.job_status")).one()
-
-    assert job.pending == 8_999_999
-    assert job.eta is None
 
 
 @pytest.mark.usefixtures("loaded")
