@@ -36,7 +36,6 @@ def downgrade() -> None:
         connection.exec_driver_sql(f"drop table textmill.{table}")
     for function in (
         "count_outcomes(uuid, bigint, bigint)",
-        "check_feedback()",
         "make_partitions(integer)",
         "new_job_id()",
         "job_id_at(timestamptz)",

@@ -1,12 +1,14 @@
--- As in the first migration, and with what the result said and what the person says; a disagreement
--- that gives the result's own answer is refused. Messages say what is wrong with which document, hints
--- what to do; `textmill` prints both.
-create or replace function textmill.check_feedback() returns trigger
+-- Feedback speaks of one result: find it, check the verdict against its task, copy what later training
+-- needs. A disagreement that gives the result's own answer is refused. Messages say what is wrong with
+-- which document, hints what to do; `textmill` prints both. SECURITY DEFINER, so that whoever may insert
+-- feedback need not read documents.
+create function textmill.check_feedback() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 declare
     allowed text[];
+    named text[];
     given_status text;
 begin
     -- MATERIALIZED: otherwise the order tempts the planner to walk the whole job by its positions.
@@ -36,6 +38,18 @@ begin
                 new.external_id, new.job_id, given_status
             using errcode = 'foreign_key_violation',
             hint = 'Judge documents that succeeded.';
+    end if;
+    if new.text is null then
+        raise exception 'the text of document "%" of job % was erased', new.external_id, new.job_id
+            using errcode = 'foreign_key_violation', hint = 'Judge others.';
+    end if;
+    named := case new.task when 'keywords' then new.keywords else new.labels end;
+    if array_ndims(named) > 1 or exists (
+        select from unnest(named) as n (word)
+        where n.word is null or btrim(n.word, textmill.blanks()) = '') then
+        raise exception 'a % of the verdict on document "%" is null, blank or a list',
+                case new.task when 'keywords' then 'keyword' else 'label' end, new.external_id
+            using errcode = 'check_violation', hint = 'Name each as a text of its own.';
     end if;
     allowed := case new.task
         when 'sentiment' then array['negative', 'neutral', 'positive']
@@ -70,6 +84,9 @@ begin
     return new;
 end
 $$;
+
+create trigger feedback_check before insert on textmill.feedback
+    for each row execute function textmill.check_feedback();
 
 -- A person's verdict on one result; returns its number.
 create function textmill.add_feedback(job_id uuid, external_id text, verdict text,

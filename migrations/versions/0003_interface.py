@@ -43,6 +43,7 @@ FUNCTIONS = (
     "blanks()",
     "limit_of(text)",
     "add_feedback(uuid, text, text, text[], text[], text, text, boolean)",
+    "check_feedback()",
     "answer_of(text, text, jsonb, text[], text[])",
 )
 
@@ -65,11 +66,8 @@ def downgrade() -> None:
         connection.exec_driver_sql(f"drop view textmill.{view}")
     views = folder.joinpath("0001_views.sql").read_text(encoding="utf-8")
     connection.exec_driver_sql(views)
-    functions = folder.joinpath("0001_functions.sql").read_text(encoding="utf-8")
-    check = functions.partition("create function textmill.check_feedback()")[2]
-    check = check.partition("create trigger")[0]
-    connection.exec_driver_sql(f"create or replace function textmill.check_feedback(){check}")
     connection.exec_driver_sql("""
+        drop trigger feedback_check on textmill.feedback;
         drop table textmill.sweep_run, textmill.sweep;
         drop index textmill.feedback_adjudicated, textmill.result_flagged, textmill.result_label;
         alter table textmill.feedback

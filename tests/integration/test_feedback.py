@@ -105,6 +105,31 @@ def test_verdict_that_does_not_fit_is_refused_with_the_reason(
     assert list(export(producer_engine, task)) == []
 
 
+@pytest.mark.parametrize(
+    ("task", "given"),
+    [
+        (Task.KEYWORDS, "keywords => array[null]::text[]"),
+        (Task.KEYWORDS, "keywords => array['tea', null]"),
+        (Task.KEYWORDS, "keywords => array['']"),
+        (Task.KEYWORDS, "keywords => array[E' \\u3000\\t']"),
+        (Task.KEYWORDS, "keywords => array[['tea', 'cup']]"),
+        (Task.SENTIMENT, "labels => array[['neutral']]"),
+        (Task.MODERATION, "labels => array['spam', null]"),
+    ],
+)
+def test_word_that_says_nothing_is_refused(
+    producer_engine: sa.Engine, jobs: dict[Task, UUID], task: Task, given: str
+) -> None:
+    """Without it, one verdict by SQL ends every training on feedback of its task."""
+    call = f"select textmill.add_feedback('{jobs[task]}', 'a', 'disagree', {given})"
+
+    with producer_engine.connect() as connection, pytest.raises(sa.exc.IntegrityError) as raised:
+        connection.exec_driver_sql(call)
+
+    assert 'verdict on document "a" is null, blank or a list' in str(raised.value.orig)
+    assert list(export(producer_engine, task)) == []
+
+
 def test_annotator_judges_a_document_once(
     producer_engine: sa.Engine, jobs: dict[Task, UUID]
 ) -> None:
