@@ -79,7 +79,7 @@ def parse(fields: Mapping[str, object]) -> Verdict:
     try:
         return Verdict.model_validate(given)
     except ValidationError as error:
-        faults = {str(fault["loc"][0]): fault["type"] for fault in error.errors()}
+        faults = {fault["loc"][:1]: fault["type"] for fault in error.errors()}
         raise InputError("; ".join(_fault(*fault) for fault in faults.items())) from None
 
 
@@ -171,7 +171,10 @@ def _gold(row: sa.Row[tuple[object, ...]]) -> dict[str, object]:
             return {"keywords": given if agrees else row.keywords}
 
 
-def _fault(field: str, kind: str) -> str:
+def _fault(where: tuple[int | str, ...], kind: str) -> str:
+    if not where:  # no text can repeat such a name
+        return "the name of a field holds half of a surrogate pair; write the character whole"
+    field = str(where[0])
     if field not in _EXPECTED:
         return f"{field}: there is no such field; the fields are {', '.join(_EXPECTED)}"
     if kind == "missing":

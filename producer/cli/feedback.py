@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -13,6 +13,7 @@ from producer.cli.connected import connected
 from producer.cli.show import console
 from schema.documents import Task
 from schema.errors import InputError
+from schema.settings import IntakeSettings, read
 
 EXIT_REFUSED = 1
 
@@ -111,13 +112,12 @@ def export(task: str, *, gold: bool) -> None:
             click.echo(json.dumps(row, ensure_ascii=False))
 
 
-def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str]]]:
-    """Each row with its line: a line of JSON, or a row of CSV."""
+def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str] | csv.Error]]:
+    """Each row with its line: a line of JSON, a row of CSV, or why it is none."""
     try:
         with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            if file.suffix == ".csv":
-                reader = csv.DictReader(stream, restkey="value without a column")
-                yield from ((reader.line_num, row) for row in reader)
+            if file.suffix.lower() == ".csv":
+                yield from _table(stream)
                 return
             yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())
     except (OSError, csv.Error) as error:
@@ -125,7 +125,36 @@ def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str]]]:
         raise InputError(msg) from error
 
 
-def _fields(row: str | dict[str, str]) -> dict[str, object]:
+def _table(stream: Iterable[str]) -> Iterator[tuple[int, dict[str, str] | csv.Error]]:
+    """The rows below a header; after one that is broken, reading goes on with the line below it."""
+    # The csv module has one limit for the whole process, so it is never lowered.
+    longest = read(IntakeSettings).max_document_bytes
+    csv.field_size_limit(max(csv.field_size_limit(), longest))
+    number = 0
+
+    def counted() -> Iterator[str]:  # the reader does not count the line that breaks a row
+        nonlocal number
+        for number, line in enumerate(stream, 1):  # noqa: B007  # read below
+            yield line
+
+    rows = csv.DictReader(counted(), restkey="value without a column")
+    if rows.fieldnames is None:  # asked for here, so that a broken header is no row
+        return
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, error
+        else:
+            yield number, row
+
+
+def _fields(row: str | dict[str, str] | csv.Error) -> dict[str, object]:
+    if isinstance(row, csv.Error):
+        msg = f"not CSV: {row}"
+        raise InputError(msg)
     if isinstance(row, dict):
         return dict(row)
     try:

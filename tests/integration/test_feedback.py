@@ -220,6 +220,48 @@ def test_verdict_that_is_too_long_for_postgres_ends_no_import(
     assert f"{file}:2: annotator:" in imported.stderr
 
 
+def test_broken_row_ends_no_import(
+    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path
+) -> None:
+    """Without it, one cell or name that no reader expects costs all rows below it."""
+    job = jobs[Task.SENTIMENT]
+    good = f"{job},a,agree"
+    table = tmp_path / "REVIEWED.CSV"
+    table.write_text(
+        "job_id,external_id,verdict,annotator,comment\n"
+        f"{good},kim,{'x' * 140_000}\n{good},lin,{'x' * 1_100_000}\n{good},anna,fine\n",
+        encoding="utf-8",
+    )
+    lines = tmp_path / "reviewed.jsonl"
+    rows = [
+        {"job_id": str(job), "external_id": "b", "verdict": "agree", **more}
+        for more in ({"\ud800": 1}, {"annotator": "kim"})
+    ]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    from_table = invoke(database, "feedback", "import", table)
+    from_lines = invoke(database, "feedback", "import", lines)
+
+    assert from_table.exit_code == from_lines.exit_code == 1
+    assert f"{table}:3: not CSV: field larger than field limit" in from_table.stderr
+    assert "2 verdicts added, 1 refused" in from_table.stderr
+    assert f"{lines}:1: the name of a field holds half of a surrogate pair" in from_lines.stderr
+    assert "1 verdicts added, 1 refused" in from_lines.stderr
+
+
+def test_table_without_a_readable_header_is_refused_whole(
+    database: DatabaseUrls, tmp_path: Path
+) -> None:
+    """Without it, its first verdict is taken for the names of the columns."""
+    table = tmp_path / "reviewed.csv"
+    table.write_text("x" * 1_100_000 + "\njob_id,verdict\n", encoding="utf-8")
+
+    ended = invoke(database, "feedback", "import", table)
+
+    assert ended.exit_code == 2
+    assert f"cannot read {table}: field larger" in ended.stderr
+
+
 def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, UUID]) -> None:
     """Without it, a person at a terminal needs SQL to disagree."""
     job = jobs[Task.SENTIMENT]
