@@ -51,6 +51,7 @@ grant execute on function textmill.job_state(uuid), textmill.limit_idling(),
     textmill.resume(uuid), textmill.retry(uuid), textmill.expire_jobs(),
     textmill.close_chunks(uuid, integer)
     to textmill_producer;
+grant execute on function textmill.erase_document(uuid, text) to textmill_operator;
 grant execute on function textmill.promote_model(text, text, bigint),
     textmill.rollback_model(text), textmill.latest_promotion(text), textmill.check_model(text, text)
     to textmill_operator, textmill_trainer;

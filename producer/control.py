@@ -48,7 +48,8 @@ def resume(engine: sa.Engine, job_id: UUID) -> JobState:
 def retry(engine: sa.Engine, job_id: UUID) -> int:
     """Run the failed documents of a completed job again.
 
-    Those that were refused at intake, or held nothing to analyse, would fail again and stay.
+    Those that were refused at intake or erased, or held nothing to analyse, would fail again and
+    stay.
 
     Returns:
         The number of documents; 0 where there are none, or the job is not completed.

@@ -160,7 +160,7 @@ class ErrorCode(StrEnum):
     """Why a document failed; a stable word for programs.
 
     The first group is decided at intake, before the job opens; those documents have no text and
-    are never retried.
+    are never retried. Nor is one whose text was erased before it had an outcome.
     """
 
     INVALID_JSON = "invalid_json"
@@ -182,6 +182,7 @@ class ErrorCode(StrEnum):
     TOO_LARGE_FOR_DEVICE = "too_large_for_device"
     WORKER_CRASHED = "worker_crashed"
     MODEL_UNAVAILABLE = "model_unavailable"
+    ERASED = "erased"
 
 
 class Failure(Frozen):

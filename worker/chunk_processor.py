@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -24,6 +24,12 @@ logger = logging.getLogger(__name__)
 
 PAUSES = (0.1, 0.2, 0.5, 1, 2)
 """Seconds between tries while Postgres is away; the last one repeats."""
+
+ERASED = Failure(
+    code=ErrorCode.ERASED,
+    stage=Stage.RUN,
+    message="the text was erased before it was analysed",
+)
 
 Outcomes = list[tuple[int, Result | Failure]]
 Value = TypeVar("Value")
@@ -134,13 +140,19 @@ class ChunkProcessor:
         self._meter.count_documents(len(outcomes) - failed, failed)
 
     def _analyse(self, lease: Lease, documents: Sequence[LoadedDocument]) -> Outcomes:
+        texts = {doc.seq: doc.text for doc in documents if doc.text is not None}
+        erased = [(doc.seq, ERASED) for doc in documents if doc.text is None]
+        found = self._predict(lease, texts.values())
+        return [*zip(texts, found, strict=True), *erased]
+
+    def _predict(self, lease: Lease, texts: Collection[str]) -> list[Result | Failure]:
         claim = lease.claim
         try:
             with self._models.using(claim.task, claim.model_version) as pipeline:
                 ask = partial(self._engine.predict, pipeline, claim.lane, abandoned=lease.lost)
-                texts = _checked(lease, documents)
-                found = outcomes(
-                    pipeline, texts, ask, explain=claim.explain, generate=claim.generate
+                wanted = _checked(lease, texts)
+                return outcomes(
+                    pipeline, wanted, ask, explain=claim.explain, generate=claim.generate
                 )
         except ArtifactError as error:
             if not self._chunks.is_last(claim):
@@ -148,8 +160,7 @@ class ChunkProcessor:
             failure = Failure(
                 code=ErrorCode.MODEL_UNAVAILABLE, stage=Stage.PREDICT, message=str(error)
             )
-            found = [failure] * len(documents)
-        return [(document.seq, item) for document, item in zip(documents, found, strict=True)]
+            return [failure] * len(texts)
 
 
 def patiently(action: Callable[[], Value]) -> Value:
@@ -166,8 +177,8 @@ def patiently(action: Callable[[], Value]) -> Value:
             tries += 1
 
 
-def _checked(lease: Lease, documents: Sequence[LoadedDocument]) -> Iterator[str]:
+def _checked(lease: Lease, texts: Iterable[str]) -> Iterator[str]:
     """The texts, each as long as somebody wants its outcome."""
-    for document in documents:
+    for text in texts:
         lease.check()
-        yield document.text
+        yield text

@@ -63,10 +63,15 @@ class Claim:
 
 
 class LoadedDocument(NamedTuple):
-    """A document without outcome, as its chunk is loaded."""
+    """A document without outcome, as its chunk is loaded.
+
+    Attributes:
+        seq: its position in the job.
+        text: what it says; None where that was erased.
+    """
 
     seq: int
-    text: str
+    text: str | None
 
 
 class ChunkStore:

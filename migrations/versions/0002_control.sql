@@ -80,8 +80,8 @@ end
 $$;
 
 -- Run the failed documents of a completed job again; how many there are. Documents that were
--- refused at intake have no text, and one without content would have none again: they stay. A
--- deadline that has passed is lifted. Suspicion stays where a document was found to crash.
+-- refused at intake or erased have no text, and one without content would have none again: they
+-- stay. A deadline that has passed is lifted. Suspicion stays where a document was found to crash.
 create function textmill.retry(job uuid) returns bigint
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp

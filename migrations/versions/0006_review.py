@@ -1,4 +1,4 @@
-"""Withdrawing a verdict, and an index by annotator."""
+"""Withdrawing a verdict, an index by annotator, and erasing a document."""
 
 from importlib.resources import files
 
@@ -13,14 +13,17 @@ depends_on = None
 def upgrade() -> None:
     """Create them."""
     connection = op.get_bind().execution_options(no_parameters=True)
-    sql = files("migrations").joinpath("versions/0006_review.sql").read_text(encoding="utf-8")
-    connection.exec_driver_sql(sql)
+    folder = files("migrations").joinpath("versions")
+    for part in ("review", "erasing"):
+        sql = folder.joinpath(f"0006_{part}.sql").read_text(encoding="utf-8")
+        connection.exec_driver_sql(sql)
 
 
 def downgrade() -> None:
     """Drop them."""
     op.get_bind().exec_driver_sql("""
         drop function textmill.withdraw_feedback(bigint, text),
-            textmill.withdrawable(textmill.feedback);
+            textmill.withdrawable(textmill.feedback),
+            textmill.erase_document(uuid, text), textmill.end_reader(uuid, bigint);
         drop index textmill.feedback_by_annotator;
     """)

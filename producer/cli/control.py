@@ -67,7 +67,7 @@ def resume(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
 def retry(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
     """Run the failed documents of completed jobs again.
 
-    Documents that were refused at intake, or held nothing to analyse, stay as they are.
+    Documents that were refused at intake or erased, or held nothing to analyse, stay as they are.
 
     \b
     Example:
@@ -109,6 +109,6 @@ def _why_nothing(job: JobStatus) -> str:
     if not job.failed:
         return f"job {job.job_id} has no failures; nothing to retry"
     return (
-        f"job {job.job_id}: all its failures ({job.failed:,}) would fail again, refused at intake"
-        " or without content; submit corrected documents as a job of their own"
+        f"job {job.job_id}: all its failures ({job.failed:,}) would fail again, refused at intake,"
+        " erased or without content; submit corrected documents as a job of their own"
     )

@@ -163,7 +163,7 @@ def _plant_store() -> None:
 
     def planted_load(self: ChunkStore, claim: Any) -> Any:  # noqa: ANN401
         documents = load(self, claim)
-        if any(_plant(document.text) is Plant.DIE_AFTER_COMMIT for document in documents):
+        if any(_plant(str(document.text)) is Plant.DIE_AFTER_COMMIT for document in documents):
             deadly.add((claim.job_id, claim.chunk_no))
         return documents
 

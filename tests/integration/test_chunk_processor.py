@@ -12,6 +12,7 @@ from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result, SentimentResult
 from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunks, mark
+from tests.fixtures.invariants import broken, outcomes
 from worker.artifact_folders import ArtifactFolders
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore, Claim
@@ -117,6 +118,33 @@ def test_results_are_those_of_the_pipeline(
         for label, told in (result.explanation or {}).items():
             weights = [item["weight"] for item in row.payload["explanation"][label]]
             assert weights == pytest.approx([item.weight for item in told], abs=1e-3)
+
+
+@pytest.mark.parametrize("erased", [{2}, {1, 2, 3}], ids=["one", "all"])
+def test_document_whose_text_was_erased_fails_and_its_job_ends(
+    engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    message: ChunkMessage,
+    erased: set[int],
+) -> None:
+    """Without it, a job from which somebody's text was taken waits for it for ever."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("update textmill.document set text = null where seq = any(:seqs)"),
+            {"seqs": list(erased)},
+        )
+    process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
+
+    assert process(message)
+
+    assert outcomes(engine, message.job_id) == {
+        seq: "erased" if seq in erased else "succeeded" for seq in (1, 2, 3)
+    }
+    assert broken(engine) == {}
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("select state from textmill.job")) == "completed"
 
 
 @pytest.mark.parametrize("moment", ["insert into textmill.result", "chunk_work", "set state = "])

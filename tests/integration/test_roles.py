@@ -31,6 +31,7 @@ FORBIDDEN = {
         "insert into textmill.model_version (model_version, task) values ('0', 'sentiment')",
         "select textmill.promote_model('sentiment', null)",
         "insert into textmill.model_promotion (task) values ('sentiment')",
+        "select textmill.erase_document(job_id, '1') from textmill.job_status",
     ],
     "worker": [
         "insert into textmill.job (task, lane) values ('sentiment', 'bulk')",
@@ -49,6 +50,7 @@ FORBIDDEN = {
         "select textmill.promote_model('sentiment', null)",
         "insert into textmill.model_promotion (task) values ('sentiment')",
         "select * from textmill.training_run",
+        "select textmill.erase_document(job_id, '1') from textmill.job_status",
     ],
     "reader": [
         "select text from textmill.document",
@@ -61,6 +63,7 @@ FORBIDDEN = {
         "select query from textmill.sweep",
         "select textmill.rollback_model('sentiment')",
         "select * from textmill.model_promotion",
+        "select textmill.erase_document(job_id, '1') from textmill.job_status",
     ],
     "annotator": [
         RESULT_ROW,
@@ -72,6 +75,7 @@ FORBIDDEN = {
         "delete from textmill.feedback",
         "update textmill.feedback set verdict = 'agree'",
         "insert into textmill.feedback (text) values ('forged')",
+        "select textmill.erase_document(job_id, '1') from textmill.job_status",
     ],
 }
 
@@ -140,7 +144,7 @@ def test_open_job_stays_as_it_was_handed_over(
         submitter="tester",
         limits=IntakeSettings(),
     ).job_id
-    work_off(producer_engine, worker_engine, job_id, lambda document: verdicts[document.text])
+    work_off(producer_engine, worker_engine, job_id, lambda document: verdicts[str(document.text)])
 
     with (
         pytest.raises(sa.exc.ProgrammingError) as refused,

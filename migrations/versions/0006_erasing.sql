@@ -1,0 +1,58 @@
+-- Lock the chunk of a document, so that nobody claims or stores it before this transaction ends, and
+-- end an attempt at it, which counts for nothing.
+create function textmill.end_reader(of_job uuid, of_seq bigint) returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    held textmill.chunk;
+begin
+    loop
+        select * into held from textmill.chunk
+            where job_id = of_job and of_seq between first_seq and last_seq and state <> 'split'
+            for update;
+        -- One that was halved while this waited for it has left the document to a chunk of its own.
+        exit when found or not exists (
+            select from textmill.chunk
+            where job_id = of_job and of_seq between first_seq and last_seq and state <> 'split');
+    end loop;
+    if held.state = 'running' then
+        perform textmill.end_attempt(of_job, held.chunk_no, held.attempt, 'released');
+        perform pg_notify('textmill_pending', '');
+    end if;
+end
+$$;
+
+-- Forget what a document said, for privacy's sake; how many of this id had a text. Gone are its text
+-- and metadata, the keywords of its result, and every verdict with its copy of the text, also where
+-- the document's month was dropped before. Its id, labels and scores stay, and so do all counters.
+-- Without an outcome, it fails as `erased` once its chunk runs.
+create function textmill.erase_document(job uuid, external_id text) returns bigint
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    named bigint[];
+    texts bigint[];
+begin
+    perform textmill.limit_idling();
+    perform textmill.job_state(erase_document.job);
+    select array_agg(d.seq), array_agg(d.seq) filter (where d.text is not null) into named, texts
+        from textmill.document d
+        where d.job_id = erase_document.job and d.external_id = erase_document.external_id;
+    perform textmill.end_reader(erase_document.job, seq) from unnest(texts) as t (seq);
+    update textmill.document d set text = null, metadata = null
+        where d.job_id = erase_document.job and d.seq = any (named);
+    update textmill.result r set payload = jsonb_set(r.payload, '{keywords}', '[]')
+        where r.job_id = erase_document.job and r.seq = any (named) and r.payload ? 'keywords';
+    delete from textmill.feedback f
+        where f.job_id = erase_document.job and f.external_id = erase_document.external_id;
+    if not found and named is null then
+        raise exception 'there is no document "%" in job %', erase_document.external_id,
+                erase_document.job
+            using errcode = 'no_data_found',
+            hint = 'Give the id that the document was submitted with.';
+    end if;
+    return coalesce(cardinality(texts), 0);
+end
+$$;
