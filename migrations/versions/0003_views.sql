@@ -6,7 +6,9 @@ select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
         else round(100.0 * (succeeded + failed + cancelled) / accepted, 1) end as percent,
     submitted_by, created_at, started_at, finished_at,
     rate::real as documents_per_second,
-    case when state = 'running' and rate > 0
+    -- Beyond a year it says nothing, and far beyond it is no time that Postgres knows.
+    case when state = 'running'
+            and accepted - succeeded - failed - cancelled < rate * 365 * 24 * 60 * 60
         then now() + make_interval(secs => (accepted - succeeded - failed - cancelled) / rate)
         end as eta,
     coalesce(finished_at, now()) - created_at as age,
@@ -22,7 +24,7 @@ where state <> 'loading';
 comment on column textmill.job_status.documents_per_second is
     'Outcomes a second since the first claim; pauses count.';
 comment on column textmill.job_status.eta is
-    'When a running job will be done if it goes on like that.';
+    'When a running job will be done if it goes on like that; null beyond a year.';
 comment on column textmill.job_status.age is
     'Time since it was handed over, or until its last outcome.';
 comment on column textmill.job_status.deadline_at is 'When it is given up.';

@@ -1,5 +1,7 @@
 """The views that people read."""
 
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 
@@ -93,3 +95,40 @@ def test_counts_of_the_views_agree(reader_engine: sa.Engine) -> None:
         }
         assert job.accepted == job.succeeded + job.failed + job.cancelled + job.pending
     assert {job.task for job in jobs} == set(Task)
+
+
+@pytest.mark.parametrize(
+    ("since", "done", "eta"),
+    [
+        ("120 days", 1, None),
+        ("400000 days", 1, None),
+        ("1 day", 0, None),
+        ("1 day", 10_000, timedelta(days=99)),
+    ],
+)
+@pytest.mark.usefixtures("loaded")
+def test_one_slow_job_hides_no_other(
+    engine: sa.Engine, reader_engine: sa.Engine, since: str, done: int, eta: timedelta | None
+) -> None:
+    """Without it, a large job that was retried months later ends everybody's status."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "update textmill.job set accepted = 1000000, rejected = 0, failed = 0,"
+                " succeeded = :done, started_at = now() - cast(:since as interval)"
+                " where task = 'sentiment'"
+            ),
+            {"since": since, "done": done},
+        )
+
+    with reader_engine.connect() as connection:
+        rows = connection.execute(
+            sa.text(
+                "select task, date_trunc('day', eta - now() + interval '1 hour') as eta"
+                " from textmill.job_status"
+            )
+        )
+        etas = {row.task: row.eta for row in rows}
+
+    assert set(etas) == set(Task)
+    assert etas[Task.SENTIMENT] == eta
