@@ -119,6 +119,7 @@ class Textmill:
         """Every document with its outcome, in order, streamed.
 
         Raises:
+            DocumentsGoneError: the month of the job was dropped.
             JobNotFoundError: there is no such job.
         """
         return jobs.outcomes(self.engine, job_id)

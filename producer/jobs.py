@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from schema.base import Frozen
 from schema.database import reachable
 from schema.documents import Lane, Task
-from schema.errors import JobNotFoundError
+from schema.errors import DocumentsGoneError, JobNotFoundError
 from schema.outcomes import ErrorCode
 from schema.states import TERMINAL_JOB_STATES, JobState
 
@@ -141,10 +141,40 @@ def outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[OutcomeRow]:
     """Every document of a job with its outcome, in the order of submission, streamed.
 
     Raises:
+        DocumentsGoneError: the month of the job was dropped.
         JobNotFoundError: there is no such job.
     """
     status(engine, job_id)
+    if are_gone(engine, job_id):
+        raise DocumentsGoneError(gone(job_id))
     return _outcomes(engine, job_id)
+
+
+def are_gone(engine: sa.Engine, job_id: UUID) -> bool:
+    """Whether a job has counted documents or outcomes of which none is left."""
+    with reachable(engine), engine.connect() as connection:
+        return bool(
+            connection.scalar(
+                sa.text("""
+                    select accepted > 0
+                            and not exists (select from textmill.document where job_id = :job_id)
+                        or succeeded > 0
+                            and not exists (select from textmill.result where job_id = :job_id)
+                        or failed > 0
+                            and not exists (select from textmill.failure where job_id = :job_id)
+                    from textmill.job_status where job_id = :job_id
+                """),
+                {"job_id": job_id},
+            )
+        )
+
+
+def gone(job_id: UUID) -> str:
+    """What to say of such a job."""
+    return (
+        f"the documents of job {job_id} are gone, or their outcomes: their month was dropped;"
+        " `textmill status` has what was counted"
+    )
 
 
 class Refusals(NamedTuple):

@@ -7,6 +7,7 @@
     │   ├── SettingsError
     │   ├── InputError
     │   ├── JobNotFoundError
+    │   ├── DocumentsGoneError
     │   ├── SourceError
     │   ├── IdempotencyConflictError
     │   └── PendingLimitError
@@ -39,6 +40,10 @@ class InputError(UsageError):
 
 class JobNotFoundError(UsageError):
     """No job has this id."""
+
+
+class DocumentsGoneError(UsageError):
+    """The month of the job was dropped: nothing but its counters is left."""
 
 
 class SourceError(UsageError):

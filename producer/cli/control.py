@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from producer import control
 from producer.cli.connected import connected
 from producer.cli.show import say
-from producer.jobs import JobStatus
+from producer.jobs import JobStatus, are_gone, gone
 from schema.states import JobState
 
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=click.UUID, metavar="JOB…")
@@ -81,7 +81,11 @@ def retry(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
             else:
                 click.echo(f"{job_id} documents to run again: {documents:,}")
             if not documents:
-                say(_why_nothing(textmill.status(job_id)))
+                say(
+                    gone(job_id)
+                    if are_gone(textmill.engine, job_id)
+                    else _why_nothing(textmill.status(job_id))
+                )
 
 
 def _each(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -414,3 +415,44 @@ def test_deadline_beyond_the_calendar_is_refused(database: DatabaseUrls, when: s
 
     assert refused.exit_code == 2
     assert "--deadline" in refused.stderr
+
+
+@pytest.mark.parametrize("dropped", [("document", "result", "failure"), ("result",), ("failure",)])
+def test_job_whose_month_was_dropped_says_so(
+    database: DatabaseUrls,
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    tmp_path: Path,
+    dropped: tuple[str, ...],
+) -> None:
+    """Without it, a script takes an empty file for the results of a night."""
+    lines = f'{GOOD}\n{{"text": ""}}\n'
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=lines).stdout.strip()
+    work_off(producer_engine, worker_engine, UUID(job_id), POSITIVE)
+    output = tmp_path / "outcomes.jsonl"
+    output.write_text("of yesterday", encoding="utf-8")
+    with engine.begin() as connection:
+        for table in dropped:
+            connection.exec_driver_sql(f"drop table textmill.{table}_{datetime.now(UTC):%Y%m}")
+
+    printed = invoke(database, "results", job_id)
+    written = invoke(database, "results", job_id, "-o", output)
+    retried = invoke(database, "retry", job_id)
+
+    assert (printed.exit_code, printed.stdout, written.exit_code) == (2, "", 2)
+    for said in (printed, written, retried):
+        assert f"the documents of job {job_id} are gone, or their outcomes" in said.stderr
+    assert output.read_text(encoding="utf-8") == "of yesterday"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_job_without_documents_has_no_results_and_is_not_taken_for_a_dropped_one(
+    database: DatabaseUrls,
+) -> None:
+    """Without it, a night on which nothing came in ends a script."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin="").stdout.strip()
+
+    printed = invoke(database, "results", job_id)
+
+    assert (printed.exit_code, printed.stdout) == (0, "")
