@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from producer import control, feedback, jobs
 from producer.feedback import Verdict
-from producer.intake import examine, from_mapping
+from producer.intake import examine, examine_refusal, from_mapping
 from producer.jobs import JobStatus, OutcomeRow
 from producer.local import Stack, find, running, servers
 from producer.submit import Submission, submit
@@ -186,7 +186,7 @@ class Textmill:
                     limits=self._limits,
                 )
             case Rejected():
-                return document
+                return examine_refusal(document, limits=self._limits)
             case Mapping():
                 return from_mapping(document, limits=self._limits)
         msg = f"a document is a Document or a mapping with `text`, not {type(document).__name__}"

@@ -86,6 +86,21 @@ def examine(
         )
 
 
+def examine_refusal(refused: Rejected, *, limits: IntakeSettings) -> Rejected:
+    """The same refusal, without what Postgres does not store.
+
+    Args:
+        refused: a record that a program refused.
+        limits: longest id; one that breaks a rule is left out.
+    """
+    try:
+        known_id = _examine_id(refused.external_id, limits.max_id_characters)
+    except DocumentError:
+        known_id = None
+    message = refused.message.encode(errors="replace").decode().replace("\x00", "\ufffd")
+    return refused.model_copy(update={"external_id": known_id, "message": message})
+
+
 def _examine_id(value: object, limit: int) -> str | None:
     if value is None:
         return None

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -139,10 +140,10 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 if not served:
                     say("nothing runs yet; the job begins with: textmill up")
                 return
-            if not as_json:
-                # Before the wait: whoever breaks it off needs the id.
-                _announce(submission, as_json=False)
-            final = _follow(progress, textmill, submission)
+            with _told_if_broken_off(submission):
+                if not as_json:
+                    _announce(submission, as_json=False)
+                final = _follow(progress, textmill, submission)
         if as_json:
             _announce(submission, as_json=True, final=final)
         else:
@@ -191,12 +192,17 @@ def _options(**given: object) -> JobOptions:
 
 def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> JobStatus:
     bar = progress.add_task("running", total=submission.accepted)
+    return wait(
+        textmill.engine,
+        submission.job_id,
+        progress=lambda seen: progress.update(bar, completed=seen.accepted - seen.pending),
+    )
+
+
+@contextmanager
+def _told_if_broken_off(submission: Submission) -> Iterator[None]:
     try:
-        return wait(
-            textmill.engine,
-            submission.job_id,
-            progress=lambda seen: progress.update(bar, completed=seen.accepted - seen.pending),
-        )
+        yield
     except KeyboardInterrupt:
         say(f"job {submission.job_id} stays: it runs where workers do, see textmill status")
         say(f"to end it: textmill cancel {submission.job_id}")

@@ -118,6 +118,9 @@ def rereadable(path: str) -> bool:
 @contextmanager
 def _opened_raw(path: str) -> Iterator[io.BufferedReader]:
     if path == STDIN:
+        if sys.stdin is None:
+            msg = "standard input is closed; name a file, or hand documents over by a pipe"
+            raise InputError(msg)
         yield cast("io.BufferedReader", sys.stdin.buffer)
         return
     with ExitStack() as stack:

@@ -34,6 +34,13 @@ from producer.cli import main
 
 main()
 """
+WITHOUT_INPUT = """
+import os
+import sys
+
+os.close(0)
+os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
+"""
 NOTHING_HEAVY = """
 import sys
 
@@ -316,6 +323,24 @@ def test_wait_that_is_broken_off_has_named_its_job(database: DatabaseUrls, tmp_p
     assert process.returncode == 130
     assert f"textmill cancel {job_id}" in err
     assert json.loads(invoke(database, "status", job_id, "--json").stdout)["pending"] == 1
+
+
+@pytest.mark.parametrize(
+    "program", [["producer.cli", "submit"], ["worker.cli", "predict"]], ids=["submit", "predict"]
+)
+def test_closed_standard_input_is_named(database: DatabaseUrls, program: list[str]) -> None:
+    """Without it, a job of cron or systemd that reads nothing ends with a traceback."""
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_INPUT, *program, "sentiment", "-"],
+        env=environment(database.producer, "redis://127.0.0.1:1/0", "unused"),
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+    assert ended.returncode == 2
+    assert "standard input is closed" in ended.stderr
 
 
 def test_job_that_nothing_runs_says_so(tmp_path: Path) -> None:

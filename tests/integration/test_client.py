@@ -6,6 +6,8 @@ import pytest
 
 from producer import Document, Textmill
 from producer.local import remove
+from schema.documents import Rejected
+from schema.outcomes import ErrorCode
 
 
 def test_a_few_lines_of_python_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +38,21 @@ def test_what_is_no_document_is_refused_at_once(database_url: str) -> None:
     """Without it, a list of strings becomes a job of characters or a late surprise."""
     with Textmill(database_url) as textmill, pytest.raises(TypeError, match="mapping"):
         textmill.submit("sentiment", ["a text"])  # type: ignore[list-item]
+
+
+def test_refusal_of_a_program_is_stored_as_far_as_postgres_can(database_url: str) -> None:
+    """Without it, one odd id that a program refused fails its whole submit."""
+    refused = [
+        Rejected(external_id="a\x00b", code=ErrorCode.INVALID_ID, message="half \ud800, \x00"),
+        Rejected(external_id="c", code=ErrorCode.MISSING_TEXT, message="there is no text"),
+    ]
+
+    with Textmill(database_url) as textmill:
+        job = textmill.submit("sentiment", refused)
+        outcomes = list(textmill.results(job.job_id))
+
+    assert [row["external_id"] for row in outcomes] == [None, "c"]
+    assert [row["error"]["code"] for row in outcomes if row["error"]] == [
+        "invalid_id",
+        "missing_text",
+    ]

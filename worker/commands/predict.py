@@ -95,6 +95,9 @@ def _check_options(task: Task, *, explain: bool, generate: bool) -> None:
 
 def _read(task: Task, source: str) -> Sequence[str]:
     if source == "-":
+        if sys.stdin is None:
+            msg = "standard input is closed; name a text or a file"
+            raise InputError(msg)
         try:
             return [line.rstrip("\r\n") for line in sys.stdin]
         except UnicodeDecodeError as error:
