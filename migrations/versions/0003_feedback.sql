@@ -12,9 +12,11 @@ declare
     given_status text;
 begin
     -- MATERIALIZED: otherwise the order tempts the planner to walk the whole job by its positions.
+    -- FOR SHARE: who erases the text meanwhile waits, and takes this copy along.
     with named as materialized (
         select d.seq, d.text from textmill.document d
         where d.job_id = new.job_id and d.external_id = new.external_id
+        for share
     )
     select n.seq, n.text, j.task, r.payload, r.model_version
         into new.seq, new.text, new.task, new.payload, new.model_version

@@ -114,6 +114,26 @@ def test_feedback_is_erased_when_the_month_of_its_document_is_gone(
     assert list(export(producer_engine, Task.SENTIMENT)) == []
 
 
+def test_verdict_that_is_being_given_is_erased_too(
+    engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, a copy of the text is committed just after the text was erased."""
+    job_id = one_of(producer_engine, worker_engine, Task.SENTIMENT)
+
+    with ThreadPoolExecutor(1) as pool:
+        with producer_engine.begin() as judging:
+            judging.execute(
+                sa.text("select textmill.add_feedback(:job_id, '1', 'agree', annotator => 'kim')"),
+                {"job_id": job_id},
+            )
+            erasing = pool.submit(erase, engine, job_id)
+            while not waiting_for_locks(engine) and not erasing.done():
+                time.sleep(0.01)
+        erasing.result()
+
+    assert list(export(producer_engine, Task.SENTIMENT)) == []
+
+
 def test_erased_document_is_not_judged(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
