@@ -1,6 +1,5 @@
 """Documents on their way into a job."""
 
-from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,40 +7,13 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from producer.loading import Load, purge_part
-from producer.submit import Submission, submit
+from producer.submit import submit
 from schema.database import create_engine
-from schema.documents import Document, JobOptions, Record, Rejected, Task
-from schema.errors import IdempotencyConflictError, InputError, ServiceUnavailableError
-from schema.outcomes import ErrorCode
+from schema.documents import Document, JobOptions, Task
+from schema.errors import IdempotencyConflictError, InputError
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
-
-LIMITS = IntakeSettings(load_batch=10, chunk_documents=4)
-REFUSED = Rejected(line=3, code=ErrorCode.INVALID_JSON, message="line 3 is not JSON")
-
-
-def documents(count: int) -> list[Record]:
-    return [Document(external_id=f"d{n}", text=f"text {n}") for n in range(count)]
-
-
-def hand_over(
-    engine: sa.Engine, records: Iterable[Record], *, reads_ahead: bool = False, **options: object
-) -> Submission:
-    return submit(
-        engine,
-        Task.SENTIMENT,
-        records,
-        JobOptions.model_validate(options),
-        submitter="tester",
-        limits=LIMITS,
-        reads_ahead=reads_ahead,
-    )
-
-
-def jobs(engine: sa.Engine) -> list[sa.Row[object]]:
-    with engine.connect() as connection:
-        return list(connection.execute(sa.text("select * from textmill.job order by job_id")))
+from tests.fixtures.submits import REFUSED, documents, hand_over, jobs
 
 
 @pytest.mark.parametrize("count", [1, 10, 11, 35])
@@ -59,18 +31,6 @@ def test_every_document_is_in_exactly_one_chunk(producer_engine: sa.Engine, coun
             {"job_id": job_id},
         ).all()
     assert chunks_of_each == [1] * count
-
-
-def left(engine: sa.Engine) -> int:
-    """Rows of jobs and documents."""
-    with engine.connect() as connection:
-        found: int = connection.execute(
-            sa.text(
-                "select (select count(*) from textmill.job)"
-                " + (select count(*) from textmill.document)"
-            )
-        ).scalar_one()
-    return found
 
 
 def test_refused_records_count_as_failures_and_neighbours_run(producer_engine: sa.Engine) -> None:
@@ -171,47 +131,6 @@ def test_text_is_stored_as_it_was_whatever_the_session_encodes(
     assert row.metadata == {"ö": "ß"}
 
 
-def test_load_of_which_a_batch_is_lost_is_given_up(producer_engine: sa.Engine) -> None:
-    """Without it a crash of the server behind a pooler leaves a job that never ends."""
-
-    def while_postgres_crashes() -> Iterator[Record]:
-        yield from documents(15)
-        with producer_engine.begin() as connection:
-            connection.execute(sa.text("update textmill.job set accepted = 0, rejected = 0"))
-        yield from documents(40)[15:]
-
-    with pytest.raises(ServiceUnavailableError, match="lost part of it"):
-        hand_over(producer_engine, while_postgres_crashes())
-
-    assert jobs(producer_engine) == []
-
-
-@pytest.mark.parametrize("count", [0, 9, 10, 35])
-def test_reading_ahead_loads_every_record_once_and_in_order(
-    producer_engine: sa.Engine, count: int
-) -> None:
-    """Without it, a batch is lost or stored twice between the two threads."""
-    records = [*documents(count), REFUSED]
-
-    first = hand_over(producer_engine, records, idempotency_key="night-1")
-    second = hand_over(
-        producer_engine, records, idempotency_key="night-1", name="again", reads_ahead=True
-    )
-    third = hand_over(producer_engine, records, reads_ahead=True)
-
-    assert (second.job_id, second.repeated) == (first.job_id, True)
-    assert (third.accepted, third.rejected) == (first.accepted, first.rejected) == (count + 1, 1)
-    with producer_engine.connect() as connection:
-        stored = connection.scalars(
-            sa.text(
-                "select external_id from textmill.document"
-                " where job_id = :job_id and text is not null order by seq"
-            ),
-            {"job_id": third.job_id},
-        ).all()
-    assert stored == [f"d{n}" for n in range(count)]
-
-
 def test_same_key_and_content_is_one_job(producer_engine: sa.Engine) -> None:
     """Without it, a retried ETL run doubles its rows."""
     first = hand_over(producer_engine, documents(25), idempotency_key="night-1")
@@ -245,90 +164,6 @@ def test_racing_submits_of_one_key_make_one_job(producer_engine: sa.Engine) -> N
 
     assert submissions[0].job_id == submissions[1].job_id
     assert len(jobs(producer_engine)) == 1
-
-
-def test_job_is_invisible_until_it_is_whole(producer_engine: sa.Engine) -> None:
-    """Without it, workers run half a file, and people see counts that grow."""
-    seen = []
-
-    def watched() -> Iterator[Record]:
-        for record in documents(25):
-            with producer_engine.connect() as connection:
-                seen.append(connection.scalar(sa.text("select count(*) from textmill.job_status")))
-            yield record
-
-    hand_over(producer_engine, watched())
-
-    assert set(seen) == {0}
-    assert len(jobs(producer_engine)) == 1
-
-
-@pytest.mark.parametrize("reads_ahead", [False, True])
-def test_load_that_fails_leaves_nothing(producer_engine: sa.Engine, *, reads_ahead: bool) -> None:
-    """Without it, half a job takes up space until it is purged."""
-
-    def broken() -> Iterator[Record]:
-        yield from documents(25)
-        message = "the source went away"
-        raise ConnectionError(message)
-
-    with pytest.raises(ConnectionError):
-        hand_over(producer_engine, broken(), reads_ahead=reads_ahead)
-
-    assert left(producer_engine) == 0
-
-
-def test_load_that_was_purged_meanwhile_says_so(producer_engine: sa.Engine) -> None:
-    """Without it, a slow pipe ends with a traceback of foreign keys."""
-
-    def slow() -> Iterator[Record]:
-        for number, record in enumerate(documents(25)):
-            if number == 15:
-                with producer_engine.begin() as other:
-                    loading = other.scalar(sa.text("select job_id from textmill.job"))
-                    purge_part(other, loading)
-            yield record
-
-    with pytest.raises(ServiceUnavailableError, match="purged while it loaded"):
-        hand_over(producer_engine, slow())
-
-    assert left(producer_engine) == 0
-
-
-@pytest.mark.parametrize("batch", [1, 2])
-def test_load_that_is_broken_off_in_the_middle_of_a_statement_leaves_nothing(
-    producer_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, batch: int
-) -> None:
-    """Without it, Ctrl-C leaves half a job behind, and blames Postgres."""
-    copies = iter(range(1, 100))
-    whole = Load._copy_documents  # noqa: SLF001
-
-    def interrupted(load: Load, rows: Sequence[bytes]) -> None:
-        if next(copies) < batch:
-            whole(load, rows)
-            return
-        load._driver.pgconn.exec_(b"copy textmill.document from stdin")  # noqa: SLF001
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Load, "_copy_documents", interrupted)
-
-    with pytest.raises(KeyboardInterrupt):
-        hand_over(producer_engine, documents(25))
-
-    assert left(producer_engine) == 0
-
-
-def test_database_that_takes_no_writes_says_so(database: DatabaseUrls) -> None:
-    """Without it, a failover ends dispatch, and a submit with a traceback."""
-    url = sa.make_url(database.producer).update_query_dict(
-        {"options": "-c default_transaction_read_only=on"}
-    )
-    engine = create_engine(url.render_as_string(hide_password=False), application="tests")
-
-    with pytest.raises(ServiceUnavailableError, match="takes no writes"):
-        hand_over(engine, documents(1))
-
-    engine.dispose()
 
 
 def test_chunks_are_bounded_by_tokens(producer_engine: sa.Engine) -> None:

@@ -1,0 +1,139 @@
+"""`textmill results`: where outcomes go, and what is said when they are gone."""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from tests.fixtures.chunks import waiting_for_locks
+from tests.fixtures.commands import invoke
+from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.postgres import DatabaseUrls
+from tests.fixtures.processes import Run
+
+ROOT = Path(__file__).parents[2]
+NO_JOB = "0190f3c2-0000-7000-8000-000000000000"
+GOOD = '{"text": "good"}'
+INTERRUPTIBLE = """
+import signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a &
+from producer.cli import main
+
+main()
+"""
+WITHOUT_INPUT = """
+import os
+import sys
+
+os.close(0)
+os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
+"""
+NOTHING_HEAVY = """
+import sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {
+            "ftfy", "numpy", "opencc", "rjieba", "safetensors", "tokenizers", "torch", "worker"
+        }:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_results_written_twice_at_once_are_whole(
+    database: DatabaseUrls, engine: sa.Engine, textmill: Run, tmp_path: Path
+) -> None:
+    """Without it, two runs of a nightly script take each other's file away."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=f"{GOOD}\n" * 3).stdout.strip()
+    output = tmp_path / "outcomes.jsonl"
+
+    with ThreadPoolExecutor(2) as pool:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("lock table textmill.document")
+            writing = [pool.submit(textmill, "results", job_id, "-o", output) for _ in range(2)]
+            while waiting_for_locks(engine) < 2 and not any(done.done() for done in writing):
+                time.sleep(0.05)
+        ended = [done.result() for done in writing]
+
+    assert [(done.returncode, done.stderr) for done in ended] == [(0, "")] * 2
+    assert len(output.read_text(encoding="utf-8").splitlines()) == 3
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_results_go_into_a_pipe_as_into_a_file(
+    database: DatabaseUrls, textmill: Run, tmp_path: Path
+) -> None:
+    """Without it, `-o /dev/null` by root puts a file in the place of the device."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
+    pipe = tmp_path / "pipe.jsonl"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    written = textmill("results", job_id, "-o", pipe)
+
+    assert (written.returncode, written.stderr) == (0, "")
+    assert json.loads(os.read(reading, 10_000))["status"] == "pending"
+    os.close(reading)
+
+
+def test_results_go_through_a_link_and_leave_it_one(database: DatabaseUrls, tmp_path: Path) -> None:
+    """Without it, `-o /dev/stdout > file` leaves the file empty, and root without /dev/stdout."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
+    link, file = tmp_path / "latest.jsonl", tmp_path / "file"
+    link.symlink_to(file)
+
+    written = invoke(database, "results", job_id, "-o", str(link))
+
+    assert written.exit_code == 0, written.stderr
+    assert json.loads(file.read_text(encoding="utf-8"))["status"] == "pending"
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("dropped", [("document", "result", "failure"), ("result",), ("failure",)])
+def test_job_whose_month_was_dropped_says_so(
+    database: DatabaseUrls,
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    tmp_path: Path,
+    dropped: tuple[str, ...],
+) -> None:
+    """Without it, a script takes an empty file for the results of a night."""
+    lines = f'{GOOD}\n{{"text": ""}}\n'
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=lines).stdout.strip()
+    work_off(producer_engine, worker_engine, UUID(job_id), POSITIVE)
+    output = tmp_path / "outcomes.jsonl"
+    output.write_text("of yesterday", encoding="utf-8")
+    with engine.begin() as connection:
+        for table in dropped:
+            connection.exec_driver_sql(f"drop table textmill.{table}_{datetime.now(UTC):%Y%m}")
+
+    printed = invoke(database, "results", job_id)
+    written = invoke(database, "results", job_id, "-o", output)
+    retried = invoke(database, "retry", job_id)
+
+    assert (printed.exit_code, printed.stdout, written.exit_code) == (2, "", 2)
+    for said in (printed, written, retried):
+        assert f"the documents of job {job_id} are gone, or their outcomes" in said.stderr
+    assert output.read_text(encoding="utf-8") == "of yesterday"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_job_without_documents_has_no_results_and_is_not_taken_for_a_dropped_one(
+    database: DatabaseUrls,
+) -> None:
+    """Without it, a night on which nothing came in ends a script."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin="").stdout.strip()
+
+    printed = invoke(database, "results", job_id)
+
+    assert (printed.exit_code, printed.stdout) == (0, "")
