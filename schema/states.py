@@ -35,6 +35,19 @@ class ChunkState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class AttemptEnd(StrEnum):
+    """How an attempt ends that wrote no outcomes, as `textmill.end_attempt` takes it.
+
+    A `released` one counts for nothing, `crashed` makes its chunk a suspect, after `retry` it
+    waits, and a `hopeless` chunk is halved.
+    """
+
+    RELEASED = "released"
+    CRASHED = "crashed"
+    RETRY = "retry"
+    HOPELESS = "hopeless"
+
+
 JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.LOADING: frozenset({JobState.PENDING, JobState.COMPLETED}),
     JobState.PENDING: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLING}),

@@ -14,6 +14,7 @@ from schema.documents import JobId, Lane, Task
 from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result
+from schema.states import AttemptEnd
 from worker.outcome_rows import insert_failures, insert_results
 from worker.retry import GiveUp, decide
 
@@ -293,9 +294,9 @@ class ChunkStore:
             decision = decide(error, claim.errors + 1, now, self._max_attempts)
             if isinstance(decision, GiveUp):
                 why = f"every attempt failed: {type(error).__name__}"
-                return _end(connection, claim, "hopeless", why=why)
+                return _end(connection, claim, AttemptEnd.HOPELESS, why=why)
             wait = (decision.at - now).total_seconds()
-            return _end(connection, claim, "retry", wait=wait)
+            return _end(connection, claim, AttemptEnd.RETRY, wait=wait)
 
     def _reading(self) -> sa.Connection:
         """A connection for one statement, which goes without a begin and an end of its own.
@@ -322,7 +323,12 @@ def _start(connection: sa.Connection, job_id: JobId) -> bool:
 
 
 def _end(
-    connection: sa.Connection, claim: Claim, how: str, *, why: str | None = None, wait: float = 0
+    connection: sa.Connection,
+    claim: Claim,
+    how: AttemptEnd,
+    *,
+    why: str | None = None,
+    wait: float = 0,
 ) -> str | None:
     ended: str | None = connection.scalar(
         sa.text("select textmill.end_attempt(:job_id, :chunk_no, :attempt, :how, :why, :wait)"),

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from schema.documents import Task
 from schema.errors import UsageError
+from schema.states import AttemptEnd
 from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class Supervisor:
         self._database = database
         self._drain = drain
         self._signals = 0
-        self._unburied: list[tuple[str, str]] = []
+        self._unburied: list[tuple[str, AttemptEnd]] = []
         self._burial_due = 0.0
 
     def run(self) -> int:
@@ -174,7 +175,7 @@ class Supervisor:
             return None
         why = " (the device failed)" if code == EXIT_DEVICE_LOST else ""
         logger.error("%s ended with exit code %d%s", slot.name, code, why)
-        found = self._bury(slot.name, "crashed")
+        found = self._bury(slot.name, AttemptEnd.CRASHED)
         slot.process = None
         if found or time.monotonic() - slot.started > SETTLED:
             slot.deaths = 0
@@ -209,7 +210,7 @@ class Supervisor:
         slot.started = time.monotonic()
         logger.info("started %s, process %d", slot.name, slot.process.pid)
 
-    def _bury(self, name: str, how: str) -> int:
+    def _bury(self, name: str, how: AttemptEnd) -> int:
         """End the attempts of a dead process at once, so that nobody waits for its leases.
 
         Args:
@@ -264,9 +265,9 @@ class Supervisor:
                 logger.warning("killing %s: it did not drain in time", slot.name)
                 slot.process.kill()
                 slot.process.wait()
-                self._bury(slot.name, "released")
+                self._bury(slot.name, AttemptEnd.RELEASED)
             elif slot.process.returncode:
-                self._bury(slot.name, "crashed")
+                self._bury(slot.name, AttemptEnd.CRASHED)
         self._burial_due = 0
         self._bury_late()
 
