@@ -13,11 +13,11 @@ from worker.pipeline.artifact import SHIPPED
 
 EVERYDAY = Path(__file__).parent / "everyday.jsonl"
 
-LEAST_RIGHT = 0.5
+LEAST_RIGHT = 0.58
 """Share of 180 sentences whose sentiment is right."""
-MOST_FALSE_ALARMS = 0.2
+MOST_FALSE_ALARMS = 0.16
 """Share of 88 harmless sentences that are flagged."""
-LEAST_FLAGGED = 0.5
+LEAST_FLAGGED = 0.58
 """Share of 72 harmful sentences that are flagged."""
 
 
