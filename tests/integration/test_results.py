@@ -17,36 +17,7 @@ from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.processes import Run
 
-ROOT = Path(__file__).parents[2]
-NO_JOB = "0190f3c2-0000-7000-8000-000000000000"
 GOOD = '{"text": "good"}'
-INTERRUPTIBLE = """
-import signal
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a &
-from producer.cli import main
-
-main()
-"""
-WITHOUT_INPUT = """
-import os
-import sys
-
-os.close(0)
-os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
-"""
-NOTHING_HEAVY = """
-import sys
-
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {
-            "ftfy", "numpy", "opencc", "rjieba", "safetensors", "tokenizers", "torch", "worker"
-        }:
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Finder())
-"""
 
 
 def test_results_written_twice_at_once_are_whole(
