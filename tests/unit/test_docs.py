@@ -1,6 +1,7 @@
 """The guide names every setting and every command, and its links lead somewhere."""
 
 import inspect
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,6 +54,18 @@ def test_every_command_is_documented_with_its_options() -> None:
         if f"`{option}" not in sections[name]
     }
     assert not missing
+
+
+def test_thresholds_of_moderation_are_documented() -> None:
+    """Without it nobody knows why a score of 0.15 flags and one of 0.7 does not."""
+    config = json.loads((ROOT / "worker/artifacts/moderation/config.json").read_text())
+    page = (ROOT / "docs/models.md").read_text()
+
+    documented = dict(re.findall(r"(\w+) (0\.\d\d)\b", page))
+
+    assert {label: float(documented[label]) for label in config["thresholds"]} == (
+        config["thresholds"]
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
