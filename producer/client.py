@@ -115,14 +115,14 @@ class Textmill:
             self._connect(running)
         return jobs.wait(self.engine, job_id, timeout=timeout)
 
-    def results(self, job_id: UUID) -> Iterator[OutcomeRow]:
-        """Every document with its outcome, in order, streamed.
+    def results(self, job_id: UUID, *, texts: bool = False) -> Iterator[OutcomeRow]:
+        """Every document with its outcome, in order, streamed; with its text if `texts`.
 
         Raises:
             DocumentsGoneError: the month of the job was dropped.
             JobNotFoundError: there is no such job.
         """
-        return jobs.outcomes(self.engine, job_id)
+        return jobs.outcomes(self.engine, job_id, texts=texts)
 
     def cancel(self, job_id: UUID) -> JobState:
         """Stop a job: outcomes that are there stay, all other documents count as cancelled.

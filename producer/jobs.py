@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -64,6 +64,7 @@ class OutcomeRow(TypedDict):
         error: `code`, `stage` and `message` of a failure.
         metadata: what was handed over beside the text.
         line: where the document stood in its file.
+        text: of the document, where it was asked for; None where it was refused or erased.
     """
 
     external_id: str | None
@@ -72,6 +73,7 @@ class OutcomeRow(TypedDict):
     error: dict[str, str] | None
     metadata: dict[str, Any] | None
     line: int | None
+    text: NotRequired[str | None]
 
 
 def status(engine: sa.Engine, job_id: UUID) -> JobStatus:
@@ -137,8 +139,13 @@ def wait(
         pause = min(pause * 1.5, POLL_INTERVAL)
 
 
-def outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[OutcomeRow]:
+def outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool = False) -> Iterator[OutcomeRow]:
     """Every document of a job with its outcome, in the order of submission, streamed.
+
+    Args:
+        engine: database of the job.
+        job_id: the job.
+        texts: whether rows hold the documents' texts, too.
 
     Raises:
         DocumentsGoneError: the month of the job was dropped.
@@ -147,7 +154,7 @@ def outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[OutcomeRow]:
     status(engine, job_id)
     if are_gone(engine, job_id):
         raise DocumentsGoneError(gone(job_id))
-    return _outcomes(engine, job_id)
+    return _outcomes(engine, job_id, texts=texts)
 
 
 def are_gone(engine: sa.Engine, job_id: UUID) -> bool:
@@ -202,20 +209,21 @@ def refusals(engine: sa.Engine, job_id: UUID) -> list[Refusals]:
         return [Refusals(*row) for row in rows]
 
 
-def _outcomes(engine: sa.Engine, job_id: UUID) -> Iterator[OutcomeRow]:
+def _outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool) -> Iterator[OutcomeRow]:
+    text = ", d.text" if texts else ""
     with reachable(engine), engine.connect() as connection:
         rows = connection.execution_options(yield_per=1000).execute(
-            sa.text("""
+            sa.text(f"""
                 select s.external_id, s.status, r.payload as result,
                     case when s.status = 'failed' then jsonb_build_object(
                         'code', s.code, 'stage', s.stage, 'message', s.message) end as error,
-                    d.metadata, s.line
+                    d.metadata, s.line{text}
                 from textmill.document_status s
                 join textmill.document d using (job_id, seq)
                 left join textmill.result r using (job_id, seq)
                 where job_id = :job_id
                 order by seq
-            """),
+            """),  # noqa: S608
             {"job_id": job_id},
         )
         for row in rows:

@@ -6,7 +6,7 @@ CSV and Parquet have what people look at first in columns of its own, too.
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import BinaryIO
@@ -16,6 +16,9 @@ FIELDS = ("external_id", "status", "result", "error", "metadata", "line")
 
 COLUMNS = (*FIELDS[:2], "label", "score", "keywords", "code", "message", *FIELDS[2:])
 """Columns of CSV and Parquet: those fields, and parts of `result` and `error` before them."""
+
+TEXT = "text"
+"""A further field, and column, where the documents' texts are wanted."""
 
 ROWS_AT_ONCE = 5000
 """Rows of a Parquet row group."""
@@ -32,7 +35,11 @@ class OutputFormat(StrEnum):
 
 
 def write_outcomes(
-    rows: Iterable[Mapping[str, object]], file_format: OutputFormat, out: BinaryIO
+    rows: Iterable[Mapping[str, object]],
+    file_format: OutputFormat,
+    out: BinaryIO,
+    *,
+    texts: bool = False,
 ) -> None:
     """Write `rows` to `out` as they come; `out` stays open.
 
@@ -41,55 +48,62 @@ def write_outcomes(
     only once it is complete.
 
     Args:
-        rows: mappings with all of `FIELDS`; other keys are left out.
+        rows: mappings with all of `FIELDS`, and `text` where that is written, too; other keys are
+            left out.
         file_format: the form of the file.
         out: open for writing bytes.
+        texts: whether the documents' texts are written.
     """
+    more = (TEXT,) if texts else ()
     match file_format:
         case OutputFormat.JSONL:
-            _write_jsonl(rows, out)
+            _write_jsonl(rows, out, (*FIELDS, *more))
         case OutputFormat.CSV:
-            _write_csv(rows, out)
+            _write_csv(rows, out, (*COLUMNS, *more))
         case OutputFormat.PARQUET:
-            _write_parquet(rows, out)
+            _write_parquet(rows, out, (*COLUMNS, *more))
 
 
-def _write_jsonl(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> None:
+def _write_jsonl(
+    rows: Iterable[Mapping[str, object]], out: BinaryIO, fields: Sequence[str]
+) -> None:
     for row in rows:
-        line = _json({name: row[name] for name in FIELDS})
+        line = _json({name: row[name] for name in fields})
         out.write(line.encode() + b"\n")
 
 
-def _write_csv(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> None:
+def _write_csv(rows: Iterable[Mapping[str, object]], out: BinaryIO, columns: Sequence[str]) -> None:
     text = io.TextIOWrapper(out, encoding="utf-8", newline="")
     try:
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(map(_flat, rows))
+        writer.writerows(_flat(row, columns) for row in rows)
     finally:
         text.detach()
 
 
-def _write_parquet(rows: Iterable[Mapping[str, object]], out: BinaryIO) -> None:
+def _write_parquet(
+    rows: Iterable[Mapping[str, object]], out: BinaryIO, columns: Sequence[str]
+) -> None:
     # Its import takes a third of a second, which no other format should cost.
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    schema = pa.schema([(name, _NUMBERS.get(name, "string")) for name in COLUMNS])
-    flat = map(_flat, rows)
+    schema = pa.schema([(name, _NUMBERS.get(name, "string")) for name in columns])
+    flat = (_flat(row, columns) for row in rows)
     with pq.ParquetWriter(out, schema) as writer:
         while group := list(islice(flat, ROWS_AT_ONCE)):
             writer.write_table(pa.Table.from_pylist(group, schema))
 
 
-def _flat(row: Mapping[str, object]) -> dict[str, object]:
-    fields = {name: row[name] for name in FIELDS}
+def _flat(row: Mapping[str, object], columns: Sequence[str]) -> dict[str, object]:
+    fields = {name: row[name] for name in (*FIELDS, TEXT) if name in columns}
     objects = {
         name: _json(value)
         for name, value in fields.items()
         if name in ("result", "error", "metadata") and value is not None
     }
-    return dict.fromkeys(COLUMNS) | fields | objects | _answer(row["result"]) | _fault(row["error"])
+    return dict.fromkeys(columns) | fields | objects | _answer(row["result"]) | _fault(row["error"])
 
 
 def _answer(result: object) -> dict[str, object]:

@@ -79,7 +79,8 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
     help="Default: by the suffix of FILE; jsonl for standard output.",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
-def results(job: UUID, file_format: str | None, output: Path | None) -> None:
+@click.option("--text", "texts", is_flag=True, help="With the text of each document.")
+def results(job: UUID, file_format: str | None, output: Path | None, *, texts: bool) -> None:
     """Write every document of a job with its outcome.
 
     They come in the order of submission. CSV and Parquet have label, score, keywords, code and
@@ -89,17 +90,19 @@ def results(job: UUID, file_format: str | None, output: Path | None) -> None:
     Examples:
       textmill results 0190f3c2-… | jq -r 'select(.status == "failed")'
       textmill results 0190f3c2-… -o results.parquet
+      textmill results 0190f3c2-… --text -o results.csv
     """  # noqa: D301
     form = OutputFormat(file_format) if file_format else _format_of(output)
     with connected() as textmill:
-        rows = textmill.results(job)
+        rows = textmill.results(job, texts=texts)
         if output is None:
-            write_outcomes(rows, form, sys.stdout.buffer)
+            write_outcomes(rows, form, sys.stdout.buffer, texts=texts)
             return
         total = textmill.status(job).accepted
         try:
             with job_progress() as bar, _opened(output) as file:
-                write_outcomes(bar.track(rows, total=total, description="writing"), form, file)
+                shown = bar.track(rows, total=total, description="writing")
+                write_outcomes(shown, form, file, texts=texts)
         except OSError as error:
             msg = f"cannot write {output}: {error.strerror}; choose another place with -o"
             raise InputError(msg) from error

@@ -108,3 +108,15 @@ def test_job_without_documents_has_no_results_and_is_not_taken_for_a_dropped_one
     printed = invoke(database, "results", job_id)
 
     assert (printed.exit_code, printed.stdout) == (0, "")
+
+
+def test_results_come_with_their_texts_where_asked(database: DatabaseUrls) -> None:
+    """Without it, whoever reads results has to join them to their documents."""
+    stdin = f'{GOOD}\n{{"text": ""}}\n'
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=stdin).stdout.strip()
+
+    plain = invoke(database, "results", job_id)
+    whole = invoke(database, "results", job_id, "--text")
+
+    assert "text" not in json.loads(plain.stdout.splitlines()[0])
+    assert [json.loads(line)["text"] for line in whole.stdout.splitlines()] == ["good", None]

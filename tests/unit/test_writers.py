@@ -136,3 +136,29 @@ def test_rows_are_written_while_they_come(
 
     assert 0 < seen[2500] < seen[-1]
     assert len(READERS[form](out.getvalue())) == len(seen)
+
+
+def texts_in(data: bytes, form: OutputFormat) -> list[object]:
+    """The field `text` of each row, None where there is none."""
+    rows: list[dict[str, object]]
+    match form:
+        case OutputFormat.JSONL:
+            rows = [json.loads(line) for line in data.splitlines()]
+        case OutputFormat.CSV:
+            rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+        case OutputFormat.PARQUET:
+            rows = pq.read_table(io.BytesIO(data)).to_pylist()
+    return [row.get("text") for row in rows]
+
+
+@pytest.mark.parametrize("form", OutputFormat)
+def test_texts_are_written_where_they_are_asked_for(form: OutputFormat) -> None:
+    """Without it, the results of a plain text file must be joined to its lines by hand."""
+    rows = [row | {"text": "很好"} for row in ROWS]
+    plain, whole = io.BytesIO(), io.BytesIO()
+
+    write_outcomes(rows, form, plain)
+    write_outcomes(rows, form, whole, texts=True)
+
+    assert texts_in(plain.getvalue(), form) == [None, None]
+    assert texts_in(whole.getvalue(), form) == ["很好", "很好"]
