@@ -1,5 +1,6 @@
 """A job while its documents arrive."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from schema.settings import IntakeSettings
 
 if TYPE_CHECKING:
     import psycopg
+
+logger = logging.getLogger(__name__)
 
 PURGED_AT_ONCE = 20_000
 """Documents of a transaction that removes an abandoned load."""
@@ -139,9 +142,18 @@ class Load:
         return True
 
     def discard(self) -> None:
-        """Undo the load, also what earlier transactions committed of it."""
+        """Undo the load, also what earlier transactions committed of it.
+
+        Where Postgres does not let it, dispatch will: it purges loads that were abandoned.
+        """
         if self._connection.invalidated or self._connection.closed:
-            return  # the purge of abandoned loads will do it
+            return
+        try:
+            self._undo()
+        except sa.exc.DBAPIError as error:
+            logger.warning("what was loaded is left for dispatch to purge: %s", error.orig)
+
+    def _undo(self) -> None:
         if self._driver.info.transaction_status is TransactionStatus.ACTIVE:
             # Broken off in the middle of a statement: only another connection can be used.
             self._connection.invalidate()

@@ -61,7 +61,7 @@ def create_engine(
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         msg = f"TEXTMILL_DATABASE_URL must begin with postgresql://, not {parsed.drivername}://"
         raise SettingsError(msg)
-    return sa.create_engine(
+    engine = sa.create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_size=connections,
         max_overflow=0,
@@ -80,6 +80,14 @@ def create_engine(
             "tcp_user_timeout": 60_000,
         },
     )
+    sa.event.listen(engine, "handle_error", _leave_standby)
+    return engine
+
+
+def _leave_standby(context: sa.ExceptionContext) -> None:
+    """Drop connections that take no writes: after a failover they would lead there for ever."""
+    if isinstance(context.original_exception, READ_ONLY):
+        context.is_disconnect = True
 
 
 @contextmanager

@@ -104,7 +104,9 @@ class Heartbeat:
                     sa.text("delete from textmill.worker where worker = :worker"),
                     {"worker": self._worker},
                 )
-        except sa.exc.OperationalError as error:
+        except sa.exc.DBAPIError as error:
+            if not is_outage(error):
+                raise
             logger.warning("the heartbeat row stays until it is old: %s", error.orig)
 
     @contextmanager

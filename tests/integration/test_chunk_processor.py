@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from schema.outcomes import Failure, Result, SentimentResult
 from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunks, mark
 from tests.fixtures.invariants import broken, outcomes
+from tests.fixtures.postgres import read_only
 from worker.artifact_folders import ArtifactFolders
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore, Claim
@@ -172,6 +174,32 @@ def test_store_survives_a_lost_connection(  # all parts of a process
     assert process(message)
 
     assert killed
+    assert ends(engine) == [("done", 1, 0, 3)]
+
+
+def test_store_waits_until_a_standby_takes_writes(  # all parts of a process
+    engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    message: ChunkMessage,
+) -> None:
+    """Without it, a failover throws away what was computed, and fails the chunk."""
+
+    class Failover(ChunkStore):
+        stores = 0
+
+        def store(self, claim: Claim, outcomes: Outcomes) -> None:
+            self.stores += 1
+            with read_only(engine) if self.stores == 1 else nullcontext():
+                super().store(claim, outcomes)
+
+    store = Failover(worker_engine, "w1", 60)
+    process, _ = processor(worker_engine, store, device, pipelines)
+
+    assert process(message)
+
+    assert store.stores == 2
     assert ends(engine) == [("done", 1, 0, 3)]
 
 

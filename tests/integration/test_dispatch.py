@@ -1,7 +1,10 @@
 """Dispatch: bounded, fair, and at ease with a Redis that forgets."""
 
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +22,7 @@ from schema.documents import Document, JobOptions, Lane, Task
 from schema.errors import ServiceUnavailableError
 from schema.messages import queue_name
 from schema.settings import DispatchSettings, IntakeSettings
+from tests.fixtures.postgres import read_only
 
 LIMITS = IntakeSettings(chunk_documents=1)
 THREADS = 4
@@ -332,6 +336,32 @@ def test_dispatchers_take_turns(producer_engine: sa.Engine, broker: Broker) -> N
         assert dispatcher(producer_engine, broker).step() == 0
 
     assert dispatcher(producer_engine, broker).step() == THREADS - 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_dispatch_outlasts_a_database_that_takes_no_writes(
+    producer_engine: sa.Engine, engine: sa.Engine, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without it, a failover to a standby ends dispatch, and `textmill up` with it."""
+    job = add_job(producer_engine, 1)
+    settings = DispatchSettings(poll_interval=0.05)
+    stop = threading.Event()
+
+    with ThreadPoolExecutor(1) as pool:
+        with read_only(engine):
+            running = pool.submit(Dispatcher(producer_engine, broker, settings, LIMITS).run, stop)
+            until(lambda: running.done() or "takes no writes" in caplog.text)
+        until(lambda: running.done() or bool(states(engine)[job, "dispatched"]))
+        stop.set()
+
+    running.result()
+    assert states(engine)[job, "dispatched"] == 1
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait; the time limit of the test ends it."""
+    while not happened():
+        time.sleep(0.02)
 
 
 def test_abandoned_load_is_purged_in_parts(
