@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
@@ -24,9 +23,6 @@ logger = logging.getLogger(__name__)
 
 PURGED_AT_ONCE = 20_000
 """Documents of a transaction that removes an abandoned load."""
-
-_PURGING = datetime.fromtimestamp(0, UTC)
-"""When a job that is being purged says that it was loaded."""
 
 
 class Load:
@@ -76,14 +72,13 @@ class Load:
             sa.text(
                 "update textmill.job set accepted = :accepted, rejected = :rejected,"
                 " failed = :rejected, loaded_at = now()"
-                " where job_id = :job_id and accepted = :before and loaded_at > :purging"
+                " where job_id = :job_id and accepted = :before"
             ),
             {
                 "accepted": self.accepted,
                 "rejected": self.rejected,
                 "job_id": self.job_id,
                 "before": before,
-                "purging": _PURGING,
             },
         )
         if updated.rowcount == 0:
@@ -255,18 +250,19 @@ class Load:
 def purge_part(connection: sa.Connection, job_id: UUID) -> bool:
     """Remove a part of a job that is loading, and the job with the last one.
 
-    From the first part on nothing is added to it, whoever loads it. A purge that is broken off
-    is gone on with by whoever looks for abandoned loads.
+    It counts no documents from the first part on, so whoever loads it finds another count than it
+    left, and adds none. A purge that is broken off is gone on with by whoever looks for abandoned
+    loads.
 
     Returns:
         Whether nothing is left.
     """
     marked = connection.execute(
         sa.text(
-            "update textmill.job set loaded_at = :purging"
+            "update textmill.job set accepted = 0, rejected = 0, failed = 0"
             " where job_id = :job_id and state = 'loading'"
         ),
-        {"job_id": job_id, "purging": _PURGING},
+        {"job_id": job_id},
     )
     if not marked.rowcount:
         return True

@@ -85,13 +85,13 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         check_version(connection)
         _check_model(connection, task, options)
         first = None if key is None else _find(connection, submitter, key)
+        if first is None:
+            _check_deadline(connection, options)
         connection.rollback()
         if first is not None:
             for _ in records:
                 pass  # only its digest is wanted
             return _same(first, digest)
-        _check_deadline(connection, options)
-        connection.rollback()
         load = Load(connection, task, options, submitter=submitter, limits=limits)
         try:
             ready = batches(records, limits)

@@ -21,6 +21,10 @@
 
 from schema.outcomes import ErrorCode, Stage
 
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+EXIT_INTERRUPTED = 130
+
 
 class TextmillError(Exception):
     """Base of all errors; its text says what to do."""
@@ -90,3 +94,9 @@ class DocumentError(TextmillError):
 
 class LeaseLostError(TextmillError):
     """The chunk was claimed again since; this attempt may write nothing."""
+
+
+def exit_code(error: TextmillError) -> int:
+    """What a command ends with that ran into an error."""
+    away = isinstance(error, ServiceUnavailableError | SchemaVersionError)
+    return EXIT_UNREACHABLE if away else EXIT_USAGE

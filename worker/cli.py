@@ -5,9 +5,8 @@ from importlib import import_module
 
 import click
 
-from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
+from schema.errors import EXIT_INTERRUPTED, TextmillError, exit_code
 from schema.settings import check
-from worker.exit_codes import EXIT_UNREACHABLE
 
 COMMANDS = (
     "evaluate",
@@ -21,9 +20,6 @@ COMMANDS = (
     "train",
 )
 """Modules of `worker.commands`; each defines its `command`."""
-
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 
 class LazyGroup(click.Group):
@@ -51,8 +47,7 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except TextmillError as error:
             click.echo(f"textmill-worker: {error}", err=True)
-            unreachable = isinstance(error, ServiceUnavailableError | SchemaVersionError)
-            sys.exit(EXIT_UNREACHABLE if unreachable else EXIT_USAGE)
+            sys.exit(exit_code(error))
         except KeyboardInterrupt:
             click.echo("textmill-worker: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)

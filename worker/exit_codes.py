@@ -6,9 +6,6 @@ EXIT_HOPELESS = 78
 EXIT_DEVICE_LOST = 70
 """The device failed for good in this process; another one can use it."""
 
-EXIT_UNREACHABLE = 3
-"""A server does not answer; it may, later."""
-
 EXIT_NOT_LOADED = 73
 """A model that is whole could not be loaded: no memory, device or file system; it may pass."""
 

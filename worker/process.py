@@ -20,10 +20,10 @@ from celery.exceptions import SecurityWarning
 from schema.database import check_version, create_engine, reachable
 from schema.documents import Task
 from schema.errors import (
-    ArtifactError,
+    EXIT_UNREACHABLE,
     NotLoadedError,
-    SchemaVersionError,
     ServiceUnavailableError,
+    TextmillError,
     UsageError,
 )
 from schema.settings import ServiceSettings, WorkerSettings, read
@@ -32,7 +32,7 @@ from worker.celery_app import consume, create_app
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
 from worker.engine import Engine
-from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS, EXIT_NOT_LOADED, EXIT_UNREACHABLE
+from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS, EXIT_NOT_LOADED
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.meter import Meter, Reporter
@@ -65,15 +65,9 @@ def main() -> None:
             [Task(task) for task in arguments.tasks],
             arguments.metrics_port,
         )
-    except NotLoadedError as error:
-        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400
-        sys.exit(EXIT_NOT_LOADED)
-    except (ArtifactError, SchemaVersionError, UsageError) as error:
+    except TextmillError as error:
         logging.getLogger(__name__).error("%s", error)  # noqa: TRY400  # made for people
-        sys.exit(EXIT_HOPELESS)
-    except ServiceUnavailableError as error:
-        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400
-        sys.exit(EXIT_UNREACHABLE)
+        sys.exit(_exit_code(error))
 
 
 def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> None:
@@ -124,6 +118,16 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         processor = ChunkProcessor(chunks, heartbeat, engine, models, meter, gate)
         with Promotions(database, models, worker=name, interval=settings.heartbeat):
             consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
+
+
+def _exit_code(error: TextmillError) -> int:
+    match error:
+        case NotLoadedError():
+            return EXIT_NOT_LOADED
+        case ServiceUnavailableError():
+            return EXIT_UNREACHABLE
+        case _:
+            return EXIT_HOPELESS
 
 
 def _budgets(

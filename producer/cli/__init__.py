@@ -11,12 +11,8 @@ from producer.cli.review import review
 from producer.cli.services import db, dispatch, up
 from producer.cli.submit import submit
 from producer.cli.sweep import sweep
-from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
+from schema.errors import EXIT_INTERRUPTED, TextmillError, exit_code
 from schema.settings import check
-
-EXIT_USAGE = 2
-EXIT_UNREACHABLE = 3
-EXIT_INTERRUPTED = 130
 
 
 class _Group(click.Group):
@@ -28,8 +24,7 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except TextmillError as error:
             click.echo(f"textmill: {error}", err=True)
-            unreachable = isinstance(error, ServiceUnavailableError | SchemaVersionError)
-            sys.exit(EXIT_UNREACHABLE if unreachable else EXIT_USAGE)
+            sys.exit(exit_code(error))
         except KeyboardInterrupt:
             click.echo("textmill: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)

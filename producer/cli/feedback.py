@@ -11,6 +11,7 @@ import click
 from producer import feedback as verdicts
 from producer.cli.connected import connected
 from producer.cli.show import console
+from producer.readers.delimited import allow_cells
 from schema.documents import Task
 from schema.errors import InputError
 from schema.settings import IntakeSettings, read
@@ -127,9 +128,7 @@ def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str] | csv.Error]]:
 
 def _table(stream: Iterable[str]) -> Iterator[tuple[int, dict[str, str] | csv.Error]]:
     """The rows below a header; after one that is broken, reading goes on with the line below it."""
-    # The csv module has one limit for the whole process, so it is never lowered.
-    longest = read(IntakeSettings).max_document_bytes
-    csv.field_size_limit(max(csv.field_size_limit(), longest))
+    allow_cells(read(IntakeSettings).max_document_bytes)
     number = 0
 
     def counted() -> Iterator[str]:  # the reader does not count the line that breaks a row

@@ -29,8 +29,7 @@ def read_delimited(
     Raises:
         InputError: there is no header row, or it lacks an expected column.
     """
-    # The csv module has one limit for the whole process, so it is never lowered.
-    csv.field_size_limit(max(csv.field_size_limit(), limit))
+    allow_cells(limit)
     source = _RecordLines(lines, limit)
     values = csv.reader(source, delimiter=delimiter, strict=True)
     header = _header(source, values, expected)
@@ -80,6 +79,14 @@ class _RecordLines:
         first, *others = self.taken
         self._again.extendleft(reversed(others))
         return first
+
+
+def allow_cells(size: int) -> None:
+    """Let the csv module read cells of so many characters.
+
+    It has one limit for the whole process, so it is never lowered.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), size))
 
 
 def _header(source: _RecordLines, values: Iterator[list[str]], expected: Expected) -> list[str]:

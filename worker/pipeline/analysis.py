@@ -7,7 +7,7 @@ training and tests; workers let chunks share micro-batches, in `worker/engine.py
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
-from typing import NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, Protocol, cast
 
 from schema.errors import DocumentError
 from schema.outcomes import Failure
@@ -15,6 +15,9 @@ from worker.pipeline import AnyResult, Pipeline, failure_of
 from worker.pipeline.batch import micro_batches
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, IntArray, Prediction, TokenizedDocument
+
+BUDGET: Final = 4096
+"""Most padded tokens of a micro-batch where nobody measured the device."""
 
 
 class Ask(Protocol):
@@ -46,28 +49,17 @@ class Predicted(NamedTuple):
 def analyse(
     pipeline: Pipeline,
     texts: Iterable[str],
-    budget: int = 4096,
+    budget: int = BUDGET,
     *,
     explain: bool = False,
     generate: bool = False,
 ) -> list[AnyResult | Failure]:
-    """Run documents through a pipeline in this thread.
-
-    Args:
-        pipeline: the stages of one task.
-        texts: the documents.
-        budget: most padded tokens of a micro-batch.
-        explain: whether results say what moved their scores.
-        generate: whether results give keywords that do not stand in the text.
-
-    Returns:
-        One result or failure per document, in their order.
-    """
+    """`outcomes` in this thread, in micro-batches of at most `budget` padded tokens."""
     ask = in_this_thread(pipeline, budget)
     return outcomes(pipeline, texts, ask, explain=explain, generate=generate)
 
 
-def in_this_thread(pipeline: Pipeline, budget: int = 4096) -> Ask:
+def in_this_thread(pipeline: Pipeline, budget: int = BUDGET) -> Ask:
     """Runs windows in micro-batches of at most `budget` padded tokens."""
 
     def ask(windows: Sequence[IntArray], *, generates: bool = False) -> Sequence[Answer]:
@@ -121,8 +113,8 @@ def predicted(
         pipeline: the stages of one task.
         texts: the documents.
         ask: runs their windows, of all documents at once.
-        explain: whether documents keep what an explanation needs.
-        generate: whether keywords will be made from them.
+        explain: see `Pipeline.prepare`.
+        generate: see `Pipeline.prepare`.
 
     Returns:
         The document, or its failure, in their order.
@@ -189,13 +181,14 @@ def _outcome(
 
 def _pooled(pipeline: Pipeline, answers: Sequence[Answer], texts: Iterable[str]) -> list[Answer]:
     """Answers as `Pipeline.pooled` gives them; errors stay where they are."""
-    good = [not isinstance(answer, DocumentError) for answer in answers]
-    predictions = values(answer for answer, is_good in zip(answers, good, strict=True) if is_good)
-    shown = (text for text, is_good in zip(texts, good, strict=True) if is_good)
-    pooled = iter(pipeline.pooled(predictions, shown))
-    return [
-        next(pooled) if is_good else answer for answer, is_good in zip(answers, good, strict=True)
-    ]
+    good = [answer for answer in answers if not isinstance(answer, DocumentError)]
+    shown = (
+        text
+        for answer, text in zip(answers, texts, strict=True)
+        if not isinstance(answer, DocumentError)
+    )
+    pooled = iter(pipeline.pooled(good, shown))
+    return [answer if isinstance(answer, DocumentError) else next(pooled) for answer in answers]
 
 
 def _run(
