@@ -17,10 +17,12 @@ from worker.training.evasion import EVASIONS, Evasion
 from worker.training.metrics import half_interval
 from worker.training.ordinary import ordinary_rows
 from worker.training.robustness import disguised, flag_f1, sample
-from worker.training.rows import LabelledRow, ModerationRow, read_lines
+from worker.training.rows import LabelledRow, ModerationRow, RowFile, read_lines
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 IDENTITY = Path(__file__).parent / "identity.jsonl"
+EVERYDAY = Path(__file__).parent / "everyday_moderation.jsonl"
+"""Written by somebody who knew no training data; its totals were seen when models were chosen."""
 ROWS = 150
 """Rows of a test split that are measured."""
 LEAST_KEPT = 0.95
@@ -29,6 +31,10 @@ MOST_ORDINARY_FLAGGED = 0.02
 MOST_HARMLESS_FLAGGED = 0.08
 """Of sentences that name an identity and harm nobody."""
 LEAST_ATTACKS_FLAGGED = 0.8
+MOST_FALSE_ALARMS = 0.16
+"""Of everyday sentences that harm nobody."""
+LEAST_HARM_FLAGGED = 0.58
+"""Of everyday sentences that hold a label."""
 
 needs_data = pytest.mark.skipif(
     not DATA.is_dir(), reason="the data folder ../shared/data is not beside the repository"
@@ -104,6 +110,16 @@ def test_naming_an_identity_is_no_attack(language: Language, pipeline: Pipeline)
 
     assert flagged(pipeline, harmless) <= MOST_HARMLESS_FLAGGED
     assert flagged(pipeline, attacks) >= LEAST_ATTACKS_FLAGGED
+
+
+def test_harm_is_told_from_everyday_talk(pipeline: Pipeline) -> None:
+    """Without it notices and idioms could be flagged, and scams and threats pass."""
+    rows = list(RowFile(EVERYDAY, ModerationRow))
+    harmless = [row.text for row in rows if not row.labels]
+    harmful = [row.text for row in rows if row.labels]
+
+    assert flagged(pipeline, harmless) <= MOST_FALSE_ALARMS
+    assert flagged(pipeline, harmful) >= LEAST_HARM_FLAGGED
 
 
 def clean(source: Source) -> list[ModerationRow]:

@@ -147,8 +147,8 @@ class Card(Frozen):
         validation_score: of the chosen weights, in float32 as they were trained.
         stored_score: of the same weights as they are stored, in float16; null: not measured.
         tests: final measurements.
-        ordinary_flagged: of moderation, share of ordinary titles, abstracts and praise from the
-            other tasks' test splits that is flagged; else null.
+        ordinary_flagged: of moderation, share of ordinary titles, posts, praise and neutral text
+            from the other tasks' test splits that is flagged; else null.
         evasion_kept: of moderation, by set and evasion, the F1 of "anything holds" on disguised
             words as a share of the F1 on plain ones; else empty.
         limits: what it is not good at, and its known biases.

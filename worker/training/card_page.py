@@ -117,9 +117,8 @@ def _generated(card: Card) -> list[str]:
 def _ordinary(card: Card) -> list[str]:
     if card.ordinary_flagged is None:
         return []
-    return [
-        f"Of ordinary text (titles, abstracts, praise) {card.ordinary_flagged:.1%} is flagged.\n"
-    ]
+    share = f"{card.ordinary_flagged:.1%}"
+    return [f"Of ordinary text (titles, posts, praise, neutral text) {share} is flagged.\n"]
 
 
 def _evasions(card: Card) -> list[str]:
