@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.fixtures.invariants",
     "tests.fixtures.mill",
     "tests.fixtures.recovery",
+    "tests.fixtures.feedback",
     "tests.fixtures.review",
     "tests.fixtures.shop",
     "tests.fixtures.files",

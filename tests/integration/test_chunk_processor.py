@@ -68,27 +68,6 @@ def ends(engine: sa.Engine) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("explain", [False, True])
-def test_results_are_explained_where_the_job_asks(
-    engine: sa.Engine,
-    producer_engine: sa.Engine,
-    worker_engine: sa.Engine,
-    device: Engine,
-    pipelines: dict[Task, Pipeline],
-    explain: bool,  # noqa: FBT001
-) -> None:
-    """Without it the option would be lost between the job and its results."""
-    add_job(producer_engine, 3, explain=explain)
-    (message,) = mark(producer_engine)
-    process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
-
-    assert process(message)
-
-    with engine.connect() as connection:
-        payloads = connection.scalars(sa.text("select payload from textmill.result")).all()
-    assert ["explanation" in payload for payload in payloads] == [explain] * 3
-
-
-@pytest.mark.parametrize("explain", [False, True])
 def test_results_are_those_of_the_pipeline(
     engine: sa.Engine,
     producer_engine: sa.Engine,
@@ -97,7 +76,7 @@ def test_results_are_those_of_the_pipeline(
     pipelines: dict[Task, Pipeline],
     explain: bool,  # noqa: FBT001
 ) -> None:
-    """Without it a worker answers otherwise than the model whose figures stand on its card."""
+    """Without it a worker answers otherwise than its model's card says, or explains nothing."""
     add_job(producer_engine, 3, explain=explain)
     (message,) = mark(producer_engine)
     process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)

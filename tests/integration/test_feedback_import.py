@@ -1,0 +1,128 @@
+"""Files of verdicts: the good lines come in, and the bad ones are named."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from schema.database import reachable
+from schema.documents import Task
+from schema.errors import InputError
+from tests.fixtures.commands import invoke
+from tests.fixtures.postgres import DatabaseUrls
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_import_takes_the_good_lines_and_names_the_bad(
+    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path, form: str
+) -> None:
+    """Without it, one typing error loses a day's reviewing."""
+    job = str(jobs[Task.MODERATION])
+    file = tmp_path / f"reviewed.{form}"
+    if form == "csv":
+        file.write_text(
+            "job_id,external_id,verdict,labels\n"
+            f"{job},a,disagree,spam;fraud\n{job},b,maybe,\n{job},b,disagree,clean\n",
+            encoding="utf-8",
+        )
+    else:
+        rows = [
+            {"job_id": job, "external_id": "a", "verdict": "disagree", "labels": ["spam", "fraud"]},
+            {"job_id": job, "external_id": "b", "verdict": "maybe"},
+            {"job_id": job, "external_id": "b", "verdict": "disagree", "labels": []},
+        ]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    imported = invoke(database, "feedback", "import", file)
+    exported = invoke(database, "feedback", "export", "moderation")
+
+    line = 3 if form == "csv" else 2
+    assert imported.exit_code == 1
+    assert f"{file}:{line}: verdict: it must be agree or disagree\n" in imported.stderr
+    assert "2 verdicts added, 1 refused" in imported.stderr
+    labels = [json.loads(row)["labels"] for row in exported.stdout.splitlines()]
+    assert labels == [["spam", "fraud"], []]
+
+
+def test_verdict_that_is_too_long_for_postgres_ends_no_import(
+    database: DatabaseUrls, producer_engine: sa.Engine, jobs: dict[Task, UUID], tmp_path: Path
+) -> None:
+    """Without it, one cell with a page in it stops an import, and blames the server."""
+    file = tmp_path / "reviewed.csv"
+    job = jobs[Task.SENTIMENT]
+    long = "".join(chr(0x4E00 + number) for number in range(9000))  # which nothing compresses
+    file.write_text(
+        f"job_id,external_id,verdict,annotator\n{job},a,agree,{long}\n{job},a,agree,anna\n",
+        encoding="utf-8",
+    )
+
+    imported = invoke(database, "feedback", "import", file)
+    with (
+        pytest.raises(InputError, match="nothing so large"),
+        reachable(producer_engine),
+        producer_engine.begin() as connection,
+    ):
+        connection.execute(
+            sa.text("update textmill.job set idempotency_key = :key, content_hash = ''"),
+            {"key": long},
+        )
+
+    assert imported.exit_code == 1
+    assert "1 verdicts added, 1 refused" in imported.stderr
+    assert f"{file}:2: annotator:" in imported.stderr
+
+
+@pytest.fixture
+def usual_cells() -> Iterator[None]:
+    """The limit of the csv module as a process begins with it: other tests raise it."""
+    before = csv.field_size_limit(131_072)
+    yield
+    csv.field_size_limit(before)
+
+
+@pytest.mark.usefixtures("usual_cells")
+def test_broken_row_ends_no_import(
+    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path
+) -> None:
+    """Without it, one cell or name that no reader expects costs all rows below it."""
+    job = jobs[Task.SENTIMENT]
+    good = f"{job},a,agree"
+    table = tmp_path / "REVIEWED.CSV"
+    table.write_text(
+        "job_id,external_id,verdict,annotator,comment\n"
+        f"{good},kim,{'x' * 140_000}\n{good},lin,{'x' * 1_100_000}\n{good},anna,fine\n",
+        encoding="utf-8",
+    )
+    lines = tmp_path / "reviewed.jsonl"
+    rows = [
+        {"job_id": str(job), "external_id": "b", "verdict": "agree", **more}
+        for more in ({"\ud800": 1}, {"annotator": "kim"})
+    ]
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    from_table = invoke(database, "feedback", "import", table)
+    from_lines = invoke(database, "feedback", "import", lines)
+
+    assert from_table.exit_code == from_lines.exit_code == 1
+    assert f"{table}:3: not CSV: field larger than field limit" in from_table.stderr
+    assert "2 verdicts added, 1 refused" in from_table.stderr
+    assert f"{lines}:1: the name of a field holds half of a surrogate pair" in from_lines.stderr
+    assert "1 verdicts added, 1 refused" in from_lines.stderr
+
+
+@pytest.mark.usefixtures("usual_cells")
+def test_table_without_a_readable_header_is_refused_whole(
+    database: DatabaseUrls, tmp_path: Path
+) -> None:
+    """Without it, its first verdict is taken for the names of the columns."""
+    table = tmp_path / "reviewed.csv"
+    table.write_text("x" * 1_100_000 + "\njob_id,verdict\n", encoding="utf-8")
+
+    ended = invoke(database, "feedback", "import", table)
+
+    assert ended.exit_code == 2
+    assert f"cannot read {table}: field larger" in ended.stderr
