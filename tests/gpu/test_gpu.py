@@ -47,4 +47,5 @@ def test_score_does_not_depend_on_batch_mates_on_a_gpu(task: Task) -> None:
 
 
 def test_budget_of_a_gpu_is_measured() -> None:
+    """Without it a GPU would run micro-batches of a size that was guessed."""
     assert measure(Pipeline.load(SHIPPED / Task.SENTIMENT, "cuda:0"), time.perf_counter) >= SMALLEST

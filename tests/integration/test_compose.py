@@ -53,6 +53,7 @@ def test_every_service_has_a_health_check_or_runs_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_runs_as_root(name: str) -> None:
+    """Without it a fault in a service would own its container."""
     assert SERVICES[name]["user"].partition(":")[0] not in ("0", "root")
 
 
@@ -88,6 +89,7 @@ def test_image_context_holds_all_that_the_wheel_is_built_from() -> None:
     [("postgres", "/var/lib/postgresql"), ("redis", "/data")],
 )
 def test_servers_keep_their_data_in_a_named_volume(name: str, data: str) -> None:
+    """Without it a new container would begin with an empty database."""
     volume, _, target = SERVICES[name]["volumes"][0].partition(":")
 
     assert target == data
@@ -147,6 +149,7 @@ def test_environment_holds_settings_that_exist(name: str) -> None:
 
 
 def test_postgres_health_check_tells_a_running_server(database_url: str) -> None:
+    """Without it services would start before the database answers, or never."""
     url = sa.make_url(database_url)
     check = SERVICES["postgres"]["healthcheck"]["test"][1:]
     program = postgres_install() / "bin" / check[0]

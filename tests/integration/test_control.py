@@ -229,6 +229,7 @@ def test_control_is_idempotent_and_leaves_finished_jobs_alone(
 
 @pytest.mark.parametrize("function", ["cancel", "pause", "resume", "retry"])
 def test_unknown_job_is_named(producer_engine: sa.Engine, function: str) -> None:
+    """Without it a mistyped id would look like a job that did as it was told."""
     missing = uuid4()
 
     with pytest.raises(JobNotFoundError, match=str(missing)):
@@ -287,6 +288,7 @@ def test_commands_say_when_there_was_nothing_to_do(
 def test_deadline_option_reaches_the_job(
     database: DatabaseUrls, producer_engine: sa.Engine
 ) -> None:
+    """Without it a job would go on long after its results are of use."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
 
     done = invoke(

@@ -72,6 +72,7 @@ def test_artifact_becomes_a_model_is_promoted_and_taken_back(command: Command) -
 
 
 def test_lists_are_readable_too(command: Command) -> None:
+    """Without it people would have to read JSON to see which model serves."""
     version = command("add", SHIPPED / SENTIMENT).stdout.strip()
     command("promote", "sentiment", version)
 

@@ -115,6 +115,7 @@ def test_submit_by_sql_holds_the_limits_too(
 
 
 def test_refusal_names_the_setting_and_exits_with_2(database: DatabaseUrls) -> None:
+    """Without it a script would take a full queue for a fault of its documents."""
     done = invoke(
         database,
         "submit",

@@ -73,6 +73,7 @@ def test_neighbouring_edits_do_not_mix() -> None:
 
 
 def test_what_is_put_in_stands_for_the_whole_match() -> None:
+    """Without it a span would begin or end inside what it stands for."""
     aligned = AlignedText("fish &amp; chips")
 
     aligned.substitute(re.compile("&amp;"), lambda _: "&")
@@ -95,6 +96,7 @@ def test_a_text_without_matches_stays_unmapped() -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "  \n", " a b ", "a ", " a"])
 def test_stripping_keeps_the_sources_of_the_rest(text: str) -> None:
+    """Without it every span of a text that begins with a blank would be shifted."""
     aligned = AlignedText(text)
 
     aligned.strip()

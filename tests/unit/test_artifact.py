@@ -102,6 +102,7 @@ def test_a_broken_artifact_is_refused(
 
 
 def test_a_bad_document_never_sinks_its_neighbours(sentiment: Pipeline) -> None:
+    """Without it one blank document would cost a batch."""
     outcomes = analyse(sentiment, ["lovely tea", "", "味道很差"], budget=64)
 
     assert [type(outcome) for outcome in outcomes] == [SentimentResult, Failure, SentimentResult]
@@ -110,6 +111,7 @@ def test_a_bad_document_never_sinks_its_neighbours(sentiment: Pipeline) -> None:
 
 
 def test_a_result_does_not_depend_on_the_documents_beside_it(sentiment: Pipeline) -> None:
+    """Without it a score could not be repeated."""
     texts = ["lovely tea", LONG, "味道很差", "The shop opens at nine"]
 
     together = analyse(sentiment, texts, budget=2048)
@@ -122,6 +124,7 @@ def test_a_result_does_not_depend_on_the_documents_beside_it(sentiment: Pipeline
 
 
 def test_a_long_document_is_cut_into_windows(sentiment: Pipeline) -> None:
+    """Without it memory would grow with the longest document."""
     assert len(sentiment.prepare(LONG).windows) > 1
 
 

@@ -30,6 +30,7 @@ def test_the_same_generator_gives_the_same_text(text: str, seed: int) -> None:
 
 @given(any_texts, st.integers(0, 2**32))
 def test_noise_never_bloats_a_text(text: str, seed: int) -> None:
+    """Without it noisy copies would fill the memory of a training."""
     everything: dict[Noise, float] = dict.fromkeys(MIX, 1.0)
     everything["mask"] = everything["case"] = 0.0
 
@@ -49,6 +50,7 @@ def test_each_noise_does_something(noise: Noise, text: str) -> None:
 
 
 def test_about_half_of_all_texts_stay_as_they_are() -> None:
+    """Without it a model would learn that text is always damaged."""
     generator = np.random.default_rng(0)
 
     same = sum(augment(ENGLISH, generator) == ENGLISH for _ in range(2000)) / 2000
@@ -58,10 +60,12 @@ def test_about_half_of_all_texts_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("noise", ["case", "full_width", "traditional"])
 def test_what_cleaning_undoes_is_the_same_for_the_model(noise: Noise) -> None:
+    """Without it training would spend its rows on noise that no model ever sees."""
     assert preprocess(only(noise, CHINESE)).text == preprocess(CHINESE).text
 
 
 def test_punctuation_inside_numbers_and_words_stays() -> None:
+    """Without it noise would change what a text says."""
     texts_seen = {only("punctuation", "It isn't 3.5, a-b.", seed) for seed in range(20)}
 
     assert "It isn't 3.5 a-b" in texts_seen
@@ -69,6 +73,7 @@ def test_punctuation_inside_numbers_and_words_stays() -> None:
 
 
 def test_a_masked_text_has_no_address_name_or_number_of_its_own() -> None:
+    """Without it a model would take masks for a sign of the sources that have them."""
     for seed in range(10):
         masked = only("mask", ENGLISH, seed)
 
@@ -97,6 +102,7 @@ def test_a_typo_never_loses_a_chinese_character(seed: int) -> None:
 
 
 def test_a_row_keeps_its_gold() -> None:
+    """Without it noise would teach wrong labels."""
     generator = np.random.default_rng(1)
     row = SentimentRow(text=CHINESE, label="positive")
 

@@ -39,6 +39,7 @@ def test_windows_of_similar_length_share_a_micro_batch() -> None:
 
 
 def test_padding_follows_the_tokens() -> None:
+    """Without it a network would read padding before the text."""
     ids, lengths = pad([np.array([5, 6, 7], np.int32), np.array([8], np.int32)])
 
     assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]

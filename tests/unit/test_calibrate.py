@@ -79,6 +79,7 @@ def test_ordinary_texts_that_name_an_identity_bound_hate_by_themselves(
 
 
 def test_a_label_without_annotations_keeps_its_temperature(artifacts: Path) -> None:
+    """Without it a label that nobody judged would be calibrated on nothing."""
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     rows = [
         ModerationRow(text=text, labels=frozenset(), annotated=frozenset({"spam"}))

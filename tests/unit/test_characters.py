@@ -42,10 +42,12 @@ def test_what_the_model_sees_is_seen_as_itself() -> None:
     ("character", "seen"), [("A", "a"), ("Ａ", "a"), ("\u3000", " "), ("機", "机"), ("車", "车")]
 )
 def test_case_width_and_script_are_folded(character: str, seen: str) -> None:
+    """Without it a word would be unknown in capitals, full width or traditional characters."""
     assert character.translate(folding()) == seen
 
 
 @pytest.mark.parametrize("character", sorted({"a", "é", "机", "。", "😀", *KEPT}))
 def test_plain_characters_stay(character: str) -> None:
+    """Without it cleaning would change text that needs none."""
     assert ord(character) not in folding()
     assert character not in expanding()

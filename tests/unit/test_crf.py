@@ -93,6 +93,7 @@ def has_phrase(path: Sequence[int], first: int, extent: int) -> bool:
 
 
 def test_spans_longer_than_the_text_are_impossible(crf: LinearChainCrf) -> None:
+    """Without it a keyword could end beyond its text."""
     spans = crf.span_probabilities(
         torch.zeros(1, 2, TAGS), torch.ones(1, 2, dtype=torch.bool), longest=5
     )

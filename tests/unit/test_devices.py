@@ -7,6 +7,7 @@ from worker.devices import Device, default_processes, parse_devices
 
 
 def test_named_devices_are_taken_as_they_are() -> None:
+    """Without it a worker would compute on a device that is somebody else's."""
     assert parse_devices("cuda:0,cuda:3") == [Device("cuda:0"), Device("cuda:3")]
     assert parse_devices("cpu") == [Device("cpu")]
 

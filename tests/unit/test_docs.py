@@ -70,6 +70,7 @@ def test_thresholds_of_moderation_are_documented() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page: Path) -> None:
+    """Without it readers of the guide would end nowhere."""
     targets = re.findall(r"\]\((?!\w+:)([^)#]+)", page.read_text())
 
     assert [target for target in targets if not (page.parent / target).exists()] == []

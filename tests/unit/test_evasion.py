@@ -14,6 +14,7 @@ HAN_ONLY = {"traditional", "split_characters", "pinyin_initials"}
 
 @given(any_texts, st.sampled_from(EVASIONS), st.integers(0, 2**32))
 def test_the_same_generator_gives_the_same_text(text: str, evasion: Evasion, seed: int) -> None:
+    """Without it neither a training nor a measurement could be repeated."""
     first, second = (evade(text, evasion, np.random.default_rng(seed)) for _ in "ab")
 
     assert first == second
@@ -21,6 +22,7 @@ def test_the_same_generator_gives_the_same_text(text: str, evasion: Evasion, see
 
 @pytest.mark.parametrize("evasion", EVASIONS)
 def test_an_evasion_changes_the_scripts_it_is_for(evasion: Evasion) -> None:
+    """Without it a disguise that does nothing would count as seen through."""
     latin = evade("you stupid idiots", evasion, np.random.default_rng(0), share=1.0)
     han = evade("强奸骗钱", evasion, np.random.default_rng(0), share=1.0)
 
@@ -29,11 +31,13 @@ def test_an_evasion_changes_the_scripts_it_is_for(evasion: Evasion) -> None:
 
 
 def test_a_share_of_nothing_changes_nothing() -> None:
+    """Without it the plain side of the comparison would be disguised, too."""
     for evasion in EVASIONS:
         assert evade("stupid 骗钱", evasion, np.random.default_rng(0), share=0.0) == "stupid 骗钱"
 
 
 def test_addresses_names_and_numbers_stay() -> None:
+    """Without it disguises would change what nobody disguises."""
     text = "@someone #topic www.example.org 3.5 10:30"
 
     for evasion in EVASIONS:
@@ -41,11 +45,13 @@ def test_addresses_names_and_numbers_stay() -> None:
 
 
 def test_initials_follow_the_sound() -> None:
+    """Without it the disguise would be none that people use."""
     assert evade("傻逼", "pinyin_initials", np.random.default_rng(0), share=1.0) in {"s逼", "傻b"}
     assert evade("中国", "pinyin_initials", np.random.default_rng(0), share=1.0) in {"z国", "中g"}
 
 
 def test_the_mix_leaves_a_stated_share_of_texts_alone() -> None:
+    """Without it a model would learn that words are always disguised."""
     generator = np.random.default_rng(0)
     text = "stupid idiots 强奸骗钱 are everywhere around here"
 

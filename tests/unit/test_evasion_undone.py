@@ -63,6 +63,7 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
 
 
 def test_spans_point_at_the_disguised_word() -> None:
+    """Without it a moderator would be shown another part of the text."""
     text = "such a f*u*c*k*i*n*g mess"
     clean = preprocess(text)
     start = clean.text.index("fucking")
@@ -93,6 +94,7 @@ def test_every_character_maps_to_its_source(text: str) -> None:
 @settings(deadline=None)
 @given(any_texts)
 def test_nothing_but_letters_and_what_hides_them_changes(text: str) -> None:
+    """Without it undoing disguises would damage text that has none."""
     aligned = AlignedText(text)
 
     undo_evasion(aligned)

@@ -31,6 +31,7 @@ def test_reading_refuses_the_lines_that_the_readme_lists(task: Task) -> None:
 
 @pytest.mark.parametrize("task", Task)
 def test_ids_repeat_only_where_the_readme_lists_a_duplicate(task: Task) -> None:
+    """Without it the examples would fail in ways that their page does not tell."""
     records = list(read_documents(str(EXAMPLES / f"{task}.jsonl"), limits=IntakeSettings()))
     documents = [record for record in records if isinstance(record, Document)]
 

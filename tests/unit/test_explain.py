@@ -61,6 +61,7 @@ def test_the_words_that_carry_a_score_come_first() -> None:
 
 
 def test_two_words_that_count_only_together_are_given_together() -> None:
+    """Without it `not good` would be explained by neither of its words."""
     document = document_of("this was not good indeed")
     asked = question(NEGATIVE, document, [scores(0.9)])
     spans = [
@@ -76,6 +77,7 @@ def test_two_words_that_count_only_together_are_given_together() -> None:
 
 
 def test_the_window_with_the_highest_score_is_explained() -> None:
+    """Without it an explanation would name words of a harmless part."""
     document = document_of("fine fine fine awful awful awful", window=12)
     predictions = [scores(0.1) for _ in document.windows]
     predictions[-1] = scores(0.8)
@@ -110,6 +112,7 @@ def test_the_work_is_bounded(words: int) -> None:
 
 
 def test_a_document_of_one_word_has_nothing_to_leave_out() -> None:
+    """Without it the shortest documents would fail where others are explained."""
     document = document_of("good")
 
     asked = question(NEGATIVE, document, [scores(0.5)])

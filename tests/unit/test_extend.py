@@ -120,6 +120,7 @@ def test_an_artifact_can_be_extended_again_where_it_lies(
 def test_what_cannot_be_extended_is_refused(
     artifacts: Path, data_folder: Path, posts: Path, tmp_path: Path
 ) -> None:
+    """Without it hours of training would end in an artifact that nobody can use."""
     with pytest.raises(ArtifactError, match="name one for keywords"):
         next(extend(extension(posts, artifacts / Task.SENTIMENT), tmp_path, resume=False))
     with pytest.raises(InputError, match="nothing to learn"):

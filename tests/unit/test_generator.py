@@ -49,6 +49,7 @@ def test_phrases_are_made_that_no_text_holds(learned: Generation) -> None:
 
 
 def test_phrases_come_best_first(learned: Generation) -> None:
+    """Without it the best keyword would be cut off."""
     (phrases,) = generated(learned, [TOKENIZER.ids_of(TEXTS[0])])
 
     scores = [phrase.score for phrase in phrases]

@@ -49,6 +49,7 @@ def test_a_field_is_right_or_refused(field: str, value: object) -> None:
 
 
 def test_a_message_survives_the_wire() -> None:
+    """Without it a worker would claim another chunk than was dispatched."""
     assert ChunkMessage.model_validate_json(MESSAGE.model_dump_json()) == MESSAGE
 
 

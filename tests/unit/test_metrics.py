@@ -31,6 +31,7 @@ def test_auc_is_how_often_a_positive_outranks_a_negative(rows: list[tuple[bool, 
 
 
 def test_macro_f1_counts_every_class_of_the_gold_alike() -> None:
+    """Without it a rare class could be given up unseen."""
     gold, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0])
 
     assert metrics.macro_f1(gold, predicted) == pytest.approx((6 / 7 + 0) / 2)
@@ -38,12 +39,14 @@ def test_macro_f1_counts_every_class_of_the_gold_alike() -> None:
 
 
 def test_log_loss_is_the_negative_log_of_the_gold_score() -> None:
+    """Without it temperatures would be chosen by another measure."""
     loss = metrics.log_loss(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]]))
 
     assert loss == pytest.approx(-(np.log(0.5) + np.log(0.25)) / 2)
 
 
 def test_a_score_that_is_right_as_often_as_it_says_is_calibrated() -> None:
+    """Without it cards would call scores calibrated that are not."""
     hits = np.array([True, True, True, False])
 
     assert metrics.calibration_error(hits, np.full(4, 0.75)) == pytest.approx(0)
@@ -51,6 +54,7 @@ def test_a_score_that_is_right_as_often_as_it_says_is_calibrated() -> None:
 
 
 def test_f1_at_a_rank_ignores_what_stands_below_it() -> None:
+    """Without it long lists of keywords would score as if they were short."""
     gold = {"a", "b"}
 
     assert metrics.f1_at(gold, ["a", "x", "b"], 1) == pytest.approx(2 / 3)
@@ -59,6 +63,7 @@ def test_f1_at_a_rank_ignores_what_stands_below_it() -> None:
 
 
 def test_undefined_precision_is_zero() -> None:
+    """Without it a label that never occurs would end a measurement."""
     nothing = np.zeros(3, dtype=bool)
 
     assert metrics.precision_recall(nothing, nothing) == (0, 0)

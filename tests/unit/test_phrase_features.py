@@ -31,6 +31,7 @@ def test_features_are_finite_for_any_text(text: str) -> None:
 
 
 def test_counts_are_those_of_the_training_texts() -> None:
+    """Without it the ranker would know texts that it has not read."""
     text = "glass, solar cells, tea"
     document = document_of(text)
     phrases = [phrase_at(document, "glass"), phrase_at(document, "tea")]

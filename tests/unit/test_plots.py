@@ -18,6 +18,7 @@ from worker.training.plots import findings, plot
 def test_a_picture_is_drawn_for_every_task(
     task: Task, artifacts: Path, data_folder: Path, tmp_path: Path
 ) -> None:
+    """Without it `evaluate --plots` would fail after it has measured."""
     pytest.importorskip("matplotlib", reason="the extra `plots` is not installed")
     [source, *_] = sources(data_folder, task)
 
@@ -38,6 +39,7 @@ def test_every_row_is_counted_once(artifacts: Path, data_folder: Path) -> None:
 
 
 def test_only_annotated_labels_have_a_matrix(artifacts: Path, data_folder: Path) -> None:
+    """Without it a picture would count errors where nobody judged."""
     [source] = sources(data_folder, Task.MODERATION)
     rows = source.rows("test")
 
@@ -52,6 +54,7 @@ def test_only_annotated_labels_have_a_matrix(artifacts: Path, data_folder: Path)
 def test_missing_matplotlib_is_said(
     artifacts: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without it the lack of an extra would be a traceback."""
     real = builtins.__import__
 
     def absent(name: str, *rest: object) -> ModuleType:

@@ -85,6 +85,7 @@ def test_one_bad_passage_flags_the_whole_document() -> None:
 
 @pytest.mark.parametrize(("score", "flagged"), [(0.5, True), (0.499, False)])
 def test_a_label_holds_from_its_threshold_on(score: float, flagged: bool) -> None:  # noqa: FBT001
+    """Without it labels in a result would contradict its scores and the card's thresholds."""
     result = moderation_result(document_of("x"), [probabilities(score, *[0.0] * 6)], HALF, "v")
 
     assert result.flagged is flagged
@@ -146,12 +147,14 @@ def test_a_generated_keyword_of_broken_characters_is_left_out() -> None:
 
 
 def test_a_keyword_has_no_punctuation_around_it() -> None:
+    """Without it one keyword would be several, by the signs beside it."""
     result = keywords("about “solar cells”, c++ and #tags", [("“solar cells”,", 0.9), ("c++", 0.8)])
 
     assert [keyword.text for keyword in result.keywords] == ["solar cells", "c++"]
 
 
 def test_punctuation_alone_is_no_keyword() -> None:
+    """Without it dots would take the place of a keyword."""
     assert keywords("well... yes", [("...", 0.9)]).keywords == []
 
 
@@ -196,6 +199,7 @@ def test_places_add_up_but_overlapping_windows_count_once() -> None:
 
 
 def test_keywords_are_ranked_limited_and_sure_enough() -> None:
+    """Without it guesses would stand among keywords."""
     phrases = [("alpha", 0.3), ("beta", 0.9), ("gamma", 0.6), ("delta", 0.05)]
 
     result = keywords("alpha beta gamma delta", phrases, limit=2)

@@ -45,6 +45,7 @@ def test_a_score_never_depends_on_batch_mates(task: Task, rows: list[list[int]])
 
 
 def test_predictions_keep_the_order_of_the_windows() -> None:
+    """Without it documents would get each other's results."""
     predict = predictor(Task.SENTIMENT)
     short, long = np.array([1], np.int32), np.array([2, 3, 4], np.int32)
 
@@ -55,6 +56,7 @@ def test_predictions_keep_the_order_of_the_windows() -> None:
 
 
 def test_sentiment_scores_sum_to_one() -> None:
+    """Without it a score would be no probability."""
     scores = predictor(Task.SENTIMENT)([np.array([5, 6], np.int32)])[0]
 
     assert sum(as_numbers(scores)) == pytest.approx(1)
@@ -78,6 +80,7 @@ def as_candidates(prediction: Prediction) -> list[Candidate]:
 
 
 def test_no_windows_give_no_predictions() -> None:
+    """Without it a chunk without analysable documents would fail as a whole."""
     assert predictor(Task.SENTIMENT)([]) == []
 
 

@@ -39,6 +39,7 @@ def test_learned_weights_put_keywords_first() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 3))
 def test_as_many_are_given_as_promise_the_best_f1(scores: list[float], missed: float) -> None:
+    """Without it documents with few keywords would get ten."""
     words = [f"word{chr(97 + place)}" for place in range(len(scores))]
     text = " ".join(words)
     document = document_of(text)
@@ -70,6 +71,7 @@ def test_an_artifact_ranks_as_it_did_when_it_was_made(artifacts: Path, tmp_path:
 
 
 def test_a_missing_ranker_is_said(tmp_path: Path) -> None:
+    """Without it a broken installation would be a traceback that helps nobody."""
     with pytest.raises(ArtifactError, match="install the artifact again"):
         Ranker.load(tmp_path / RANKER)
 

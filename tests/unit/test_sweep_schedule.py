@@ -70,5 +70,6 @@ def test_every_half_hour_follows_elapsed_time() -> None:
     ],
 )
 def test_schedule_that_means_nothing_is_refused(cron: str, timezone: str, reason: str) -> None:
+    """Without it a sweep would never run, and nobody would know."""
     with pytest.raises(InputError, match=reason):
         next_after(cron, timezone, datetime(2026, 1, 1, tzinfo=UTC))

@@ -23,6 +23,7 @@ def made(task: Task, seed: int = 0) -> list[LabelledRow]:
 
 @classified
 def test_the_same_seed_gives_the_same_texts(task: Task) -> None:
+    """Without it an artifact could not be made again from its card."""
     assert made(task, seed=3) == made(task, seed=3) != made(task, seed=4)
 
 

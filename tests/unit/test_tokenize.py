@@ -55,6 +55,7 @@ def test_words_are_the_parts_that_are_not_blank(text: str) -> None:
     ],
 )
 def test_text_is_cut_where_a_reader_would(text: str, expected: list[str]) -> None:
+    """Without it keywords would begin and end inside words."""
     assert words(text) == expected
 
 
@@ -142,6 +143,7 @@ def test_windows_merged_are_the_whole_document() -> None:
 
 
 def test_a_text_of_blanks_is_refused() -> None:
+    """Without it a window without tokens would reach the network."""
     with pytest.raises(DocumentError) as refusal:
         tokenized(" ")
 
@@ -187,6 +189,7 @@ def test_what_is_remembered_does_not_change_the_tokens(monkeypatch: pytest.Monke
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    """Without it a broken installation would be a traceback that helps nobody."""
     (tmp_path / "tokenizer.json").write_text("{}")
 
     with pytest.raises(ArtifactError, match="install the artifact again"):

@@ -161,6 +161,7 @@ def test_a_small_source_is_seen_more_often_than_it_has_rows(tmp_path: Path) -> N
 def test_another_seed_gives_another_model(
     data_folder: Path, language_model: Path, artifacts: Path, tmp_path: Path
 ) -> None:
+    """Without it the spread over seeds would be measured on one model."""
     other = recipe(data_folder, Task.SENTIMENT, seed=1, epochs=1, start=language_model)
 
     made = version(train_artifact(other, tmp_path, resume=False))
@@ -169,6 +170,7 @@ def test_another_seed_gives_another_model(
 
 
 def test_nothing_to_resume_is_said(data_folder: Path, tmp_path: Path) -> None:
+    """Without it a mistyped folder would begin hours of training anew."""
     with pytest.raises(InputError, match="no training to resume"):
         version(train_artifact(recipe(data_folder, Task.SENTIMENT), tmp_path, resume=True))
 
@@ -182,6 +184,7 @@ def test_a_training_is_not_resumed_with_other_options(data_folder: Path, tmp_pat
 
 
 def test_training_halves_the_loss(data_folder: Path, artifacts: Path) -> None:
+    """Without it a training that learns nothing would pass."""
     chosen = recipe(data_folder, Task.SENTIMENT, epochs=6)
     start = Start.load(artifacts / Task.SENTIMENT)
     state = fresh_state(chosen, start)
@@ -236,6 +239,7 @@ def test_a_licence_limit_leaves_other_sources_out(data_folder: Path) -> None:
 
 
 def test_a_folder_without_sources_is_refused(tmp_path: Path) -> None:
+    """Without it a mistyped path would train on nothing."""
     with pytest.raises(InputError, match="holds no source"):
         sources(tmp_path, Task.KEYWORDS)
 
@@ -250,6 +254,7 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cut_off_file_is_an_input_error(tmp_path: Path) -> None:
+    """Without it half a download would be a traceback."""
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"text": "fine", "label": "neutral"}\n' * 100)[:-12])
 
@@ -258,6 +263,7 @@ def test_a_cut_off_file_is_an_input_error(tmp_path: Path) -> None:
 
 
 def test_a_class_that_a_source_lacks_is_masked() -> None:
+    """Without it reviews would teach that nothing is ever neutral."""
     rows = [SentimentRow(text="good", label="positive"), SentimentRow(text="bad", label="negative")]
 
     encoded = list(examples(rows, tokenizer()))

@@ -55,6 +55,7 @@ def test_later_windows_do_not_hold_up_a_round() -> None:
 
 
 def test_dropped_request_is_forgotten() -> None:
+    """Without it the device would compute for a chunk that nobody has any more."""
     waiting = WaitingWindows()
     dropped, kept = request([3, 5]), request([4])
     waiting.add(dropped.windows)

@@ -86,6 +86,7 @@ def test_evaluate_measures_only_annotated_labels(artifacts: Path, data_folder: P
 
 
 def test_evaluate_names_a_broken_line(artifacts: Path, tmp_path: Path) -> None:
+    """Without it one bad line of thousands could not be found."""
     file = tmp_path / "rows.jsonl"
     file.write_text('{"text": "fine", "label": "neutral"}\n{"text": 3}\n', encoding="utf-8")
 
@@ -146,6 +147,7 @@ def test_predict_takes_a_document_that_resembles_a_file(text: str, artifacts: Pa
 
 
 def test_predict_takes_a_document(artifacts: Path) -> None:
+    """Without it one text could not be tried without servers."""
     [line] = lines(
         run("predict", "sentiment", "味道很好", "--artifact", artifacts / "sentiment", "--json")
     )
@@ -157,6 +159,7 @@ def test_predict_takes_a_document(artifacts: Path) -> None:
 def test_predict_takes_a_file_and_shows_failures_beside_results(
     artifacts: Path, tmp_path: Path
 ) -> None:
+    """Without it failures would be missing among the answers, or end them."""
     file = tmp_path / "documents.txt"
     file.write_text("We study solar cells.\n\n我们研究水稻产量\n", encoding="utf-8")
 
@@ -170,6 +173,7 @@ def test_predict_takes_a_file_and_shows_failures_beside_results(
 
 
 def test_predict_reads_standard_input_and_draws_a_table(artifacts: Path) -> None:
+    """Without it `predict` would have no place in a pipe, or no answer for people."""
     result = run(
         "predict", "moderation", "-", "--artifact", artifacts / "moderation", stdin="hello\n"
     )
@@ -224,6 +228,7 @@ def test_evaluate_measures_generated_keywords(generating: Path, posts: Path) -> 
 
 
 def test_extend_says_what_is_missing(tmp_path: Path) -> None:
+    """Without it a mistyped folder would be a traceback."""
     result = run("extend", "--data", tmp_path, "--out", tmp_path / "out")
 
     assert result.exit_code == 2
@@ -231,6 +236,7 @@ def test_extend_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_train_says_what_is_missing(tmp_path: Path) -> None:
+    """Without it a mistyped folder would be a traceback."""
     result = run("train", "keywords", "--data", tmp_path, "--out", tmp_path / "out")
 
     assert result.exit_code == 2
