@@ -1,0 +1,147 @@
+"""Dispatch: at ease with servers that forget or refuse, and with what others left undone."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from producer import loading
+from producer.batches import batches
+from producer.broker import Broker
+from producer.dispatch import Dispatcher
+from producer.loading import Load
+from schema.documents import Document, JobOptions, Lane, Task
+from schema.errors import ServiceUnavailableError
+from schema.messages import queue_name
+from schema.settings import DispatchSettings
+from tests.fixtures.dispatch import LIMITS, THREADS, add_job, dispatcher, states
+from tests.fixtures.postgres import read_only
+
+
+def forget(broker_url: str, key_prefix: str) -> None:
+    """What FLUSHALL would do, for the keys of this test."""
+    with redis.Redis.from_url(broker_url) as client:
+        client.delete(*client.scan_iter(match=f"{key_prefix}*"))
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_lost_messages_are_published_again_once(
+    producer_engine: sa.Engine, broker: Broker, key_prefix: str, broker_url: str
+) -> None:
+    """Without it, chunks wait for ever for messages that Redis has forgotten."""
+    add_job(producer_engine, 10)
+    dispatcher(producer_engine, broker).step()
+    forget(broker_url, key_prefix)
+    impatient = dispatcher(producer_engine, broker, republish_after=1e-6)
+
+    published = [impatient.step(), impatient.step()]
+
+    assert published == [THREADS - 1, 0]
+    assert sum(broker.queued().values()) == THREADS - 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_message_taken_by_a_dead_worker_is_published_again(
+    producer_engine: sa.Engine, broker: Broker, key_prefix: str, broker_url: str
+) -> None:
+    """Without it, a chunk waits for Celery's visibility timeout when its consumer dies."""
+    add_job(producer_engine, 1)
+    dispatcher(producer_engine, broker).step()
+    with redis.Redis.from_url(broker_url) as client:
+        queue = key_prefix + queue_name(Task.SENTIMENT, Lane.BULK)
+        taken = client.rpop(queue)
+        client.hset(f"{key_prefix}unacked", "tag", taken)
+
+    published = dispatcher(producer_engine, broker, republish_after=1e-6).step()
+
+    assert published == 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_chunks_marked_while_redis_is_away_are_published_later(
+    producer_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it, an outage of Redis loses what was being dispatched."""
+    job = add_job(producer_engine, 2)
+    with pytest.raises(ServiceUnavailableError, match="TEXTMILL_BROKER_URL"):
+        dispatcher(producer_engine, Broker("redis://127.0.0.1:1/0", "away:")).step()
+    assert states(producer_engine)[job, "dispatched"] == 2
+
+    published = dispatcher(producer_engine, broker, republish_after=1e-6).step()
+
+    assert published == 2
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_dispatchers_take_turns(producer_engine: sa.Engine, broker: Broker) -> None:
+    """Without it, a frozen dispatcher stops all others, or two publish a chunk twice."""
+    add_job(producer_engine, 3)
+    with producer_engine.begin() as frozen:
+        frozen.execute(sa.text("select pg_try_advisory_xact_lock(hashtext('textmill.dispatch'))"))
+
+        assert dispatcher(producer_engine, broker).step() == 0
+
+    assert dispatcher(producer_engine, broker).step() == THREADS - 1
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_dispatch_outlasts_a_database_that_takes_no_writes(
+    producer_engine: sa.Engine, engine: sa.Engine, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without it, a failover to a standby ends dispatch, and `textmill up` with it."""
+    job = add_job(producer_engine, 1)
+    settings = DispatchSettings(poll_interval=0.05)
+    stop = threading.Event()
+
+    with ThreadPoolExecutor(1) as pool:
+        with read_only(engine):
+            running = pool.submit(Dispatcher(producer_engine, broker, settings, LIMITS).run, stop)
+            until(lambda: running.done() or "takes no writes" in caplog.text)
+        until(lambda: running.done() or bool(states(engine)[job, "dispatched"]))
+        stop.set()
+
+    running.result()
+    assert states(engine)[job, "dispatched"] == 1
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait; the time limit of the test ends it."""
+    while not happened():
+        time.sleep(0.02)
+
+
+def test_abandoned_load_is_purged_in_parts(
+    producer_engine: sa.Engine, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, rows of a submit that was killed stay for ever, or hold up all jobs when they go.
+
+    A load that goes on in between is refused.
+    """
+    monkeypatch.setattr(loading, "PURGED_AT_ONCE", 1)
+    with producer_engine.connect() as connection:
+        load = Load(connection, Task.SENTIMENT, JobOptions(), submitter="tester", limits=LIMITS)
+        load.add(next(batches([Document(text="one"), Document(text="two")], LIMITS)))
+        connection.execute(sa.text("update textmill.job set loaded_at = now() - interval '1 day'"))
+        connection.commit()
+        purging = dispatcher(producer_engine, broker)
+        purging.step()
+        with pytest.raises(ServiceUnavailableError, match="was purged"):
+            load.add(next(batches([Document(text="three")], LIMITS)))
+        connection.rollback()
+
+    purging.step()
+    purging.step()
+
+    with producer_engine.connect() as connection:
+        left = connection.scalar(
+            sa.text(
+                "select (select count(*) from textmill.job)"
+                " + (select count(*) from textmill.document)"
+                " + (select count(*) from textmill.chunk)"
+            )
+        )
+    assert left == 0

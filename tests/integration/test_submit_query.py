@@ -1,0 +1,86 @@
+"""Submitting the rows of a query, with SQL alone."""
+
+import pytest
+import sqlalchemy as sa
+
+from schema.documents import JobOptions, Task
+from tests.fixtures.sql_submits import rows, submit_query
+from worker.registry import Registry
+
+
+def test_columns_may_have_any_name(producer_engine: sa.Engine) -> None:
+    """Without it, a column that is named as we name the row takes the place of the metadata."""
+    names = ["q", "given", "r", "seq", "metadata", "head", "query", "rows", "task"]
+    columns = ", ".join(f"'{name} of it' as {name}" for name in names)
+
+    job_id = submit_query(producer_engine, f"select 1 as id, 'lovely' as text, {columns}")
+
+    (document,) = rows(producer_engine, "document", job_id)
+    assert document.metadata == {name: f"{name} of it" for name in names}
+
+
+def test_rows_of_a_query_become_documents(engine: sa.Engine, producer_engine: sa.Engine) -> None:
+    """Without it, texts that are in Postgres have to leave it to come back."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "create table public.post (id bigint, body text, shop text);"
+            "insert into public.post values (1, 'lovely', 'north'), (2, ' ', 'south'),"
+            " (1, 'twice', 'west'), (3, null, 'east'), (null, 'nameless', null);"
+            "grant select on public.post to textmill_producer"
+        )
+
+    job_id = submit_query(producer_engine, "select id, body as text, shop from post;\n")
+
+    documents = rows(producer_engine, "document", job_id)
+    failures = rows(producer_engine, "failure", job_id)
+    assert [(row.external_id, row.text) for row in documents] == [
+        ("1", "lovely"),
+        ("2", None),
+        ("1", None),
+        ("3", None),
+        ("5", "nameless"),
+    ]
+    assert documents[0].metadata == {"shop": "north"}
+    assert [(row.seq, row.code) for row in failures] == [
+        (2, "empty_text"),
+        (3, "duplicate_id"),
+        (4, "missing_text"),
+    ]
+
+
+def test_query_reads_no_more_than_the_caller_may(
+    engine: sa.Engine, producer_engine: sa.Engine, reader_engine: sa.Engine
+) -> None:
+    """Without it, a producer reads through us what it was not granted."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("create table public.salary as select 1 as id, 'x' as text")
+
+    with pytest.raises(sa.exc.ProgrammingError, match="permission denied for table salary"):
+        submit_query(producer_engine, "select * from salary")
+    with pytest.raises(sa.exc.ProgrammingError, match="permission denied for function"):
+        submit_query(reader_engine, "select 1 as id, 'x' as text")
+
+
+def test_options_are_those_of_a_producer(engine: sa.Engine, producer_engine: sa.Engine) -> None:
+    """Without it, an option of `JobOptions` is unknown to SQL, or without effect there."""
+    given: dict[str, object] = {
+        "name": "reviews",
+        "lane": "interactive",
+        "idempotency_key": "k",
+        "weight": 3,
+        "deadline_at": "2099-01-01T00:00:00+00:00",
+        "explain": False,
+        "generate": True,
+        "model_version": "0123456789abcdef",
+    }
+    Registry(engine).add(Task.KEYWORDS, "0123456789abcdef")
+    assert given.keys() == JobOptions.model_fields.keys()
+
+    job_id = submit_query(producer_engine, "select 'lovely tea' as text, 1 as id", given)
+
+    job = rows(producer_engine, "job", job_id, "1")[0]._asdict()
+    del given["explain"]  # of other tasks
+    kept = {option: given.pop(option) for option in ("generate", "model_version")}
+    assert job.pop("options") == kept
+    assert job.pop("deadline_at").isoformat()[:10] == str(given.pop("deadline_at"))[:10]
+    assert {option: job[option] for option in given} == given
