@@ -66,6 +66,7 @@ def test_each_language_may_have_a_teacher_of_its_own(
 
 
 def test_soft_labels_count_beside_the_label_and_unmask_what_a_source_lacks() -> None:
+    """Without it the label, or what the teacher knows beyond it, would be lost."""
     soft = {"negative": 0.1, "neutral": 0.3, "positive": 0.6}
     row = TaughtSentimentRow.model_validate({"text": "warm tea", "label": "neutral", "soft": soft})
 
@@ -91,6 +92,7 @@ def test_soft_labels_of_moderation_leave_masked_what_a_source_does_not_annotate(
 def test_ordinary_texts_are_learned_with_their_soft_labels(
     data_folder: Path, language_model: Path, transformer: Path, tmp_path: Path
 ) -> None:
+    """Without it what a teacher says of ordinary text would be judged and thrown away."""
     for _ in teach(
         teaching(data_folder, transformer, task=Task.MODERATION), tmp_path, resume=False
     ):
@@ -139,6 +141,7 @@ def test_soft_labels_that_their_teacher_did_not_make_are_refused(
 
 
 def test_a_teacher_of_another_task_is_refused(taught: Path) -> None:
+    """Without it a model would learn answers to another question."""
     with pytest.raises(InputError, match="not of moderation"):
         SoftLabels.load(taught, Task.MODERATION, "C")
 
@@ -150,6 +153,7 @@ def test_a_teacher_of_less_permissive_sources_is_refused(taught: Path) -> None:
 
 
 def test_soft_labels_of_nobody_are_refused(taught: Path, tmp_path: Path) -> None:
+    """Without it a card could not say where an artifact's knowledge comes from."""
     name = "soft_labels.jsonl.gz"
     (tmp_path / name).write_bytes((taught / name).read_bytes())
     (tmp_path / "teacher.json").write_text(json.dumps({"transformer": "it"}), encoding="utf-8")

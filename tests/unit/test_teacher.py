@@ -164,6 +164,7 @@ def test_unlabelled_texts_teach_sentiment_alone(
 def test_weights_that_are_cut_off_are_refused(
     data_folder: Path, transformer: Path, tmp_path: Path
 ) -> None:
+    """Without it half a download would be a traceback."""
     shutil.copytree(transformer, tmp_path, dirs_exist_ok=True)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -175,10 +176,12 @@ def test_weights_that_are_cut_off_are_refused(
 def test_a_language_without_texts_is_refused(
     data_folder: Path, transformer: Path, tmp_path: Path
 ) -> None:
+    """Without it a teacher that learned nothing would teach."""
     with pytest.raises(InputError, match="no training text in 'other'"):
         list(teach(teaching(data_folder, transformer, language="other"), tmp_path, resume=False))
 
 
 def test_a_folder_without_a_transformer_is_refused(data_folder: Path, tmp_path: Path) -> None:
+    """Without it a mistyped path would be a traceback."""
     with pytest.raises(InputError, match="name another folder"):
         list(teach(teaching(data_folder, tmp_path), tmp_path, resume=False))
