@@ -1,7 +1,8 @@
 """The Python interface that an ETL job imports."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from types import TracebackType
 from typing import Self
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from producer import control, feedback, jobs
 from producer.feedback import Verdict
 from producer.intake import examine, examine_refusal, from_mapping
 from producer.jobs import JobStatus, OutcomeRow
-from producer.local import Stack, find, running, servers
+from producer.local import Stack, joined, own_workers, servers
 from producer.submit import Submission, submit
 from schema.database import create_engine
 from schema.documents import Document, JobOptions, Record, Rejected, Task
@@ -31,8 +32,8 @@ class Textmill:
                 print(outcome["external_id"], outcome["result"])
 
     Without a URL, here or in `TEXTMILL_DATABASE_URL`, it uses the embedded stack: the running one
-    (`textmill up`), or else servers of its own that end with the `with` block, joined by workers
-    once a job is waited for.
+    (`textmill up`), or else servers of its own, which end with the `with` block, or with the last
+    process that joined them. Workers run with them from when a job is waited for.
     """
 
     def __init__(self, database_url: str | None = None) -> None:
@@ -41,7 +42,7 @@ class Textmill:
         self._limits = read(IntakeSettings)
         self._stack = ExitStack()
         self._engine: sa.Engine | None = None
-        self._runs_bare_servers = False
+        self._bare: Stack | None = None
 
     def __enter__(self) -> Self:
         """Connect, starting the embedded servers where none run.
@@ -49,11 +50,18 @@ class Textmill:
         Raises:
             TextmillError: the servers cannot be started.
         """
-        self._connect(servers)
+        url = self._database_url or self._default_url()
+        self._engine = create_engine(url, application="textmill")
+        self._stack.callback(self._engine.dispose)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     @property
     def engine(self) -> sa.Engine:
@@ -110,9 +118,9 @@ class Textmill:
             SettingsError: workers would have to be started, and are not installed.
             TimeoutError: the job is not finished in time; it goes on.
         """
-        if self._runs_bare_servers:
-            self._stack.close()
-            self._connect(running)
+        if self._bare is not None:
+            self._stack.enter_context(own_workers(self._bare, read(ServiceSettings)))
+            self._bare = None
         return jobs.wait(self.engine, job_id, timeout=timeout)
 
     def results(self, job_id: UUID, *, texts: bool = False) -> Iterator[OutcomeRow]:
@@ -192,19 +200,10 @@ class Textmill:
         msg = f"a document is a Document or a mapping with `text`, not {type(document).__name__}"
         raise TypeError(msg)
 
-    def _connect(self, start: Callable[[ServiceSettings], AbstractContextManager[Stack]]) -> None:
-        url = self._database_url or self._default_url(start)
-        self._engine = create_engine(url, application="textmill")
-        self._stack.callback(self._engine.dispose)
-
-    def _default_url(
-        self, start: Callable[[ServiceSettings], AbstractContextManager[Stack]]
-    ) -> str:
+    def _default_url(self) -> str:
         services = read(ServiceSettings)
         if services.database_url is not None:
             return services.database_url.get_secret_value()
-        stack = find(services)
-        if stack is None:
-            stack = self._stack.enter_context(start(services))
-            self._runs_bare_servers = start is servers
+        stack = self._stack.enter_context(joined(services, servers))
+        self._bare = None if stack.has_dispatch else stack
         return stack.urls.producer

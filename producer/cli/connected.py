@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from producer.cli.show import console
 from producer.client import Textmill
-from producer.local import find, running
+from producer.local import find, joined_with_workers
 from schema.settings import ServiceSettings, read
 
 
@@ -28,11 +28,11 @@ def connected() -> Iterator[Textmill]:
 def connected_with_workers() -> Iterator[Textmill]:
     """The same, with what is needed to finish a job."""
     services = read(ServiceSettings)
-    own_servers = services.database_url is not None and services.broker_url is not None
-    if own_servers or find(services) is not None:
+    if services.database_url is not None and services.broker_url is not None:
         with Textmill() as textmill:
             yield textmill
         return
-    console.print("starting servers and workers …", style="dim")
-    with running(services), Textmill() as textmill:
+    if find(services) is None:
+        console.print("starting servers and workers …", style="dim")
+    with joined_with_workers(services), Textmill() as textmill:
         yield textmill

@@ -10,7 +10,7 @@ import click
 
 from producer.cli.services import until_told_to_stop
 from producer.cli.show import console
-from producer.local import find, servers
+from producer.local import find, joined, servers
 from schema.database import create_engine
 from schema.documents import Task
 from schema.errors import SettingsError
@@ -79,9 +79,8 @@ def _database_url() -> Iterator[str]:
     services = read(ServiceSettings)
     if services.database_url is not None:
         yield services.database_url.get_secret_value()
-    elif stack := find(services):
-        yield stack.urls.annotator
-    else:
+        return
+    if find(services) is None:
         console.print("starting servers …", style="dim")
-        with servers(services) as own:
-            yield own.urls.annotator
+    with joined(services, servers) as stack:
+        yield stack.urls.annotator

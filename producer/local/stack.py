@@ -18,6 +18,8 @@ from schema.errors import SettingsError
 from schema.settings import ServiceSettings, WorkerSettings, read
 from schema.stack import STACK, running_stack
 
+_DISPATCH = "dispatch"
+
 
 class Process(NamedTuple):
     """A process of the stack."""
@@ -50,6 +52,11 @@ class Stack:
     urls: Urls
     processes: tuple[Process, ...]
     _children: tuple[Child, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def has_dispatch(self) -> bool:
+        """Whether it is more than servers: dispatch runs, and workers unless none were wanted."""
+        return any(process.name == _DISPATCH for process in self.processes)
 
     def check(self) -> None:
         """Find out whether all that this process started still runs.
@@ -121,15 +128,40 @@ def running(
         SettingsError: as `servers`, or what a worker needs is not installed.
         ServiceUnavailableError: a server does not start.
     """
-    if workers != 0 and find_spec("torch") is None:
-        msg = "this installation has no worker; add it with: pip install 'textmill[worker]'"
-        raise SettingsError(msg)
+    if workers != 0:
+        _check_worker()
     with _started(services, durable=durable) as (urls, started):
         started.start(_dispatch(urls))
         if workers != 0:
             started.start(_worker(urls, workers))
         with _announced(services, urls, started) as stack:
             yield stack
+
+
+@contextmanager
+def run_workers(stack: Stack, data_dir: Path, lock: int) -> Iterator[None]:
+    """Run dispatch and worker processes on the servers of a stack.
+
+    Args:
+        stack: whose servers they use.
+        data_dir: holds their logs.
+        lock: file descriptor that each inherits.
+
+    Raises:
+        SettingsError: what a worker needs is not installed.
+        ServiceUnavailableError: a process cannot be started.
+    """
+    _check_worker()
+    with children(data_dir / "logs", lock) as started:
+        started.start(_dispatch(stack.urls))
+        started.start(_worker(stack.urls, None))
+        yield
+
+
+def _check_worker() -> None:
+    if find_spec("torch") is None:
+        msg = "this installation has no worker; add it with: pip install 'textmill[worker]'"
+        raise SettingsError(msg)
 
 
 @contextmanager
@@ -190,7 +222,7 @@ def _state(services: ServiceSettings) -> Path:
 
 
 def _dispatch(urls: Urls) -> Program:
-    return _python("dispatch", ["producer.cli", "dispatch"], urls.producer, urls.broker)
+    return _python(_DISPATCH, ["producer.cli", "dispatch"], urls.producer, urls.broker)
 
 
 def _worker(urls: Urls, workers: int | None) -> Program:

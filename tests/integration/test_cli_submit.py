@@ -167,7 +167,7 @@ def test_wait_that_is_broken_off_has_named_its_job(database: DatabaseUrls, tmp_p
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
 
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert f"textmill cancel {job_id}" in err
     assert json.loads(invoke(database, "status", job_id, "--json").stdout)["pending"] == 1
 

@@ -1,0 +1,124 @@
+"""A stack that several processes use: one of them runs it, the others join."""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from producer.local.stack import Stack, find, run_workers, running
+from schema.errors import UsageError
+from schema.settings import ServiceSettings
+from schema.stack import STACK, lock_at_once, open_lock
+
+logger = logging.getLogger(__name__)
+
+PATIENCE: Final = 60.0
+"""Seconds to wait for a stack that is just starting or ending."""
+
+_USERS_LOCK: Final = "users.lock"
+"""File in the data directory, locked shared by all that joined the stack."""
+
+
+@contextmanager
+def joined(
+    services: ServiceSettings, start: Callable[[ServiceSettings], AbstractContextManager[Stack]]
+) -> Iterator[Stack]:
+    """The stack that runs in the data directory of `services`, or else one that `start` starts.
+
+    Whoever starts one leaves the block last, so that it runs as long as anybody has joined it; but
+    Ctrl-C ends it at once.
+
+    Raises:
+        UsageError: another process owns the data directory, and no stack can be found there.
+        SettingsError: as `start`.
+        ServiceUnavailableError: as `start`.
+    """
+    with ExitStack() as held:
+        yield _join_or_start(services, start, held)
+
+
+@contextmanager
+def joined_with_workers(services: ServiceSettings) -> Iterator[Stack]:
+    """The same, with dispatch and workers, which are started where the stack has none.
+
+    Raises:
+        UsageError: as `joined`.
+        SettingsError: what a worker needs is not installed, or as `joined`.
+        ServiceUnavailableError: as `joined`.
+    """
+    with ExitStack() as held:
+        stack = held.enter_context(joined(services, running))
+        if not stack.has_dispatch:
+            held.enter_context(own_workers(stack, services))
+        yield stack
+
+
+@contextmanager
+def own_workers(stack: Stack, services: ServiceSettings) -> Iterator[None]:
+    """Run dispatch and workers on servers that are there, until the block ends.
+
+    Raises:
+        SettingsError: what a worker needs is not installed.
+        ServiceUnavailableError: a process cannot be started.
+    """
+    data_dir = services.data_dir.absolute()
+    lock = open_lock(data_dir / _USERS_LOCK)
+    try:
+        # At once: nobody ends the stack, since this process runs it or has joined it.
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        with run_workers(stack, data_dir, lock):
+            yield
+    finally:
+        os.close(lock)
+
+
+def _join_or_start(
+    services: ServiceSettings,
+    start: Callable[[ServiceSettings], AbstractContextManager[Stack]],
+    held: ExitStack,
+) -> Stack:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        if (stack := _join(services, held)) is not None:
+            return stack
+        try:
+            stack = held.enter_context(start(services))
+        except UsageError:  # somebody else was faster, or is just ending
+            if time.monotonic() > deadline:
+                raise
+            continue
+        held.push(partial(_outlast_others, services.data_dir))
+        return stack
+
+
+def _join(services: ServiceSettings, held: ExitStack) -> Stack | None:
+    """The stack that runs, which lasts until `held` is closed."""
+    if not services.data_dir.exists():
+        return None
+    lock = open_lock(services.data_dir / _USERS_LOCK)
+    # Locked first: what is found after it is not ended by the one who runs it.
+    stack = find(services) if lock_at_once(lock, fcntl.LOCK_SH) else None
+    if stack is None:
+        os.close(lock)
+    else:
+        held.callback(os.close, lock)
+    return stack
+
+
+def _outlast_others(data_dir: Path, error: type[BaseException] | None, *_: object) -> None:
+    """Wait until nobody uses the stack any more, and let nobody find it from then on."""
+    if error is KeyboardInterrupt:
+        return
+    lock = open_lock(data_dir / _USERS_LOCK)
+    try:
+        if not lock_at_once(lock, fcntl.LOCK_EX):
+            logger.warning("others use the servers in %s, which end after them", data_dir)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        (data_dir / STACK).unlink(missing_ok=True)
+    finally:
+        os.close(lock)

@@ -1,0 +1,125 @@
+"""A stack that several processes use lasts as long as anybody does."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from producer import Textmill
+from producer.local import Stack, find, joined, remove, servers
+from schema.settings import ServiceSettings
+
+ROOT = Path(__file__).parents[2]
+
+USE_UNTIL_TOLD = """
+import sys
+import psycopg
+from pathlib import Path
+from producer.local import joined, servers
+from schema.settings import ServiceSettings
+
+with joined(ServiceSettings(data_dir=Path(sys.argv[1])), servers) as stack:
+    print("joined", flush=True)
+    sys.stdin.readline()
+    with psycopg.connect(stack.urls.producer) as connection:
+        print(connection.execute("select 'answered'").fetchone()[0], flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def services() -> Iterator[ServiceSettings]:
+    with tempfile.TemporaryDirectory(prefix="textmill-test-") as folder:
+        data_dir = Path(folder) / "data"
+        yield ServiceSettings(database_url=None, broker_url=None, data_dir=data_dir)
+        remove(data_dir)
+
+
+def test_a_stack_ends_after_the_last_process_that_joined_it(services: ServiceSettings) -> None:
+    """Without it, the first of two overlapping scripts to end takes the servers from the other."""
+    started, leaves = threading.Event(), threading.Event()
+
+    def own() -> Stack:
+        with joined(services, lambda given: servers(given, durable=False)) as stack:
+            started.set()
+            leaves.wait()
+            return stack
+
+    with ThreadPoolExecutor() as threads:
+        owner = threads.submit(own)
+        started.wait()
+        with other_process(services) as (say, hear):
+            assert hear() == "joined"
+            leaves.set()
+            with pytest.raises(TimeoutError):
+                owner.result(timeout=1)
+
+            say()
+            answer = hear()
+            found = find(services)
+            say()
+            stack = owner.result()
+
+    assert answer == "answered"
+    assert found == stack
+    assert find(services) is None
+
+
+def test_processes_that_start_at_once_use_one_stack(services: ServiceSettings) -> None:
+    """Without it, the second of two jobs that begin at the same minute is not submitted."""
+    together = threading.Barrier(3, timeout=60)
+
+    def use(_: int) -> Stack:
+        with joined(services, lambda given: servers(given, durable=False)) as stack:
+            together.wait()
+            return stack
+
+    with ThreadPoolExecutor() as threads:
+        stacks = list(threads.map(use, range(3)))
+
+    assert stacks[0] == stacks[1] == stacks[2]
+    assert find(services) is None
+
+
+def test_a_job_that_joined_servers_without_workers_is_worked_off(
+    services: ServiceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a script waits for ever for workers that another script has no use for."""
+    monkeypatch.setenv("TEXTMILL_DATA_DIR", str(services.data_dir))
+
+    with Textmill(), Textmill() as textmill:
+        job = textmill.submit("sentiment", [{"id": "a", "text": "Works like a charm."}])
+        seen = textmill.wait(job.job_id, timeout=60)
+
+    assert seen.succeeded == 1
+
+
+@contextmanager
+def other_process(
+    services: ServiceSettings,
+) -> Iterator[tuple[Callable[[], int], Callable[[], str]]]:
+    """One that has joined: the first function has it go on, the second gives its next line."""
+    with subprocess.Popen(
+        [sys.executable, "-c", USE_UNTIL_TOLD, services.data_dir],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as other:
+        assert other.stdin
+        assert other.stdout
+        yield partial(other.stdin.write, "\n"), partial(heard, other.stdout)
+
+
+def heard(lines: IO[str]) -> str:
+    return lines.readline().strip()
