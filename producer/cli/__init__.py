@@ -5,6 +5,7 @@ import sys
 import click
 
 from producer.cli.control import cancel, pause, resume, retry
+from producer.cli.ended import interruptible, printing
 from producer.cli.feedback import feedback
 from producer.cli.jobs import results, status
 from producer.cli.review import review
@@ -21,7 +22,8 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             check()
-            return super().invoke(ctx)
+            with interruptible(), printing():
+                return super().invoke(ctx)
         except TextmillError as error:
             click.echo(f"textmill: {error}", err=True)
             sys.exit(exit_code(error))

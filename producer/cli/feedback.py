@@ -4,7 +4,10 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -69,13 +72,16 @@ def add(
 
 
 @feedback.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
 def import_(file: Path) -> None:
     """Add the verdicts of a file, JSON Lines or CSV.
 
-    A refused line is named, the others count; exit code 1 when one was refused. Fields: job_id,
-    external_id, verdict, labels or keywords (in CSV: a;b, and clean for none), comment, annotator,
-    adjudicates (true where the verdict decides for all annotators).
+    - is standard input, as JSON Lines. A refused line is named, the others count; exit code 1 when
+    one was refused. Fields: job_id, external_id, verdict, labels or keywords (in CSV: a;b, and
+    clean for none), comment, annotator, adjudicates (true where the verdict decides for all
+    annotators).
 
     \b
     Example:
@@ -116,7 +122,7 @@ def export(task: str, *, gold: bool) -> None:
 def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str] | csv.Error]]:
     """Each row with its line: a line of JSON, a row of CSV, or why it is none."""
     try:
-        with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        with _opened(file) as stream:
             if file.suffix.lower() == ".csv":
                 yield from _table(stream)
                 return
@@ -124,6 +130,15 @@ def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str] | csv.Error]]:
     except (OSError, csv.Error) as error:
         msg = f"cannot read {file}: {error}"
         raise InputError(msg) from error
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[str]]:
+    if file == Path("-"):
+        yield TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace", newline="")
+        return
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        yield stream
 
 
 def _table(stream: Iterable[str]) -> Iterator[tuple[int, dict[str, str] | csv.Error]]:

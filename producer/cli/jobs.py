@@ -78,7 +78,13 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
     type=click.Choice([*map(str, OutputFormat)]),
     help="Default: by the suffix of FILE; jsonl for standard output.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Default, and -: standard output.",
+)
 @click.option("--text", "texts", is_flag=True, help="With the text of each document.")
 def results(job: UUID, file_format: str | None, output: Path | None, *, texts: bool) -> None:
     """Write every document of a job with its outcome.
@@ -92,6 +98,8 @@ def results(job: UUID, file_format: str | None, output: Path | None, *, texts: b
       textmill results 0190f3c2-… -o results.parquet
       textmill results 0190f3c2-… --text -o results.csv
     """  # noqa: D301
+    if output == Path("-"):
+        output = None
     form = OutputFormat(file_format) if file_format else _format_of(output)
     with connected() as textmill:
         rows = textmill.results(job, texts=texts)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.progress import Progress
 
 from producer.cli.connected import connected, connected_with_workers, is_served
+from producer.cli.ended import interruptible
 from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
 from producer.jobs import JobStatus, refusals, wait
@@ -21,6 +22,7 @@ from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
 from schema.documents import JobOptions, Lane, Record, Task
+from schema.errors import TextmillError
 from schema.settings import IntakeSettings, read
 
 EXIT_FAILURES = 1
@@ -140,7 +142,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 if not served:
                     say("nothing runs yet; the job begins with: textmill up")
                 return
-            with _told_if_broken_off(submission):
+            with _told_if_broken_off(submission, as_json=as_json):
                 if not as_json:
                     _announce(submission, as_json=False)
                 final = _follow(progress, textmill, submission)
@@ -200,29 +202,30 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
 
 
 @contextmanager
-def _told_if_broken_off(submission: Submission) -> Iterator[None]:
+def _told_if_broken_off(submission: Submission, *, as_json: bool) -> Iterator[None]:
+    """Whatever ends the wait, the job is named: submitted again, it would be there twice."""
     try:
-        yield
-    except KeyboardInterrupt:
+        with interruptible():
+            yield
+    except (KeyboardInterrupt, TextmillError):
+        if as_json:
+            _announce(submission, as_json=True)
         say(f"job {submission.job_id} stays: it runs where workers do, see textmill status")
         say(f"to end it: textmill cancel {submission.job_id}")
         raise
 
 
 def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None = None) -> None:
-    if as_json:
-        fields = {
-            "job_id": str(submission.job_id),
-            "accepted": submission.accepted,
-            "rejected": submission.rejected,
-        }
-        if final is not None:
-            fields |= json.loads(final.model_dump_json())
-        click.echo(json.dumps(fields, ensure_ascii=False))
-        return
-    click.echo(submission.job_id)
+    fields = {
+        "job_id": str(submission.job_id),
+        "accepted": submission.accepted,
+        "rejected": submission.rejected,
+    }
+    if final is not None:
+        fields |= json.loads(final.model_dump_json())
+    click.echo(json.dumps(fields, ensure_ascii=False) if as_json else submission.job_id)
     if submission.repeated:
-        console.print("the same documents were submitted before with this key: that job it is")
+        say("the same documents were submitted before with this key: that job it is")
 
 
 def _tell_end(final: JobStatus) -> None:

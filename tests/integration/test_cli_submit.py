@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from producer.cli import main
+from schema.errors import ServiceUnavailableError
 from tests.fixtures.commands import GOOD, invoke
 from tests.fixtures.files import write_lines
 from tests.fixtures.outcomes import POSITIVE, work_off
@@ -167,9 +168,28 @@ def test_wait_that_is_broken_off_has_named_its_job(database: DatabaseUrls, tmp_p
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
 
-    assert process.returncode == 130, err
+    assert process.returncode == 130
     assert f"textmill cancel {job_id}" in err
     assert json.loads(invoke(database, "status", job_id, "--json").stdout)["pending"] == 1
+
+
+def test_wait_that_fails_names_its_job_to_programs(
+    database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a program that tries again after an outage submits everything twice."""
+
+    def fail(*_: object, **__: object) -> None:
+        msg = "Postgres does not answer"
+        raise ServiceUnavailableError(msg)
+
+    monkeypatch.setattr(sys.modules["producer.cli.submit"], "wait", fail)
+
+    ended = invoke(database, "submit", "sentiment", "-", "--wait", "--json", stdin=GOOD)
+
+    answer = json.loads(ended.stdout)
+    assert ended.exit_code == 3
+    assert (answer["accepted"], answer["rejected"]) == (1, 0)
+    assert f"job {answer['job_id']} stays" in ended.stderr
 
 
 def test_job_that_nothing_runs_says_so(tmp_path: Path) -> None:

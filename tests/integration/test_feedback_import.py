@@ -126,3 +126,15 @@ def test_table_without_a_readable_header_is_refused_whole(
 
     assert ended.exit_code == 2
     assert f"cannot read {table}: field larger" in ended.stderr
+
+
+def test_verdicts_may_come_by_standard_input(
+    database: DatabaseUrls, jobs: dict[Task, UUID]
+) -> None:
+    """Without it, what another program makes has to be a file first."""
+    line = {"job_id": str(jobs[Task.SENTIMENT]), "external_id": "a", "verdict": "agree"}
+
+    ended = invoke(database, "feedback", "import", "-", stdin=f"{json.dumps(line)}\n{{}}\n")
+
+    assert "1 verdicts added, 1 refused" in ended.stderr
+    assert "-:2: " in ended.stderr

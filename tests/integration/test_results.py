@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.processes import Run
+from tests.fixtures.processes import Run, environment
 
 GOOD = '{"text": "good"}'
 
@@ -120,3 +122,38 @@ def test_results_come_with_their_texts_where_asked(database: DatabaseUrls) -> No
 
     assert "text" not in json.loads(plain.stdout.splitlines()[0])
     assert [json.loads(line)["text"] for line in whole.stdout.splitlines()] == ["good", None]
+
+
+def test_a_dash_is_standard_output(database: DatabaseUrls, tmp_path: Path) -> None:
+    """Without it, a habit from other programs makes a file of that name."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        ended = invoke(database, "results", job_id, "-o", "-")
+
+    assert json.loads(ended.stdout)["status"] == "pending"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is full")
+@pytest.mark.parametrize("command", [["results"], ["status", "--json"]])
+def test_output_that_is_full_is_said_and_no_failure_of_documents(
+    database: DatabaseUrls, command: list[str]
+) -> None:
+    """Without it, a script takes half a file for the whole, or its documents for failures."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
+
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "producer.cli", *command, job_id],
+            env=environment(database.producer, "redis://127.0.0.1:1/0", "unused"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert ended.returncode == 2
+    reason = "cannot write standard output: No space left on device; send it to another place"
+    assert ended.stderr == f"textmill: {reason}\n"
