@@ -2,8 +2,8 @@
 
 A file is in one of the formats of `Format`, plain or gzip-compressed, and is streamed: memory
 does not grow with it. Whatever stands in it, a record is read or refused, and its neighbours are
-not affected. Only a blank line is no record, in JSON Lines and between the rows of a CSV file
-of several columns.
+not affected. Only a blank line is no record, in JSON Lines and between the rows of a CSV or
+TSV file of several columns.
 """
 
 from collections.abc import Generator, Iterator
@@ -25,6 +25,7 @@ from producer.readers.source import (
     rereadable,
     seekable,
 )
+from producer.readers.tabbed import read_tabbed
 from schema.documents import Record, Rejected
 from schema.settings import IntakeSettings
 
@@ -108,8 +109,8 @@ def _rows(
         case Format.JSONL:
             yield from read_jsonl(lines, expected)
         case Format.CSV:
-            yield from read_delimited(lines, expected, delimiter=",", limit=limit)
+            yield from read_delimited(lines, expected, limit=limit)
         case Format.TSV:
-            yield from read_delimited(lines, expected, delimiter="\t", limit=limit)
+            yield from read_tabbed(lines, expected, limit=limit)
         case Format.TXT:
             yield from read_plain(lines, expected)

@@ -1,18 +1,18 @@
-"""CSV and TSV with a header row, as RFC 4180 describes them."""
+"""CSV with a header row, as RFC 4180 describes it."""
 
 import csv
 from collections import deque
 from collections.abc import Iterable, Iterator
 
 from producer.readers.lines import Line
-from producer.readers.rows import Expected, Row
+from producer.readers.rows import Expected, Row, miscounted
 from schema.documents import Rejected
 from schema.errors import InputError
 from schema.outcomes import ErrorCode
 
 
 def read_delimited(
-    lines: Iterable[Line], expected: Expected, *, delimiter: str, limit: int
+    lines: Iterable[Line], expected: Expected, *, limit: int
 ) -> Iterator[Row | Rejected]:
     """Make a row of every record; quoted values may hold line breaks.
 
@@ -23,7 +23,6 @@ def read_delimited(
     Args:
         lines: the physical lines.
         expected: columns that the header must name.
-        delimiter: what stands between values.
         limit: most characters of a record.
 
     Raises:
@@ -31,7 +30,7 @@ def read_delimited(
     """
     allow_cells(limit)
     source = _RecordLines(lines, limit)
-    values = csv.reader(source, delimiter=delimiter, strict=True)
+    values = csv.reader(source, strict=True)
     header = _header(source, values, expected)
     while source.begin():
         row = _row(source, values, header)
@@ -120,11 +119,7 @@ def _row(
         return None
     record = record or [""]
     if len(record) != len(header):
-        return _refused(
-            first,
-            f"values in the record: {len(record)}, columns in the header: {len(header)};"
-            " quote values that hold the separator",
-        )
+        return miscounted(first.number, record, header, "quote values that hold the separator")
     return Row(first.number, dict(zip(header, record, strict=True)))
 
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from schema.documents import Rejected
 from schema.errors import InputError
+from schema.outcomes import ErrorCode
 
 MOST_SHOWN = 20
 
@@ -51,6 +53,29 @@ class Expected:
         if twice:
             msg = f"{self.name} has more than one column {twice[0]!r}; rename one"
             raise InputError(msg)
+
+
+def miscounted(line: int, values: Sequence[str], header: Sequence[str], too_many: str) -> Rejected:
+    """The refusal of a record that has another number of values than its file has columns.
+
+    Args:
+        line: where it starts.
+        values: those of the record.
+        header: the columns.
+        too_many: what to do where it has more.
+    """
+    remedy = (
+        too_many
+        if len(values) > len(header)
+        else "write every value, if only an empty one, and quote those that hold line breaks"
+    )
+    return Rejected(
+        line=line,
+        code=ErrorCode.INVALID_RECORD,
+        message=(
+            f"values in the record: {len(values)}, columns in the header: {len(header)}; {remedy}"
+        ),
+    )
 
 
 def _listed(fields: Sequence[str]) -> str:

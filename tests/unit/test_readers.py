@@ -198,7 +198,13 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
     [
         ("a.jsonl", b'{"text": "a\tb"}', "not JSON: Invalid control character, character 12"),
         ("a.jsonl", b'{"text": "a", "n": NaN}', "NaN or an infinity, which JSON has no form for"),
-        ("a.csv", b"id,text\n1", "values in the record: 1, columns in the header: 2; quote"),
+        (
+            "a.csv",
+            b"id,text\n1",
+            "values in the record: 1, columns in the header: 2; write every value",
+        ),
+        ("a.csv", b"id,text\n1,a,b", "3, columns in the header: 2; quote values that hold the"),
+        ("a.tsv", b"id\ttext\n1\ta\tb", "3, columns in the header: 2; write blanks for tabs"),
     ],
 )
 def test_a_refusal_is_worded_for_people(
