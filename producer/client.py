@@ -82,7 +82,11 @@ class Textmill:
         Args:
             task: sentiment, keywords or moderation.
             documents: `Document`s, or mappings with `text`, `id` and whatever else is to be
-                kept as metadata; read once, so a generator over millions is fine.
+                kept as metadata; read once, so a generator over millions is fine. Rows of a
+                database cursor may stay as they are: ids may be strings, integers or UUIDs;
+                metadata may hold, beside what JSON has a form for, dates and times (written in
+                ISO 8601), decimals, durations and UUIDs (as strings), bytes (as UTF-8), tuples
+                (as lists) and scalars of numpy. NaN is refused: give None.
             options: how to run the job.
 
         Raises:

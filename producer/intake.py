@@ -3,15 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 
-from pydantic import ValidationError
-
+from producer.values import MAX_METADATA_DEPTH, plain
 from schema.documents import Document, Record, Rejected
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Stage
 from schema.settings import IntakeSettings
 
-MAX_METADATA_DEPTH = 64
-"""Objects and lists that metadata may hold inside each other."""
+NAME_SHOWN = 100
+"""Characters of a field's name that a refusal repeats."""
 
 
 def from_mapping(
@@ -57,9 +56,10 @@ def examine(
     """Make a record of parts that nobody has checked.
 
     Args:
-        external_id: a string, an integer, or None where the document has no id of its own.
-        text: a string that is not blank.
-        metadata: anything JSON can hold.
+        external_id: a string, an integer, what `plain` makes a string or an integer of, or None
+            where the document has no id of its own.
+        text: a string that is not blank, or its bytes in UTF-8.
+        metadata: anything JSON can hold, or `plain` can write out.
         limits: largest text, metadata and id.
         line: where the record stood in its file, counted from 1.
 
@@ -69,21 +69,18 @@ def examine(
     known_id = None
     try:
         known_id = _examine_id(external_id, limits.max_id_characters)
-        return Document(
-            external_id=known_id,
-            text=_examine_text(text, limits.max_document_bytes),
-            metadata=_examine_metadata(metadata, limits.max_metadata_bytes),
-            line=line,
-        )
+        known_text = _examine_text(text, limits.max_document_bytes)
+
+        def document(metadata: Mapping[str, object]) -> Document:
+            checked = _examine_metadata(metadata, limits.max_metadata_bytes)
+            return Document(external_id=known_id, text=known_text, metadata=checked, line=line)
+
+        try:
+            return document(metadata)
+        except (TypeError, ValueError):  # it is no plain JSON; to look for that first is slow
+            return document(_plain_metadata(metadata))
     except DocumentError as error:
         return Rejected(external_id=known_id, line=line, code=error.code, message=str(error))
-    except ValidationError:
-        return Rejected(
-            external_id=known_id,
-            line=line,
-            code=ErrorCode.INVALID_METADATA,
-            message="the metadata holds something that JSON has no form for",
-        )
 
 
 def examine_refusal(refused: Rejected, *, limits: IntakeSettings) -> Rejected:
@@ -104,6 +101,8 @@ def examine_refusal(refused: Rejected, *, limits: IntakeSettings) -> Rejected:
 def _examine_id(value: object, limit: int) -> str | None:
     if value is None:
         return None
+    if not isinstance(value, str | int):
+        value = _plain("the id", value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         msg = f"the id is {_kind(value)}; it must be a string or an integer"
         raise _refusal(ErrorCode.INVALID_ID, msg)
@@ -122,6 +121,8 @@ def _examine_text(value: object, limit: int) -> str:
     if value is None:
         msg = "there is no text"
         raise _refusal(ErrorCode.MISSING_TEXT, msg)
+    if isinstance(value, bytes):
+        value = _plain("the text", value)
     if not isinstance(value, str):
         msg = f"the text is {_kind(value)}; it must be a string"
         raise _refusal(ErrorCode.INVALID_RECORD, msg)
@@ -144,11 +145,6 @@ def _examine_metadata(value: Mapping[str, object], limit: int) -> dict[str, obje
         return metadata
     try:
         encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
-        msg = f"the metadata is not JSON: {error}"
-        if str(error).startswith("Out of range float"):
-            msg = "the metadata holds NaN or an infinity, which JSON has no form for; write null"
-        raise _refusal(ErrorCode.INVALID_METADATA, msg) from None
     except RecursionError:
         raise _too_deep() from None
     size = _examine_characters(encoded, "metadata")
@@ -162,6 +158,20 @@ def _examine_metadata(value: Mapping[str, object], limit: int) -> dict[str, obje
     if "\\u0000" in encoded or encoded.count("{") + encoded.count("[") > MAX_METADATA_DEPTH:
         _walk(metadata)
     return metadata
+
+
+def _plain_metadata(metadata: Mapping[str, object]) -> dict[str, object]:
+    return {
+        str(name): _plain(f"the metadata field {str(name)[:NAME_SHOWN]!r}", value)
+        for name, value in metadata.items()
+    }
+
+
+def _plain(what: str, value: object) -> object:
+    try:
+        return plain(value)
+    except DocumentError as error:
+        raise _refusal(error.code, f"{what} {error}") from None
 
 
 def _walk(metadata: dict[str, object]) -> None:

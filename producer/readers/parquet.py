@@ -1,10 +1,7 @@
 """Parquet: a document a row."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from typing import BinaryIO
-from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +9,7 @@ import pyarrow.parquet as pq
 
 from producer.readers.rows import Expected, Row
 from producer.readers.source import ALLOWED_EXPANSION, FREE_EXPANSION
+from producer.values import plain
 from schema.documents import Rejected
 from schema.errors import DocumentError, InputError
 from schema.outcomes import ErrorCode, Stage
@@ -27,8 +25,7 @@ _NO_VALUE = (ValueError, OverflowError, LookupError)  # LookupError: an unknown 
 def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[Row | Rejected]:
     """Make a row of every row.
 
-    Values that JSON has no form for are written out: dates and times in ISO 8601, decimals,
-    durations and UUIDs as strings; binary values are taken for UTF-8.
+    Values that JSON has no form for are written out as `plain` does, here or at intake.
 
     Args:
         file: with random access.
@@ -142,6 +139,9 @@ def _held(column: pa.Array) -> list[object]:
         values: list[object] = column.to_pylist(maps_as_pydicts="lossy")
     except _NO_VALUE:
         return [_value(scalar) for scalar in column]
+    if pa.types.is_temporal(column.type) or pa.types.is_decimal(column.type):
+        # Intake would do it, too, but not without first trying whether it need.
+        return [plain(value) for value in values]
     return values
 
 
@@ -155,39 +155,11 @@ def _value(scalar: pa.Scalar) -> object:
 
 
 def _row(line: int, names: Sequence[str], values: Sequence[object]) -> Row | Rejected:
-    fields = {}
-    for name, value in zip(names, values, strict=True):
-        try:
-            fields[name] = _as_json(value)
-        except DocumentError as error:
-            return Rejected(line=line, code=error.code, message=f"column {name!r} {error}")
+    fields = dict(zip(names, values, strict=True))
+    for name, value in fields.items():
+        if isinstance(value, DocumentError):
+            return Rejected(line=line, code=value.code, message=f"column {name!r} {value}")
     return Row(line, fields)
-
-
-def _as_json(value: object) -> object:
-    match value:
-        case dict():
-            return {str(key): _as_json(inner) for key, inner in value.items()}
-        case list():
-            return [_as_json(inner) for inner in value]
-        case datetime() | date() | time():
-            return value.isoformat()
-        case Decimal() | UUID() | timedelta():
-            return str(value)
-        case bytes():
-            return _decode(value)
-        case DocumentError():
-            raise value
-        case _:
-            return value
-
-
-def _decode(value: bytes) -> str:
-    # Old writers do not mark strings as such, so binary is text until it proves otherwise.
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise _refusal(ErrorCode.INVALID_ENCODING, "is not UTF-8") from None
 
 
 def _refusal(code: ErrorCode, message: str) -> DocumentError:

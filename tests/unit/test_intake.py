@@ -1,12 +1,18 @@
 """The rules of intake: what is refused, with which code, and what passes unchanged."""
 
 import json
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from types import MappingProxyType
+from uuid import UUID
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer.intake import MAX_METADATA_DEPTH, examine, from_mapping
+from producer.intake import examine, from_mapping
+from producer.values import MAX_METADATA_DEPTH
 from schema.documents import Document, Rejected
 from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings
@@ -46,7 +52,8 @@ def refusal(**parts: object) -> Rejected:
         (5, ErrorCode.INVALID_RECORD),
         (["fine"], ErrorCode.INVALID_RECORD),
         (True, ErrorCode.INVALID_RECORD),
-        (b"fine", ErrorCode.INVALID_RECORD),
+        (date(2024, 2, 29), ErrorCode.INVALID_RECORD),
+        (b"\xff", ErrorCode.INVALID_ENCODING),
         ("", ErrorCode.EMPTY_TEXT),
         (" \t\u3000\n", ErrorCode.EMPTY_TEXT),
         ("a\x00b", ErrorCode.INVALID_CHARACTER),
@@ -85,9 +92,11 @@ def test_an_id_that_cannot_name_a_document_is_refused(external_id: object, code:
     [
         (float("nan"), ErrorCode.INVALID_METADATA),
         ({"deep": [float("inf")]}, ErrorCode.INVALID_METADATA),
-        (b"bytes", ErrorCode.INVALID_METADATA),
-        ((1, 2), ErrorCode.INVALID_METADATA),
-        ({1: 2}, ErrorCode.INVALID_METADATA),
+        (b"\xff", ErrorCode.INVALID_ENCODING),
+        ({1, 2}, ErrorCode.INVALID_METADATA),
+        (np.float32("nan"), ErrorCode.INVALID_METADATA),
+        (np.datetime64("NaT"), ErrorCode.INVALID_METADATA),
+        (np.array([1]), ErrorCode.INVALID_METADATA),
         (nested(MAX_METADATA_DEPTH), ErrorCode.INVALID_METADATA),
         (nested(100_000), ErrorCode.INVALID_METADATA),
         ("x" * 600, ErrorCode.METADATA_TOO_LARGE),
@@ -99,6 +108,60 @@ def test_an_id_that_cannot_name_a_document_is_refused(external_id: object, code:
 def test_metadata_that_jsonb_cannot_hold_is_refused(value: object, code: ErrorCode) -> None:
     """One such value would break the COPY of its whole batch."""
     assert refusal(extra=value).code == code
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC), "2024-02-29T01:02:03+00:00"),
+        (date(2024, 2, 29), "2024-02-29"),
+        (time(1, 2), "01:02:00"),
+        (timedelta(seconds=90), "0:01:30"),
+        (Decimal("1.50"), "1.50"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (b"bytes", "bytes"),
+        ((1, (2, None)), [1, [2, None]]),
+        ({1: {date(2024, 1, 1): True}}, {"1": {"2024-01-01": True}}),
+        (MappingProxyType({"a": [Decimal(1)]}), {"a": ["1"]}),
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),  # noqa: FBT003
+        (np.datetime64("2024-02-29T01:02:03.5", "ns"), "2024-02-29T01:02:03.500000000"),
+    ],
+)
+def test_what_programs_hold_and_json_lacks_is_written_out(value: object, expected: object) -> None:
+    """Without it, every row of a cursor over a table with a timestamp is refused."""
+    record = from_mapping({"text": "a", "value": value, "other": "b"}, limits=LIMITS)
+
+    assert isinstance(record, Document)
+    assert record.metadata == {"value": expected, "other": "b"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(UUID(int=1), str(UUID(int=1))), (np.int64(7), "7"), (b"a", "a")]
+)
+def test_ids_of_programs_are_written_out(value: object, expected: str) -> None:
+    """Without it, a table whose key is a UUID must be rewritten before it is handed over."""
+    limits = IntakeSettings()
+
+    assert from_mapping({"id": value, "text": b"a"}, limits=limits).external_id == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([float("nan")], "the metadata field 'price' holds NaN or an infinity, which JSON has no"),
+        (object(), "the metadata field 'price' holds a value of type object, which JSON has no"),
+        ([10**5000], "the metadata field 'price' holds an integer of too many digits; write it as"),
+        (
+            b"\xff",
+            "the metadata field 'price' is not UTF-8; convert it, or write it in hexadecimal",
+        ),
+    ],
+)
+def test_a_refusal_of_metadata_names_the_field_and_the_remedy(value: object, message: str) -> None:
+    """Without it, whoever has fifty columns has to guess which of them holds the NaN."""
+    assert refusal(shop="tea", price=value).message.startswith(message)
 
 
 def test_what_only_a_program_can_hand_over_is_refused() -> None:

@@ -1,0 +1,94 @@
+"""What programs and files hold and JSON has no form for, in a form that it has."""
+
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from math import isfinite
+from typing import Any
+from uuid import UUID
+
+from schema.errors import DocumentError
+from schema.outcomes import ErrorCode, Stage
+
+MAX_METADATA_DEPTH = 64
+"""Objects and lists that metadata may hold inside each other."""
+
+
+def plain(value: object, depth: int = 2) -> object:
+    """A value as JSON holds it.
+
+    Dates and times are written in ISO 8601; decimals, durations and UUIDs as strings; bytes are
+    taken for UTF-8. Mappings become objects with strings as keys, tuples become lists, numbers of
+    numpy those of Python. What JSON has a form for stays as it is.
+
+    Args:
+        value: of any type.
+        depth: how deep it stands; a field of metadata, which is an object itself, at 2.
+
+    Raises:
+        DocumentError: there is no such form; the text says what the value is, as in "holds NaN".
+    """
+    match value:
+        case Mapping() | list() | tuple() if depth > MAX_METADATA_DEPTH:
+            msg = f"is nested more than {MAX_METADATA_DEPTH} levels deep; flatten it"
+            raise _refusal(ErrorCode.INVALID_METADATA, msg)
+        case Mapping():
+            return {str(key): plain(inner, depth + 1) for key, inner in value.items()}
+        case list() | tuple():
+            return [plain(inner, depth + 1) for inner in value]
+        case int() | float():
+            return _number(value)
+        case str() | None:
+            return value
+        case _:
+            return _written_out(value)
+
+
+def _number(value: float) -> float:
+    try:
+        if isinstance(value, int) or isfinite(value):
+            str(value)  # Python writes out no integer of thousands of digits
+            return value
+    except ValueError:
+        msg = "holds an integer of too many digits; write it as a string"
+    else:
+        msg = "holds NaN or an infinity, which JSON has no form for; give null (None) instead"
+    raise _refusal(ErrorCode.INVALID_METADATA, msg)
+
+
+def _written_out(value: object) -> object:
+    match value:
+        case datetime() | date() | time() if (text := value.isoformat()) != "NaT":  # of pandas
+            return text
+        case Decimal() | UUID() | timedelta():
+            return str(value)
+        case bytes():
+            return _decoded(value)
+        case _:
+            return _of_numpy(value)
+
+
+def _decoded(value: bytes) -> str:
+    # Old writers of Parquet do not mark strings, so binary is text until it proves otherwise.
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        msg = "is not UTF-8; convert it, or write it in hexadecimal or base64"
+        raise _refusal(ErrorCode.INVALID_ENCODING, msg) from None
+
+
+def _of_numpy(value: Any) -> object:  # noqa: ANN401  # numpy is not imported for its types
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind in ("b", "i", "u", "f") and value.shape == ():
+        return plain(value.item())
+    if kind in ("M", "m") and value.shape == () and str(value) != "NaT":
+        return str(value)
+    msg = (
+        f"holds a value of type {type(value).__name__}, which JSON has no form for;"
+        " give a string, a number or null (None) instead"
+    )
+    raise _refusal(ErrorCode.INVALID_METADATA, msg)
+
+
+def _refusal(code: ErrorCode, message: str) -> DocumentError:
+    return DocumentError(code, Stage.INTAKE, message)
