@@ -22,6 +22,18 @@ FIRST_PAUSE = 0.02
 """Seconds before the second look of `wait`. Each pause is half as long again as the one before, up
 to `POLL_INTERVAL`: a short job is answered at once, a long one asks little of Postgres."""
 
+ROWS_AT_ONCE = 1000
+"""Outcomes fetched at once; they are held together."""
+
+TEXTS_AT_FIRST = 10
+"""The same where they come with their texts, before it is known how long these are."""
+
+TEXTS_AT_ONCE = 200
+"""At most so many later on. A hundred short texts may be followed by as many of a megabyte."""
+
+CHARACTERS_AT_ONCE = 16_000_000
+"""Fewer where so many characters would be exceeded."""
+
 
 class JobStatus(Frozen):
     """A row of the view `textmill.job_status`."""
@@ -211,8 +223,9 @@ def refusals(engine: sa.Engine, job_id: UUID) -> list[Refusals]:
 
 def _outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool) -> Iterator[OutcomeRow]:
     text = ", d.text" if texts else ""
+    at_once = TEXTS_AT_FIRST if texts else ROWS_AT_ONCE
     with reachable(engine), engine.connect() as connection:
-        rows = connection.execution_options(yield_per=1000).execute(
+        rows = connection.execution_options(stream_results=True).execute(
             sa.text(f"""
                 select s.external_id, s.status, r.payload as result,
                     case when s.status = 'failed' then jsonb_build_object(
@@ -226,5 +239,9 @@ def _outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool) -> Iterator[Outco
             """),  # noqa: S608
             {"job_id": job_id},
         )
-        for row in rows:
-            yield cast("OutcomeRow", row._asdict())
+        while batch := rows.fetchmany(at_once):
+            if texts:
+                longest = max(len(row.text or "") for row in batch)
+                at_once = min(TEXTS_AT_ONCE, CHARACTERS_AT_ONCE // (longest + 1) + 1)
+            for row in batch:
+                yield cast("OutcomeRow", row._asdict())

@@ -6,9 +6,8 @@ CSV and Parquet have what people look at first in columns of its own, too.
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from itertools import islice
 from typing import BinaryIO
 
 FIELDS = ("external_id", "status", "result", "error", "metadata", "line")
@@ -21,7 +20,10 @@ TEXT = "text"
 """A further field, and column, where the documents' texts are wanted."""
 
 ROWS_AT_ONCE = 5000
-"""Rows of a Parquet row group."""
+"""Most rows of a Parquet row group."""
+
+CHARACTERS_AT_ONCE = 32_000_000
+"""Characters after which a row group ends, so that memory is bounded for long documents."""
 
 _NUMBERS = {"score": "float64", "line": "int64"}
 
@@ -92,8 +94,21 @@ def _write_parquet(
     schema = pa.schema([(name, _NUMBERS.get(name, "string")) for name in columns])
     flat = (_flat(row, columns) for row in rows)
     with pq.ParquetWriter(out, schema) as writer:
-        while group := list(islice(flat, ROWS_AT_ONCE)):
+        for group in _groups(flat):
             writer.write_table(pa.Table.from_pylist(group, schema))
+
+
+def _groups(rows: Iterable[dict[str, object]]) -> Iterator[list[dict[str, object]]]:
+    group: list[dict[str, object]] = []
+    characters = 0
+    for row in rows:
+        group.append(row)
+        characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(group) == ROWS_AT_ONCE or characters > CHARACTERS_AT_ONCE:
+            yield group
+            group, characters = [], 0
+    if group:
+        yield group
 
 
 def _flat(row: Mapping[str, object], columns: Sequence[str]) -> dict[str, object]:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,14 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from producer.jobs import outcomes
+from schema.documents import Document
 from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.processes import Run, environment
+from tests.fixtures.submits import hand_over
 
 GOOD = '{"text": "good"}'
 
@@ -157,3 +161,18 @@ def test_output_that_is_full_is_said_and_no_failure_of_documents(
     assert ended.returncode == 2
     reason = "cannot write standard output: No space left on device; send it to another place"
     assert ended.stderr == f"textmill: {reason}\n"
+
+
+def test_memory_does_not_grow_with_long_texts(producer_engine: sa.Engine) -> None:
+    """Without it, the results of a thousand long documents take gigabytes."""
+    size = 128 * 1024
+    long = (Document(text=f"{number}{'x' * size}") for number in range(700))
+    job_id = hand_over(producer_engine, long).job_id
+
+    tracemalloc.start()
+    lengths = [len(row["text"] or "") for row in outcomes(producer_engine, job_id, texts=True)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(lengths) == 700
+    assert peak < 300 * size

@@ -138,6 +138,19 @@ def test_rows_are_written_while_they_come(
     assert len(READERS[form](out.getvalue())) == len(seen)
 
 
+def test_row_groups_of_long_texts_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, five thousand texts of a megabyte are held at once, several times over."""
+    monkeypatch.setattr(writers, "CHARACTERS_AT_ONCE", 1000)
+    out = io.BytesIO()
+
+    write_outcomes(
+        [row | {"text": "好" * 500} for row in ROWS * 5], OutputFormat.PARQUET, out, texts=True
+    )
+
+    assert pq.ParquetFile(out).num_row_groups == 5
+    assert pq.read_table(out).num_rows == 10
+
+
 def texts_in(data: bytes, form: OutputFormat) -> list[object]:
     """The field `text` of each row, None where there is none."""
     rows: list[dict[str, object]]
