@@ -60,7 +60,9 @@ _EXPECTED: Final = {
 
 
 def parse(fields: Mapping[str, object]) -> Verdict:
-    """Read a verdict from a row of a file; lists may be written `a;b`, blanks mean absent.
+    """Read a verdict from a row of a file.
+
+    Lists may be written `a;b`, and an id as an integer; blanks mean absent.
 
     Raises:
         InputError: a field is missing, unknown or malformed; the text names it.
@@ -69,11 +71,7 @@ def parse(fields: Mapping[str, object]) -> Verdict:
     for name, value in fields.items():
         if value is None or value == "":
             continue
-        given[name] = (
-            [part.strip() for part in value.split(";") if part.strip()]
-            if name in ("labels", "keywords") and isinstance(value, str)
-            else value
-        )
+        given[name] = _read(name, value)
     if given.get("labels") == ["clean"]:  # an empty cell of a CSV file means absent
         given["labels"] = []
     try:
@@ -169,6 +167,15 @@ def _gold(row: sa.Row[tuple[object, ...]]) -> dict[str, object]:
         case Task.KEYWORDS:
             given = [keyword["text"] for keyword in row.payload["keywords"]]
             return {"keywords": given if agrees else row.keywords}
+
+
+def _read(name: str, value: object) -> object:
+    match value:
+        case str() if name in ("labels", "keywords"):
+            return [part.strip() for part in value.split(";") if part.strip()]
+        case int() if name == "external_id" and not isinstance(value, bool):
+            return str(value)  # as intake does
+    return value
 
 
 def _fault(where: tuple[int | str, ...], kind: str) -> str:

@@ -152,7 +152,7 @@ def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, UUID])
     ("field", "value", "reason"),
     [
         ("job_id", "night", "job_id: it must be a job's id"),
-        ("external_id", 17, "external_id: it must be the id of a document, a string"),
+        ("external_id", 1.5, "external_id: it must be the id of a document, a string"),
         ("external_id", None, "external_id: it is missing"),
         ("label", "neutral", "label: there is no such field; the fields are job_id"),
     ],

@@ -13,6 +13,8 @@ from schema.database import reachable
 from schema.documents import Task
 from schema.errors import InputError
 from tests.fixtures.commands import invoke
+from tests.fixtures.files import write_lines
+from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
 
 
@@ -46,6 +48,28 @@ def test_import_takes_the_good_lines_and_names_the_bad(
     assert "2 verdicts added, 1 refused" in imported.stderr
     labels = [json.loads(row)["labels"] for row in exported.stdout.splitlines()]
     assert labels == [["spam", "fraud"], []]
+
+
+def test_ids_may_be_integers_as_in_a_submit(
+    database: DatabaseUrls,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    tmp_path: Path,
+) -> None:
+    """Without it, who submitted integers as ids has to rewrite them to judge what came of them."""
+    job_id = invoke(
+        database, "submit", "sentiment", "-", stdin='{"id": 7, "text": "good"}'
+    ).stdout.strip()
+    work_off(producer_engine, worker_engine, UUID(job_id), POSITIVE)
+    verdict = {"job_id": job_id, "verdict": "agree"}
+    file = write_lines(
+        tmp_path / "a.jsonl", verdict | {"external_id": 7}, verdict | {"external_id": True}
+    )
+
+    imported = invoke(database, "feedback", "import", file)
+
+    assert "1 verdicts added, 1 refused" in imported.stderr
+    assert f"{file}:2: external_id: it must be the id of a document" in imported.stderr
 
 
 def test_verdict_that_is_too_long_for_postgres_ends_no_import(
