@@ -17,7 +17,7 @@ from producer.cli.ended import interruptible
 from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
 from producer.jobs import JobStatus, refusals, wait
-from producer.readers import Format, read_documents
+from producer.readers import Format, naming_file, read_documents
 from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
@@ -118,6 +118,8 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         )
         for path in files
     ]
+    if len(files) > 1:
+        sources = [naming_file(*source) for source in zip(files, sources, strict=True)]
     sys.setswitchinterval(SWITCH_INTERVAL)
     served = waits or is_served()
     with connected_with_workers() if waits else connected() as textmill:

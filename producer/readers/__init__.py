@@ -6,7 +6,7 @@ not affected. Only a blank line is no record, in JSON Lines and between the rows
 TSV file of several columns.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import chain, islice
 
 from producer.intake import from_mapping
@@ -29,7 +29,7 @@ from producer.readers.tabbed import read_tabbed
 from schema.documents import Record, Rejected
 from schema.settings import IntakeSettings
 
-__all__ = ["Format", "read_documents"]
+__all__ = ["Format", "naming_file", "read_documents"]
 
 ID_FIELD = "id"
 LINE_MARGIN = 16 * 1024 * 1024
@@ -90,6 +90,22 @@ def read_documents(
         return chain(first, reading)
     reading.close()
     return records()
+
+
+def naming_file(path: str, records: Iterable[Record]) -> Iterator[Record]:
+    """The same records; refused ones name the file, as the line alone would not do among several.
+
+    Args:
+        path: where `records` come from.
+        records: those of one file.
+    """
+    # A name need not be UTF-8, a message must.
+    name = display_name(path).encode(errors="replace").decode()
+    for record in records:
+        if isinstance(record, Rejected):
+            yield record.model_copy(update={"message": f"{name}: {record.message}"})
+        else:
+            yield record
 
 
 def _rows(

@@ -67,9 +67,10 @@ def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path:
     *_, empty, count, first, second, third = ended.stderr.splitlines()
     assert empty == f"{tmp_path / 'empty.csv'} holds no document"
     assert count == "4 of 5,005 documents refused:"
-    assert first.startswith("  1 damaged_file: the file is damaged from line 5001 on (")
-    assert second == "  2 empty_text: the text is empty"
-    assert third == "  1 invalid_record: the text is a number; it must be a string"
+    cut, bad = (tmp_path / name for name in ("cut.jsonl.gz", "bad.jsonl"))
+    assert first.startswith(f"  1 damaged_file: {cut}: the file is damaged from line 5001 on (")
+    assert second == f"  2 empty_text: {bad}: the text is empty"
+    assert third == f"  1 invalid_record: {bad}: the text is a number; it must be a string"
 
 
 def test_submit_json_has_the_promised_fields(database: DatabaseUrls) -> None:
@@ -116,6 +117,21 @@ def test_standard_input_is_read_with_the_fields_that_are_named(
         (row,) = connection.execute(sa.text("select * from textmill.document"))
     assert ended.returncode == 0
     assert (row.external_id, row.text, row.metadata) == ("17", "hello", {"shop": "x"})
+
+
+def test_refusal_among_several_files_names_its_own(database: DatabaseUrls, tmp_path: Path) -> None:
+    """Without it, a line number could be of any of a night's files."""
+    good, bad = tmp_path / "good.jsonl", tmp_path / "b\udcffd.jsonl"
+    good.write_text(GOOD, encoding="utf-8")
+    bad.write_text("{}", encoding="utf-8")
+
+    alone = invoke(database, "submit", "sentiment", bad, "--text-field", "text")
+    among = invoke(database, "submit", "sentiment", good, bad)
+    rows = invoke(database, "results", among.stdout.strip()).stdout.splitlines()
+
+    assert "missing_text: there is no text" in alone.stderr
+    assert f"missing_text: {tmp_path}/b?d.jsonl: there is no text" in among.stderr
+    assert json.loads(rows[-1])["error"]["message"] == f"{tmp_path}/b?d.jsonl: there is no text"
 
 
 def test_repeated_submit_prints_the_first_job_and_other_content_is_refused(
