@@ -32,7 +32,8 @@ class Submission:
         job_id: the job that holds the documents.
         accepted: documents handed over, the refused ones included.
         rejected: documents refused at intake; each is a failure of the job.
-        repeated: whether the idempotency key named a job that was there before.
+        repeated: whether the idempotency key named a job that was there before; it has the options
+            of that time, also where others were given with the same documents.
     """
 
     job_id: JobId
@@ -216,8 +217,8 @@ def _same(first: _First | None, digest: _Digest) -> Submission:
         raise IdempotencyConflictError(msg)
     if first.content_hash != digest.value():
         msg = (
-            f"the idempotency key was used before, by job {first.job_id}, for other documents;"
-            " choose another key for them"
+            f"the idempotency key was used before, by job {first.job_id}, for another task or"
+            " other documents; choose another key"
         )
         raise IdempotencyConflictError(msg)
     return Submission(first.job_id, first.accepted, first.rejected, repeated=True)

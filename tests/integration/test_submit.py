@@ -146,10 +146,31 @@ def test_same_key_for_other_content_is_refused(producer_engine: sa.Engine) -> No
     """Without it, the second night's rows silently become the first's."""
     hand_over(producer_engine, documents(2), idempotency_key="night-1")
 
-    with pytest.raises(IdempotencyConflictError, match="other documents"):
+    with pytest.raises(IdempotencyConflictError, match="another task or other documents"):
         hand_over(producer_engine, documents(3), idempotency_key="night-1")
+    with pytest.raises(IdempotencyConflictError, match="another task or other documents"):
+        submit(
+            producer_engine,
+            Task.KEYWORDS,
+            documents(2),
+            JobOptions(idempotency_key="night-1"),
+            submitter="tester",
+            limits=IntakeSettings(),
+        )
 
     assert len(jobs(producer_engine)) == 1
+
+
+def test_repeat_with_other_options_is_the_first_job_and_says_so(
+    producer_engine: sa.Engine,
+) -> None:
+    """Without it, a retry that was given another deadline or name doubles its rows."""
+    first = hand_over(producer_engine, documents(2), idempotency_key="night-1")
+
+    second = hand_over(producer_engine, documents(2), idempotency_key="night-1", explain=True)
+
+    assert (second.job_id, second.repeated) == (first.job_id, True)
+    assert [job.options for job in jobs(producer_engine)] == [{}]
 
 
 def test_racing_submits_of_one_key_make_one_job(producer_engine: sa.Engine) -> None:
