@@ -1,6 +1,6 @@
 """The Python interface that an ETL job imports."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -16,6 +16,7 @@ from producer.local import Stack, joined, own_workers, servers
 from producer.submit import Submission, submit
 from schema.database import create_engine
 from schema.documents import Document, JobOptions, Record, Rejected, Task
+from schema.errors import JobNotFoundError
 from schema.settings import IntakeSettings, ServiceSettings, read
 from schema.states import JobState
 
@@ -34,6 +35,9 @@ class Textmill:
     Without a URL, here or in `TEXTMILL_DATABASE_URL`, it uses the embedded stack: the running one
     (`textmill up`), or else servers of its own, which end with the `with` block, or with the last
     process that joined them. Workers run with them from when a job is waited for.
+
+    Jobs are named by their id, a UUID or its text; any other text is no job's id, and raises
+    `JobNotFoundError` too.
     """
 
     def __init__(self, database_url: str | None = None) -> None:
@@ -90,13 +94,17 @@ class Textmill:
             options: how to run the job.
 
         Raises:
-            IdempotencyConflictError: the key was used for other documents.
+            IdempotencyConflictError: the key was used for another task or other documents.
             InputError: the options name a model that is not there, or do not fit the task.
             PendingLimitError: too many documents wait already; nothing was submitted.
             ServiceUnavailableError: Postgres does not answer; nothing was submitted.
-            TypeError: something in `documents` is neither a Document nor a mapping.
+            TypeError: something in `documents` is neither a Document nor a mapping, or `options`
+                are no JobOptions.
             ValueError: there is no such task.
         """
+        if not isinstance(options, JobOptions | None):
+            msg = f"options are JobOptions(name=…, lane=…), not {type(options).__name__}"
+            raise TypeError(msg)
         return submit(
             self.engine,
             Task(task),
@@ -106,15 +114,15 @@ class Textmill:
             limits=self._limits,
         )
 
-    def status(self, job_id: UUID) -> JobStatus:
+    def status(self, job_id: UUID | str) -> JobStatus:
         """The status of a job.
 
         Raises:
             JobNotFoundError: there is no such job.
         """
-        return jobs.status(self.engine, job_id)
+        return jobs.status(self.engine, _job_id(job_id))
 
-    def wait(self, job_id: UUID, timeout: float | None = None) -> JobStatus:
+    def wait(self, job_id: UUID | str, timeout: float | None = None) -> JobStatus:
         """Wait until a job is finished, `timeout` seconds at most.
 
         Raises:
@@ -122,21 +130,22 @@ class Textmill:
             SettingsError: workers would have to be started, and are not installed.
             TimeoutError: the job is not finished in time; it goes on.
         """
+        job = _job_id(job_id)
         if self._bare is not None:
             self._stack.enter_context(own_workers(self._bare, read(ServiceSettings)))
             self._bare = None
-        return jobs.wait(self.engine, job_id, timeout=timeout)
+        return jobs.wait(self.engine, job, timeout=timeout)
 
-    def results(self, job_id: UUID, *, texts: bool = False) -> Iterator[OutcomeRow]:
+    def results(self, job_id: UUID | str, *, texts: bool = False) -> Generator[OutcomeRow]:
         """Every document with its outcome, in order, streamed; with its text if `texts`.
 
         Raises:
             DocumentsGoneError: the month of the job was dropped.
             JobNotFoundError: there is no such job.
         """
-        return jobs.outcomes(self.engine, job_id, texts=texts)
+        return jobs.outcomes(self.engine, _job_id(job_id), texts=texts)
 
-    def cancel(self, job_id: UUID) -> JobState:
+    def cancel(self, job_id: UUID | str) -> JobState:
         """Stop a job: outcomes that are there stay, all other documents count as cancelled.
 
         Like `pause`, `resume` and `retry`, it may be said again, and does nothing then.
@@ -148,25 +157,25 @@ class Textmill:
         Raises:
             JobNotFoundError: there is no such job.
         """
-        return control.cancel(self.engine, job_id)
+        return control.cancel(self.engine, _job_id(job_id))
 
-    def pause(self, job_id: UUID) -> JobState:
+    def pause(self, job_id: UUID | str) -> JobState:
         """Begin no further chunk of a job; those in work are finished. Returns its state.
 
         Raises:
             JobNotFoundError: there is no such job.
         """
-        return control.pause(self.engine, job_id)
+        return control.pause(self.engine, _job_id(job_id))
 
-    def resume(self, job_id: UUID) -> JobState:
+    def resume(self, job_id: UUID | str) -> JobState:
         """Go on with a paused job. Returns its state.
 
         Raises:
             JobNotFoundError: there is no such job.
         """
-        return control.resume(self.engine, job_id)
+        return control.resume(self.engine, _job_id(job_id))
 
-    def retry(self, job_id: UUID) -> int:
+    def retry(self, job_id: UUID | str) -> int:
         """Run the failed documents of a completed job again, less those refused at intake.
 
         Returns:
@@ -175,7 +184,7 @@ class Textmill:
         Raises:
             JobNotFoundError: there is no such job.
         """
-        return control.retry(self.engine, job_id)
+        return control.retry(self.engine, _job_id(job_id))
 
     def add_feedback(self, verdict: Verdict) -> int:
         """Store a person's verdict on a result and return its number.
@@ -211,3 +220,13 @@ class Textmill:
         stack = self._stack.enter_context(joined(services, servers))
         self._bare = None if stack.has_dispatch else stack
         return stack.urls.producer
+
+
+def _job_id(given: UUID | str) -> UUID:
+    if isinstance(given, UUID):
+        return given
+    try:
+        return UUID(given)
+    except (TypeError, ValueError, AttributeError):  # of what is no text
+        msg = f"there is no job {given!r}; give the id that `submit` returns, a UUID or its text"
+        raise JobNotFoundError(msg) from None

@@ -1,7 +1,7 @@
 """What became of a job: its status, and its outcomes one by one."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from datetime import datetime
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 from uuid import UUID
@@ -151,7 +151,7 @@ def wait(
         pause = min(pause * 1.5, POLL_INTERVAL)
 
 
-def outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool = False) -> Iterator[OutcomeRow]:
+def outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool = False) -> Generator[OutcomeRow]:
     """Every document of a job with its outcome, in the order of submission, streamed.
 
     Args:
@@ -221,7 +221,7 @@ def refusals(engine: sa.Engine, job_id: UUID) -> list[Refusals]:
         return [Refusals(*row) for row in rows]
 
 
-def _outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool) -> Iterator[OutcomeRow]:
+def _outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool) -> Generator[OutcomeRow]:
     text = ", d.text" if texts else ""
     at_once = TEXTS_AT_FIRST if texts else ROWS_AT_ONCE
     with reachable(engine), engine.connect() as connection:
@@ -239,9 +239,15 @@ def _outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool) -> Iterator[Outco
             """),  # noqa: S608
             {"job_id": job_id},
         )
-        while batch := rows.fetchmany(at_once):
-            if texts:
-                longest = max(len(row.text or "") for row in batch)
-                at_once = min(TEXTS_AT_ONCE, CHARACTERS_AT_ONCE // (longest + 1) + 1)
-            for row in batch:
-                yield cast("OutcomeRow", row._asdict())
+        try:
+            while batch := rows.fetchmany(at_once):
+                if texts:
+                    longest = max(len(row.text or "") for row in batch)
+                    at_once = min(TEXTS_AT_ONCE, CHARACTERS_AT_ONCE // (longest + 1) + 1)
+                for row in batch:
+                    yield cast("OutcomeRow", row._asdict())
+        except GeneratorExit:
+            # Nobody reads on, and an embedded server may have ended: nothing is said to it.
+            connection.invalidate()
+            rows.close()
+            raise

@@ -1,12 +1,15 @@
 """`producer.Textmill`, as an ETL job uses it."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from producer import Document, Textmill
 from producer.local import remove
 from schema.documents import Rejected
+from schema.errors import JobNotFoundError
 from schema.outcomes import ErrorCode
 
 
@@ -38,6 +41,44 @@ def test_what_is_no_document_is_refused_at_once(database_url: str) -> None:
     """Without it, a list of strings becomes a job of characters or a late surprise."""
     with Textmill(database_url) as textmill, pytest.raises(TypeError, match="mapping"):
         textmill.submit("sentiment", ["a text"])  # type: ignore[list-item]
+
+
+def test_options_that_are_none_are_refused_at_once(database_url: str) -> None:
+    """Without it, a dict of options ends deep inside, with a name that nobody gave."""
+    with Textmill(database_url) as textmill, pytest.raises(TypeError, match="JobOptions"):
+        textmill.submit("sentiment", [], {"name": "x"})  # type: ignore[arg-type]
+
+
+def test_jobs_are_named_by_their_id_or_its_text(database_url: str) -> None:
+    """Without it, an id that was kept as text ends in the words of the database driver."""
+    with Textmill(database_url) as textmill:
+        job = textmill.submit("sentiment", [{"text": "good"}])
+        text = str(job.job_id)
+
+        assert textmill.status(text).job_id == job.job_id
+        assert [row["status"] for row in textmill.results(text)] == ["pending"]
+        assert textmill.cancel(text) == "cancelled"
+        assert textmill.wait(text).finished
+        wrong: Any
+        for wrong in ("x", "", 7, None):
+            for ask in (textmill.status, textmill.wait, textmill.results, textmill.cancel):
+                with pytest.raises(JobNotFoundError, match=re.escape(f"no job {wrong!r}")):
+                    ask(wrong)
+
+
+def test_results_that_nobody_reads_on_end_quietly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a program that looks at a first row only ends with a traceback."""
+    monkeypatch.setenv("TEXTMILL_DATA_DIR", str(tmp_path / "data"))
+
+    with Textmill() as textmill:
+        job = textmill.submit("sentiment", [{"text": "good"}] * 2)
+        rows = textmill.results(job.job_id)
+        next(rows)
+    rows.close()
+
+    remove(tmp_path / "data")
 
 
 def test_refusal_of_a_program_is_stored_as_far_as_postgres_can(database_url: str) -> None:
