@@ -2,7 +2,7 @@
 
 import csv
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from producer.readers.lines import Line
 from producer.readers.rows import Expected, Row, miscounted
@@ -92,7 +92,12 @@ def _header(source: _RecordLines, values: Iterator[list[str]], expected: Expecte
     try:
         header = next(values) if source.begin() else []
     except csv.Error as error:
-        msg = f"the first line of {expected.name} is no header row: {error}"
+        if _is_carriage_return(error):
+            raise expected.carriage_returns() from None
+        msg = (
+            f"the first line of {expected.name} is no header row ({error});"
+            " close quotes, and double those in names"
+        )
         raise InputError(msg) from error
     if not header or any(line.fault for line in source.taken):
         msg = f"{expected.name} has no header row; name its columns in its first line, in UTF-8"
@@ -108,9 +113,7 @@ def _row(
         record = next(values)
     except csv.Error as error:
         first = source.take_back()
-        return first.fault or _refused(
-            first, f"no record starts here ({error}); close quotes, and double those in values"
-        )
+        return first.fault or _refused(first, _broken(error))
     first = source.taken[0]
     for line in source.taken:
         if line.fault:
@@ -119,8 +122,25 @@ def _row(
         return None
     record = record or [""]
     if len(record) != len(header):
-        return miscounted(first.number, record, header, "quote values that hold the separator")
+        return miscounted(first.number, record, header, _too_many(record))
     return Row(first.number, dict(zip(header, record, strict=True)))
+
+
+def _too_many(values: Sequence[str]) -> str:
+    if any(value.lstrip().startswith('"') for value in values if value[:1].isspace()):
+        return "remove the blank before a quote: only directly after the separator it quotes"
+    return "quote values that hold the separator"
+
+
+def _broken(error: csv.Error) -> str:
+    if _is_carriage_return(error):
+        return "a carriage return stands outside quotes; quote values that hold line breaks"
+    return f"no record starts here ({error}); close quotes, and double those in values"
+
+
+def _is_carriage_return(error: csv.Error) -> bool:
+    # The module's own words advise how to open a file in Python.
+    return str(error).startswith("new-line character")
 
 
 def _refused(line: Line, message: str) -> Rejected:

@@ -54,6 +54,13 @@ class Expected:
             msg = f"{self.name} has more than one column {twice[0]!r}; rename one"
             raise InputError(msg)
 
+    def carriage_returns(self) -> InputError:
+        """The refusal of a file whose header row ends in a carriage return alone."""
+        return InputError(
+            f"the lines of {self.name} end in a carriage return alone; convert them to line feeds,"
+            r" for instance with: tr '\r' '\n'"
+        )
+
 
 def miscounted(line: int, values: Sequence[str], header: Sequence[str], too_many: str) -> Rejected:
     """The refusal of a record that has another number of values than its file has columns.

@@ -103,6 +103,10 @@ def refuse_other_formats(stream: Stream, name: str) -> None:
         if head.startswith(signature):
             msg = f"{name} is {remedy}"
             raise InputError(msg)
+    # No text has NULs; these are the other halves of ASCII characters.
+    if len(head) > 3 and not (any(head[:4:2]) and any(head[1:4:2])):  # noqa: PLR2004
+        msg = f"{name} is UTF-16 or UTF-32 text without a byte order mark; convert it to UTF-8"
+        raise InputError(msg)
 
 
 def display_name(path: str) -> str:

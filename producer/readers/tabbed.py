@@ -82,6 +82,8 @@ def _header(line: Line | None, expected: Expected) -> list[str]:
     if line is None or line.fault or not _content(line.text):
         msg = f"{expected.name} has no header row; name its columns in its first line, in UTF-8"
         raise InputError(msg)
+    if "\r" in _content(line.text):
+        raise expected.carriage_returns()
     header = _values(line.text)
     expected.check(header)
     return header
