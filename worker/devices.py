@@ -21,6 +21,7 @@ from schema.documents import Task
 from schema.errors import UsageError
 from schema.states import AttemptEnd
 from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS
+from worker.retry import is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -175,8 +176,10 @@ class Supervisor:
             return None
         why = " (the device failed)" if code == EXIT_DEVICE_LOST else ""
         logger.error("%s ended with exit code %d%s", slot.name, code, why)
-        found = self._bury(slot.name, AttemptEnd.CRASHED)
         slot.process = None
+        if code == EXIT_HOPELESS:
+            return code  # it claimed nothing
+        found = self._bury(slot.name, AttemptEnd.CRASHED)
         if found or time.monotonic() - slot.started > SETTLED:
             slot.deaths = 0
         # One that died over chunks is replaced at once: each such death brings poison nearer to
@@ -218,7 +221,8 @@ class Supervisor:
             how: `crashed`, or `released` where it was ended by us: that is no chunk's fault.
 
         Returns:
-            The number of attempts; 0 as well while Postgres is away, then `_bury_late` goes on.
+            The number of attempts; 0 as well while Postgres is away, then `_bury_late` goes on, and
+            where it refuses, then nobody does.
         """
         try:
             with self._database.begin() as connection:
@@ -227,8 +231,12 @@ class Supervisor:
                     {"worker": name, "how": how},
                 )
         except sa.exc.DBAPIError as error:
-            logger.warning("%s's chunks wait for Postgres: %s", name, error.orig)
-            self._unburied.append((name, how))
+            if is_outage(error):
+                logger.warning("%s's chunks wait for Postgres: %s", name, error.orig)
+                self._unburied.append((name, how))
+            else:
+                message = "%s's chunks wait for their leases to run out: %s"
+                logger.error(message, name, error.orig)  # noqa: TRY400  # made for people
             return 0
         return int(ended or 0)
 

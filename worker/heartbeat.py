@@ -13,6 +13,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
+from schema.database import reachable
 from schema.documents import Task
 from schema.errors import LeaseLostError
 from schema.settings import WorkerSettings
@@ -90,8 +91,14 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        """Register, so that dispatch counts the process's threads."""
-        self._beat()
+        """Register, so that dispatch counts the process's threads.
+
+        Raises:
+            ServiceUnavailableError: Postgres does not answer.
+            SettingsError: the role that logs in is no worker's.
+        """
+        with reachable(self._engine):
+            self._beat()
         self._thread.start()
         return self
 

@@ -42,11 +42,13 @@ class Promotions:
 
         Raises:
             ServiceUnavailableError: Postgres does not answer.
+            SettingsError: the role that logs in lacks a right.
         """
-        with reachable(self._engine), self._engine.begin() as connection:
-            for task, version in self._models.serving.items():
-                add_model(connection, task, version)
-        self._look()
+        with reachable(self._engine):
+            with self._engine.begin() as connection:
+                for task, version in self._models.serving.items():
+                    add_model(connection, task, version)
+            self._look()
         self._thread.start()
         return self
 
@@ -58,7 +60,7 @@ class Promotions:
         """Look once.
 
         Raises:
-            DBAPIError: Postgres does not answer.
+            DBAPIError: Postgres does not answer, or refuses.
         """
         with self._engine.connect() as connection:
             rows = connection.execute(
@@ -81,13 +83,16 @@ class Promotions:
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
-            self._look()
+            try:
+                self._look()
+            except sa.exc.DBAPIError as error:
+                logger.warning("promotions are not seen: %s", error.orig)
 
     def _look(self) -> None:
         try:
             self.follow()
-        except sa.exc.DBAPIError as error:
-            logger.warning("promotions are not seen, Postgres does not answer: %s", error.orig)
+        except sa.exc.DBAPIError:
+            raise
         except Exception:
             # What serves goes on, and the next look may do better.
             logger.exception("promotions are not followed")

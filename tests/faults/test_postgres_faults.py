@@ -107,6 +107,20 @@ def test_connections_cut_during_a_chunk_cost_time_only(
     recovery(longest)
 
 
+def test_connection_cut_while_a_worker_starts_costs_a_second_start(
+    mill: Mill, proxies: Callable[[str], Proxy]
+) -> None:
+    """Without it, a restart of Postgres at a deployment is a traceback that nobody can place."""
+    wire = proxies(mill.database.worker)
+    wire.cut_at(b"insert into textmill.worker", answered=False)
+
+    mill.workers(TEXTMILL_DATABASE_URL=wire.url(mill.database.worker))
+
+    assert wire.cuts == 1
+    assert "ended with exit code 3\n" in mill.log()
+    assert "Traceback" not in mill.log()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_full_disk_of_postgres_costs_time_only(

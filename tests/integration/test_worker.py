@@ -16,6 +16,7 @@ from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
 from schema.outcomes import RESULT
 from schema.settings import IntakeSettings
+from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.processes import PATIENCE, Start
 
 TEXTS = [
@@ -140,3 +141,50 @@ def test_broken_artifact_ends_the_supervisor(start: Start, tmp_path: Path) -> No
 
     assert supervisor.returncode == 78
     assert str(tmp_path) in output
+
+
+def test_dead_process_that_cannot_be_reported_is_told_of_once(
+    running: subprocess.Popen[str], engine: sa.Engine
+) -> None:
+    """Without it, a missing right passes for an outage that never ends, a line a second."""
+    (victim,) = workers(engine)
+    with engine.begin() as connection:
+        name = str(connection.scalar(sa.text("select worker from textmill.worker")))
+        connection.exec_driver_sql(
+            "revoke execute on function textmill.end_attempts from textmill_worker"
+        )
+
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: any(pid != victim for pid in workers(engine)))
+    running.send_signal(signal.SIGTERM)
+    output, _ = running.communicate(timeout=PATIENCE)
+
+    assert running.returncode == 0
+    lines = [line for line in output.splitlines() if name in line]
+    (said,) = [line for line in lines if "permission denied" in line]
+    assert "wait for their leases to run out" in said
+
+
+@pytest.mark.parametrize(
+    ("role", "refused"),
+    [("producer", "table worker"), ("worker", "view promoted_model")],
+    ids=["login", "roles"],
+)
+def test_role_without_rights_ends_the_supervisor(
+    start: Start, engine: sa.Engine, database: DatabaseUrls, role: str, refused: str
+) -> None:
+    """Without it, the wrong login, or roles.sql not run, is a crash loop of tracebacks."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("revoke select on textmill.promoted_model from textmill_worker")
+
+    supervisor = start(
+        *("worker.cli", "run", "--devices", "cpu", "--processes", "1"),
+        TEXTMILL_DATABASE_URL=getattr(database, role),
+    )
+    output, _ = supervisor.communicate(timeout=PATIENCE)
+
+    assert supervisor.returncode == 78
+    assert "Traceback" not in output
+    (said,) = [line for line in output.splitlines() if "permission denied" in line]
+    assert f"permission denied for {refused}" in said
+    assert "let TEXTMILL_DATABASE_URL log in as a role that may do this" in said
