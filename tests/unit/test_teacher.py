@@ -13,6 +13,7 @@ from tests.fixtures.corpus import ADVERTS, BLAME, PLAIN, PRAISE, recipe
 from tests.fixtures.teaching import ENGLISH, teaching
 from worker.pipeline.preprocess import preprocess
 from worker.training.checkpoint import CHECKPOINT
+from worker.training.corpus import sources
 from worker.training.loop import EpochReport
 from worker.training.recipe import make_examples
 from worker.training.rows import SentimentRow, write_rows
@@ -179,6 +180,18 @@ def test_a_language_without_texts_is_refused(
     """Without it a teacher that learned nothing would teach."""
     with pytest.raises(InputError, match="no training text in 'other'"):
         list(teach(teaching(data_folder, transformer, language="other"), tmp_path, resume=False))
+
+
+def test_a_language_without_validation_texts_is_refused(
+    data_folder: Path, transformer: Path, tmp_path: Path
+) -> None:
+    """Without it the first epoch would count as the best, whatever it learned."""
+    data = shutil.copytree(data_folder, tmp_path / "data")
+    for source in sources(data, Task.SENTIMENT):
+        write_rows(source.path("valid"), [SentimentRow(text=PRAISE[2], label="positive")])
+
+    with pytest.raises(InputError, match="no validation text in 'en'"):
+        list(teach(teaching(data, transformer), tmp_path / "taught", resume=False))
 
 
 def test_a_folder_without_a_transformer_is_refused(data_folder: Path, tmp_path: Path) -> None:

@@ -230,20 +230,6 @@ def test_training_ends_when_validation_stops_improving(data_folder: Path, artifa
     assert state.best_score == 0.7
 
 
-def test_a_licence_limit_leaves_other_sources_out(data_folder: Path) -> None:
-    """Without it a permissive model would hold what nobody licensed."""
-    permissive = sources(data_folder, Task.SENTIMENT, "A")
-
-    assert [source.name for source in permissive] == ["notes"]
-    assert len(sources(data_folder, Task.SENTIMENT)) == 2
-
-
-def test_a_folder_without_sources_is_refused(tmp_path: Path) -> None:
-    """Without it a mistyped path would train on nothing."""
-    with pytest.raises(InputError, match="holds no source"):
-        sources(tmp_path, Task.KEYWORDS)
-
-
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     """Without it one bad line among thousands could not be found."""
     path = tmp_path / "rows.jsonl"

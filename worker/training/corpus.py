@@ -3,7 +3,7 @@
 ::
 
     DIR/counts.json                            licence class of each source
-    DIR/<task>/<source>/{train,valid,test}.jsonl.gz
+    DIR/<task>/<source>/{train,valid,test}.jsonl.gz    or .jsonl
 """
 
 import json
@@ -31,6 +31,11 @@ LicenceClass = Literal["A", "B", "C"]
 Split = Literal["train", "valid", "test"]
 
 _SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
+_USES: Final[dict[Split, str]] = {
+    "train": "learn from",
+    "valid": "choose the best epoch by",
+    "test": "measure on",
+}
 _MASKS: Final = re.compile(r"NAME|PLACE|DIGIT|URL|CELLPHONE|PHONE|WECHAT|QQ|EMAIL|BANKCARD")
 """Words that a source put in the place of private data; a model would learn them, not the text."""
 _MASKED_SOURCES: Final = frozenset({"zh-fbs-sms"})
@@ -63,8 +68,10 @@ class Source:
     folder: Path
 
     def path(self, split: Split) -> Path:
-        """The file of a split; it need not exist."""
-        return self.folder / f"{split}.jsonl.gz"
+        """The file of a split, `.jsonl.gz` unless there is only `.jsonl`; it need not exist."""
+        packed = self.folder / f"{split}.jsonl.gz"
+        plain = packed.with_suffix("")
+        return plain if plain.is_file() and not packed.is_file() else packed
 
     def rows(self, split: Split) -> list[LabelledRow]:
         """The rows of a split, none where it has no file.
@@ -95,13 +102,33 @@ def sources(data: Path, task: Task, most_permissive: LicenceClass = "C") -> list
     found = [
         Source(task, folder.name, classes.get(folder.name, "C"), folder)
         for folder in sorted((data / task).glob("*"))
-        if (folder / "train.jsonl.gz").is_file() or (folder / "test.jsonl.gz").is_file()
     ]
-    allowed = [source for source in found if source.licence_class <= most_permissive]
+    allowed = [
+        source
+        for source in found
+        if source.licence_class <= most_permissive
+        and (source.path("train").is_file() or source.path("test").is_file())
+    ]
     if not allowed:
-        msg = f"{data / task} holds no source of class {most_permissive}; --data names the folder"
+        msg = (
+            f"{data / task} holds no source of class {most_permissive}, which is a folder with"
+            " train.jsonl.gz or test.jsonl.gz; --data names the folder of all tasks"
+        )
         raise InputError(msg)
     return allowed
+
+
+def check_rows(used: Sequence[Source], *splits: Split) -> None:
+    """Refuse sources in which a training would find nothing, before it begins.
+
+    Raises:
+        InputError: in one of the splits no source has a row, or a line is broken.
+    """
+    for split in splits:
+        if not any(source.rows(split) for source in used):
+            wanted = used[0].folder.parent / "SOURCE" / f"{split}.jsonl.gz"
+            msg = f"no source has rows to {_USES[split]}; write some to {wanted}"
+            raise InputError(msg)
 
 
 def unlabelled_texts(source: Source) -> list[str]:

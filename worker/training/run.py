@@ -20,7 +20,7 @@ from worker.training.checkpoint import (
     load_checkpoint,
     train_with_checkpoints,
 )
-from worker.training.corpus import data_hash
+from worker.training.corpus import check_rows, data_hash
 from worker.training.examples import Example
 from worker.training.finish import FoldTagger, finish
 from worker.training.loop import EpochReport, StepReport, TrainingState
@@ -62,10 +62,11 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
         resume: go on from the checkpoint in `out` instead of starting anew.
 
     Raises:
-        InputError: the data is missing, broken or not what the teacher learned from, or there is
-            nothing to resume.
+        InputError: the data is missing, broken or not what the teacher learned from, no source has
+            rows to train or to validate on, or there is nothing to resume.
         ArtifactError: what the recipe starts from is missing or broken.
     """
+    check_rows(recipe.sources(), "train", "valid")
     for taught in recipe.soft_labels:
         taught.check(
             [
@@ -105,7 +106,17 @@ def _train(
     checkpoint: Path,
     identity: str,
 ) -> Iterator[StepReport | EpochReport]:
-    """Train a network to its last epoch, with a checkpoint after each."""
+    """Train a network to its last epoch, with a checkpoint after each.
+
+    Raises:
+        InputError: there are no examples.
+    """
+    if not examples:
+        msg = (
+            f"the training rows in {recipe.data / recipe.task} teach nothing: cleaning leaves no"
+            " text of them, or no keyword stands in its text"
+        )
+        raise InputError(msg)
     validation = Validation(recipe, begin.tokenizer)
     return train_with_checkpoints(
         state, examples, validation, recipe.training, folder=checkpoint, identity=identity
@@ -143,10 +154,12 @@ def pretrain(pretraining: Pretraining, out: Path, *, resume: bool) -> Iterator[R
         resume: go on from the checkpoint in `out` instead of starting anew.
 
     Raises:
-        InputError: the data is missing or broken, or there is nothing to resume.
+        InputError: the data is missing or broken, no source has rows to train on, or there is
+            nothing to resume.
     """
     if resume and (out / WEIGHTS).is_file():
         return
+    check_rows(pretraining.sources(), "train")
     checkpoint = out / CHECKPOINT
     yield "learning the vocabulary" if not resume else "reading the checkpoint"
     tokenizer = _tokenizer(pretraining, out, resume=resume)

@@ -19,7 +19,14 @@ from schema.outcomes import MODERATION_LABELS, Language, SentimentLabel
 from worker.pipeline.records import IntArray
 from worker.training.card import TeacherCard, Use, entry_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
-from worker.training.corpus import Source, Split, data_hash, identity_of, unlabelled_texts
+from worker.training.corpus import (
+    Source,
+    Split,
+    check_rows,
+    data_hash,
+    identity_of,
+    unlabelled_texts,
+)
 from worker.training.evaluate import Measures, fold, moderation_measures, sentiment_measures
 from worker.training.examples import Example, clean_text, known_labels, label_gold
 from worker.training.excerpts import excerpts
@@ -99,8 +106,9 @@ def teach(
             starting anew.
 
     Raises:
-        InputError: the data or the transformer is missing or broken, no text is in the language,
-            there is nothing to resume, or the task learns nothing from unlabelled texts.
+        InputError: the data or the transformer is missing or broken, no text to train or to
+            validate on is in the language, there is nothing to resume, or the task learns nothing
+            from unlabelled texts.
     """
     recipe = teaching.recipe
     if teaching.unlabelled and recipe.task is not Task.SENTIMENT:
@@ -108,14 +116,16 @@ def teach(
         msg = f"{recipe.task} learns nothing from unlabelled texts; leave --unlabelled out"
         raise InputError(msg)
     yield "reading the rows"
+    check_rows(recipe.sources(), "train", "valid")
     encoder, tokenizer = load(teaching.transformer)
     original = weights_hash(encoder)
     training = _parts(teaching, tokenizer, [*_labelled(recipe, "train"), *_ordinary(recipe)])
-    if not training:
-        folder, language = recipe.data / recipe.task, teaching.language
-        msg = f"{folder} holds no training text in {language!r}; name another --language"
-        raise InputError(msg)
     valid = _parts(teaching, tokenizer, _labelled(recipe, "valid"))
+    for use, parts in (("training", training), ("validation", valid)):
+        if not parts:
+            folder, language = recipe.data / recipe.task, teaching.language
+            msg = f"{folder} holds no {use} text in {language!r}; name another --language"
+            raise InputError(msg)
     state = TrainingState.fresh(lambda: Transformer(encoder, recipe.task), recipe.training)
 
     checkpoint, identity = out / CHECKPOINT, teaching.identity(original)

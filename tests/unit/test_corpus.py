@@ -1,0 +1,92 @@
+"""The data folder: which sources a training finds there, and whether they suffice."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import pytest
+
+from schema.documents import Task
+from schema.errors import InputError
+from tests.fixtures.corpus import recipe
+from worker.training.corpus import Split, sources
+from worker.training.rows import SentimentRow, write_rows
+from worker.training.run import pretrain, train_artifact
+
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+@pytest.fixture
+def data(data_folder: Path, tmp_path: Path) -> Path:
+    """A copy of `data_folder`, to be spoilt."""
+    return shutil.copytree(data_folder, tmp_path / "data")
+
+
+def test_a_licence_limit_leaves_other_sources_out(data_folder: Path) -> None:
+    """Without it a permissive model would hold what nobody licensed."""
+    permissive = sources(data_folder, Task.SENTIMENT, "A")
+
+    assert [source.name for source in permissive] == ["notes"]
+    assert len(sources(data_folder, Task.SENTIMENT)) == 2
+
+
+def test_a_folder_without_sources_is_refused(tmp_path: Path) -> None:
+    """Without it a mistyped path would train on nothing."""
+    with pytest.raises(InputError, match="holds no source"):
+        sources(tmp_path, Task.KEYWORDS)
+
+
+def test_a_split_need_not_be_compressed(data: Path) -> None:
+    """Without it a folder of plain files is said to hold nothing."""
+    packed = sources(data, Task.SENTIMENT)
+    rows = [source.rows(split) for source in packed for split in SPLITS]
+    for file in data.glob("sentiment/*/*.jsonl.gz"):
+        file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+        file.unlink()
+
+    plain = sources(data, Task.SENTIMENT)
+
+    assert plain == packed
+    assert [source.rows(split) for source in plain for split in SPLITS] == rows
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["missing", "empty"])
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_a_training_without_rows_for_it_does_not_begin(
+    data: Path, language_model: Path, tmp_path: Path, split: Split, *, empty: bool
+) -> None:
+    """Without it every epoch runs before a traceback, or a model that learned nothing is made."""
+    for source in sources(data, Task.SENTIMENT):
+        source.path(split).unlink()
+        if empty:
+            write_rows(source.path(split), [])
+    reports = train_artifact(
+        recipe(data, Task.SENTIMENT, start=language_model), tmp_path / "out", resume=False
+    )
+
+    with pytest.raises(InputError) as refused:
+        next(reports)
+
+    assert str(data / "sentiment" / "SOURCE" / f"{split}.jsonl.gz") in str(refused.value)
+
+
+def test_rows_of_which_cleaning_leaves_nothing_are_refused(
+    data: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it the loss is no number, and an artifact is written all the same."""
+    for source in sources(data, Task.SENTIMENT):
+        write_rows(source.path("train"), [SentimentRow(text="\u200b", label="neutral")])
+    chosen = recipe(data, Task.SENTIMENT, start=language_model)
+
+    with pytest.raises(InputError, match="teach nothing"):
+        list(train_artifact(chosen, tmp_path / "out", resume=False))
+
+
+def test_a_language_model_wants_training_texts(data: Path, tmp_path: Path) -> None:
+    """Without it a folder of test splits alone would be a traceback."""
+    for file in data.glob("*/*/train.jsonl.gz"):
+        file.unlink()
+    wanted = recipe(data, Task.SENTIMENT).language_model()
+
+    with pytest.raises(InputError, match="rows to learn from"):
+        next(pretrain(wanted, tmp_path / "out", resume=False))
