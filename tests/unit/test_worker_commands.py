@@ -172,6 +172,20 @@ def test_predict_takes_a_file_and_shows_failures_beside_results(
     assert found[1]["error"]["code"] == "no_content"
 
 
+def test_an_empty_text_fails_alone(artifacts: Path, tmp_path: Path) -> None:
+    """Without it one record without content keeps all the others of its file from an answer."""
+    file = tmp_path / "documents.jsonl"
+    file.write_text('{"text": "fine"}\n{"text": ""}\n{"text": "bad"}\n', encoding="utf-8")
+
+    found = lines(
+        run("predict", "sentiment", file, "--artifact", artifacts / "sentiment", "--json"),
+        exit_code=1,
+    )
+
+    assert [line["status"] for line in found] == ["succeeded", "failed", "succeeded"]
+    assert found[1]["error"]["code"] == "no_content"
+
+
 def test_predict_reads_standard_input_and_draws_a_table(artifacts: Path) -> None:
     """Without it `predict` would have no place in a pipe, or no answer for people."""
     result = run(

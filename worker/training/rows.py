@@ -22,6 +22,12 @@ class Row(BaseModel):
     text: Annotated[str, Field(min_length=1)]
 
 
+class TextRow(Row):
+    """A text without gold, of a document that may fail for want of content."""
+
+    text: str
+
+
 class SentimentRow(Row):
     """A text of one polarity."""
 
@@ -149,7 +155,7 @@ def read_texts(path: Path) -> list[str]:
         InputError: the file cannot be read, or a line is broken.
     """
     if ".jsonl" in path.suffixes:
-        return [row.text for row in RowFile(path, Row)]
+        return [row.text for row in RowFile(path, TextRow)]
     return [line.rstrip("\r\n") for line in read_lines(path)]
 
 
