@@ -72,6 +72,19 @@ def test_evaluate_prints_a_line_a_file(
     assert found[0]["file"] == str(file)
 
 
+def test_evaluate_reads_standard_input(artifacts: Path) -> None:
+    """Without it labelled rows that a program makes need a file first."""
+    arguments = ["evaluate", "sentiment", "-", "--artifact", artifacts / "sentiment", "--json"]
+    row = '{"text": "fine", "label": "neutral"}\n'
+
+    [found] = lines(run(*arguments, stdin=row * 3))
+    broken = run(*arguments, stdin=row + "{")
+
+    assert (found["file"], found["documents"]) == ("-", 3)
+    assert broken.exit_code == 2
+    assert "standard input, line 2" in broken.stderr
+
+
 def test_evaluate_measures_only_annotated_labels(artifacts: Path, data_folder: Path) -> None:
     """Without it "nothing is known" would count as "does not hold"."""
     file = data_folder / "moderation" / "mail" / "test.jsonl.gz"

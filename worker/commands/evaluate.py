@@ -47,7 +47,7 @@ def command(
     """Measure a model of TASK on labelled FILES.
 
     FILES hold JSON Lines, gzip-compressed or not: `text` with `label` for sentiment, `labels` and
-    `annotated` for moderation, `keywords` for keywords.
+    `annotated` for moderation, `keywords` for keywords. `-` is standard input.
 
     \b
     Examples:

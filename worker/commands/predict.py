@@ -17,7 +17,7 @@ from worker.commands.console import make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import NO_GENERATOR, AnyResult
 from worker.pipeline.analysis import analyse
-from worker.training.rows import read_texts
+from worker.training.rows import STANDARD_INPUT, read_texts
 
 AnyLabel = TypeVar("AnyLabel", bound=str)
 
@@ -95,14 +95,7 @@ def _check_options(task: Task, *, explain: bool, generate: bool) -> None:
 
 def _read(task: Task, source: str) -> Sequence[str]:
     if source == "-":
-        if sys.stdin is None:
-            msg = "standard input is closed; name a text or a file"
-            raise InputError(msg)
-        try:
-            return [line.rstrip("\r\n") for line in sys.stdin]
-        except UnicodeDecodeError as error:
-            msg = "standard input is not UTF-8; convert it first"
-            raise InputError(msg) from error
+        return read_texts(STANDARD_INPUT)
     if not source.strip():
         msg = "the text is empty; name a text or a file"
         raise InputError(msg)

@@ -1,8 +1,10 @@
 """Labelled rows, as training and evaluation files hold them."""
 
 import gzip
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final, Generic, TypeVar
@@ -80,6 +82,7 @@ class KeywordsRow(Row):
 
 
 LabelledRow = SentimentRow | ModerationRow | KeywordsRow
+STANDARD_INPUT: Final = Path("-")
 RowType = TypeVar("RowType", bound=Row)
 
 ROW_TYPES: Final[dict[Task, type[LabelledRow]]] = {
@@ -93,7 +96,7 @@ class RowFile(Generic[RowType]):
     """A file of JSON Lines, gzip-compressed where its name ends in `.gz`.
 
     Args:
-        path: the file.
+        path: the file; `-`: standard input.
         row_type: what its lines hold.
     """
 
@@ -117,7 +120,7 @@ class RowFile(Generic[RowType]):
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(str(part) for part in fault["loc"]) or "JSON"
-            msg = f"{self._path}, line {number}: {where}: {fault['msg']}; correct the line"
+            msg = f"{_name(self._path)}, line {number}: {where}: {fault['msg']}; correct the line"
             raise InputError(msg) from None
 
 
@@ -133,18 +136,17 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 text file, which may be gzip-compressed (`.gz`).
+    """The lines of a UTF-8 text file, which may be gzip-compressed (`.gz`); `-`: standard input.
 
     Raises:
         InputError: the file cannot be read; the text says why.
     """
-    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rb") as file:
+        with _open(path) as file:
             for number, line in enumerate(file, start=1):
                 yield _decode(path, number, line)
     except (OSError, EOFError, zlib.error) as error:
-        msg = f"{path} cannot be read ({error}); name a .jsonl or .jsonl.gz file"
+        msg = f"{_name(path)} cannot be read ({error}); name a .jsonl or .jsonl.gz file"
         raise InputError(msg) from error
 
 
@@ -159,9 +161,22 @@ def read_texts(path: Path) -> list[str]:
     return [line.rstrip("\r\n") for line in read_lines(path)]
 
 
+def _open(path: Path) -> AbstractContextManager[Iterable[bytes]]:
+    if path != STANDARD_INPUT:
+        return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    if sys.stdin is None:
+        msg = "standard input is closed; name a file"
+        raise InputError(msg)
+    return nullcontext(sys.stdin.buffer)
+
+
+def _name(path: Path) -> str:
+    return "standard input" if path == STANDARD_INPUT else str(path)
+
+
 def _decode(path: Path, number: int, line: bytes) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        msg = f"{path}, line {number}: byte {error.start + 1} is not UTF-8; convert the file first"
+        msg = f"{_name(path)}, line {number}: byte {error.start + 1} is not UTF-8; convert it first"
         raise InputError(msg) from error
