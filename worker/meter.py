@@ -124,7 +124,8 @@ class Reporter:
 
         Args:
             meter: what to read.
-            port: where to answer Prometheus; None does not.
+            port: where to answer Prometheus, on every interface: it may be in another container;
+                None does not.
             interval: seconds between two lines.
         """
         self._meter = meter
@@ -139,7 +140,7 @@ class Reporter:
             registry.register(self._meter)
             try:
                 start_http_server(self._port, registry=registry)
-                logger.info("metrics on port %d", self._port)
+                logger.info("metrics on port %d of every interface", self._port)
             except OSError as error:
                 # Documents matter more: without this the process would die of it again and again.
                 message = "no metrics on port %d (%s); set another TEXTMILL_METRICS_PORT"
