@@ -92,6 +92,9 @@ class Dispatcher:
         """
         with reachable(self._engine), self._engine.connect() as connection:
             check_version(connection)
+            threads = sum(worker.threads for worker in self._workers(connection))
+        begins = "dispatch begins: a step every %g s, for %d threads of workers so far"
+        logger.info(begins, self._settings.poll_interval, threads)
         with Doorbell(self._engine) as doorbell:
             while not stop.is_set():
                 try:
@@ -105,6 +108,7 @@ class Dispatcher:
                     logger.warning("%s", error)
                     self._rescue_due = time.monotonic() + RECONNECTING
                     stop.wait(self._settings.poll_interval)
+        logger.info("dispatch ends: it was told to")
 
     def step(self) -> int:
         """Rescue, end jobs, publish, publish again what was lost.

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from producer.broker import Broker
 from schema.documents import Lane
 from tests.fixtures.dispatch import THREADS, add_job, dispatcher, states
+from tests.fixtures.processes import PATIENCE, Start
 
 
 @pytest.mark.usefixtures("live_worker")
@@ -219,3 +220,26 @@ def test_nothing_is_published_without_a_live_worker(
 
     assert dispatcher(producer_engine, broker).step() == 0
     assert sum(broker.queued().values()) == 0
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_dispatch_says_that_it_runs(start: Start, reader_engine: sa.Engine) -> None:
+    """Without it nobody can tell a dispatch that has nothing to do from one that hangs."""
+    process = start("producer.cli", "dispatch")
+    assert process.stdout is not None
+
+    begun = process.stdout.readline()
+    with reader_engine.connect() as connection:
+        connected = connection.scalar(
+            sa.text(
+                "select count(*) from pg_stat_activity where application_name = 'textmill-dispatch'"
+                " and datname = current_database()"
+            )
+        )
+    process.terminate()
+    ended, _ = process.communicate(timeout=PATIENCE)
+
+    assert f"dispatch begins: a step every 1 s, for {THREADS} threads" in begun
+    assert connected
+    assert "dispatch ends" in ended
+    assert process.returncode == 0
