@@ -22,12 +22,12 @@ grant usage on schema textmill
 revoke all on all tables in schema textmill
     from textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
         textmill_trainer;
-revoke execute on all functions in schema textmill from public;
+revoke execute on all functions in schema textmill
+    from public, textmill_producer, textmill_worker, textmill_reader, textmill_operator,
+        textmill_annotator, textmill_trainer;
 grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz)
     to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
         textmill_trainer;
-grant execute on function textmill.count_outcomes(uuid, bigint, bigint)
-    to textmill_producer, textmill_worker;
 grant execute on function textmill.make_partitions(integer) to textmill_producer;
 grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.submit_query(text, text, jsonb), textmill.start_job(text, jsonb, bytea),
@@ -45,6 +45,7 @@ grant execute on function textmill.job_may_become(text, text), textmill.chunk_ma
     textmill.end_attempt(uuid, integer, integer, text, text, double precision)
     to textmill_producer, textmill_worker;
 grant execute on function textmill.end_attempts(text, text),
+    textmill.count_outcomes(uuid, bigint, bigint),
     textmill.chunk_work(uuid, bigint, bigint) to textmill_worker;
 grant execute on function textmill.job_state(uuid), textmill.limit_idling(),
     textmill.cancel(uuid), textmill.pause(uuid),
@@ -57,12 +58,12 @@ grant execute on function textmill.promote_model(text, text, bigint),
     to textmill_operator, textmill_trainer;
 
 -- Submits, dispatches, reads everything; cannot write a result. Triggers keep a job that is open as it
--- was handed over.
+-- was handed over, and let nothing be added to it.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
     textmill.failure, textmill.worker, textmill.feedback, textmill.model_version,
     textmill.alembic_version to textmill_producer;
 grant insert, update, delete on textmill.job to textmill_producer;
-grant insert, update on textmill.chunk to textmill_producer;
+grant insert, update (state, dispatched_at) on textmill.chunk to textmill_producer;
 grant delete on textmill.worker to textmill_producer;
 grant insert, delete on textmill.document, textmill.failure to textmill_producer;
 grant update (text, metadata) on textmill.document to textmill_producer;

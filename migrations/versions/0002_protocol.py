@@ -31,7 +31,10 @@ def downgrade() -> None:
         ("document_changed", "document"),
         ("document_deleted", "document"),
         ("failure_deleted", "failure"),
+        ("document_added", "document"),
+        ("chunk_added", "chunk"),
         ("failure_added", "failure"),
+        ("failure_alone", "failure"),
     ):
         connection.exec_driver_sql(f"drop trigger {trigger} on textmill.{table}")
     for function in (
@@ -49,6 +52,7 @@ def downgrade() -> None:
         "fail_chunk(uuid, integer, text, text)",
         "chunk_work(uuid, bigint, bigint)",
         "check_failure_alone()",
+        "check_rows_added()",
         "check_rows_kept()",
         "check_job_kept()",
         "check_job_state()",

@@ -70,10 +70,11 @@ begin
         raise exception 'chunk % of job % cannot go from % to %', new.chunk_no, new.job_id,
             old.state, new.state using errcode = 'check_violation';
     end if;
-    if old.state = 'done'
+    if (old.state = 'done' or new.state = 'cancelled')
         and not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member') then
-        raise exception 'chunk % of job % is done; only textmill.retry reopens it', new.chunk_no,
-            new.job_id using errcode = 'insufficient_privilege';
+        raise exception 'chunk % of job % is reopened by textmill.retry and closed by'
+            ' textmill.close_chunks alone', new.chunk_no, new.job_id
+            using errcode = 'insufficient_privilege';
     end if;
     if new.attempt <> old.attempt + claimed::integer then
         raise exception 'attempt % of chunk % of job % cannot become %', old.attempt,
@@ -136,6 +137,36 @@ create trigger document_deleted after delete on textmill.document
 create trigger failure_deleted after delete on textmill.failure
     referencing old table as before for each statement execute function textmill.check_rows_kept();
 
+-- Documents, chunks and failures are added while their job loads. Once it is open, the owner's
+-- functions add chunks and failures, and whoever may write results adds failures. For each statement:
+-- a trigger for each row would double the time of COPY.
+create function textmill.check_rows_added() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member')
+        and not (tg_table_name = 'failure'
+            and has_table_privilege('textmill.result', 'insert'))
+        and exists (
+            select from (select distinct job_id from added) as touched
+            where not exists (
+                select from textmill.job j
+                where j.job_id = touched.job_id and j.state = 'loading')) then
+        raise exception 'documents, chunks and failures are added while their job loads'
+            using errcode = 'insufficient_privilege';
+    end if;
+    return null;
+end
+$$;
+
+create trigger document_added after insert on textmill.document
+    referencing new table as added for each statement execute function textmill.check_rows_added();
+create trigger chunk_added after insert on textmill.chunk
+    referencing new table as added for each statement execute function textmill.check_rows_added();
+create trigger failure_added after insert on textmill.failure
+    referencing new table as added for each statement execute function textmill.check_rows_added();
+
 create function textmill.check_failure_alone() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -154,6 +185,6 @@ begin
 end
 $$;
 
-create trigger failure_added after insert on textmill.failure
+create trigger failure_alone after insert on textmill.failure
     referencing new table as added for each statement
     execute function textmill.check_failure_alone();

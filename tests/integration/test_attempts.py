@@ -22,9 +22,9 @@ def crash(engine: sa.Engine, worker: str = "w1") -> None:
         )
 
 
-def rescue_now(engine: sa.Engine) -> int:
-    expire(engine)
-    with engine.begin() as connection:
+def rescue_now(producer: sa.Engine, worker: sa.Engine) -> int:
+    expire(worker)
+    with producer.begin() as connection:
         return rescue(connection)
 
 
@@ -203,16 +203,16 @@ def test_chunk_that_fails_as_a_whole_is_halved_down_to_the_one_document(
 
 
 def test_lease_that_ran_out_counts_as_a_crash(
-    producer_engine: sa.Engine, store: ChunkStore
+    producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
 ) -> None:
     """Without it, a document that kills whole hosts is never found."""
     add_job(producer_engine, 2)
     claim_one(producer_engine, store)
-    assert rescue_now(producer_engine) == 1
+    assert rescue_now(producer_engine, worker_engine) == 1
     assert [c.suspect for c in chunks(producer_engine)] == [True]
 
     claim_one(producer_engine, store)
-    rescue_now(producer_engine)
+    rescue_now(producer_engine, worker_engine)
 
     assert [c.state for c in chunks(producer_engine)] == ["split", "pending", "pending"]
 
@@ -231,7 +231,7 @@ def test_lease_that_a_living_process_let_lapse_does_not_count(
             )
         )
 
-    assert rescue_now(producer_engine) == 1
+    assert rescue_now(producer_engine, worker_engine) == 1
 
     (chunk,) = chunks(producer_engine)
     assert (chunk.state, chunk.suspect) == ("pending", False)
@@ -263,13 +263,10 @@ def test_late_word_about_an_attempt_changes_nothing(
     ],
 )
 def test_illegal_transition_is_refused_by_the_database(
-    producer_engine: sa.Engine, statement: str
+    producer_engine: sa.Engine, engine: sa.Engine, statement: str
 ) -> None:
     """Without it, a mistake in any client breaks what all others rely on."""
     add_job(producer_engine, 1)
 
-    with (
-        producer_engine.connect() as connection,
-        pytest.raises(sa.exc.IntegrityError, match="cannot"),
-    ):
+    with engine.connect() as connection, pytest.raises(sa.exc.IntegrityError, match="cannot"):
         connection.exec_driver_sql(statement)

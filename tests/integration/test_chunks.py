@@ -53,15 +53,15 @@ def dispatch(engine: sa.Engine) -> None:
         )
 
 
-def expire_and_rescue(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
+def expire_and_rescue(producer: sa.Engine, worker: sa.Engine) -> None:
+    with worker.begin() as connection:
         connection.execute(
             sa.text(
                 "update textmill.chunk set state = 'pending', lease_expires_at = null"
                 " where state = 'running'"
             )
         )
-    dispatch(engine)
+    dispatch(producer)
 
 
 def message(job_id: UUID) -> ChunkMessage:
@@ -148,7 +148,7 @@ def test_late_attempt_writes_nothing(
     zombie = ChunkStore(worker_engine, "zombie", lease=60)
     successor = ChunkStore(worker_engine, "successor", lease=60)
     late = zombie.claim(message(job_id))
-    expire_and_rescue(producer_engine)
+    expire_and_rescue(producer_engine, worker_engine)
     claim = successor.claim(message(job_id))
     assert late is not None
     assert claim is not None

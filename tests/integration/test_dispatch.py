@@ -69,10 +69,12 @@ def test_interactive_chunks_take_all_threads_when_no_bulk_waits(
 
 
 @pytest.mark.usefixtures("live_worker")
-def test_jobs_share_by_tokens_not_by_chunks(producer_engine: sa.Engine, broker: Broker) -> None:
+def test_jobs_share_by_tokens_not_by_chunks(
+    producer_engine: sa.Engine, engine: sa.Engine, broker: Broker
+) -> None:
     """Without it a job of long documents takes most of the device's time."""
     heavy, light = add_job(producer_engine, 30), add_job(producer_engine, 30)
-    with producer_engine.begin() as connection:
+    with engine.begin() as connection:
         connection.execute(
             sa.text(
                 "update textmill.chunk set tokens = case job_id when :heavy then 200 else 100 end"

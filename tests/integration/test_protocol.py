@@ -163,7 +163,7 @@ class Protocol(RuleBasedStateMachine):
     @rule()
     def leases_run_out(self) -> None:
         """Whoever holds an attempt still believes in it."""
-        expire(self.producer)
+        expire(self.worker)
         with self.producer.begin() as connection:
             rescue(connection)
 

@@ -4,6 +4,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from producer import control
+from producer.jobs import status
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
 from schema.outcomes import ErrorCode, Failure, Result, Stage
@@ -23,6 +25,8 @@ FORBIDDEN = {
         "update textmill.result set label = 'negative'",
         "delete from textmill.result",
         "delete from textmill.chunk",
+        "update textmill.chunk set first_seq = 2",
+        "select textmill.count_outcomes(job_id, 0, 1) from textmill.job",
         "insert into textmill.worker values ('w', 'h', 1, 'cpu', '{}', 2)",
         "update textmill.feedback set verdict = 'agree'",
         "insert into textmill.feedback (text) values ('forged')",
@@ -153,6 +157,38 @@ def test_open_job_stays_as_it_was_handed_over(
         connection.exec_driver_sql(statement)
 
     assert isinstance(refused.value.orig, psycopg.errors.InsufficientPrivilege)
+    assert broken(engine) == {}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into textmill.failure (job_id, seq, code, stage, message, attempt)"  # noqa: ISC004
+        " select job_id, 1, 'forged', 'run', '', 1 from textmill.job",
+        "insert into textmill.document (job_id, seq) select job_id, 9 from textmill.job",
+        "insert into textmill.document (job_id, seq) values (textmill.new_job_id(), 1)",
+        "insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens)"  # noqa: ISC004
+        " select job_id, 9, 1, 2, 1 from textmill.job",
+        "update textmill.chunk set state = 'cancelled'",
+    ],
+)
+def test_producer_adds_nothing_to_an_open_job(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, engine: sa.Engine, statement: str
+) -> None:
+    """Without it, a producer forges outcomes of any job, which then never ends."""
+    job_id = add_job(producer_engine, 2)
+    control.pause(producer_engine, job_id)
+
+    with (
+        pytest.raises(sa.exc.ProgrammingError) as refused,
+        producer_engine.begin() as connection,
+    ):
+        connection.exec_driver_sql(statement)
+
+    assert isinstance(refused.value.orig, psycopg.errors.InsufficientPrivilege)
+    control.resume(producer_engine, job_id)
+    work_off(producer_engine, worker_engine, job_id, POSITIVE)
+    assert status(producer_engine, job_id).state == "completed"
     assert broken(engine) == {}
 
 
