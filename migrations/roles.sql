@@ -28,7 +28,8 @@ revoke execute on all functions in schema textmill
 grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz)
     to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
         textmill_trainer;
-grant execute on function textmill.make_partitions(integer) to textmill_producer;
+grant execute on function textmill.make_partitions(integer), textmill.dispatch_turn()
+    to textmill_producer;
 grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.submit_query(text, text, jsonb), textmill.start_job(text, jsonb, bytea),
     textmill.same_job(text, bytea), textmill.refuse_documents(uuid),

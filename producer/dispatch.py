@@ -1,7 +1,7 @@
 """Publish pending chunks to Redis: fairly between jobs, bounded in depth, without a leader.
 
-Any number of dispatchers may run. A step is several short transactions, each under an advisory lock
-that ends with it, so a frozen dispatcher holds nobody up for longer than the idle timeout; a
+Any number of dispatchers may run. A step is several short transactions, each in a turn that ends
+with it, so a frozen dispatcher holds nobody up for longer than the idle timeout; a
 finished chunk is answered by publishing alone. A chunk is marked before it is published; when the
 dispatcher or Redis dies in between, nobody claims it and it is published again.
 """
@@ -21,6 +21,7 @@ from producer.doorbell import Doorbell
 from producer.loading import purge_part
 from producer.marking import Addressed, Slots, mark, mark_again
 from producer.rescue import rescue
+from producer.turn import Turn
 from schema.database import check_version, reachable
 from schema.documents import JobId, Lane, Task
 from schema.errors import ServiceUnavailableError
@@ -75,6 +76,7 @@ class Dispatcher:
         self._broker = broker
         self._settings = settings
         self._limits = limits
+        self._turn = Turn()
         self._upkeep_due = 0.0
         self._purges = False
         self._rescue_due = 0.0
@@ -158,7 +160,7 @@ class Dispatcher:
         """
         try:
             with self._engine.begin() as connection:
-                return work(connection) if _alone(connection, durable=durable) else None
+                return work(connection) if self._turn.take(connection, durable=durable) else None
         except sa.exc.OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
                 raise
@@ -238,21 +240,6 @@ class Dispatcher:
             sa.text("delete from textmill.worker where heartbeat_at < now() - interval '1 day'")
         )
         connection.execute(sa.text("select textmill.make_partitions()"))
-
-
-def _alone(connection: sa.Connection, *, durable: bool) -> bool:
-    """Whether this transaction is the only step under way; a frozen one is ended by Postgres."""
-    locked, *_ = connection.execute(
-        sa.text(
-            "select pg_try_advisory_xact_lock(hashtext('textmill.dispatch')),"
-            " set_config('idle_in_transaction_session_timeout', '10s', true),"
-            " set_config('lock_timeout', '1s', true),"
-            " set_config('synchronous_commit',"
-            " case when :durable then current_setting('synchronous_commit') else 'off' end, true)"
-        ),
-        {"durable": durable},
-    ).one()
-    return bool(locked)
 
 
 def _ending(connection: sa.Connection) -> Sequence[JobId]:

@@ -1,4 +1,4 @@
-"""Mark chunks as dispatched: which go next, and which go again; callers hold dispatch's lock."""
+"""Mark chunks as dispatched: which go next, and which go again; callers have dispatch's turn."""
 
 from dataclasses import dataclass
 

@@ -28,6 +28,7 @@ __all__ = [
     "sweep",
     "sweep_run",
     "training_run",
+    "turn",
     "worker",
 ]
 
@@ -226,6 +227,16 @@ worker = sa.Table(
     sa.PrimaryKeyConstraint("worker", name="worker_pkey"),
     sa.CheckConstraint("threads >= 2", name="worker_threads"),
     sa.CheckConstraint("documents >= 0 and documents_per_second >= 0", name="worker_documents"),
+)
+
+turn = sa.Table(
+    "turn",
+    metadata,
+    sa.Column("name", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("name", name="turn_pkey"),
+    sa.CheckConstraint(
+        "name in ('dispatch', 'partitions', 'pressure', 'promotion')", name="turn_name"
+    ),
 )
 
 feedback = sa.Table(

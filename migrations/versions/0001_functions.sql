@@ -17,7 +17,7 @@ begin
         foreach parent in array array['document', 'result', 'failure'] loop
             partition := format('%s_%s', parent, to_char(month at time zone 'UTC', 'YYYYMM'));
             continue when to_regclass(format('textmill.%I', partition)) is not null;
-            perform pg_advisory_xact_lock(hashtext('textmill.make_partitions'));
+            perform from textmill.turn where name = 'partitions' for update;
             continue when to_regclass(format('textmill.%I', partition)) is not null;
             execute format('create table textmill.%I (like textmill.%I including all)',
                 partition, parent);
@@ -38,6 +38,17 @@ end
 $$;
 
 select textmill.make_partitions();
+
+-- Whether this transaction, until it ends, is the only step of dispatch. It waits for no other.
+create function textmill.dispatch_turn() returns boolean
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform from textmill.turn where name = 'dispatch' for update skip locked;
+    return found;
+end
+$$;
 
 -- Count the outcomes that this transaction wrote, and complete the job with its last one. SECURITY
 -- DEFINER, since nobody else moves the counters of an open job.

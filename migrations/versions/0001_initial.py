@@ -32,10 +32,11 @@ def downgrade() -> None:
         "job_status",
     ):
         connection.exec_driver_sql(f"drop view textmill.{view}")
-    for table in ("feedback", "worker", "failure", "result", "document", "chunk", "job"):
+    for table in ("feedback", "turn", "worker", "failure", "result", "document", "chunk", "job"):
         connection.exec_driver_sql(f"drop table textmill.{table}")
     for function in (
         "count_outcomes(uuid, bigint, bigint)",
+        "dispatch_turn()",
         "make_partitions(integer)",
         "new_job_id()",
         "job_id_at(timestamptz)",

@@ -152,6 +152,16 @@ create table textmill.worker (
     constraint worker_threads check (threads >= 2)
 );
 
+-- What one transaction at a time may do: it locks the row until it ends. No advisory locks, which
+-- anybody who may log in can take and keep. No role has rights here; functions of the owner lock.
+create table textmill.turn (
+    name text not null,
+    constraint turn_pkey primary key (name),
+    constraint turn_name check (name in ('dispatch', 'partitions', 'pressure', 'promotion'))
+);
+
+insert into textmill.turn values ('dispatch'), ('partitions'), ('pressure'), ('promotion');
+
 create table textmill.feedback (
     feedback_id bigint generated always as identity,
     job_id uuid not null,

@@ -285,12 +285,12 @@ $$;
 -- Documents without outcome, of everybody and of one submitter. Who asks holds up others who ask until
 -- its transaction ends, so that submits that race are counted one by one.
 create function textmill.pending_documents(submitter text, out everybody bigint, out own bigint)
-    language plpgsql
+    language plpgsql security definer
     set search_path = pg_catalog, pg_temp
     set lock_timeout = '30s'
 as $$
 begin
-    perform pg_advisory_xact_lock(hashtext('textmill.pressure'));
+    perform from textmill.turn where name = 'pressure' for update;
     select coalesce(sum(documents), 0), coalesce(sum(documents) filter (where submitted_by = submitter), 0)
         into everybody, own
     from (

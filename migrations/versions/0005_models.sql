@@ -79,13 +79,13 @@ $$;
 -- The latest promotion of a task, all null without one; nobody else promotes until the end of the
 -- transaction.
 create function textmill.latest_promotion(of_task text) returns textmill.model_promotion
-    language plpgsql
+    language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 declare
     latest textmill.model_promotion;
 begin
-    perform pg_advisory_xact_lock(hashtext('textmill.promote'));
+    perform from textmill.turn where name = 'promotion' for update;
     select * into latest from textmill.model_promotion p
         where p.task = of_task order by p.promotion_id desc limit 1;
     return latest;

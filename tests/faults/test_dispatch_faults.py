@@ -80,7 +80,7 @@ def test_frozen_dispatcher_holds_nobody_up(
     wire.delay(0.3)  # its transactions are long enough to be caught in one
     frozen = mill.dispatch(TEXTMILL_DATABASE_URL=wire.url(mill.database.producer))
     mill.workers()
-    mill.until(lambda: _freeze_inside_a_step(mill.engine, frozen.pid), "it holds the lock")
+    mill.until(lambda: _freeze_inside_a_step(mill.engine, frozen.pid), "it has the turn")
 
     began = time.monotonic()
     mill.dispatch()
@@ -108,25 +108,25 @@ class _Thrice(Broker):
 
 
 def _freeze_inside_a_step(engine: sa.Engine, pid: int) -> bool:
-    """Freeze the dispatcher, if it is in a step that holds the lock; otherwise let it go on."""
-    if not _lock_is_held(engine):
+    """Freeze the dispatcher, if it is in a step that has the turn; otherwise let it go on."""
+    if not _turn_is_taken(engine):
         return False
     os.kill(pid, signal.SIGSTOP)
     time.sleep(0.5)  # what it had sent before it froze has arrived by then
-    if _lock_is_held(engine):
+    if _turn_is_taken(engine):
         return True
     os.kill(pid, signal.SIGCONT)
     return False
 
 
-def _lock_is_held(engine: sa.Engine) -> bool:
+def _turn_is_taken(engine: sa.Engine) -> bool:
     with engine.connect() as connection:
         return bool(
             connection.scalar(
                 sa.text(
                     "select exists (select from pg_locks l join pg_stat_activity a using (pid)"
-                    " where l.locktype = 'advisory' and a.datname = current_database()"
-                    " and a.state = 'idle in transaction')"
+                    " where l.relation = 'textmill.turn'::regclass"
+                    " and a.datname = current_database() and a.state = 'idle in transaction')"
                 )
             )
         )

@@ -9,7 +9,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from producer import loading
+from producer import loading, turn
 from producer.batches import batches
 from producer.broker import Broker
 from producer.dispatch import Dispatcher
@@ -81,11 +81,32 @@ def test_dispatchers_take_turns(producer_engine: sa.Engine, broker: Broker) -> N
     """Without it, a frozen dispatcher stops all others, or two publish a chunk twice."""
     add_job(producer_engine, 3)
     with producer_engine.begin() as frozen:
-        frozen.execute(sa.text("select pg_try_advisory_xact_lock(hashtext('textmill.dispatch'))"))
+        assert frozen.scalar(sa.text("select textmill.dispatch_turn()"))
 
         assert dispatcher(producer_engine, broker).step() == 0
 
     assert dispatcher(producer_engine, broker).step() == THREADS - 1
+
+
+def test_dispatcher_without_a_turn_says_so_once(
+    producer_engine: sa.Engine,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without it, a session that keeps the turn stops every job, and no log says why."""
+    waiting = dispatcher(producer_engine, broker)
+    with producer_engine.begin() as frozen:
+        assert frozen.scalar(sa.text("select textmill.dispatch_turn()"))
+        waiting.step()
+        assert "no turn" not in caplog.text
+        monkeypatch.setattr(turn, "PATIENCE", 0)
+
+        waiting.step()
+        waiting.step()
+
+    waiting.step()
+    assert caplog.text.count("no turn") == 1
 
 
 @pytest.mark.usefixtures("live_worker")

@@ -19,8 +19,13 @@ RESULT_ROW = (
     "insert into textmill.result (job_id, seq, payload, model_version, attempt)"
     " select job_id, 2, '{}', 'forged', 1 from textmill.job"
 )
+LOCKS = [
+    "select from textmill.turn for update",
+    "lock table textmill.turn in access share mode",
+]
 FORBIDDEN = {
     "producer": [
+        *LOCKS,
         RESULT_ROW,
         "update textmill.result set label = 'negative'",
         "delete from textmill.result",
@@ -38,6 +43,8 @@ FORBIDDEN = {
         "select textmill.erase_document(job_id, '1') from textmill.job_status",
     ],
     "worker": [
+        *LOCKS,
+        "select textmill.dispatch_turn()",
         "insert into textmill.job (task, lane) values ('sentiment', 'bulk')",
         "update textmill.job set accepted = 0",
         "update textmill.job set succeeded = 0",
@@ -57,6 +64,10 @@ FORBIDDEN = {
         "select textmill.erase_document(job_id, '1') from textmill.job_status",
     ],
     "reader": [
+        *LOCKS,
+        "select textmill.dispatch_turn()",
+        "select textmill.pending_documents('etl')",
+        "select textmill.latest_promotion('sentiment')",
         "select text from textmill.document",
         "select * from textmill.result",
         "select * from textmill.job",
@@ -70,6 +81,8 @@ FORBIDDEN = {
         "select textmill.erase_document(job_id, '1') from textmill.job_status",
     ],
     "annotator": [
+        *LOCKS,
+        "select textmill.dispatch_turn()",
         RESULT_ROW,
         "select textmill.submit('sentiment', '[]')",
         "select * from textmill.job",
@@ -247,6 +260,19 @@ def test_definers_functions_pin_their_search_path(engine: sa.Engine) -> None:
         ).all()
 
     assert loose == []
+
+
+def test_no_function_takes_an_advisory_lock(engine: sa.Engine) -> None:
+    """Without it, whoever may log in keeps that lock for ever, and what waits for it stops."""
+    with engine.connect() as connection:
+        locking = connection.scalars(
+            sa.text(
+                "select proname from pg_proc where pronamespace = 'textmill'::regnamespace"
+                " and prosrc like '%advisory%'"
+            )
+        ).all()
+
+    assert locking == []
 
 
 def test_public_may_run_nothing(engine: sa.Engine) -> None:

@@ -1,0 +1,56 @@
+"""Dispatchers take turns: one transaction at a time."""
+
+import logging
+import time
+
+import sqlalchemy as sa
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 30
+"""Seconds without a turn after which a dispatcher says so."""
+
+
+class Turn:
+    """What a dispatcher does between others."""
+
+    def __init__(self) -> None:
+        self._waits_since: float | None = None
+        self._has_warned = False
+
+    def take(self, connection: sa.Connection, *, durable: bool) -> bool:
+        """Whether this transaction is the only step under way; a frozen one is ended by Postgres.
+
+        Args:
+            connection: of a transaction that has just begun.
+            durable: whether what it writes must outlast a crash of Postgres.
+        """
+        taken, *_ = connection.execute(
+            sa.text(
+                "select textmill.dispatch_turn(),"
+                " set_config('idle_in_transaction_session_timeout', '10s', true),"
+                " set_config('lock_timeout', '1s', true),"
+                " set_config('synchronous_commit',"
+                " case when :durable then current_setting('synchronous_commit') else 'off' end,"
+                " true)"
+            ),
+            {"durable": durable},
+        ).one()
+        self._note(taken=taken)
+        return bool(taken)
+
+    def _note(self, *, taken: bool) -> None:
+        """Warn once of a long wait, which begins with the first step that had no turn."""
+        if taken:
+            self._waits_since, self._has_warned = None, False
+            return
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
+        if not self._has_warned and time.monotonic() - self._waits_since >= PATIENCE:
+            self._has_warned = True
+            logger.warning(
+                "dispatch has had no turn for %d s, and publishes nothing: a session holds it;"
+                " select pid from pg_locks where relation = 'textmill.turn'::regclass names it,"
+                " and pg_terminate_backend ends it",
+                PATIENCE,
+            )
