@@ -256,6 +256,7 @@ feedback = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("payload", pg.JSONB, nullable=False),
     sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("given_by", sa.Text, nullable=False, server_default=sa.text("session_user")),
     sa.Column("adjudicates", sa.Boolean, nullable=False, server_default=sa.text("false")),
     sa.Column("given", pg.ARRAY(sa.Text), nullable=False),
     sa.Column("answer", pg.ARRAY(sa.Text), nullable=False),

@@ -11,6 +11,14 @@ declare
     named text[];
     given_status text;
 begin
+    -- Who may submit hands over verdicts of many people, and a review page those of its visitors; but
+    -- who has a login of their own speaks for themselves.
+    if new.annotator <> session_user
+        and not has_table_privilege(session_user, 'textmill.job', 'insert')
+        and exists (select from pg_roles where rolname = new.annotator and rolcanlogin) then
+        raise exception '% judges with a login of their own, not with %', new.annotator, session_user
+            using errcode = 'check_violation', hint = 'Give the verdict in your own name.';
+    end if;
     -- MATERIALIZED: otherwise the order tempts the planner to walk the whole job by its positions.
     -- FOR SHARE: who erases the text meanwhile waits, and takes this copy along.
     with named as materialized (

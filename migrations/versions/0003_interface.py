@@ -73,6 +73,7 @@ def downgrade() -> None:
         alter table textmill.feedback
             drop constraint feedback_once,
             add constraint feedback_once unique (job_id, seq, annotator),
+            drop column given_by,
             drop column adjudicates,
             drop column given,
             drop column answer;

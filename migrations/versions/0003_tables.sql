@@ -15,8 +15,10 @@ create index result_flagged on textmill.result (job_id, score, seq)
 create index result_label on textmill.result (job_id, label, score, seq);
 
 -- `given` is what the result said, `answer` what the person holds to be right, both sorted; the
--- trigger sets them. An adjudicating verdict decides for all annotators of its document.
+-- trigger sets them. An adjudicating verdict decides for all annotators of its document. `given_by` is
+-- the login that handed the verdict over, in whose name ever; no role may set it.
 alter table textmill.feedback
+    add column given_by text not null default session_user,
     add column adjudicates boolean not null default false,
     add column given text[],
     add column answer text[];

@@ -1,11 +1,14 @@
 -- What one annotator said, latest first.
 create index feedback_by_annotator on textmill.feedback (annotator, feedback_id);
 
--- Whether a verdict may still be taken back: soon, and before others have built on it.
+-- Whether this login may still take a verdict back: one that it gave itself, soon, and before others
+-- have built on it. The owner may take back those of all logins.
 create function textmill.withdrawable(said textmill.feedback) returns boolean
     language sql stable
 as $$
     select said.created_at > now() - interval '1 hour'
+        and (said.given_by = session_user or (select pg_has_role(session_user, relowner, 'member')
+            from pg_class where oid = 'textmill.feedback'::regclass))
         and (said.adjudicates or not exists (select from textmill.feedback a
             where a.job_id = said.job_id and a.seq = said.seq and a.adjudicates))
 $$;
@@ -25,7 +28,8 @@ begin
         raise exception 'verdict % of % cannot be withdrawn', withdraw_feedback.feedback_id,
                 withdraw_feedback.annotator
             using errcode = 'check_violation',
-            hint = 'Its annotator may, within an hour, unless the document was adjudicated since.';
+            hint = 'The login that gave it may, in its annotator''s name, within an hour, unless the'
+                ' document was adjudicated since.';
     end if;
     return withdraw_feedback.feedback_id;
 end

@@ -112,6 +112,50 @@ def test_annotator_judges_a_document_once(
         add(producer_engine, given)
 
 
+@pytest.mark.parametrize(
+    ("call", "refused"),
+    [
+        ("withdraw_feedback({number}, 'kim')", "cannot be withdrawn"),
+        ("add_feedback('{job}', 'b', 'agree', annotator => 'kim')", "a login of their own"),
+        (
+            "add_feedback('{job}', 'a', 'agree', annotator => 'kim', adjudicates => true)",
+            "a login of their own",
+        ),
+    ],
+)
+def test_annotator_with_a_login_speaks_for_themselves(
+    engine: sa.Engine, jobs: dict[Task, UUID], call: str, refused: str
+) -> None:
+    """Without it, one annotator takes back and forges what another says."""
+    with engine.connect() as connection:  # rolled back, roles included
+        for name in ("kim", "lin"):
+            connection.exec_driver_sql(f"create role {name} login in role textmill_annotator")
+        job = jobs[Task.SENTIMENT]
+        connection.exec_driver_sql("set local session authorization kim")
+        number = connection.exec_driver_sql(
+            f"select textmill.add_feedback('{job}', 'a', 'agree')"
+        ).scalar_one()
+        connection.exec_driver_sql("set local session authorization lin")
+
+        with pytest.raises(sa.exc.IntegrityError, match=refused), connection.begin_nested():
+            connection.exec_driver_sql(f"select textmill.{call.format(job=job, number=number)}")
+
+        connection.exec_driver_sql("set local session authorization kim")
+        withdrawn = f"select textmill.withdraw_feedback({number})"
+        assert connection.exec_driver_sql(withdrawn).scalar_one() == number
+
+
+def test_verdict_says_which_login_gave_it(
+    engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, UUID]
+) -> None:
+    """Without it, nobody can tell who used an annotator's name."""
+    add(producer_engine, verdict(jobs[Task.SENTIMENT], verdict="agree", annotator="kim"))
+
+    with engine.connect() as connection:
+        given = connection.execute(sa.text("select annotator, given_by from textmill.feedback"))
+        assert list(map(tuple, given)) == [("kim", "producer_login")]
+
+
 def test_plain_insert_meets_the_same_rules(
     producer_engine: sa.Engine, jobs: dict[Task, UUID]
 ) -> None:

@@ -35,6 +35,7 @@ FORBIDDEN = {
         "insert into textmill.worker values ('w', 'h', 1, 'cpu', '{}', 2)",
         "update textmill.feedback set verdict = 'agree'",
         "insert into textmill.feedback (text) values ('forged')",
+        "insert into textmill.feedback (given_by) values ('forged')",
         "update textmill.sweep set query = 'forged'",
         "delete from textmill.sweep",
         "insert into textmill.model_version (model_version, task) values ('0', 'sentiment')",
@@ -92,6 +93,7 @@ FORBIDDEN = {
         "delete from textmill.feedback",
         "update textmill.feedback set verdict = 'agree'",
         "insert into textmill.feedback (text) values ('forged')",
+        "insert into textmill.feedback (given_by) values ('forged')",
         "select textmill.erase_document(job_id, '1') from textmill.job_status",
     ],
 }
