@@ -55,8 +55,7 @@ grant execute on function textmill.job_state(uuid), textmill.limit_idling(),
     to textmill_producer;
 grant execute on function textmill.erase_document(uuid, text) to textmill_operator;
 grant execute on function textmill.promote_model(text, text, bigint),
-    textmill.rollback_model(text), textmill.latest_promotion(text), textmill.check_model(text, text)
-    to textmill_operator, textmill_trainer;
+    textmill.rollback_model(text) to textmill_operator, textmill_trainer;
 
 -- Submits, dispatches, reads everything; cannot write a result. Triggers keep a job that is open as it
 -- was handed over, and let nothing be added to it.
@@ -94,9 +93,10 @@ grant insert, update, delete on textmill.sweep to textmill_operator;
 -- it, and promotes the better ones.
 grant select on textmill.model_version, textmill.model_promotion, textmill.alembic_version
     to textmill_operator, textmill_trainer;
-grant insert on textmill.model_promotion to textmill_operator, textmill_trainer;
 grant select on textmill.feedback, textmill.training_run to textmill_trainer;
-grant insert on textmill.model_version, textmill.training_run to textmill_trainer;
+grant insert (model_version, task, parent, run_id) on textmill.model_version to textmill_trainer;
+grant insert (task, parent, options, data_hash, trained, held_out) on textmill.training_run
+    to textmill_trainer;
 grant update (state, candidate, metrics, better, promoted, reason, error, finished_at)
     on textmill.training_run to textmill_trainer;
 

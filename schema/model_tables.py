@@ -48,6 +48,7 @@ model_version = sa.Table(
     sa.Column("added_by", sa.Text, nullable=False, server_default=sa.text("session_user")),
     now("added_at"),
     sa.PrimaryKeyConstraint("model_version", name="model_version_pkey"),
+    sa.UniqueConstraint("task", "model_version", name="model_version_of_task"),
     sa.ForeignKeyConstraint(["run_id"], ["textmill.training_run.run_id"], name="model_version_run"),
     sa.CheckConstraint(one_of("task", Task), name="model_version_task"),
     sa.CheckConstraint("model_version ~ '^[0-9a-f]{16}$'", name="model_version_hash"),
@@ -66,7 +67,9 @@ model_promotion = sa.Table(
     sa.PrimaryKeyConstraint("promotion_id", name="model_promotion_pkey"),
     sa.CheckConstraint(one_of("task", Task), name="model_promotion_task"),
     sa.ForeignKeyConstraint(
-        ["model_version"], ["textmill.model_version.model_version"], name="model_promotion_version"
+        ["task", "model_version"],
+        ["textmill.model_version.task", "textmill.model_version.model_version"],
+        name="model_promotion_version",
     ),
     sa.ForeignKeyConstraint(
         ["previous"], ["textmill.model_promotion.promotion_id"], name="model_promotion_previous"

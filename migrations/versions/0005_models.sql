@@ -36,13 +36,15 @@ create table textmill.model_version (
     added_by text not null default session_user,
     added_at timestamptz not null default now(),
     constraint model_version_pkey primary key (model_version),
+    constraint model_version_of_task unique (task, model_version),
     constraint model_version_run foreign key (run_id) references textmill.training_run (run_id),
     constraint model_version_task check (task in ('sentiment', 'keywords', 'moderation')),
     constraint model_version_hash check (model_version ~ '^[0-9a-f]{16}$')
 );
 
 -- The latest row of a task says what serves; without a version, what each worker brings along.
--- `previous` is the row that a rollback goes back to.
+-- `previous` is the row that a rollback goes back to. Rows are added by functions with the owner's
+-- rights alone, so that `promoted_by` is who did it.
 create table textmill.model_promotion (
     promotion_id bigint generated always as identity,
     task text not null,
@@ -53,8 +55,8 @@ create table textmill.model_promotion (
     promoted_at timestamptz not null default now(),
     constraint model_promotion_pkey primary key (promotion_id),
     constraint model_promotion_task check (task in ('sentiment', 'keywords', 'moderation')),
-    constraint model_promotion_version foreign key (model_version)
-        references textmill.model_version (model_version),
+    constraint model_promotion_version foreign key (task, model_version)
+        references textmill.model_version (task, model_version),
     constraint model_promotion_previous foreign key (previous)
         references textmill.model_promotion (promotion_id)
 );
@@ -79,7 +81,7 @@ $$;
 -- The latest promotion of a task, all null without one; nobody else promotes until the end of the
 -- transaction.
 create function textmill.latest_promotion(of_task text) returns textmill.model_promotion
-    language plpgsql security definer
+    language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -96,7 +98,7 @@ $$;
 -- the promotion's number; null, where `instead_of` is no longer the latest one (0: none).
 create function textmill.promote_model(task text, model_version text,
     instead_of bigint default null) returns bigint
-    language plpgsql
+    language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -123,7 +125,7 @@ $$;
 -- Have the version serve that was promoted before the present one. Returns it; null: what each
 -- worker brings along. Said again, it goes back further.
 create function textmill.rollback_model(task text) returns text
-    language plpgsql
+    language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 declare

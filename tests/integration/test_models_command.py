@@ -177,3 +177,36 @@ def test_operator_and_trainer_may_promote(engine: sa.Engine, registry: Registry,
         connection.exec_driver_sql("select * from textmill.model_status")
         with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
             connection.exec_driver_sql("select text from textmill.document")
+
+
+@pytest.mark.parametrize("role", ["textmill_operator", "textmill_trainer"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into textmill.model_promotion (task, promoted_by) values ('sentiment', 'kim')",
+        "insert into textmill.model_promotion (task) values ('sentiment')",
+        "insert into textmill.model_version (model_version, task, added_by)"  # noqa: ISC004
+        " values ('0123456789abcdef', 'sentiment', 'kim')",
+        "insert into textmill.training_run (started_by) values ('kim')",
+    ],
+)
+def test_nobody_promotes_or_trains_in_the_name_of_another(
+    engine: sa.Engine, role: str, statement: str
+) -> None:
+    """Without it, the history of promotions blames whom it is told to."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"set local role {role}")
+        with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+            connection.exec_driver_sql(statement)
+
+
+def test_model_is_not_promoted_for_another_task(engine: sa.Engine, registry: Registry) -> None:
+    """Without it, a model of another task serves, or every worker refuses what is promoted."""
+    registry.add(SENTIMENT, "0123456789abcdef")
+    promotion = (
+        "insert into textmill.model_promotion (task, model_version)"
+        " values ('moderation', '0123456789abcdef')"
+    )
+
+    with engine.connect() as connection, pytest.raises(sa.exc.IntegrityError):
+        connection.exec_driver_sql(promotion)
