@@ -127,3 +127,23 @@ def test_refusal_names_the_setting_and_exits_with_2(database: DatabaseUrls) -> N
 
     assert done.exit_code == 2
     assert "TEXTMILL_MAX_PENDING allows 1" in done.stderr
+
+
+def test_owner_sets_a_limit_for_all_once_it_was_granted(engine: sa.Engine) -> None:
+    """Without it, the guide tells an owner who is no superuser what Postgres refuses."""
+    with engine.connect() as connection:  # rolled back, the role included
+        name = connection.scalar(sa.text("select current_database()"))
+        setting = f"alter database {name} set textmill.max_pending = 1000000"
+        connection.exec_driver_sql("create role textmill_owner login")
+        connection.exec_driver_sql(f"alter database {name} owner to textmill_owner")
+        connection.exec_driver_sql("set local session authorization textmill_owner")
+        with (
+            pytest.raises(sa.exc.ProgrammingError, match="permission denied"),
+            connection.begin_nested(),
+        ):
+            connection.exec_driver_sql(setting)
+        connection.exec_driver_sql("reset session authorization")
+        connection.exec_driver_sql("grant set on parameter textmill.max_pending to textmill_owner")
+        connection.exec_driver_sql("set local session authorization textmill_owner")
+
+        connection.exec_driver_sql(setting)
