@@ -42,16 +42,16 @@ grant execute on function
     textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean),
     textmill.withdraw_feedback(bigint, text), textmill.withdrawable(textmill.feedback)
     to textmill_producer, textmill_annotator;
-grant execute on function textmill.job_may_become(text, text), textmill.chunk_may_become(text, text),
-    textmill.end_attempt(uuid, integer, integer, text, text, double precision)
+grant execute on function textmill.job_may_become(text, text), textmill.chunk_may_become(text, text)
     to textmill_producer, textmill_worker;
 grant execute on function textmill.end_attempts(text, text),
+    textmill.end_attempt(uuid, integer, integer, text, text, double precision),
     textmill.count_outcomes(uuid, bigint, bigint),
     textmill.chunk_work(uuid, bigint, bigint) to textmill_worker;
 grant execute on function textmill.job_state(uuid), textmill.limit_idling(),
     textmill.cancel(uuid), textmill.pause(uuid),
     textmill.resume(uuid), textmill.retry(uuid), textmill.expire_jobs(),
-    textmill.close_chunks(uuid, integer)
+    textmill.close_chunks(uuid, integer), textmill.rescue_chunks()
     to textmill_producer;
 grant execute on function textmill.erase_document(uuid, text) to textmill_operator;
 grant execute on function textmill.promote_model(text, text, bigint),

@@ -126,6 +126,29 @@ begin
 end
 $$;
 
+-- End every attempt whose lease ran out; how many. Nobody was there to say how it ended: where its
+-- worker has been heard of since, the process lives and only its lease lapsed, and nothing counts.
+-- Otherwise it died, with its supervisor or its host, and that counts as a crash.
+--
+-- Chunks that are locked, or whose job is, are left for the next time: whoever holds them is about to
+-- finish them, and nobody waits for a person who does not end a transaction.
+create function textmill.rescue_chunks() returns bigint
+    language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    with lapsed as (
+        select c.job_id, c.chunk_no, c.attempt, exists (
+            select from textmill.worker w
+            where w.worker = c.worker and w.heartbeat_at >= c.lease_expires_at) as alive
+        from textmill.chunk c join textmill.job j using (job_id)
+        where c.state = 'running' and c.lease_expires_at < now()
+        order by c.job_id, c.chunk_no
+        for update of c, j skip locked
+    )
+    select count(textmill.end_attempt(job_id, chunk_no, attempt,
+        case when alive then 'released' else 'crashed' end)) from lapsed
+$$;
+
 -- End all attempts of a worker process that is gone; how many there were.
 create function textmill.end_attempts(of_worker text, how text) returns integer
     language plpgsql security definer

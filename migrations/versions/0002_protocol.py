@@ -47,6 +47,7 @@ def downgrade() -> None:
         "close_chunks(uuid, integer)",
         "expire_jobs()",
         "end_attempts(text, text)",
+        "rescue_chunks()",
         "end_attempt(uuid, integer, integer, text, text, double precision)",
         "halve_chunk(uuid, integer, boolean)",
         "fail_chunk(uuid, integer, text, text)",
