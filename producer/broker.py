@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -11,6 +10,7 @@ from redis.exceptions import RedisError
 from schema.documents import Lane, Task
 from schema.errors import ServiceUnavailableError
 from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
+from schema.urls import broker_place
 
 
 class Broker:
@@ -65,15 +65,7 @@ class Broker:
             yield
         except (OperationalError, RedisError, OSError) as error:
             msg = (
-                f"Redis at {_masked(self._url)} does not answer ({error});"
+                f"Redis at {broker_place(self._url)} does not answer ({error});"
                 " start it, or correct TEXTMILL_BROKER_URL"
             )
             raise ServiceUnavailableError(msg) from error
-
-
-def _masked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

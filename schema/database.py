@@ -14,6 +14,7 @@ from schema.errors import (
     TextmillError,
 )
 from schema.tables import MIGRATION
+from schema.urls import database_place, parse_database_url
 
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
@@ -54,13 +55,10 @@ def create_engine(
         SettingsError: `url` is not a Postgres URL.
     """
     try:
-        parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
-        msg = "TEXTMILL_DATABASE_URL is not a URL; it looks like postgresql://user@host/database"
+        parsed = parse_database_url(url)
+    except ValueError as error:
+        msg = f"TEXTMILL_DATABASE_URL: {error}"
         raise SettingsError(msg) from None
-    if parsed.get_backend_name() not in ("postgresql", "postgres"):
-        msg = f"TEXTMILL_DATABASE_URL must begin with postgresql://, not {parsed.drivername}://"
-        raise SettingsError(msg)
     engine = sa.create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         pool_size=connections,
@@ -94,7 +92,7 @@ def _leave_standby(context: sa.ExceptionContext) -> None:
 def reachable(engine: sa.Engine) -> Iterator[None]:
     """Turn what a wrong or absent server says into errors for people.
 
-    They name the server without its password, and what to do.
+    They name the server, without what is secret in its URL, and what to do.
 
     Raises:
         InputError: what was sent is larger than Postgres takes.
@@ -105,8 +103,8 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
     try:
         yield
     except (sa.exc.DBAPIError, psycopg.Error) as error:  # COPY raises the latter
-        where = engine.url.set(drivername="postgresql").render_as_string(hide_password=True)
-        told = _told(error.orig if isinstance(error, sa.exc.DBAPIError) else error, where)
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        told = _told(cause, database_place(engine.url))
         if told is None:
             raise
         raise told from error

@@ -14,6 +14,7 @@ from pydantic import Field, Json, SecretStr, ValidationError, ValidationInfo, fi
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schema.errors import SettingsError
+from schema.urls import check_broker_url, parse_database_url
 
 _FROM_ENVIRONMENT = SettingsConfigDict(
     env_prefix="TEXTMILL_",
@@ -48,6 +49,20 @@ class ServiceSettings(BaseSettings):
     broker_url: SecretStr | None = None
     key_prefix: str = "textmill:"
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("textmill")))
+
+    @field_validator("database_url")
+    @classmethod
+    def _of_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parse_database_url(url.get_secret_value())
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _of_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_broker_url(url.get_secret_value())
+        return url
 
 
 class IntakeSettings(BaseSettings):
@@ -114,6 +129,17 @@ class SweepSettings(BaseSettings):
 
     sources: Json[dict[str, SecretStr]] = Field(default="{}", validate_default=True)
     source_timeout: Annotated[float, Field(gt=0)] = 300
+
+    @field_validator("sources")
+    @classmethod
+    def _of_postgres(cls, sources: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, url in sources.items():
+            try:
+                parse_database_url(url.get_secret_value())
+            except ValueError as error:
+                msg = f"the URL of {name!r}: {error}"
+                raise ValueError(msg) from None
+        return sources
 
 
 class WorkerSettings(BaseSettings):
@@ -187,6 +213,7 @@ def read(settings: type[SettingsClass]) -> SettingsClass:
         return settings()
     except ValidationError as error:
         faults = "; ".join(
-            f"TEXTMILL_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors()
+            f"TEXTMILL_{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
         )
         raise SettingsError(faults) from None

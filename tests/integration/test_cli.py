@@ -92,7 +92,7 @@ def test_database_that_is_down_exits_with_3_and_a_remedy_without_the_password(
     ended = invoke(database, *command.split(), TEXTMILL_DATABASE_URL=down)
 
     assert ended.exit_code == 3
-    assert "Postgres at postgresql://textmill:***@127.0.0.1:1/textmill does not" in ended.stderr
+    assert "Postgres at postgresql://textmill@127.0.0.1:1/textmill does not" in ended.stderr
     assert "start it, or correct TEXTMILL_DATABASE_URL" in ended.stderr
     assert "top-secret" not in ended.output
 

@@ -12,6 +12,7 @@ from producer.broker import Broker
 from producer.dispatch import Dispatcher
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Lane, Task
+from schema.errors import ServiceUnavailableError
 from schema.messages import queue_name
 from schema.settings import DispatchSettings, IntakeSettings, ServiceSettings
 from tests.fixtures.commands import invoke
@@ -29,6 +30,12 @@ WORD = "gribbleflax"
         f"postgresql://someone:{PASSWORD}@[::1/none",
         f"mysql://someone:{PASSWORD}@127.0.0.1/none",
         f"someone:{PASSWORD}@127.0.0.1/none",
+        f"postgresql://someone@127.0.0.1:1/none?password={PASSWORD}",
+        f"postgresql://someone:9@{PASSWORD}@127.0.0.1:1/none",
+        f"postgresql://someone:9@{PASSWORD}:9@127.0.0.1:1/none",
+        f"postgresql://someone:9@{PASSWORD}/9@127.0.0.1:1/none",
+        f"postgresql://someone:9@{PASSWORD}?9@127.0.0.1:1/none",
+        f"postgresql://127.0.0.1:1?password=9@{PASSWORD}",
     ],
 )
 @pytest.mark.parametrize("command", [["status"], ["db", "check"], ["dispatch"]])
@@ -45,6 +52,42 @@ def test_no_error_shows_the_password_of_postgres(
 
     assert said.exit_code in (2, 3)
     assert said.output
+    assert PASSWORD not in said.output
+
+
+def test_no_error_shows_the_password_of_redis() -> None:
+    """Without it, an outage puts a password into a ticket."""
+    with pytest.raises(ServiceUnavailableError) as raised:
+        Broker(f"redis://:{PASSWORD}@127.0.0.1:1/0", "away:").queued()
+
+    assert "Redis at redis://127.0.0.1:1/0 does not answer" in str(raised.value)
+    assert PASSWORD not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://:9@{PASSWORD}@127.0.0.1:1/0",
+        f"redis://:{PASSWORD}/x@127.0.0.1:1/0",
+        f"redis://:9/{PASSWORD}@127.0.0.1:1/0",
+        f"redis://someone:9?{PASSWORD}@127.0.0.1:1/0",
+        f"redis://someone:9#{PASSWORD}@127.0.0.1:1/0",
+        f"redis://someone:9;{PASSWORD}@127.0.0.1:1/0",
+        f"redis://:{PASSWORD}@[::1/0",
+        f"redis://:{PASSWORD}@/0",
+        f"redis://127.0.0.1:1/0?password={PASSWORD}",
+        f"amqp://:{PASSWORD}@127.0.0.1:1/0",
+        f":{PASSWORD}@127.0.0.1:1/0",
+    ],
+)
+def test_malformed_url_of_redis_is_refused_without_its_password(
+    database: DatabaseUrls, url: str
+) -> None:
+    """Without it, an unescaped password is a traceback with a part of it, and workers loop."""
+    said = invoke(database, "status", TEXTMILL_BROKER_URL=url)
+
+    assert said.exit_code == 2
+    assert "TEXTMILL_BROKER_URL: " in said.output
     assert PASSWORD not in said.output
 
 

@@ -1,5 +1,6 @@
 """Settings, read from the environment and nowhere else."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from schema.errors import SettingsError
-from schema.settings import IntakeSettings, ServiceSettings, WorkerSettings, read
+from schema.settings import IntakeSettings, ServiceSettings, SweepSettings, WorkerSettings, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +39,22 @@ def test_malformed_setting_is_refused_by_name(
 
     with pytest.raises(SettingsError, match=name):
         read(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://etl:sesame@db/shop", "postgresql://etl:9@sesame@db/shop", "postgresql://etl:sesame"],
+)
+def test_source_that_is_no_postgres_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Without it, the database of Textmill is blamed, or a part of the password is printed."""
+    monkeypatch.setenv("TEXTMILL_SOURCES", json.dumps({"shop": url}))
+
+    with pytest.raises(SettingsError, match=r"^TEXTMILL_SOURCES: the URL of 'shop': ") as raised:
+        read(SweepSettings)
+
+    assert "sesame" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
