@@ -44,6 +44,7 @@ FUNCTIONS = (
     "limit_of(text)",
     "add_feedback(uuid, text, text, text[], text[], text, text, boolean)",
     "check_feedback()",
+    "check_sweep_source()",
     "answer_of(text, text, jsonb, text[], text[])",
 )
 

@@ -75,6 +75,24 @@ create table textmill.sweep (
     constraint sweep_deadline check (deadline > settle)
 );
 
+-- Dispatch reads Textmill's own database with its own login, which sees every text: who defines such
+-- a sweep must be allowed to see them, too.
+create function textmill.check_sweep_source() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if new.source = 'textmill' and not has_table_privilege('textmill.document', 'select') then
+        raise exception 'a sweep of the source textmill can read every text, and % may not', current_user
+            using errcode = 'insufficient_privilege', hint = 'Name a source of its own login.';
+    end if;
+    return new;
+end
+$$;
+
+create trigger sweep_source before insert or update of source, query, watermark_column
+    on textmill.sweep for each row execute function textmill.check_sweep_source();
+
 -- One row per run. `settling`: begun, rows not handed over yet. `running`: its job was accepted.
 create table textmill.sweep_run (
     run_id bigint generated always as identity,

@@ -11,6 +11,12 @@ from tests.fixtures.shop import QUERY, change, definition, write
 KINDS = ["smallint", "integer", "bigint", "numeric", "double precision", "text", "uuid"]
 KINDS += ["timestamp", "timestamptz"]
 
+ADDED = (
+    "insert into textmill.sweep (name, cron, timezone, source, query, watermark_column, watermark,"
+    " next_run_at) values ('{0}', '0 2 * * *', 'UTC', '{0}', '', 'id', '', now())"
+)
+"""A sweep of a source, added without asking it."""
+
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
@@ -47,12 +53,31 @@ def test_only_an_operator_adds_sweeps(
 
     with engine.connect() as connection:
         connection.exec_driver_sql("set role textmill_operator")
-        connection.exec_driver_sql(
-            "insert into textmill.sweep (name, cron, timezone, source, query, watermark_column,"
-            " watermark, next_run_at) values ('s', '0 2 * * *', 'UTC', 'shop', '', 'id', '', now())"
-        )
+        connection.exec_driver_sql(ADDED.format("shop"))
         with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
             connection.exec_driver_sql("select text from textmill.document")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        ADDED.format("textmill"),
+        "update textmill.sweep set source = 'textmill' where name = 'shop'",
+        "update textmill.sweep set query = 'select text as id, …' where name = 'textmill'",
+        "update textmill.sweep set watermark_column = 'text' where name = 'textmill'",
+    ],
+)
+def test_operator_who_may_see_no_text_sweeps_none(engine: sa.Engine, statement: str) -> None:
+    """Without it, an operator has dispatch read every text, and finds them as ids in a view."""
+    as_operator = "set local role textmill_operator;"
+    change(engine, as_operator + ADDED.format("shop"))
+    if "insert" not in statement:
+        change(engine, ADDED.format("textmill"))
+
+    with pytest.raises(sa.exc.ProgrammingError, match="can read every text, and textmill_operator"):
+        change(engine, as_operator + statement)
+
+    change(engine, as_operator + "update textmill.sweep set paused = true")
 
 
 def test_source_url_stays_out_of_the_database(
