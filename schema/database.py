@@ -1,5 +1,6 @@
 """Engines for Postgres: one way to connect, with timeouts and errors that say what to do."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,9 @@ CONNECT_TIMEOUT = 10
 
 TOO_LARGE = "54"
 """Class of the SQLSTATEs that say: what was sent is too large. Sent again, it still is."""
+
+_QUOTING = ("22", "23", "38", "39", "HV", "P0", "XX")
+"""Classes of those whose text may quote a row: values, constraints, functions, other servers."""
 
 _IN_THE_WAY = ("40", "55")
 """Classes of those that say: another session was in the way."""
@@ -110,9 +114,18 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
         raise told from error
 
 
+def what_it_says(cause: BaseException | None) -> str:
+    """What an error of Postgres says, as a line; where it may quote a row, the condition alone."""
+    state = str(getattr(cause, "sqlstate", ""))
+    if not state.startswith(_QUOTING):
+        return str(cause).strip().partition("\n")[0]
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(cause).__name__).lower()
+    return f"{state} {name}; its text may quote a row, so run the query there to read it"
+
+
 def _told(cause: BaseException | None, where: str) -> TextmillError | None:
     """The error for people; None of what is a fault of ours."""
-    said = str(cause).strip().partition("\n")[0]
+    said = what_it_says(cause)
     match cause:
         case psycopg.errors.InsufficientPrivilege():
             msg = f"Postgres at {where} says: {said}"

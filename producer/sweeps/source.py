@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 import sqlalchemy as sa
 from psycopg.types.string import TextLoader
 
-from schema.database import create_engine
+from schema.database import create_engine, what_it_says
 from schema.errors import InputError, SourceError
 from schema.settings import SweepSettings
 
@@ -167,9 +167,8 @@ class Source:
                 connection.execute(sa.text("set local datestyle = 'ISO'"))
                 yield connection
         except sa.exc.DBAPIError as error:
-            said = str(error.orig).strip().partition("\n")[0]
-            msg = f"the source {self._name!r} says: {said}"
-            raise SourceError(msg) from error
+            msg = f"the source {self._name!r} says: {what_it_says(error.orig)}"
+            raise SourceError(msg) from None  # what it is from may quote a row
 
 
 def is_lowest(watermark: str) -> bool:

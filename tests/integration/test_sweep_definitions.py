@@ -1,5 +1,7 @@
 """What may be swept: queries, sources and who names them."""
 
+import traceback
+
 import pytest
 import sqlalchemy as sa
 
@@ -154,3 +156,28 @@ def test_values_that_python_has_no_form_for_are_read_as_text(
         "prices": ["1.5"],
         "keys": ["00000000-0000-0000-0000-000000000001"],
     }
+
+
+@pytest.mark.parametrize(
+    ("expression", "condition"),
+    [
+        ("body::numeric", "22P02 invalid_text_representation"),
+        ("refuse(body)", "P0001 raise_exception"),
+    ],
+)
+def test_error_that_quotes_a_row_is_told_without_it(
+    shop: sa.Engine, source: Source, expression: str, condition: str
+) -> None:
+    """Without it, readers of logs and of the views see texts of the shop."""
+    change(
+        shop,
+        "create function refuse(body text) returns text language plpgsql as"
+        " $$ begin raise exception 'odd: %', body; end $$",
+    )
+    write(shop, 1)
+    query = QUERY.replace("shop", f"{expression} as price", 1)
+
+    with pytest.raises(SourceError, match=f"^the source 'shop' says: {condition}; ") as raised:
+        list(source.rows(query, "id", "0", "1"))
+
+    assert "post 1" not in "".join(traceback.format_exception(raised.value))
