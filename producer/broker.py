@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from schema.documents import Lane, Task
-from schema.errors import ServiceUnavailableError
+from schema.errors import ServiceUnavailableError, SettingsError
 from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
 from schema.urls import broker_place
 
@@ -32,6 +32,7 @@ class Broker:
 
         Raises:
             ServiceUnavailableError: Redis does not answer; earlier messages may have gone out.
+            SettingsError: Redis refuses the login.
         """
         with self._reachable(), self._app.producer_pool.acquire(block=True) as producer:
             for message, lane in messages:
@@ -48,6 +49,7 @@ class Broker:
 
         Raises:
             ServiceUnavailableError: Redis does not answer.
+            SettingsError: Redis refuses the login.
         """
         with self._reachable(), self._app.producer_pool.acquire(block=True) as producer:
             client = producer.channel.client
@@ -64,8 +66,9 @@ class Broker:
         try:
             yield
         except (OperationalError, RedisError, OSError) as error:
-            msg = (
-                f"Redis at {broker_place(self._url)} does not answer ({error});"
-                " start it, or correct TEXTMILL_BROKER_URL"
-            )
+            where = f"Redis at {broker_place(self._url)}"
+            if any(isinstance(told, AuthenticationError) for told in (error, error.__cause__)):
+                msg = f"{where} refuses the login ({error}); correct TEXTMILL_BROKER_URL"
+                raise SettingsError(msg) from error
+            msg = f"{where} does not answer ({error}); start it, or correct TEXTMILL_BROKER_URL"
             raise ServiceUnavailableError(msg) from error

@@ -91,6 +91,7 @@ class Dispatcher:
         Raises:
             SchemaVersionError: the database is of another migration.
             ServiceUnavailableError: Postgres does not answer at the start.
+            SettingsError: Postgres or Redis refuses the login.
         """
         with reachable(self._engine), self._engine.connect() as connection:
             check_version(connection)

@@ -26,6 +26,13 @@ TOO_LARGE = "54"
 _QUOTING = ("22", "23", "38", "39", "HV", "P0", "XX")
 """Classes of those whose text may quote a row: values, constraints, functions, other servers."""
 
+_LOGIN_STATES = ("28", "3D")
+_LOGIN_TEXTS = re.compile(
+    r"no password supplied|FATAL: +(.*authentication failed|.*pg_hba\.conf|no such (user|database)"
+    r'|(role|database) ".*" (does not exist|is not permitted)|permission denied for database)'
+)
+"""What says that another try will fail, too; of a failed login the driver has no SQLSTATE."""
+
 _IN_THE_WAY = ("40", "55")
 """Classes of those that say: another session was in the way."""
 
@@ -102,7 +109,7 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
         InputError: what was sent is larger than Postgres takes.
         SchemaVersionError: the database lacks a table, a column or a function.
         ServiceUnavailableError: the connection was refused or lost, or others are in the way.
-        SettingsError: the role that logs in lacks a right.
+        SettingsError: the role may not log in, or lacks a right.
     """
     try:
         yield
@@ -132,6 +139,9 @@ def _told(cause: BaseException | None, where: str) -> TextmillError | None:
             return SettingsError(
                 f"{msg}; let TEXTMILL_DATABASE_URL log in as a role that may do this"
             )
+        case psycopg.OperationalError(sqlstate=state) if _refuses_login(state, said):
+            msg = f"Postgres at {where} refuses the login ({said})"
+            return SettingsError(f"{msg}; correct TEXTMILL_DATABASE_URL")
         case _ if isinstance(cause, _UNDEFINED):
             msg = f"Postgres at {where} says: {said}"
             return SchemaVersionError(f"{msg}; if it was not migrated, run: textmill db upgrade")
@@ -140,6 +150,12 @@ def _told(cause: BaseException | None, where: str) -> TextmillError | None:
         case _:
             why = _unavailable(cause, said, where)
             return None if why is None else ServiceUnavailableError(why)
+
+
+def _refuses_login(state: str | None, said: str) -> bool:
+    if state is not None:
+        return state.startswith(_LOGIN_STATES)
+    return _LOGIN_TEXTS.search(said) is not None
 
 
 def _unavailable(cause: BaseException | None, said: str, where: str) -> str | None:

@@ -35,7 +35,7 @@ class UsageError(TextmillError):
 
 
 class SettingsError(UsageError):
-    """A setting is missing, malformed, or names a role or folder that lacks a right."""
+    """A setting is missing, malformed, or names a login, role or folder that lacks a right."""
 
 
 class InputError(UsageError):

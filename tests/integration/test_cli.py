@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,41 @@ def test_database_that_is_down_exits_with_3_and_a_remedy_without_the_password(
     assert "Postgres at postgresql://textmill@127.0.0.1:1/textmill does not" in ended.stderr
     assert "start it, or correct TEXTMILL_DATABASE_URL" in ended.stderr
     assert "top-secret" not in ended.output
+
+
+@pytest.mark.parametrize(
+    "mistype",
+    [
+        lambda url: url.set(password=url.username),
+        lambda url: url.set(username="nobody"),
+        lambda url: url.set(database="none"),
+    ],
+    ids=["password", "username", "database"],
+)
+@pytest.mark.parametrize("command", [["status"], ["db", "check"], ["dispatch"]])
+def test_login_that_postgres_refuses_exits_with_2_and_says_so(
+    database: DatabaseUrls, command: list[str], mistype: Callable[[sa.URL], sa.URL]
+) -> None:
+    """Without it, a typing error looks like an outage, and a scheduler tries for ever."""
+    url = mistype(sa.make_url(database.producer)).render_as_string(hide_password=False)
+
+    ended = invoke(database, *command, TEXTMILL_DATABASE_URL=url)
+
+    assert ended.exit_code == 2
+    assert "refuses the login" in ended.stderr
+    assert "; correct TEXTMILL_DATABASE_URL" in ended.stderr
+
+
+def test_database_that_is_full_exits_with_3(database: DatabaseUrls, engine: sa.Engine) -> None:
+    """Without it, a scheduler gives up what would pass in a moment."""
+    name = sa.make_url(database.owner).database
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"alter database {name} connection limit 0")
+
+    ended = invoke(database, "status")
+
+    assert ended.exit_code == 3
+    assert "too many connections" in ended.stderr
 
 
 @pytest.mark.parametrize("command", ["submit sentiment good.jsonl", "status", "db check"])

@@ -15,7 +15,7 @@ from producer.broker import Broker
 from producer.dispatch import Dispatcher
 from producer.loading import Load
 from schema.documents import Document, JobOptions, Lane, Task
-from schema.errors import ServiceUnavailableError
+from schema.errors import ServiceUnavailableError, SettingsError
 from schema.messages import queue_name
 from schema.settings import DispatchSettings
 from tests.fixtures.dispatch import LIMITS, THREADS, add_job, dispatcher, states
@@ -74,6 +74,17 @@ def test_chunks_marked_while_redis_is_away_are_published_later(
     published = dispatcher(producer_engine, broker, republish_after=1e-6).step()
 
     assert published == 2
+
+
+@pytest.mark.parametrize("login", ["", ":wrong@", "someone:wrong@"])
+def test_dispatch_ends_where_redis_refuses_its_login(
+    producer_engine: sa.Engine, broker_url: str, login: str
+) -> None:
+    """Without it, a wrong password looks like an outage, and dispatch waits for ever."""
+    broker = Broker(f"redis://{login}{broker_url.rpartition('@')[2]}", "refused:")
+
+    with pytest.raises(SettingsError, match=r"refuses the login .*; correct TEXTMILL_BROKER_URL"):
+        dispatcher(producer_engine, broker).run(threading.Event())
 
 
 @pytest.mark.usefixtures("live_worker")
