@@ -20,9 +20,9 @@ from producer.sweeps.counting import finish_runs, summarise
 from producer.sweeps.schedule import next_after
 from producer.sweeps.source import Source, open_source
 from producer.sweeps.summary import Counts
-from schema.database import reachable
+from schema.database import reachable, what_it_says
 from schema.documents import JobId, JobOptions, Record, Task
-from schema.errors import InputError, LeaseLostError, ServiceUnavailableError, UsageError
+from schema.errors import InputError, LeaseLostError, TextmillError, UsageError
 from schema.settings import IntakeSettings, SweepSettings
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,10 @@ class Sweeper:
         while not stop.is_set():
             try:
                 self.step()
-            except ServiceUnavailableError as error:
-                logger.warning("%s", error)
+            except TextmillError as error:
+                logger.warning("sweeps: %s", error)
+            except sa.exc.DBAPIError as error:  # a traceback would quote its row
+                logger.warning("sweeps; going on: %s", what_it_says(error.orig))
             except Exception:
                 logger.exception("sweeps; going on")
             stop.wait(POLL_INTERVAL)
@@ -79,7 +81,9 @@ class Sweeper:
         """Begin runs that are due, move on those that can, count those whose job ended.
 
         Raises:
+            SchemaVersionError: the database lacks a table.
             ServiceUnavailableError: Postgres does not answer.
+            SettingsError: the role that logs in lacks a right.
         """
         with reachable(self._engine):
             self._begin()

@@ -241,30 +241,6 @@ def test_run_without_rows_is_finished(engine: sa.Engine, source: Source, sweeper
     assert one(engine, "sweep_status").watermark == "17"
 
 
-def test_source_that_fails_is_tried_again_and_then_reported(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
-) -> None:
-    """Without it, a night is lost unseen."""
-    add(engine, definition(), source, None)
-    write(shop, 1)
-    change(shop, "alter table posts rename to other")
-    make_due(engine, "posts")
-    sweeper.step()
-    first = one(engine, "sweep_history")
-    for _ in range(5):
-        change(engine, "update textmill.sweep_run set ready_at = now()")
-        sweeper.step()
-    last = one(engine, "sweep_history")
-    change(shop, "alter table other rename to posts")
-    make_due(engine, "posts")
-    sweeper.step()
-
-    assert first.state == "settling"
-    assert 'relation "posts" does not exist' in str(first.error)
-    assert (last.state, str(last.alert).partition(":")[0]) == ("failed", "the run failed")
-    assert swept(engine) == [["1"]]
-
-
 def test_run_that_is_late_fails(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:

@@ -1,0 +1,72 @@
+"""Sweeps that cannot run as they stand: what is said, and where."""
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from producer.sweeps import Sweeper
+from producer.sweeps.definitions import add, make_due
+from producer.sweeps.source import Source
+from tests.fixtures.shop import change, definition, one, swept, write
+
+NO_RIGHT = "revoke update on textmill.sweep_run from textmill_producer"
+QUOTING = """
+create function refuse() returns trigger language plpgsql as
+$$ begin raise check_violation using message = 'post 1 is odd'; end $$;
+create trigger refuse before update on textmill.sweep_run for each row execute function refuse()
+"""
+
+
+def test_source_that_fails_is_tried_again_and_then_reported(
+    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+) -> None:
+    """Without it, a night is lost unseen."""
+    add(engine, definition(), source, None)
+    write(shop, 1)
+    change(shop, "alter table posts rename to other")
+    make_due(engine, "posts")
+    sweeper.step()
+    first = one(engine, "sweep_history")
+    for _ in range(5):
+        change(engine, "update textmill.sweep_run set ready_at = now()")
+        sweeper.step()
+    last = one(engine, "sweep_history")
+    change(shop, "alter table other rename to posts")
+    make_due(engine, "posts")
+    sweeper.step()
+
+    assert first.state == "settling"
+    assert 'relation "posts" does not exist' in str(first.error)
+    assert (last.state, str(last.alert).partition(":")[0]) == ("failed", "the run failed")
+    assert swept(engine) == [["1"]]
+
+
+@pytest.mark.parametrize("fault", [NO_RIGHT, QUOTING])
+def test_step_that_postgres_refuses_is_a_warning(
+    engine: sa.Engine,
+    source: Source,
+    sweeper: Sweeper,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+) -> None:
+    """Without it, a right that dispatch lacks fills the log, or it holds a text."""
+    add(engine, definition(), source, None)
+    make_due(engine, "posts")
+    change(engine, fault)
+
+    sweeper.run(Once())
+
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert "permission denied" in record.message or "23514 check_violation" in record.message
+    assert "post 1" not in record.message
+
+
+class Once(threading.Event):
+    """Told to stop after one step."""
+
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002
+        """The pause between two steps."""
+        self.set()
+        return True
