@@ -6,6 +6,9 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from schema.database import check_version, migration
+from schema.tables import MIGRATION
+
 
 def upgrade(engine: sa.Engine) -> str | None:
     """Bring the database to the latest migration and grant the roles their rights.
@@ -13,6 +16,9 @@ def upgrade(engine: sa.Engine) -> str | None:
     Returns:
         None when all was done; otherwise the SQL that a more privileged role must run,
         because this one may not create roles.
+
+    Raises:
+        SchemaVersionError: the database is newer than this code.
     """
     package = files(__name__)
     with as_file(package) as folder, engine.connect() as connection:
@@ -21,6 +27,8 @@ def upgrade(engine: sa.Engine) -> str | None:
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         config.attributes["connection"] = connection
         connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('textmill.upgrade'))"))
+        if (migration(connection) or "") > MIGRATION:
+            check_version(connection)
         command.upgrade(config, "head")
         connection.commit()
     roles = package.joinpath("roles.sql").read_text(encoding="utf-8")

@@ -183,12 +183,7 @@ def check_version(connection: sa.Connection) -> None:
     Raises:
         SchemaVersionError: the database was not migrated, or is older or newer than this code.
     """
-    table = connection.scalar(sa.text("select to_regclass('textmill.alembic_version')::text"))
-    found = (
-        connection.scalar(sa.text("select version_num from textmill.alembic_version"))
-        if table is not None
-        else None
-    )
+    found = migration(connection)
     if found == MIGRATION:
         return
     if found is None:
@@ -197,3 +192,13 @@ def check_version(connection: sa.Connection) -> None:
         remedy = "run: textmill db upgrade" if found < MIGRATION else "update textmill"
         msg = f"the database is at migration {found}, this code is made for {MIGRATION}; {remedy}"
     raise SchemaVersionError(msg)
+
+
+def migration(connection: sa.Connection) -> str | None:
+    """The migration that the database is at; None where it holds no tables of Textmill."""
+    if connection.scalar(sa.text("select to_regclass('textmill.alembic_version')")) is None:
+        return None
+    found: str | None = connection.scalar(
+        sa.text("select version_num from textmill.alembic_version")
+    )
+    return found

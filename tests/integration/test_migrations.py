@@ -10,6 +10,8 @@ from alembic.script import ScriptDirectory
 
 from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState
 from schema.tables import MIGRATION, metadata
+from tests.fixtures.commands import invoke
+from tests.fixtures.postgres import DatabaseUrls
 
 CONSTRAINTS = """
     select c.conname, c.conrelid::regclass::text, pg_get_constraintdef(c.oid)
@@ -99,3 +101,15 @@ def test_migrations_go_down_and_up_again(engine: sa.Engine) -> None:
         after = [connection.exec_driver_sql(q).all() for q in (CONSTRAINTS, COLUMNS, INDEXES)]
 
     assert before == after
+
+
+def test_upgrade_by_older_code_is_refused(database: DatabaseUrls, engine: sa.Engine) -> None:
+    """Without it, who runs an old image on a newer database gets a traceback of Alembic."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("update textmill.alembic_version set version_num = '9999'")
+
+    ended = invoke(database, "db", "upgrade", TEXTMILL_DATABASE_URL=database.owner)
+
+    assert ended.exit_code == 3
+    assert "the database is at migration 9999" in ended.stderr
+    assert "update textmill" in ended.stderr
