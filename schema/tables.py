@@ -289,6 +289,7 @@ sweep = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("query", sa.Text, nullable=False),
     sa.Column("watermark_column", sa.Text, nullable=False),
+    sa.Column("watermark_kind", sa.Text, nullable=False),
     sa.Column("watermark", sa.Text, nullable=False),
     sa.Column("settle", pg.INTERVAL, nullable=False, server_default=sa.text("'0'::interval")),
     sa.Column("deadline", pg.INTERVAL),
@@ -298,6 +299,10 @@ sweep = sa.Table(
     now("created_at"),
     sa.PrimaryKeyConstraint("sweep_id", name="sweep_pkey"),
     sa.UniqueConstraint("name", name="sweep_name"),
+    sa.CheckConstraint(
+        "watermark_kind in ('number', 'text', 'timestamp', 'timestamptz', 'uuid')",
+        name="sweep_watermark_kind",
+    ),
     sa.CheckConstraint("settle >= '0'::interval", name="sweep_settle"),
     sa.CheckConstraint("deadline > settle", name="sweep_deadline"),
 )

@@ -62,6 +62,7 @@ create table textmill.sweep (
     source text not null,
     query text not null,
     watermark_column text not null,
+    watermark_kind text not null,
     watermark text not null,
     settle interval not null default '0',
     deadline interval,
@@ -71,6 +72,8 @@ create table textmill.sweep (
     created_at timestamptz not null default now(),
     constraint sweep_pkey primary key (sweep_id),
     constraint sweep_name unique (name),
+    constraint sweep_watermark_kind check (watermark_kind in
+        ('number', 'text', 'timestamp', 'timestamptz', 'uuid')),
     constraint sweep_settle check (settle >= '0'::interval),
     constraint sweep_deadline check (deadline > settle)
 );

@@ -88,19 +88,19 @@ def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | 
         SourceError: the source does not answer, or refuses the query.
         SettingsError: the role that logs in is no operator.
     """
-    lowest = source.lowest(definition.query, definition.watermark_column)
-    watermark = lowest if begin is None else begin
+    kind = source.kind(definition.query, definition.watermark_column)
+    watermark = kind.lowest if begin is None else begin
     source.highest(definition.query, definition.watermark_column, watermark)
     with reachable(engine), engine.begin() as connection:
         due = _due(connection, definition.cron, definition.timezone)
         added = connection.execute(
             sa.text(
                 "insert into textmill.sweep (name, cron, timezone, source, query, watermark_column,"
-                " watermark, settle, deadline, next_run_at) values (:name, :cron, :timezone,"
-                " :source, :query, :watermark_column, :watermark, :settle, :deadline, :due)"
-                " on conflict (name) do nothing"
+                " watermark_kind, watermark, settle, deadline, next_run_at) values (:name, :cron,"
+                " :timezone, :source, :query, :watermark_column, :kind, :watermark, :settle,"
+                " :deadline, :due) on conflict (name) do nothing"
             ),
-            {**definition.model_dump(), "watermark": watermark, "due": due},
+            {**definition.model_dump(), "kind": kind.name, "watermark": watermark, "due": due},
         )
     if added.rowcount == 0:
         msg = f"there is a sweep {definition.name!r}; remove it first, or choose another name"

@@ -48,6 +48,7 @@ class Step:
     source: str
     query: str
     watermark_column: str
+    watermark_kind: str
     from_watermark: str
     to_watermark: str | None
     deadline_at: datetime | None
@@ -139,7 +140,7 @@ class Sweeper:
                             and (lease_expires_at is null or lease_expires_at < now())
                         order by ready_at limit 1 for update skip locked)
                     returning r.run_id, r.attempt, r.sweep_id, s.name, s.source, s.query,
-                        s.watermark_column, r.from_watermark, r.to_watermark,
+                        s.watermark_column, s.watermark_kind, r.from_watermark, r.to_watermark,
                         r.started_at + s.deadline as deadline_at,
                         coalesce(r.started_at + s.deadline < now(), false) as late
                 """),
@@ -159,6 +160,7 @@ class Sweeper:
         try:
             own_url = self._engine.url.render_as_string(hide_password=False)
             with closing(open_source(step.source, own_url, self._settings)) as source:
+                _check_kind(step, source)
                 if step.to_watermark is None:
                     self._probe(step, source)
                 else:
@@ -244,6 +246,21 @@ class Sweeper:
     def _write(self, step: Step, changes: str, values: Mapping[str, object] | None = None) -> None:
         with self._engine.begin() as connection:
             _fenced(connection, step, changes, values or {})
+
+
+def _check_kind(step: Step, source: Source) -> None:
+    """Refuse a watermark that another kind of values orders otherwise: rows would be left out.
+
+    Raises:
+        InputError: the column was given another type.
+    """
+    kind = source.kind(step.query, step.watermark_column).name
+    if kind != step.watermark_kind:
+        msg = (
+            f"the watermark {step.watermark_column!r} was a {step.watermark_kind} and is a {kind};"
+            " remove the sweep, and add it again --from where it should go on"
+        )
+        raise InputError(msg)
 
 
 class _StoppedError(Exception):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import sqlalchemy as sa
 from psycopg.types.string import TextLoader
@@ -23,18 +23,31 @@ _DATE = 1082
 _TIMES = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
 """Read as text: Python has no form for infinite ones, nor for years before 1 and after 9999."""
 
-# Below every value of the type, by the type's number in Postgres.
-_LOWEST: Mapping[int, str] = {
-    20: "-9223372036854775808",  # bigint
-    21: "-32768",  # smallint
-    23: "-2147483648",  # integer
-    25: "",  # text
-    701: "-Infinity",  # double precision
-    1043: "",  # varchar
-    1114: "-infinity",  # timestamp
-    1184: "-infinity",  # timestamptz
-    1700: "-Infinity",  # numeric
-    2950: "00000000-0000-0000-0000-000000000000",  # uuid
+
+class Kind(NamedTuple):
+    """Values of a watermark.
+
+    Attributes:
+        name: what they are; those of one name are ordered and written alike, whatever their type.
+        lowest: below every value of the type.
+    """
+
+    name: str
+    lowest: str
+
+
+# By the type's number in Postgres.
+_KINDS: Mapping[int, Kind] = {
+    20: Kind("number", "-9223372036854775808"),  # bigint
+    21: Kind("number", "-32768"),  # smallint
+    23: Kind("number", "-2147483648"),  # integer
+    25: Kind("text", ""),
+    701: Kind("number", "-Infinity"),  # double precision
+    1043: Kind("text", ""),  # varchar
+    1114: Kind("timestamp", "-infinity"),
+    1184: Kind("timestamptz", "-infinity"),
+    1700: Kind("number", "-Infinity"),  # numeric
+    2950: Kind("uuid", "00000000-0000-0000-0000-000000000000"),
 }
 
 
@@ -50,11 +63,8 @@ class Source:
         """Let the connections go."""
         self._engine.dispose()
 
-    def lowest(self, query: str, column: str) -> str:
-        """See whether the query can be swept, and where it begins.
-
-        Returns:
-            A watermark below every row.
+    def kind(self, query: str, column: str) -> Kind:
+        """See whether the query can be swept, and of which kind its watermark is.
 
         Raises:
             InputError: the query lacks `:watermark` or a column.
@@ -85,10 +95,10 @@ class Source:
                 " share; take the time or the number that each row is given"
             )
             raise InputError(msg)
-        if types[column] not in _LOWEST:
+        if types[column] not in _KINDS:
             msg = f"the watermark {column!r} must be a number, a time, a uuid or text"
             raise InputError(msg)
-        return _LOWEST[types[column]]
+        return _KINDS[types[column]]
 
     def highest(self, query: str, column: str, watermark: str) -> str | None:
         """The highest value of `column` above the watermark; None where there is no row.
@@ -172,8 +182,8 @@ class Source:
 
 
 def is_lowest(watermark: str) -> bool:
-    """Whether it is that of a sweep which has seen no row, `Source.lowest`."""
-    return watermark in _LOWEST.values()
+    """Whether it is that of a sweep which has seen no row."""
+    return any(watermark == kind.lowest for kind in _KINDS.values())
 
 
 def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:

@@ -14,8 +14,9 @@ KINDS = ["smallint", "integer", "bigint", "numeric", "double precision", "text",
 KINDS += ["timestamp", "timestamptz"]
 
 ADDED = (
-    "insert into textmill.sweep (name, cron, timezone, source, query, watermark_column, watermark,"
-    " next_run_at) values ('{0}', '0 2 * * *', 'UTC', '{0}', '', 'id', '', now())"
+    "insert into textmill.sweep (name, cron, timezone, source, query, watermark_column,"
+    " watermark_kind, watermark, next_run_at)"
+    " values ('{0}', '0 2 * * *', 'UTC', '{0}', '', 'id', 'text', '', now())"
 )
 """A sweep of a source, added without asking it."""
 
@@ -106,7 +107,7 @@ def test_every_row_lies_above_where_a_sweep_begins(
     change(shop, f"create table things as select 1 as id, 'x' as text, {value}::{kind} as mark")
     query = "select * from things where mark > :watermark"
 
-    lowest = source.lowest(query, "mark")
+    lowest = source.kind(query, "mark").lowest
     highest = source.highest(query, "mark", lowest)
 
     assert highest is not None
@@ -125,7 +126,7 @@ def test_infinite_values_do_not_end_a_sweep(shop: sa.Engine, source: Source, kin
     )
     query = "select * from things where mark > :watermark"
 
-    lowest = source.lowest(query, "mark")
+    lowest = source.kind(query, "mark").lowest
     highest = source.highest(query, "mark", lowest)
 
     assert highest is not None
@@ -145,7 +146,7 @@ def test_values_that_python_has_no_form_for_are_read_as_text(
     )
     query = "select * from things where id > :watermark"
 
-    [row] = source.rows(query, "id", source.lowest(query, "id"), "1")
+    [row] = source.rows(query, "id", source.kind(query, "id").lowest, "1")
 
     assert row == {
         "id": 1,

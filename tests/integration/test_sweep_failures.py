@@ -42,6 +42,32 @@ def test_source_that_fails_is_tried_again_and_then_reported(
     assert swept(engine) == [["1"]]
 
 
+@pytest.mark.parametrize(("type_", "swept_then"), [("text", [["9"]]), ("numeric", [["9"], ["10"]])])
+def test_watermark_of_another_kind_fails_the_run(
+    engine: sa.Engine,
+    shop: sa.Engine,
+    source: Source,
+    sweeper: Sweeper,
+    type_: str,
+    swept_then: list[list[str]],
+) -> None:
+    """Without it, a sweep leaves rows out for ever: as texts, 10 is not above 9."""
+    add(engine, definition(), source, None)
+    write(shop, 9)
+    make_due(engine, "posts")
+    sweeper.step()
+    change(engine, "update textmill.sweep_run set state = 'finished', finished_at = now()")
+    write(shop, 10)
+    change(shop, f"alter table posts alter column id type {type_}")
+
+    make_due(engine, "posts")
+    sweeper.step()
+
+    assert swept(engine) == swept_then
+    error = one(engine, "sweep_history").error
+    assert ("was a number and is a text; remove the sweep" in str(error)) == (type_ == "text")
+
+
 @pytest.mark.parametrize("fault", [NO_RIGHT, QUOTING])
 def test_step_that_postgres_refuses_is_a_warning(
     engine: sa.Engine,
