@@ -142,6 +142,8 @@ def _told(cause: BaseException | None, where: str) -> TextmillError | None:
         case psycopg.OperationalError(sqlstate=state) if _refuses_login(state, said):
             msg = f"Postgres at {where} refuses the login ({said})"
             return SettingsError(f"{msg}; correct TEXTMILL_DATABASE_URL")
+        case psycopg.ProgrammingError() if said.startswith("invalid connection option"):
+            return SettingsError(f"{said}, which follows ? in TEXTMILL_DATABASE_URL; correct it")
         case _ if isinstance(cause, _UNDEFINED):
             msg = f"Postgres at {where} says: {said}"
             return SchemaVersionError(f"{msg}; if it was not migrated, run: textmill db upgrade")

@@ -36,6 +36,7 @@ WORD = "gribbleflax"
         f"postgresql://someone:9@{PASSWORD}/9@127.0.0.1:1/none",
         f"postgresql://someone:9@{PASSWORD}?9@127.0.0.1:1/none",
         f"postgresql://127.0.0.1:1?password=9@{PASSWORD}",
+        f"postgresql://127.0.0.1:1/none?pasword={PASSWORD}",
     ],
 )
 @pytest.mark.parametrize("command", [["status"], ["db", "check"], ["dispatch"]])
