@@ -4,9 +4,13 @@ from collections.abc import Callable, Sequence
 
 from celery import Celery, signals
 from celery.exceptions import Reject
+from redis import Redis
+from redis.exceptions import AuthenticationError, RedisError
 
 from schema.documents import Lane, Task
+from schema.errors import SettingsError
 from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
+from schema.urls import broker_place
 
 
 def create_app(broker_url: str, key_prefix: str) -> Celery:
@@ -37,6 +41,23 @@ def create_app(broker_url: str, key_prefix: str) -> Celery:
         worker_send_task_events=False,
     )
     return app
+
+
+def check_login(broker_url: str) -> None:
+    """Refuse what Celery would wait for in vain; for a Redis that is away it may wait.
+
+    Raises:
+        SettingsError: Redis refuses the login.
+    """
+    try:
+        with Redis.from_url(broker_url, socket_connect_timeout=5, socket_timeout=5) as client:
+            client.ping()
+    except AuthenticationError as error:
+        where = f"Redis at {broker_place(broker_url)}"
+        msg = f"{where} refuses the login ({error}); correct TEXTMILL_BROKER_URL"
+        raise SettingsError(msg) from error
+    except RedisError:
+        pass  # Celery waits for it
 
 
 def consume(

@@ -28,7 +28,7 @@ from schema.errors import (
 )
 from schema.settings import ServiceSettings, WorkerSettings, read
 from worker.artifact_folders import ArtifactFolders
-from worker.celery_app import consume, create_app
+from worker.celery_app import check_login, consume, create_app
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
 from worker.engine import Engine
@@ -78,6 +78,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         NotLoadedError: one that is whole could not be loaded.
         SchemaVersionError: the database is of another migration.
         ServiceUnavailableError: Postgres does not answer.
+        SettingsError: Postgres or Redis refuses the login.
     """
     services = read(ServiceSettings)
     settings = read(WorkerSettings)
@@ -94,6 +95,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     )
     with reachable(database), database.connect() as connection:
         check_version(connection)
+    check_login(services.broker_url.get_secret_value())
     folders = ArtifactFolders.of(settings)
     pipelines = {task: folders.load(task, None, device) for task in tasks}
     budgets, remember = _budgets(settings, pipelines.values(), device)

@@ -188,3 +188,21 @@ def test_role_without_rights_ends_the_supervisor(
     (said,) = [line for line in output.splitlines() if "permission denied" in line]
     assert f"permission denied for {refused}" in said
     assert "let TEXTMILL_DATABASE_URL log in as a role that may do this" in said
+
+
+def test_login_that_redis_refuses_ends_the_supervisor(start: Start, broker_url: str) -> None:
+    """Without it, a wrong password is a worker that waits for ever and looks alive."""
+    supervisor = start(
+        "worker.cli",
+        "run",
+        "--devices",
+        "cpu",
+        "--processes",
+        "1",
+        TEXTMILL_BROKER_URL=f"redis://:wrong@{broker_url.rpartition('@')[2]}",
+    )
+
+    output, _ = supervisor.communicate(timeout=PATIENCE)
+
+    assert supervisor.returncode == 78
+    assert "refuses the login" in output
