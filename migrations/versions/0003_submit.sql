@@ -165,7 +165,7 @@ begin
     if first.content_hash = hash then
         return first.job_id;
     end if;
-    raise exception 'the idempotency key "%" was used before, by job %, for other documents',
+    raise exception 'the idempotency key "%" was used before, by job %, for another task or other documents',
             key, first.job_id
         using errcode = 'unique_violation', hint = 'Choose another key for them.';
 end
