@@ -70,15 +70,11 @@ def examine(
     try:
         known_id = _examine_id(external_id, limits.max_id_characters)
         known_text = _examine_text(text, limits.max_document_bytes)
-
-        def document(metadata: Mapping[str, object]) -> Document:
-            checked = _examine_metadata(metadata, limits.max_metadata_bytes)
-            return Document(external_id=known_id, text=known_text, metadata=checked, line=line)
-
+        most = limits.max_metadata_bytes
         try:
-            return document(metadata)
+            return _document(known_id, known_text, metadata, line, most)
         except (TypeError, ValueError):  # it is no plain JSON; to look for that first is slow
-            return document(_plain_metadata(metadata))
+            return _document(known_id, known_text, _plain_metadata(metadata), line, most)
     except DocumentError as error:
         return Rejected(external_id=known_id, line=line, code=error.code, message=str(error))
 
@@ -98,23 +94,38 @@ def examine_refusal(refused: Rejected, *, limits: IntakeSettings) -> Rejected:
     return refused.model_copy(update={"external_id": known_id, "message": message})
 
 
+def _document(
+    external_id: str | None,
+    text: str,
+    metadata: Mapping[str, object],
+    line: int | None,
+    most: int,
+) -> Document:
+    checked = _examine_metadata(metadata, most) if metadata else {}
+    return Document(external_id=external_id, text=text, metadata=checked, line=line)
+
+
 def _examine_id(value: object, limit: int) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str | int):
-        value = _plain("the id", value)
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        msg = f"the id is {_kind(value)}; it must be a string or an integer"
-        raise _refusal(ErrorCode.INVALID_ID, msg)
-    try:
-        text = str(value)
-    except ValueError:  # Python writes out no integer of thousands of digits
-        text = ""
+    text = value if isinstance(value, str) else _written_id(value)
     if not text or text.isspace() or len(text) > limit:
         msg = f"the id must have 1 to {limit} characters and not be blank"
         raise _refusal(ErrorCode.INVALID_ID, msg)
     _examine_characters(text, "id")
     return text
+
+
+def _written_id(value: object) -> str:
+    if not isinstance(value, int):
+        value = _plain("the id", value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        msg = f"the id is {_kind(value)}; it must be a string or an integer"
+        raise _refusal(ErrorCode.INVALID_ID, msg)
+    try:
+        return str(value)
+    except ValueError:  # Python writes out no integer of thousands of digits
+        return ""
 
 
 def _examine_text(value: object, limit: int) -> str:
@@ -141,8 +152,6 @@ def _examine_text(value: object, limit: int) -> str:
 
 def _examine_metadata(value: Mapping[str, object], limit: int) -> dict[str, object]:
     metadata = dict(value)
-    if not metadata:
-        return metadata
     try:
         encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except RecursionError:
