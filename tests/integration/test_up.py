@@ -15,9 +15,11 @@ SUBMIT = """select textmill.submit('sentiment', '[{"id": "1", "text": "good"}]')
 
 def run(url: str, statement: str) -> None:
     engine = create_engine(url, application="tests")
-    with engine.begin() as connection:
-        connection.exec_driver_sql(statement)
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    finally:
+        engine.dispose()
 
 
 def test_up_prints_a_login_that_reads_and_one_that_also_writes(
