@@ -7,7 +7,7 @@ from benchmarks.loop import in_process
 from benchmarks.report import Report, alternately, median_ratio
 from benchmarks.system import TASK, system, through
 
-DOCUMENTS = 200_000
+DOCUMENTS = 500_000
 
 
 def measure(documents: int | None) -> Report:

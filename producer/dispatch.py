@@ -42,17 +42,18 @@ UPKEEP_INTERVAL = 60
 """Seconds between looks for abandoned loads, missing partitions and rows of dead hosts."""
 
 
-_BULK_WAITS = """
-    select exists (
+_WAITING = """
+    select lane from unnest(cast(:lanes as text[])) as lane where exists (
         select from textmill.job j
         cross join lateral (
             select from textmill.chunk where job_id = j.job_id and state = 'pending'
             order by chunk_no limit 1
         ) as first
-        where j.lane = 'bulk' and j.state in ('pending', 'running')
+        where j.lane = lane.lane and j.state in ('pending', 'running')
     )
 """
-"""Asked by a lateral join: as `exists`, the planner reads all chunks where most are pending."""
+"""Lanes with chunks that wait. Asked by a lateral join: as `exists` alone, the planner reads all
+chunks where most are pending."""
 
 
 class Worker(NamedTuple):
@@ -169,12 +170,16 @@ class Dispatcher:
             return None
 
     def _mark(self, connection: sa.Connection) -> list[Addressed]:
+        waiting = connection.scalars(sa.text(_WAITING), {"lanes": list(Lane)}).all()
+        if not waiting:
+            return []
         workers, published = self._workers(connection), _published(connection)
         marked: list[Addressed] = []
-        for lane in (Lane.INTERACTIVE, Lane.BULK):
-            places = {task: published.get((lane, task), 0) for task in Task}
-            shared = lane is Lane.BULK or bool(connection.scalar(sa.text(_BULK_WAITS)))
-            marked += mark(connection, lane, _slots(workers, places, shared=shared))
+        for lane in Lane:
+            if lane in waiting:
+                places = {task: published.get((lane, task), 0) for task in Task}
+                slots = _slots(workers, places, shared=Lane.BULK in waiting)
+                marked += mark(connection, lane, slots)
         return marked
 
     def _workers(self, connection: sa.Connection) -> Sequence[Worker]:

@@ -17,7 +17,9 @@ from worker.gate import ClosedError, Gate
 from worker.heartbeat import Heartbeat, Lease
 from worker.meter import Meter
 from worker.models import Models
+from worker.pipeline import Pipeline
 from worker.pipeline.analysis import outcomes
+from worker.pipeline.records import Answer, IntArray
 from worker.retry import is_outage
 
 logger = logging.getLogger(__name__)
@@ -140,8 +142,8 @@ class ChunkProcessor:
         self._meter.count_documents(len(outcomes) - failed, failed)
 
     def _analyse(self, lease: Lease, documents: Sequence[LoadedDocument]) -> Outcomes:
-        texts = {doc.seq: doc.text for doc in documents if doc.text is not None}
-        erased = [(doc.seq, ERASED) for doc in documents if doc.text is None]
+        texts = {seq: text for seq, text in documents if text is not None}
+        erased = [(seq, ERASED) for seq, text in documents if text is None]
         found = self._predict(lease, texts.values())
         return [*zip(texts, found, strict=True), *erased]
 
@@ -149,11 +151,12 @@ class ChunkProcessor:
         claim = lease.claim
         try:
             with self._models.using(claim.task, claim.model_version) as pipeline:
-                ask = partial(self._engine.predict, pipeline, claim.lane, abandoned=lease.lost)
+                ask = partial(self._ask, lease, pipeline)
                 wanted = _checked(lease, texts)
-                return outcomes(
-                    pipeline, wanted, ask, explain=claim.explain, generate=claim.generate
-                )
+                with self._engine.core.turn(claim.lane):
+                    return outcomes(
+                        pipeline, wanted, ask, explain=claim.explain, generate=claim.generate
+                    )
         except ArtifactError as error:
             if not self._chunks.is_last(claim):
                 raise
@@ -161,6 +164,18 @@ class ChunkProcessor:
                 code=ErrorCode.MODEL_UNAVAILABLE, stage=Stage.PREDICT, message=str(error)
             )
             return [failure] * len(texts)
+
+    def _ask(
+        self,
+        lease: Lease,
+        pipeline: Pipeline,
+        windows: Sequence[IntArray],
+        *,
+        generates: bool = False,
+    ) -> list[Answer]:
+        lane = lease.claim.lane
+        with self._engine.core.elsewhere(lane):
+            return self._engine.predict(pipeline, lane, windows, lease.lost, generates=generates)
 
 
 def patiently(action: Callable[[], Value]) -> Value:

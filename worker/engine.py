@@ -2,7 +2,8 @@
 
 Chunk threads hand over windows and wait; this thread runs micro-batches of whatever waits,
 whichever chunks and jobs it came from. Before each it looks at what came in: interactive windows go
-next, though not so often that bulk ones never do. Memory is bounded by the callers, since each
+next, though not so often that bulk ones never do. Where the device is the core that chunk threads
+compute on, too, bulk ones go while none of these does. Memory is bounded by the callers, since each
 waits for its own windows.
 """
 
@@ -11,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
 from typing import Self
 
 import torch
@@ -18,6 +20,7 @@ import torch
 from schema.documents import Lane
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Stage
+from worker.core import Core
 from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.generator import MOST_AT_ONCE
@@ -30,6 +33,13 @@ IN_A_ROW = 4
 """Interactive micro-batches after which waiting bulk windows get one."""
 
 
+class _Signal(Enum):
+    """What comes in besides windows."""
+
+    CLOSE = auto()
+    WAKE = auto()
+
+
 class AbandonedError(Exception):
     """The caller set its event: what was left of the request was not run."""
 
@@ -39,13 +49,18 @@ class DeviceLostError(Exception):
 
 
 class Engine:
-    """Runs windows of any chunk on one device, in micro-batches."""
+    """Runs windows of any chunk on one device, in micro-batches.
+
+    Attributes:
+        core: where chunk threads compute; those of the bulk lane take turns there.
+    """
 
     def __init__(
         self,
         budgets: Mapping[Pipeline, int],
         *,
         linger: float,
+        core: Core | None = None,
         meter: Meter | None = None,
         on_lost: Callable[[Exception], object] = lambda _: None,
         on_ceiling: Callable[[Pipeline, int], object] = lambda *_: None,
@@ -57,17 +72,20 @@ class Engine:
                 micro-batch.
             linger: seconds to wait for more windows when the device is idle and those at hand do
                 not fill a micro-batch.
+            core: None: chunk threads compute elsewhere than on the device.
             meter: counts micro-batches.
             on_lost: called when the device is lost, before the callers hear of it.
             on_ceiling: called with a pipeline's budget when the device's memory lowered it.
         """
         self._budgets = dict(budgets)
         self._linger = linger
+        self.core = core or Core(is_device=False)
+        self.core.on_free = self._wake
         self._meter = meter or Meter()
         self._meter.waiting = self.waiting
         self._on_lost = on_lost
         self._on_ceiling = on_ceiling
-        self._incoming: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._incoming: queue.SimpleQueue[Request | _Signal] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._incoming_windows = 0
         self._requests: list[Request] = []
@@ -87,7 +105,7 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         """Run what waits, then end the thread."""
-        self._incoming.put(None)
+        self._incoming.put(_Signal.CLOSE)
         self._thread.join()
 
     def predict(
@@ -152,19 +170,24 @@ class Engine:
     def _run(self) -> None:
         while self._collect():
             self._drop_abandoned()
-            chosen = self._choose()
-            if chosen is None:
-                continue
-            try:
-                self._predict(*chosen)
-            except Exception as error:
-                # The device, or a fault of this thread's own: callers must hear of it, or they
-                # wait for ever.
-                logger.exception("the engine failed")
-                self._fail(error)
-            if not self._halves:
-                self._lower_budgets()
+            with self.core.if_free() as free:
+                chosen = self._choose(bulk=free)
+                if chosen is not None:
+                    self._predict_or_fail(*chosen)
+            if chosen is None and not free:
+                self._take(block=None)
             self._requests = [request for request in self._requests if not request.future.done()]
+
+    def _predict_or_fail(self, chosen: Stream, batch: list[Window]) -> None:
+        try:
+            self._predict(chosen, batch)
+        except Exception as error:
+            # The device, or a fault of this thread's own: callers must hear of it, or they
+            # wait for ever.
+            logger.exception("the engine failed")
+            self._fail(error)
+        if not self._halves:
+            self._lower_budgets()
 
     def _collect(self) -> bool:
         """Take in requests; wait for one when there is none. False: closed, all done."""
@@ -199,14 +222,18 @@ class Engine:
             request = self._incoming.get(block=block != 0, timeout=block or None)
         except queue.Empty:
             return False
-        if request is None:
-            self._closing = True
-        else:
-            with self._lock:
-                self._incoming_windows -= len(request.windows)
-            self._requests.append(request)
-            self._waiting[request.stream].add(request.windows)
+        match request:
+            case _Signal.CLOSE:
+                self._closing = True
+            case Request():
+                with self._lock:
+                    self._incoming_windows -= len(request.windows)
+                self._requests.append(request)
+                self._waiting[request.stream].add(request.windows)
         return True
+
+    def _wake(self) -> None:
+        self._incoming.put(_Signal.WAKE)
 
     def _drop_abandoned(self) -> None:
         for request in self._requests:
@@ -215,22 +242,25 @@ class Engine:
                 request.future.set_exception(AbandonedError())
         self._requests = [request for request in self._requests if not request.future.done()]
 
-    def _choose(self) -> tuple[Stream, list[Window]] | None:
-        """The next micro-batch, and where it came from."""
-        urgent, bulk = self._oldest(Lane.INTERACTIVE), self._oldest(Lane.BULK)
-        if urgent is not None and (self._in_a_row < IN_A_ROW or not (bulk or self._halves)):
+    def _choose(self, *, bulk: bool) -> tuple[Stream, list[Window]] | None:
+        """The next micro-batch, and where it came from; `bulk`: whether it may be a bulk one."""
+        urgent, oldest = self._oldest(Lane.INTERACTIVE), self._oldest(Lane.BULK)
+        others = bulk and (oldest or self._halves)
+        if urgent is not None and (self._in_a_row < IN_A_ROW or not others):
             self._in_a_row += 1
             return urgent, self._next(urgent)
+        if not others:
+            return None
         self._in_a_row = 0
         while self._halves:
             chosen, windows = self._halves.pop()
             wanted = [window for window in windows if not window.request.future.done()]
             if wanted:
                 return chosen, wanted
-        if bulk is None:
+        if oldest is None:
             return None
         if self._current is None or not self._in_round(self._current):
-            self._current = bulk
+            self._current = oldest
         chosen = self._current
         return chosen, self._next(chosen)
 

@@ -31,6 +31,7 @@ from worker.artifact_folders import ArtifactFolders
 from worker.celery_app import check_login, consume, create_app
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
+from worker.core import Core
 from worker.engine import Engine
 from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS, EXIT_NOT_LOADED
 from worker.gate import Gate
@@ -109,6 +110,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         Engine(
             budgets,
             linger=settings.linger,
+            core=Core(is_device=device == "cpu"),
             meter=meter,
             on_lost=_end_without_device,
             on_ceiling=remember,

@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +14,7 @@ import torch
 from schema.documents import Lane, Task
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode
+from worker.core import Core
 from worker.engine import IN_A_ROW, AbandonedError, DeviceLostError, Engine
 from worker.meter import Meter
 from worker.pipeline.generator import MOST_AT_ONCE
@@ -69,9 +70,9 @@ def model() -> FakeModel:
     return FakeModel()
 
 
-def engine(*models: FakeModel, linger: float = 0, **callbacks: Callable[..., object]) -> Engine:
+def engine(*models: FakeModel, linger: float = 0, **options: object) -> Engine:
     budgets = {as_pipeline(model): BUDGET for model in models}
-    return Engine(budgets, linger=linger, **callbacks)  # type: ignore[arg-type]
+    return Engine(budgets, linger=linger, **options)  # type: ignore[arg-type]
 
 
 def as_pipeline(model: FakeModel) -> "Pipeline":
@@ -219,6 +220,21 @@ def test_interactive_windows_do_not_starve_bulk(model: FakeModel) -> None:
             future.result()
 
     assert model.batches.index([2]) == 1 + IN_A_ROW
+
+
+def test_bulk_windows_wait_while_a_chunk_thread_computes(model: FakeModel) -> None:
+    """Without it, both share the core and its caches; or a bulk window waits for ever."""
+    core = Core(is_device=True)
+
+    with engine(model, core=core) as running, ThreadPoolExecutor(1) as pool:
+        with core.turn(Lane.BULK):
+            bulk = pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(1)])
+            until_waiting(running, 1)
+            urgent = running.predict(as_pipeline(model), Lane.INTERACTIVE, [window(99)])
+            assert numbers(urgent) == [99]
+        assert numbers(bulk.result(PATIENCE)) == [1]
+
+    assert model.batches == [[99], [1]]
 
 
 def test_abandoned_request_ends_at_the_next_micro_batch(model: FakeModel) -> None:

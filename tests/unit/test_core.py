@@ -1,0 +1,82 @@
+"""Turns of chunk threads at the core that is the device as well."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from schema.documents import Lane
+from worker.core import Core
+
+PATIENCE = 60
+
+
+def is_free(core: Core) -> bool:
+    with core.if_free() as free:
+        return free
+
+
+def test_bulk_threads_compute_one_at_a_time() -> None:
+    """Without it, they push each other's data out of the caches, and all are slower."""
+    core, at_once, most = Core(is_device=True), threading.Semaphore(1), 4
+
+    def work(_: int) -> bool:
+        alone = True
+        with core.turn(Lane.BULK):
+            for _ in range(5):
+                alone &= at_once.acquire(blocking=False)
+                time.sleep(0)  # others may run, if they can
+                at_once.release()
+                with core.elsewhere(Lane.BULK):
+                    time.sleep(0)
+        return alone
+
+    with ThreadPoolExecutor(most) as pool:
+        assert all(pool.map(work, range(50)))
+    assert is_free(core)
+
+
+def test_interactive_threads_wait_for_no_turn() -> None:
+    """Without it, an interactive document waits until a bulk chunk is prepared."""
+    core = Core(is_device=True)
+
+    def urgent() -> None:
+        with core.turn(Lane.INTERACTIVE), core.elsewhere(Lane.INTERACTIVE):
+            pass
+
+    with core.turn(Lane.BULK), ThreadPoolExecutor(1) as pool:
+        pool.submit(urgent).result(PATIENCE)
+
+
+def test_the_engine_finds_the_core_free_between_turns() -> None:
+    """Without it, the engine computes beside chunk threads, or never again."""
+    core = Core(is_device=True)
+    found: list[bool] = []
+    core.on_free = lambda: found.append(is_free(core))
+
+    with core.turn(Lane.BULK):
+        assert not is_free(core)
+        with core.elsewhere(Lane.BULK):
+            assert is_free(core)
+        assert not is_free(core)
+
+    assert found == [True, True]
+
+
+def test_a_turn_ends_with_an_error() -> None:
+    """Without it, one chunk that fails stops the bulk lane of its process."""
+    core = Core(is_device=True)
+
+    with pytest.raises(ZeroDivisionError), core.turn(Lane.BULK), core.elsewhere(Lane.BULK):
+        raise ZeroDivisionError
+
+    assert is_free(core)
+
+
+def test_beside_a_gpu_nobody_waits() -> None:
+    """Without it, documents are prepared one chunk at a time while a GPU idles."""
+    core = Core(is_device=False)
+
+    with core.turn(Lane.BULK), core.turn(Lane.BULK), core.elsewhere(Lane.BULK):
+        assert is_free(core)
