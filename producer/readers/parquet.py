@@ -48,12 +48,23 @@ def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[
             pre_buffer=False,
         )
         names = parquet.schema_arrow.names
+        _check_columns(parquet)
     except _DAMAGED as error:
         msg = f"{expected.name} is not a Parquet file: {error}"
         raise InputError(msg) from error
     expected.check(names)
     _refuse_bomb(metadata, expected.name)
     yield from _rows(parquet.iter_batches(batch_size=ROWS_AT_ONCE), names, limit)
+
+
+def _check_columns(parquet: pq.ParquetFile) -> None:
+    """Raise what is wrong with the description of any column, without reading one.
+
+    Whoever asks the metadata for such a column ends the process; readers of it raise.
+    """
+    columns = list(range(parquet.metadata.num_columns))
+    for group in range(parquet.num_row_groups):
+        list(parquet.reader.iter_batches(0, row_groups=[group], column_indices=columns))
 
 
 def _string_columns(metadata: pq.FileMetaData) -> list[str]:

@@ -135,6 +135,7 @@ def test_a_file_that_breaks_off_keeps_the_rows_before_and_says_so(tmp_path: Path
 )
 @given(at=st.integers(0, 600), junk=st.binary(min_size=1, max_size=8))
 @example(at=207, junk=b"\x00")  # an index beyond its dictionary
+@example(at=517, junk=b")\xd1\x8c9")  # a column that ends the process of whoever asks for it
 def test_no_damage_raises_anything_but_a_refusal(at: int, junk: bytes, tmp_path: Path) -> None:
     """An exception nobody expected ends a submission with a traceback."""
     data = bytearray(packed({"id": pa.array(range(20)), "text": pa.array(["some text"] * 20)}))
