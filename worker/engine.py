@@ -15,12 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Self
 
-import torch
-
 from schema.documents import Lane
-from schema.errors import DocumentError
-from schema.outcomes import ErrorCode, Stage
 from worker.core import Core
+from worker.device_errors import document_error, is_lost, is_out_of_memory
 from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.generator import MOST_AT_ONCE
@@ -305,13 +302,13 @@ class Engine:
             window.answer(prediction)
 
     def _part(self, chosen: Stream, batch: list[Window], error: Exception) -> None:
-        if _is_lost(error):
+        if is_lost(error):
             raise DeviceLostError(str(error)) from error
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             # What does not fit even alone says nothing of how much fits beside it.
             self._note_fit(chosen, self._budgets[chosen.pipeline] if len(batch) == 1 else 0)
         if len(batch) == 1:
-            batch[0].answer(_document_error(error))
+            batch[0].answer(document_error(error))
             return
         logger.warning("halving a micro-batch of %d: %s", len(batch), type(error).__name__)
         middle = len(batch) // 2
@@ -346,31 +343,3 @@ class Engine:
 
 def _padded(batch: Sequence[Window]) -> int:
     return max(window.length for window in batch) * len(batch)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
-
-
-def _is_lost(error: Exception) -> bool:
-    """Whether a device error leaves the process unable to use its device.
-
-    After a failed kernel every later call fails too, with the same or another error.
-    """
-    return isinstance(error, torch.AcceleratorError) or (
-        isinstance(error, RuntimeError)
-        and not isinstance(error, torch.OutOfMemoryError)
-        and str(error).startswith(("CUDA error", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
-    )
-
-
-def _document_error(error: Exception) -> DocumentError:
-    if isinstance(error, DocumentError):
-        return error
-    if _is_out_of_memory(error):
-        message = "the document does not fit the device's memory, even alone"
-        return DocumentError(ErrorCode.TOO_LARGE_FOR_DEVICE, Stage.PREDICT, message)
-    message = f"the model failed on this document alone: {type(error).__name__}"
-    return DocumentError(ErrorCode.STAGE_ERROR, Stage.PREDICT, message)

@@ -19,7 +19,7 @@ def is_free(core: Core) -> bool:
 
 def test_bulk_threads_compute_one_at_a_time() -> None:
     """Without it, they push each other's data out of the caches, and all are slower."""
-    core, at_once, most = Core(is_device=True), threading.Semaphore(1), 4
+    core, at_once = Core(is_device=True), threading.Semaphore(1)
 
     def work(_: int) -> bool:
         alone = True
@@ -32,7 +32,7 @@ def test_bulk_threads_compute_one_at_a_time() -> None:
                     time.sleep(0)
         return alone
 
-    with ThreadPoolExecutor(most) as pool:
+    with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(50)))
     assert is_free(core)
 

@@ -1,0 +1,36 @@
+"""What an error of the device or the model means for those who asked."""
+
+import torch
+
+from schema.errors import DocumentError
+from schema.outcomes import ErrorCode, Stage
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it was too much at once: less of it may fit."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether a device error leaves the process unable to use its device.
+
+    After a failed kernel every later call fails too, with the same or another error.
+    """
+    return isinstance(error, torch.AcceleratorError) or (
+        isinstance(error, RuntimeError)
+        and not isinstance(error, torch.OutOfMemoryError)
+        and str(error).startswith(("CUDA error", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
+    )
+
+
+def document_error(error: Exception) -> DocumentError:
+    """What becomes of the document that failed alone."""
+    if isinstance(error, DocumentError):
+        return error
+    if is_out_of_memory(error):
+        message = "the document does not fit the device's memory, even alone"
+        return DocumentError(ErrorCode.TOO_LARGE_FOR_DEVICE, Stage.PREDICT, message)
+    message = f"the model failed on this document alone: {type(error).__name__}"
+    return DocumentError(ErrorCode.STAGE_ERROR, Stage.PREDICT, message)
