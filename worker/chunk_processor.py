@@ -12,7 +12,7 @@ from schema.errors import ArtifactError, LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import ErrorCode, Failure, Result, Stage
 from worker.chunks import ChunkStore, Claim, LoadedDocument
-from worker.engine import AbandonedError, Engine
+from worker.engine import Engine
 from worker.gate import ClosedError, Gate
 from worker.heartbeat import Heartbeat, Lease
 from worker.meter import Meter
@@ -21,6 +21,7 @@ from worker.pipeline import Pipeline
 from worker.pipeline.analysis import outcomes
 from worker.pipeline.records import Answer, IntArray
 from worker.retry import is_outage
+from worker.schedule import AbandonedError
 
 logger = logging.getLogger(__name__)
 

@@ -20,14 +20,11 @@ from worker.core import Core
 from worker.device_errors import document_error, is_lost, is_out_of_memory
 from worker.meter import Meter
 from worker.pipeline import Pipeline
-from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, IntArray
-from worker.waiting import WASTE, Request, Stream, WaitingWindows, Window, streams
+from worker.schedule import Schedule
+from worker.waiting import Request, Stream, Window
 
 logger = logging.getLogger(__name__)
-
-IN_A_ROW = 4
-"""Interactive micro-batches after which waiting bulk windows get one."""
 
 
 class _Signal(Enum):
@@ -35,10 +32,6 @@ class _Signal(Enum):
 
     CLOSE = auto()
     WAKE = auto()
-
-
-class AbandonedError(Exception):
-    """The caller set its event: what was left of the request was not run."""
 
 
 class DeviceLostError(Exception):
@@ -74,7 +67,7 @@ class Engine:
             on_lost: called when the device is lost, before the callers hear of it.
             on_ceiling: called with a pipeline's budget when the device's memory lowered it.
         """
-        self._budgets = dict(budgets)
+        self._schedule = Schedule(budgets)
         self._linger = linger
         self.core = core or Core(is_device=False)
         self.core.on_free = self._wake
@@ -85,14 +78,7 @@ class Engine:
         self._incoming: queue.SimpleQueue[Request | _Signal] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._incoming_windows = 0
-        self._requests: list[Request] = []
-        self._waiting: dict[Stream, WaitingWindows] = {
-            stream: WaitingWindows() for pipeline in budgets for stream in streams(pipeline)
-        }
-        self._halves: list[tuple[Stream, list[Window]]] = []
         self._fitted: dict[Pipeline, int] = {}
-        self._current: Stream | None = None
-        self._in_a_row = 0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -141,39 +127,26 @@ class Engine:
 
     def adopt(self, pipeline: Pipeline, like: Pipeline) -> None:
         """Serve another model from now on, with the token budget of `like`."""
-        with self._lock:
-            self._budgets = self._budgets | {pipeline: self._budgets[like]}
-            # Replaced as a whole: the thread may be going through the old ones.
-            self._waiting = self._waiting | {
-                stream: WaitingWindows() for stream in streams(pipeline)
-            }
+        self._schedule.adopt(pipeline, like)
 
     def dismiss(self, pipeline: Pipeline) -> None:
         """Forget a model; nobody may ask for its predictions, or wait for one, any more."""
-        with self._lock:
-            self._waiting = {
-                stream: waiting
-                for stream, waiting in self._waiting.items()
-                if stream.pipeline is not pipeline
-            }
-            self._budgets = {
-                known: budget for known, budget in self._budgets.items() if known is not pipeline
-            }
+        self._schedule.dismiss(pipeline)
 
     def waiting(self) -> int:
         """Windows that were handed over and are not on the device yet."""
-        return self._incoming_windows + sum(map(len, self._waiting.values()))
+        return self._incoming_windows + self._schedule.waiting
 
     def _run(self) -> None:
         while self._collect():
-            self._drop_abandoned()
+            self._schedule.drop_abandoned()
             with self.core.if_free() as free:
-                chosen = self._choose(bulk=free)
+                chosen = self._schedule.next(bulk=free)
                 if chosen is not None:
                     self._predict_or_fail(*chosen)
             if chosen is None and not free:
                 self._take(block=None)
-            self._requests = [request for request in self._requests if not request.future.done()]
+            self._schedule.drop_answered()
 
     def _predict_or_fail(self, chosen: Stream, batch: list[Window]) -> None:
         try:
@@ -183,36 +156,27 @@ class Engine:
             # wait for ever.
             logger.exception("the engine failed")
             self._fail(error)
-        if not self._halves:
+        if not self._schedule.has_halves:
             self._lower_budgets()
 
     def _collect(self) -> bool:
         """Take in requests; wait for one when there is none. False: closed, all done."""
-        if not self._requests:
+        if self._schedule.is_idle:
             if self._closing:
                 return False
             self._take(block=None)
             self._await_more()
         while self._take(block=0):
             pass
-        return bool(self._requests) or not self._closing
+        return not (self._schedule.is_idle and self._closing)
 
     def _await_more(self) -> None:
         """An idle device waits a little for bulk windows to fill a micro-batch."""
         deadline = time.monotonic() + self._linger
-        while self._requests and not self._closing and not self._is_urgent_or_full():
+        while not (self._schedule.is_idle or self._closing or self._schedule.is_urgent_or_full):
             left = deadline - time.monotonic()
             if left <= 0 or not self._take(block=left):
                 break
-
-    def _is_urgent_or_full(self) -> bool:
-        if any(request.stream.lane is Lane.INTERACTIVE for request in self._requests):
-            return True
-        # Only where windows wait: a stream without may be of a model that is just being dismissed.
-        return any(
-            waiting.tokens and waiting.tokens >= self._budget(stream)
-            for stream, waiting in self._waiting.items()
-        )
 
     def _take(self, block: float | None) -> bool:
         try:
@@ -225,60 +189,11 @@ class Engine:
             case Request():
                 with self._lock:
                     self._incoming_windows -= len(request.windows)
-                self._requests.append(request)
-                self._waiting[request.stream].add(request.windows)
+                self._schedule.add(request)
         return True
 
     def _wake(self) -> None:
         self._incoming.put(_Signal.WAKE)
-
-    def _drop_abandoned(self) -> None:
-        for request in self._requests:
-            if request.is_abandoned:
-                self._waiting[request.stream].drop(request)
-                request.future.set_exception(AbandonedError())
-        self._requests = [request for request in self._requests if not request.future.done()]
-
-    def _choose(self, *, bulk: bool) -> tuple[Stream, list[Window]] | None:
-        """The next micro-batch, and where it came from; `bulk`: whether it may be a bulk one."""
-        urgent, oldest = self._oldest(Lane.INTERACTIVE), self._oldest(Lane.BULK)
-        others = bulk and (oldest or self._halves)
-        if urgent is not None and (self._in_a_row < IN_A_ROW or not others):
-            self._in_a_row += 1
-            return urgent, self._next(urgent)
-        if not others:
-            return None
-        self._in_a_row = 0
-        while self._halves:
-            chosen, windows = self._halves.pop()
-            wanted = [window for window in windows if not window.request.future.done()]
-            if wanted:
-                return chosen, wanted
-        if oldest is None:
-            return None
-        if self._current is None or not self._in_round(self._current):
-            self._current = oldest
-        chosen = self._current
-        return chosen, self._next(chosen)
-
-    def _in_round(self, stream: Stream) -> bool:
-        waiting = self._waiting.get(stream)  # None: its model was dismissed
-        return waiting is not None and waiting.in_round
-
-    def _next(self, chosen: Stream) -> list[Window]:
-        waste = WASTE if chosen.pads else 1
-        return self._waiting[chosen].take(self._budget(chosen), waste)
-
-    def _budget(self, stream: Stream) -> int:
-        budget = self._budgets[stream.pipeline]
-        return min(budget, MOST_AT_ONCE) if stream.generates else budget
-
-    def _oldest(self, lane: Lane) -> Stream | None:
-        """The stream of a lane whose windows wait longest."""
-        for request in self._requests:
-            if request.stream.lane is lane and len(self._waiting[request.stream]):
-                return request.stream
-        return None
 
     def _predict(self, chosen: Stream, batch: list[Window]) -> None:
         """Run a micro-batch; one that fails is halved, down to the window at fault."""
@@ -306,13 +221,12 @@ class Engine:
             raise DeviceLostError(str(error)) from error
         if is_out_of_memory(error):
             # What does not fit even alone says nothing of how much fits beside it.
-            self._note_fit(chosen, self._budgets[chosen.pipeline] if len(batch) == 1 else 0)
+            self._note_fit(chosen, self._schedule.budget(chosen.pipeline) if len(batch) == 1 else 0)
         if len(batch) == 1:
             batch[0].answer(document_error(error))
             return
         logger.warning("halving a micro-batch of %d: %s", len(batch), type(error).__name__)
-        middle = len(batch) // 2
-        self._halves += [(chosen, batch[middle:]), (chosen, batch[:middle])]
+        self._schedule.add_halves(chosen, batch)
 
     def _note_fit(self, chosen: Stream, tokens: int) -> None:
         """Remember how much fitted since a micro-batch of the model did not."""
@@ -323,9 +237,8 @@ class Engine:
     def _lower_budgets(self) -> None:
         """When all parts of a micro-batch that did not fit have run: the largest is the ceiling."""
         for pipeline, tokens in self._fitted.items():
-            if 0 < tokens < self._budgets.get(pipeline, 0):  # 0: it was dismissed
-                with self._lock:
-                    self._budgets[pipeline] = tokens
+            if 0 < tokens < self._schedule.budget(pipeline):
+                self._schedule.lower_budget(pipeline, tokens)
                 logger.warning("micro-batches of %s hold %d tokens at most", pipeline.task, tokens)
                 self._on_ceiling(pipeline, tokens)
         self._fitted.clear()
@@ -333,11 +246,7 @@ class Engine:
     def _fail(self, error: Exception) -> None:
         if isinstance(error, DeviceLostError):
             self._on_lost(error)
-        for request in self._requests:
-            self._waiting[request.stream].drop(request)
-            if not request.future.done():
-                request.future.set_exception(error)
-        self._halves.clear()
+        self._schedule.fail(error)
         self._fitted.clear()
 
 

@@ -18,7 +18,7 @@ from tests.fixtures.postgres import read_only
 from worker.artifact_folders import ArtifactFolders
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore, Claim
-from worker.engine import AbandonedError, Engine
+from worker.engine import Engine
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.meter import Meter
@@ -26,6 +26,7 @@ from worker.models import Models
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED
+from worker.schedule import AbandonedError
 
 Outcomes = Sequence[tuple[int, Result | Failure]]
 

@@ -15,10 +15,11 @@ from schema.documents import Lane, Task
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode
 from worker.core import Core
-from worker.engine import IN_A_ROW, AbandonedError, DeviceLostError, Engine
+from worker.engine import DeviceLostError, Engine
 from worker.meter import Meter
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, FloatArray, IntArray, Prediction
+from worker.schedule import AbandonedError
 
 if TYPE_CHECKING:
     from worker.pipeline import Pipeline
@@ -202,24 +203,6 @@ def test_interactive_windows_go_next(model: FakeModel) -> None:
         assert len(numbers(bulk.result())) == 40
 
     assert model.batches[1] == [99]
-
-
-def test_interactive_windows_do_not_starve_bulk(model: FakeModel) -> None:
-    """Without it a stream of small requests stops the nightly load."""
-    model.gate = threading.Semaphore(0)
-    many = [window(n, length=BUDGET) for n in range(100, 110)]
-
-    with engine(model) as running, ThreadPoolExecutor(3) as pool:
-        first = pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(1)])
-        model.calls.get()
-        bulk = pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(2)])
-        urgent = pool.submit(running.predict, as_pipeline(model), Lane.INTERACTIVE, many)
-        until_waiting(running, 11)
-        model.gate.release(1_000)
-        for future in (first, bulk, urgent):
-            future.result()
-
-    assert model.batches.index([2]) == 1 + IN_A_ROW
 
 
 def test_bulk_windows_wait_while_a_chunk_thread_computes(model: FakeModel) -> None:

@@ -1,0 +1,169 @@
+"""Which of the waiting windows run next on the device."""
+
+import threading
+from collections.abc import Mapping
+
+from schema.documents import Lane
+from worker.pipeline import Pipeline
+from worker.pipeline.generator import MOST_AT_ONCE
+from worker.waiting import WASTE, Request, Stream, WaitingWindows, Window, streams
+
+IN_A_ROW = 4
+"""Interactive micro-batches after which waiting bulk windows get one."""
+
+
+class AbandonedError(Exception):
+    """The caller set its event: what was left of the request was not run."""
+
+
+class Schedule:
+    """The requests under way, and the order in which their windows run.
+
+    Interactive windows go next, though not so often that bulk ones never do. Of each lane those go
+    first whose request waits longest, and a round of theirs that was begun is ended.
+
+    One thread uses it, but for `adopt`, `dismiss` and `waiting`, which any may call.
+    """
+
+    def __init__(self, budgets: Mapping[Pipeline, int]) -> None:
+        """Nothing waits.
+
+        Args:
+            budgets: of each pipeline, the most padded tokens (longest times rows) of a
+                micro-batch.
+        """
+        self._lock = threading.Lock()
+        self._budgets = dict(budgets)
+        self._waiting = {
+            stream: WaitingWindows() for pipeline in budgets for stream in streams(pipeline)
+        }
+        self._requests: list[Request] = []
+        self._halves: list[tuple[Stream, list[Window]]] = []
+        self._current: Stream | None = None
+        self._in_a_row = 0
+
+    def adopt(self, pipeline: Pipeline, like: Pipeline) -> None:
+        """Take windows of another model from now on, with the token budget of `like`."""
+        with self._lock:
+            # Both are replaced as a whole: the thread may be going through the old ones.
+            self._budgets = self._budgets | {pipeline: self._budgets[like]}
+            self._waiting = self._waiting | {
+                stream: WaitingWindows() for stream in streams(pipeline)
+            }
+
+    def dismiss(self, pipeline: Pipeline) -> None:
+        """Forget a model; none of its windows may wait, or come, any more."""
+        with self._lock:
+            self._waiting = {
+                stream: waiting
+                for stream, waiting in self._waiting.items()
+                if stream.pipeline is not pipeline
+            }
+            self._budgets = {
+                known: budget for known, budget in self._budgets.items() if known is not pipeline
+            }
+
+    def budget(self, pipeline: Pipeline) -> int:
+        """Most padded tokens of a micro-batch; 0 for a model that was dismissed."""
+        return self._budgets.get(pipeline, 0)
+
+    def lower_budget(self, pipeline: Pipeline, tokens: int) -> None:
+        """Form smaller micro-batches of a model from now on."""
+        with self._lock:
+            self._budgets[pipeline] = tokens
+
+    @property
+    def waiting(self) -> int:
+        """Windows that no micro-batch has taken yet."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way."""
+        return not self._requests
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether parts of a micro-batch that failed have yet to run."""
+        return bool(self._halves)
+
+    @property
+    def is_urgent_or_full(self) -> bool:
+        """Whether there is an interactive request, or windows that fill a micro-batch."""
+        if any(request.stream.lane is Lane.INTERACTIVE for request in self._requests):
+            return True
+        # Only where windows wait: a stream without may be of a model that is just being dismissed.
+        return any(
+            waiting.tokens and waiting.tokens >= self._most(stream)
+            for stream, waiting in self._waiting.items()
+        )
+
+    def add(self, request: Request) -> None:
+        """Let the windows of a request wait."""
+        self._requests.append(request)
+        self._waiting[request.stream].add(request.windows)
+
+    def add_halves(self, stream: Stream, batch: list[Window]) -> None:
+        """Let a micro-batch that failed run again in two parts, before other bulk windows."""
+        middle = len(batch) // 2
+        self._halves += [(stream, batch[middle:]), (stream, batch[:middle])]
+
+    def next(self, *, bulk: bool) -> tuple[Stream, list[Window]] | None:
+        """Take the next micro-batch; `bulk`: whether it may be one of the bulk lane."""
+        urgent, oldest = self._oldest(Lane.INTERACTIVE), self._oldest(Lane.BULK)
+        others = bulk and (oldest or self._halves)
+        if urgent is not None and (self._in_a_row < IN_A_ROW or not others):
+            self._in_a_row += 1
+            return urgent, self._take(urgent)
+        if not others:
+            return None
+        self._in_a_row = 0
+        while self._halves:
+            stream, windows = self._halves.pop()
+            wanted = [window for window in windows if not window.request.future.done()]
+            if wanted:
+                return stream, wanted
+        if oldest is None:
+            return None
+        if self._current is None or not self._in_round(self._current):
+            self._current = oldest
+        return self._current, self._take(self._current)
+
+    def drop_abandoned(self) -> None:
+        """Forget the windows of requests whose answers nobody wants; tell whoever waits."""
+        for request in self._requests:
+            if request.is_abandoned:
+                self._waiting[request.stream].drop(request)
+                request.future.set_exception(AbandonedError())
+        self.drop_answered()
+
+    def drop_answered(self) -> None:
+        """Forget requests that have all their answers."""
+        self._requests = [request for request in self._requests if not request.future.done()]
+
+    def fail(self, error: Exception) -> None:
+        """End all requests with an error."""
+        for request in self._requests:
+            self._waiting[request.stream].drop(request)
+            if not request.future.done():
+                request.future.set_exception(error)
+        self._halves.clear()
+
+    def _oldest(self, lane: Lane) -> Stream | None:
+        """The stream of a lane whose windows wait longest."""
+        for request in self._requests:
+            if request.stream.lane is lane and len(self._waiting[request.stream]):
+                return request.stream
+        return None
+
+    def _in_round(self, stream: Stream) -> bool:
+        waiting = self._waiting.get(stream)  # None: its model was dismissed
+        return waiting is not None and waiting.in_round
+
+    def _take(self, stream: Stream) -> list[Window]:
+        waste = WASTE if stream.pads else 1
+        return self._waiting[stream].take(self._most(stream), waste)
+
+    def _most(self, stream: Stream) -> int:
+        budget = self._budgets[stream.pipeline]
+        return min(budget, MOST_AT_ONCE) if stream.generates else budget
