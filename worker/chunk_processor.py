@@ -73,7 +73,10 @@ class ChunkProcessor:
                         return True
         except ClosedError:
             return False
-        logger.info("nothing to do for chunk %d of job %s", message.chunk_no, message.job_id)
+        logger.info(
+            "chunk %d of job %s is in work or done, or its job is paused or over",
+            *(message.chunk_no, message.job_id),
+        )
         return True
 
     def _work(self, message: ChunkMessage, *, alone: bool) -> bool:
@@ -159,7 +162,7 @@ class ChunkProcessor:
                         pipeline, wanted, ask, explain=claim.explain, generate=claim.generate
                     )
         except ArtifactError as error:
-            if not self._chunks.is_last(claim):
+            if not self._chunks.gives_up(claim, error):
                 raise
             failure = Failure(
                 code=ErrorCode.MODEL_UNAVAILABLE, stage=Stage.PREDICT, message=str(error)

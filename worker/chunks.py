@@ -16,7 +16,7 @@ from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result
 from schema.states import AttemptEnd
 from worker.outcome_rows import insert_failures, insert_results
-from worker.retry import GiveUp, decide
+from worker.retry import GiveUp, decide, gives_up
 
 
 class Fence(NamedTuple):
@@ -269,9 +269,9 @@ class ChunkStore:
             )
         return bool(state == "done")
 
-    def is_last(self, claim: Claim) -> bool:
-        """Whether the chunk is given up as a whole when this attempt fails, too."""
-        return claim.errors + 1 >= self._max_attempts
+    def gives_up(self, claim: Claim, error: Exception) -> bool:
+        """Whether the chunk is given up as a whole when this attempt fails with `error`, too."""
+        return gives_up(error, claim.errors + 1, self._max_attempts)
 
     def fail(self, claim: Claim, error: Exception) -> str | None:
         """End an attempt that failed as a whole: `worker.retry` decides how it goes on.

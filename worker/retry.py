@@ -12,14 +12,7 @@ from schema.errors import ArtifactError
 LONGEST = timedelta(minutes=1)
 """Longest delay before a next attempt."""
 
-TRANSIENT = (
-    sa.exc.SQLAlchemyError,
-    ArtifactError,
-    ConnectionError,
-    MemoryError,
-    OSError,
-    TimeoutError,
-)
+TRANSIENT = (sa.exc.SQLAlchemyError, ArtifactError, MemoryError, OSError)
 """Errors of the surroundings, which may have passed by the next attempt, perhaps at another worker:
 that one may have the model that this one lacks."""
 
@@ -36,7 +29,7 @@ class GiveUp:
     """It would fail again as a whole; its documents are to be tried apart."""
 
 
-def decide(error: Exception, attempt: int, now: datetime, max_attempts: int) -> Retry | GiveUp:
+def decide(error: Exception, failures: int, now: datetime, max_attempts: int) -> Retry | GiveUp:
     """Whether and when to try again. Pure: the same arguments give the same decision.
 
     The delay doubles from one second to `LONGEST`, of which up to a half is taken off: by `now`,
@@ -44,15 +37,20 @@ def decide(error: Exception, attempt: int, now: datetime, max_attempts: int) -> 
 
     Args:
         error: what ended the attempt.
-        attempt: number of attempts that failed in a row, this one included, from 1.
+        failures: attempts that failed in a row, this one included, from 1.
         now: time of the failure.
         max_attempts: after this many the chunk is given up.
     """
-    if attempt >= max_attempts or is_permanent(error):
+    if gives_up(error, failures, max_attempts):
         return GiveUp()
-    ceiling = min(LONGEST, timedelta(seconds=2.0 ** min(attempt - 1, 10)))
+    ceiling = min(LONGEST, timedelta(seconds=2.0 ** min(failures - 1, 10)))
     jitter = random.Random(now.timestamp()).uniform(0.5, 1)  # noqa: S311  # guards nothing
     return Retry(now + ceiling * jitter)
+
+
+def gives_up(error: Exception, failures: int, max_attempts: int) -> bool:
+    """Whether `decide` would give up."""
+    return failures >= max_attempts or is_permanent(error)
 
 
 def is_permanent(error: Exception) -> bool:
