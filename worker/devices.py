@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -92,15 +92,15 @@ def default_processes(device: Device) -> int:
 
 @dataclass(slots=True)
 class _Slot:
-    """A place for one process; whoever dies in it is replaced."""
+    """A place for one process, which is replaced when it dies; `crashes`: those in a row."""
 
     device: Device
     metrics_port: int | None = None
     name: str = ""
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
-    deaths: int = 0
-    due: float = field(default=0.0)
+    crashes: int = 0
+    due: float = 0.0
 
 
 class Supervisor:
@@ -139,8 +139,8 @@ class Supervisor:
         self._database = database
         self._drain = drain
         self._signals = 0
-        self._unburied: list[tuple[str, AttemptEnd]] = []
-        self._burial_due = 0.0
+        self._late: list[tuple[str, AttemptEnd]] = []
+        self._late_due = 0.0
 
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT; a second one ends the processes at once.
@@ -151,7 +151,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         while not self._signals:
-            self._bury_late()
+            self._end_late_attempts()
             for slot in self._slots:
                 if self._tend(slot) == EXIT_HOPELESS:
                     logger.error("a process cannot start; see its message above")
@@ -179,14 +179,14 @@ class Supervisor:
         slot.process = None
         if code == EXIT_HOPELESS:
             return code  # it claimed nothing
-        found = self._bury(slot.name, AttemptEnd.CRASHED)
+        found = self._end_attempts(slot.name, AttemptEnd.CRASHED)
         if found or time.monotonic() - slot.started > SETTLED:
-            slot.deaths = 0
+            slot.crashes = 0
         # One that died over chunks is replaced at once: each such death brings poison nearer to
         # being found, so they come to an end.
-        delay = 0 if found else RESTART_DELAYS[min(slot.deaths, len(RESTART_DELAYS) - 1)]
+        delay = 0 if found else RESTART_DELAYS[min(slot.crashes, len(RESTART_DELAYS) - 1)]
         slot.due = time.monotonic() + delay
-        slot.deaths += 1
+        slot.crashes += 1
         return code
 
     def _start(self, slot: _Slot) -> None:
@@ -213,7 +213,7 @@ class Supervisor:
         slot.started = time.monotonic()
         logger.info("started %s, process %d", slot.name, slot.process.pid)
 
-    def _bury(self, name: str, how: AttemptEnd) -> int:
+    def _end_attempts(self, name: str, how: AttemptEnd) -> int:
         """End the attempts of a dead process at once, so that nobody waits for its leases.
 
         Args:
@@ -221,8 +221,8 @@ class Supervisor:
             how: `crashed`, or `released` where it was ended by us: that is no chunk's fault.
 
         Returns:
-            The number of attempts; 0 as well while Postgres is away, then `_bury_late` goes on, and
-            where it refuses, then nobody does.
+            The number of attempts; 0 as well while Postgres is away, then `_end_late_attempts`
+            goes on, and where it refuses, then nobody does.
         """
         try:
             with self._database.begin() as connection:
@@ -233,21 +233,21 @@ class Supervisor:
         except sa.exc.DBAPIError as error:
             if is_outage(error):
                 logger.warning("%s's chunks wait for Postgres: %s", name, error.orig)
-                self._unburied.append((name, how))
+                self._late.append((name, how))
             else:
                 message = "%s's chunks wait for their leases to run out: %s"
                 logger.error(message, name, error.orig)  # noqa: TRY400  # made for people
             return 0
         return int(ended or 0)
 
-    def _bury_late(self) -> None:
+    def _end_late_attempts(self) -> None:
         """Once Postgres is back, end the attempts of those that died meanwhile."""
-        if not self._unburied or time.monotonic() < self._burial_due:
+        if not self._late or time.monotonic() < self._late_due:
             return
-        self._burial_due = time.monotonic() + 1
-        waiting, self._unburied = self._unburied, []
+        self._late_due = time.monotonic() + 1
+        waiting, self._late = self._late, []
         for name, how in waiting:
-            self._bury(name, how)
+            self._end_attempts(name, how)
 
     def _stop(self) -> None:
         """SIGTERM to all, SIGKILL to those that outlast the drain time or a second signal.
@@ -273,11 +273,11 @@ class Supervisor:
                 logger.warning("killing %s: it did not drain in time", slot.name)
                 slot.process.kill()
                 slot.process.wait()
-                self._bury(slot.name, AttemptEnd.RELEASED)
+                self._end_attempts(slot.name, AttemptEnd.RELEASED)
             elif slot.process.returncode:
-                self._bury(slot.name, AttemptEnd.CRASHED)
-        self._burial_due = 0
-        self._bury_late()
+                self._end_attempts(slot.name, AttemptEnd.CRASHED)
+        self._late_due = 0
+        self._end_late_attempts()
 
 
 def _option(name: str, value: int | None) -> list[str]:

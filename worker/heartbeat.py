@@ -137,12 +137,12 @@ class Heartbeat:
                 self._look_after(held)
             except sa.exc.DBAPIError as error:
                 if not is_outage(error):
-                    self._end_without_heart(error)
+                    self._end_without_heartbeat(error)
                 logger.warning("no heartbeat, Postgres does not answer: %s", error.orig)
             except Exception as error:  # noqa: BLE001  # whatever it is, nobody else would see it
-                self._end_without_heart(error)
+                self._end_without_heartbeat(error)
 
-    def _end_without_heart(self, error: Exception) -> None:
+    def _end_without_heartbeat(self, error: Exception) -> None:
         """A process that cannot beat would work on in vain, unseen; its successor may do better."""
         logger.critical("the heartbeat failed, so this process ends", exc_info=error)
         os._exit(EXIT_NO_HEARTBEAT)
