@@ -1,16 +1,16 @@
 """What the exit codes of worker processes say."""
 
-EXIT_HOPELESS = 78
-"""The process would only fail again: a broken artifact, another migration, a wrong setting."""
-
 EXIT_DEVICE_LOST = 70
 """The device failed for good in this process; another one can use it."""
-
-EXIT_NOT_LOADED = 73
-"""A model that is whole could not be loaded: no memory, device or file system; it may pass."""
 
 EXIT_STUCK = 71
 """A chunk was in work for longer than TEXTMILL_CHUNK_TIMEOUT: the process ended itself."""
 
 EXIT_NO_HEARTBEAT = 72
 """The heartbeat met an error that is no outage, such as another migration."""
+
+EXIT_NOT_LOADED = 73
+"""A model that is whole could not be loaded: no memory, device or file system; it may pass."""
+
+EXIT_HOPELESS = 78
+"""The process would only fail again: a broken artifact, another migration, a wrong setting."""

@@ -12,7 +12,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from schema import settings
+from schema.errors import EXIT_UNREACHABLE
 from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState
+from worker import exit_codes
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]
@@ -54,6 +56,16 @@ def test_every_command_is_documented_with_its_options() -> None:
         if f"`{option}" not in sections[name]
     }
     assert not missing
+
+
+def test_exit_codes_of_worker_processes_are_documented() -> None:
+    """Without it an operator meets a number that nothing explains."""
+    page = (ROOT / "docs/operations.md").read_text()
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+
+    codes = {code for name, code in vars(exit_codes).items() if name.startswith("EXIT_")}
+
+    assert documented == codes | {EXIT_UNREACHABLE}
 
 
 def test_thresholds_of_moderation_are_documented() -> None:
