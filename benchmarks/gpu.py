@@ -25,7 +25,8 @@ def measure(documents: int | None) -> Report:
         raise UsageError(message)
     texts = make(documents or DOCUMENTS)
     pipeline = Pipeline.load(SHIPPED / TASK, "cuda:0")
-    budget = TokenBudgets(Path(tempfile.mkdtemp()), "cuda:0").budget(pipeline)
+    with tempfile.TemporaryDirectory() as cache:
+        budget = TokenBudgets(Path(cache), "cuda:0").budget(pipeline)
 
     def bare() -> float:
         began = time.monotonic()

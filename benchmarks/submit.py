@@ -24,18 +24,22 @@ def measure(documents: int | None) -> Report:
     texts = make(documents or DOCUMENTS)
     data_dir = Path(tempfile.mkdtemp(prefix="textmill-benchmark-"))
     file = data_dir / "documents.jsonl"
-    with file.open("w", encoding="utf-8") as lines:
-        for number, text in enumerate(texts):
-            lines.write(json.dumps({"id": str(number), "text": text}, ensure_ascii=False) + "\n")
-    services = ServiceSettings(database_url=None, broker_url=None, data_dir=data_dir)
-    with servers(services) as stack:
-        runs = alternately(
-            {
-                "bare COPY": lambda: _copy(stack, texts),
-                "textmill submit": lambda: _submit(stack, file, len(texts)),
-            }
-        )
-    remove(data_dir)
+    try:
+        with file.open("w", encoding="utf-8") as lines:
+            for number, text in enumerate(texts):
+                lines.write(
+                    json.dumps({"id": str(number), "text": text}, ensure_ascii=False) + "\n"
+                )
+        services = ServiceSettings(database_url=None, broker_url=None, data_dir=data_dir)
+        with servers(services) as stack:
+            runs = alternately(
+                {
+                    "bare COPY": lambda: _copy(stack, texts),
+                    "textmill submit": lambda: _submit(stack, file, len(texts)),
+                }
+            )
+    finally:
+        remove(data_dir)
     ratio = median_ratio(runs["textmill submit"], runs["bare COPY"])
     return Report("submit", {"submit": ratio}, {"submit": ">= 0.5"}, runs, "documents/s")
 

@@ -20,13 +20,15 @@ def system(processes: int) -> Iterator[tuple[Stack, Textmill]]:
     """A fresh stack with so many worker processes, warm; removed afterwards."""
     data_dir = Path(tempfile.mkdtemp(prefix="textmill-benchmark-"))
     services = ServiceSettings(database_url=None, broker_url=None, data_dir=data_dir)
-    with running(services, processes) as stack, Textmill(stack.urls.producer) as textmill:
-        since = textmill.status(textmill.submit(TASK, []).job_id).created_at
-        while len(registered(textmill.engine, since)) < processes:
-            time.sleep(0.1)
-        through(textmill, ["warm up"] * 2000)
-        yield stack, textmill
-    remove(data_dir)
+    try:
+        with running(services, processes) as stack, Textmill(stack.urls.producer) as textmill:
+            since = textmill.status(textmill.submit(TASK, []).job_id).created_at
+            while len(registered(textmill.engine, since)) < processes:
+                time.sleep(0.1)
+            through(textmill, ["warm up"] * 2000)
+            yield stack, textmill
+    finally:
+        remove(data_dir)
 
 
 def through(textmill: Textmill, texts: list[str]) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from schema.documents import Task
 from schema.outcomes import SENTIMENT_LABELS
+from tests.fixtures.accuracy import half_interval
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
 from worker.training.card import Card, SetFigures
@@ -18,7 +19,6 @@ from worker.training.evaluate import (
     SentimentMeasures,
     evaluate,
 )
-from worker.training.metrics import half_interval
 from worker.training.rows import LabelledRow, draw_of
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

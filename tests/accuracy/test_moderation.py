@@ -9,12 +9,12 @@ from pydantic import TypeAdapter
 from schema.base import Frozen
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, Language, ModerationResult
+from tests.fixtures.accuracy import half_interval
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED
 from worker.training.corpus import Source, sources
 from worker.training.evasion import EVASIONS, Evasion
-from worker.training.metrics import half_interval
 from worker.training.ordinary import ordinary_rows
 from worker.training.robustness import disguised, flag_f1, sample
 from worker.training.rows import LabelledRow, ModerationRow, RowFile, read_lines

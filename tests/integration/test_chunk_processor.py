@@ -1,6 +1,5 @@
 """A chunk between its message and its outcomes, while Postgres comes and goes."""
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
@@ -15,6 +14,7 @@ from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunks, mark
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.postgres import read_only
+from tests.fixtures.processes import PATIENCE
 from worker.artifact_folders import ArtifactFolders
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore, Claim
@@ -264,8 +264,7 @@ def test_work_on_a_cancelled_job_stops(
         assert claim is not None
         with heart.renewing(claim) as lease:
             control.cancel(producer_engine, job_id)
-            while not lease.lost.is_set():
-                time.sleep(0.01)
+            assert lease.lost.wait(PATIENCE)
             pipeline = pipelines[Task.SENTIMENT]
             ids = pipeline.prepare("a text").window_ids()
             with pytest.raises(AbandonedError):

@@ -1,8 +1,6 @@
 """Dispatch: at ease with servers that forget or refuse, and with what others left undone."""
 
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,6 +18,7 @@ from schema.messages import queue_name
 from schema.settings import DispatchSettings
 from tests.fixtures.dispatch import LIMITS, THREADS, add_job, dispatcher, states
 from tests.fixtures.postgres import read_only
+from tests.fixtures.waiting import until
 
 
 def forget(broker_url: str, key_prefix: str) -> None:
@@ -138,12 +137,6 @@ def test_dispatch_outlasts_a_database_that_takes_no_writes(
 
     running.result()
     assert states(engine)[job, "dispatched"] == 1
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Wait; the time limit of the test ends it."""
-    while not happened():
-        time.sleep(0.02)
 
 
 def test_abandoned_load_is_purged_in_parts(

@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
@@ -15,6 +15,7 @@ from schema.documents import Document, JobOptions, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.chunks import chunks
 from tests.fixtures.processes import Start
+from tests.fixtures.waiting import until
 
 PATIENCE = 280
 """Seconds: each crash costs the start of a process."""
@@ -60,13 +61,6 @@ def codes(engine: sa.Engine, job_id: UUID) -> list[tuple[int, str | None]]:
             {"job_id": job_id},
         )
         return [(row.seq, row.code) for row in rows]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 def test_hundred_innocent_jobs_beside_a_killer(start: Start, producer_engine: sa.Engine) -> None:

@@ -3,8 +3,6 @@
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +16,7 @@ from schema.outcomes import RESULT
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.processes import PATIENCE, Start
+from tests.fixtures.waiting import until
 
 TEXTS = [
     "The delivery was quick and the tea tastes wonderful, I am so happy!",
@@ -36,13 +35,6 @@ def submit_texts(engine: sa.Engine, task: Task, copies: int = 1) -> UUID:
         submitter="tester",
         limits=IntakeSettings(chunk_documents=8),
     ).job_id
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
 
 
 def workers(engine: sa.Engine) -> list[int]:

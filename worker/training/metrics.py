@@ -93,8 +93,3 @@ def f1_at(gold: set[str], ranked: Sequence[str], limit: int) -> float:
     given = ranked[:limit]
     hits = len(gold.intersection(given))
     return harmonic_mean(hits / max(len(given), 1), hits / len(gold))
-
-
-def half_interval(share: float, rows: int) -> float:
-    """Half of the 95 % interval of a share measured on `rows` (normal approximation)."""
-    return 1.96 * float(np.sqrt(share * (1 - share) / rows))
