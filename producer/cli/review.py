@@ -50,7 +50,7 @@ def review(  # a parameter for each option
       textmill review --task moderation --annotator kim --open
     """  # noqa: D301
     if find_spec("starlette") is None:
-        msg = "this installation has no review; add it with: pip install 'textmill[review]'"
+        msg = "this installation has no review: install Textmill with its extra `review`"
         raise SettingsError(msg)
     from producer.review.serving import serving  # noqa: PLC0415  # of the extra `review`
 

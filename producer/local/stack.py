@@ -160,7 +160,7 @@ def run_workers(stack: Stack, data_dir: Path, lock: int) -> Iterator[None]:
 
 def _check_worker() -> None:
     if find_spec("torch") is None:
-        msg = "this installation has no worker; add it with: pip install 'textmill[worker]'"
+        msg = "this installation has no worker: install Textmill with its extra `worker`"
         raise SettingsError(msg)
 
 

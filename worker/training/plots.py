@@ -59,7 +59,7 @@ def plot(pipeline: Pipeline, rows: Sequence[LabelledRow], path: Path) -> None:
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
     except ImportError as error:
-        msg = "plots need matplotlib; install it with: pip install 'textmill[plots]'"
+        msg = "plots need matplotlib: install Textmill with its extra `plots`"
         raise InputError(msg) from error
     matrices, claims = findings(pipeline, rows)
     figure = Figure(figsize=(3.2 * (len(matrices) + 1), 3.4), layout="constrained")

@@ -77,7 +77,7 @@ def load(transformer: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"
     try:
         from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - an extra
     except ImportError as error:
-        msg = "a teacher needs transformers; install it with: pip install 'textmill[teacher]'"
+        msg = "a teacher needs transformers: install Textmill with its extra `teacher`"
         raise InputError(msg) from error
     torch.manual_seed(0)  # decides what the folder does not hold
     try:
