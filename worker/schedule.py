@@ -38,8 +38,8 @@ class Schedule:
             stream: WaitingWindows() for pipeline in budgets for stream in streams(pipeline)
         }
         self._requests: list[Request] = []
-        self._halves: list[tuple[Stream, list[Window]]] = []
-        self._current: Stream | None = None
+        self._halves: dict[Lane, list[tuple[Stream, list[Window]]]] = {lane: [] for lane in Lane}
+        self._rounds: dict[Lane, Stream] = {}
         self._in_a_row = 0
 
     def adopt(self, pipeline: Pipeline, like: Pipeline) -> None:
@@ -85,7 +85,7 @@ class Schedule:
     @property
     def has_halves(self) -> bool:
         """Whether parts of a micro-batch that failed have yet to run."""
-        return bool(self._halves)
+        return any(self._halves.values())
 
     @property
     def is_urgent_or_full(self) -> bool:
@@ -104,30 +104,18 @@ class Schedule:
         self._waiting[request.stream].add(request.windows)
 
     def add_halves(self, stream: Stream, batch: list[Window]) -> None:
-        """Let a micro-batch that failed run again in two parts, before other bulk windows."""
+        """Let a micro-batch that failed run again in two parts, before others of its lane."""
         middle = len(batch) // 2
-        self._halves += [(stream, batch[middle:]), (stream, batch[:middle])]
+        self._halves[stream.lane] += [(stream, batch[middle:]), (stream, batch[:middle])]
 
     def next(self, *, bulk: bool) -> tuple[Stream, list[Window]] | None:
         """Take the next micro-batch; `bulk`: whether it may be one of the bulk lane."""
-        urgent, oldest = self._oldest(Lane.INTERACTIVE), self._oldest(Lane.BULK)
-        others = bulk and (oldest or self._halves)
-        if urgent is not None and (self._in_a_row < IN_A_ROW or not others):
-            self._in_a_row += 1
-            return urgent, self._take(urgent)
-        if not others:
-            return None
-        self._in_a_row = 0
-        while self._halves:
-            stream, windows = self._halves.pop()
-            wanted = [window for window in windows if not window.request.future.done()]
-            if wanted:
-                return stream, wanted
-        if oldest is None:
-            return None
-        if self._current is None or not self._in_round(self._current):
-            self._current = oldest
-        return self._current, self._take(self._current)
+        for lane in self._lanes(bulk=bulk):
+            chosen = self._half(lane) or self._oldest(lane)
+            if chosen is not None:
+                self._in_a_row = self._in_a_row + 1 if lane is Lane.INTERACTIVE else 0
+                return chosen
+        return None
 
     def drop_abandoned(self) -> None:
         """Forget the windows of requests whose answers nobody wants; tell whoever waits."""
@@ -147,22 +135,45 @@ class Schedule:
             self._waiting[request.stream].drop(request)
             if not request.future.done():
                 request.future.set_exception(error)
-        self._halves.clear()
+        for halves in self._halves.values():
+            halves.clear()
 
-    def _oldest(self, lane: Lane) -> Stream | None:
-        """The stream of a lane whose windows wait longest."""
-        for request in self._requests:
-            if request.stream.lane is lane and len(self._waiting[request.stream]):
-                return request.stream
+    def _lanes(self, *, bulk: bool) -> list[Lane]:
+        """Where to look, in this order."""
+        if not bulk:
+            return [Lane.INTERACTIVE]
+        lanes = [Lane.INTERACTIVE, Lane.BULK]
+        return lanes if self._in_a_row < IN_A_ROW else lanes[::-1]
+
+    def _half(self, lane: Lane) -> tuple[Stream, list[Window]] | None:
+        """A part of a micro-batch that failed, without windows that nobody waits for."""
+        halves = self._halves[lane]
+        while halves:
+            stream, windows = halves.pop()
+            wanted = [window for window in windows if not window.request.future.done()]
+            if wanted:
+                return stream, wanted
         return None
+
+    def _oldest(self, lane: Lane) -> tuple[Stream, list[Window]] | None:
+        """Of the round under way, or else of the request that waits longest."""
+        stream = self._rounds.get(lane)
+        if stream is None or not self._in_round(stream):
+            waiting = (
+                request.stream
+                for request in self._requests
+                if request.stream.lane is lane and len(self._waiting[request.stream])
+            )
+            stream = next(waiting, None)
+        if stream is None:
+            return None
+        self._rounds[lane] = stream
+        waste = WASTE if stream.pads else 1
+        return stream, self._waiting[stream].take(self._most(stream), waste)
 
     def _in_round(self, stream: Stream) -> bool:
         waiting = self._waiting.get(stream)  # None: its model was dismissed
         return waiting is not None and waiting.in_round
-
-    def _take(self, stream: Stream) -> list[Window]:
-        waste = WASTE if stream.pads else 1
-        return self._waiting[stream].take(self._most(stream), waste)
 
     def _most(self, stream: Stream) -> int:
         budget = self._budgets[stream.pipeline]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import pytest
 
 from schema.documents import Lane
 from worker.schedule import IN_A_ROW, Schedule
@@ -84,16 +85,31 @@ def test_models_take_turns_by_how_long_they_wait() -> None:
     assert order[3] == 3
 
 
-def test_halves_run_before_other_bulk_windows() -> None:
-    """Without them first, a micro-batch that failed would wait for the whole backlog."""
+@pytest.mark.parametrize("lane", Lane)
+def test_halves_run_before_other_windows_of_their_lane(lane: Lane) -> None:
+    """Without it a micro-batch that failed waits for a backlog, or a person for a chunk thread."""
     plan = schedule()
-    plan.add(request(1, 2, 3))
+    plan.add(request(1, 2, 3, lane=lane))
     failed = plan.next(bulk=True)
     assert failed is not None
     plan.add_halves(failed[0], failed[1] * 2)
 
-    assert plan.next(bulk=True) == (failed[0], failed[1])
+    assert plan.next(bulk=lane is Lane.BULK) == (failed[0], failed[1])
     assert plan.has_halves
+
+
+def test_round_under_way_is_ended_before_another_model_goes() -> None:
+    """Without it windows that come in keep those of a shorter length waiting."""
+    plan = schedule()
+    plan.add(request(1, pipeline=SECOND))
+    begun = plan.next(bulk=True)
+    assert begun is not None
+    plan.add(request(3))
+    plan.add(request(4, pipeline=SECOND))
+    begun[1][0].answer(np.zeros(1, np.float32))
+    plan.drop_answered()
+
+    assert run(plan) == [4, 3]
 
 
 def test_halves_of_a_request_that_is_over_do_not_run() -> None:
