@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from schema.documents import Lane, Task
-from schema.errors import ArtifactError
+from schema.errors import ArtifactError, NotLoadedError
 from tests.fixtures.variants import damage, shipped_version, variant
 from worker import process
 from worker.artifact_folders import ArtifactFolders
@@ -19,7 +20,7 @@ from worker.engine import Engine
 from worker.exit_codes import EXIT_NOT_LOADED
 from worker.models import IDLE, Models
 from worker.pipeline import Pipeline
-from worker.pipeline.artifact import SHIPPED
+from worker.pipeline.artifact import CHARACTER_NGRAMS, GENERATOR, RANKER, SHIPPED
 
 SENTIMENT = Task.SENTIMENT
 
@@ -97,6 +98,31 @@ def test_model_that_cannot_be_loaded_leaves_the_old_one_and_is_named(
     assert models.serving == {SENTIMENT: shipped_version()}
     assert f"sentiment goes on with {shipped_version()}: " in (models.error or "")
     assert promoted in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        (Task.SENTIMENT, CHARACTER_NGRAMS),
+        (Task.KEYWORDS, RANKER),
+        (Task.KEYWORDS, GENERATOR),
+    ],
+)
+def test_artifact_that_lacks_a_file_which_its_config_names_is_refused(
+    tmp_path: Path, task: Task, name: str
+) -> None:
+    """Without it, a copy that is not whole passes for one that may load later, for ever."""
+    folders = ArtifactFolders(tmp_path, tmp_path / "models")
+    shutil.copytree(SHIPPED / task, tmp_path / task)
+    (tmp_path / task / name).unlink()
+
+    with pytest.raises(ArtifactError, match=f"it lacks {name}"):
+        Pipeline.load(tmp_path / task, "cpu")
+    with pytest.raises(ArtifactError, match=f"it lacks {name}") as refused:
+        folders.load(task, None, "cpu")
+    with pytest.raises(ArtifactError, match="does not hold model"):
+        folders.find(task, shipped_version(task))
+    assert not isinstance(refused.value, NotLoadedError)
 
 
 def test_model_that_arrives_late_is_served_then(models: Models, tmp_path: Path) -> None:

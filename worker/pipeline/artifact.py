@@ -1,6 +1,6 @@
 """What an artifact folder holds, and how it is read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -89,19 +89,19 @@ def read_config(folder: Path) -> ArtifactConfig:
     """Read an artifact's configuration.
 
     Raises:
-        ArtifactError: a file is missing or the configuration is broken.
+        ArtifactError: a file is missing, also of those that the configuration names, or the
+            configuration is broken.
     """
-    absent = [name for name in FILES if not (folder / name).is_file()]
-    if absent:
-        msg = f"{folder} is no artifact, it lacks {', '.join(absent)}; {_REMEDY}"
-        raise ArtifactError(msg)
+    _check_there(folder, FILES)
     try:
-        return CONFIG_ADAPTER.validate_json((folder / CONFIG).read_bytes())
+        config = CONFIG_ADAPTER.validate_json((folder / CONFIG).read_bytes())
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
         msg = f"{folder / CONFIG} is broken ({where}: {fault['msg']}); {_REMEDY}"
         raise ArtifactError(msg) from error
+    _check_there(folder, config.files())
+    return config
 
 
 def read_model(folder: Path, config: ModelConfig, device: str) -> Model:
@@ -167,6 +167,13 @@ def model_version(folder: Path, config: ArtifactConfig) -> str:
     for name in config.files():
         digest.update(sha256((folder / name).read_bytes()).digest())
     return digest.hexdigest()[:16]
+
+
+def _check_there(folder: Path, names: Sequence[str]) -> None:
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        msg = f"{folder} is no whole artifact, it lacks {', '.join(absent)}; {_REMEDY}"
+        raise ArtifactError(msg)
 
 
 _REMEDY: Final = "name another folder, or make one with: textmill-worker train TASK --data DIR"
