@@ -24,7 +24,7 @@ from worker.pipeline.model import Encoder
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD, round_weights, write_card, write_generator
 from worker.training.calibrate import generator_calibration
-from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of
+from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of, limits_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
 from worker.training.corpus import LicenceClass, Source, Split, data_hash, identity_of, sources
 from worker.training.evaluate import absent_keywords
@@ -174,7 +174,12 @@ def _calibrated(extension: Extension, generator: Generator, out: Path) -> Artifa
 
 def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
     used, pipeline = extension.sources(), Pipeline.load(out, "cpu")
-    replaced = (FINDS_ONLY, *GENERATES)
+    learned = tuple(
+        entry_of(source, "labels", absent)
+        for source in used
+        if (absent := [row for row in _rows(source, "train") if absent_keywords(row)])
+    )
+    replaced = {limit.text for limit in (FINDS_ONLY, *GENERATES)}
     try:
         card = Card.model_validate_json((out / CARD).read_bytes())
     except (OSError, ValidationError) as error:
@@ -186,17 +191,16 @@ def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> 
             "tests": tuple(
                 figures(pipeline, source, rows) for source in used if (rows := source.rows("test"))
             ),
-            "limits": (*GENERATES, *(limit for limit in card.limits if limit not in replaced)),
+            "limits": (
+                *limits_of(GENERATES, learned),
+                *(limit for limit in card.limits if limit not in replaced),
+            ),
             "generator": GeneratorCard(
                 command=extension.command,
                 seed=extension.training.seed,
                 parameters=sum(value.numel() for value in state.model.parameters()),
                 data_hash=data_hash(used),
-                sources=tuple(
-                    entry_of(source, "labels", rows)
-                    for source in used
-                    if (rows := [row for row in _rows(source, "train") if absent_keywords(row)])
-                ),
+                sources=learned,
                 epochs=state.epoch - state.stale,
                 likelihood=state.best_score,
             ),

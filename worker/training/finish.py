@@ -23,7 +23,7 @@ from worker.training.calibrate import (
     pool_weights,
     sentiment_temperature,
 )
-from worker.training.card import LIMITS, Card, SetFigures, entry_of
+from worker.training.card import LIMITS, Card, SetFigures, entry_of, limits_of
 from worker.training.character_ngrams import fit_character_ngrams
 from worker.training.corpus import Source, data_hash
 from worker.training.evaluate import (
@@ -173,6 +173,7 @@ def _card(
         ),
     ]
     names = {entry.name for entry in own}
+    known = (*own, *(entry for entry in start.sources if entry.name not in names))
     return Card(
         task=recipe.task,
         model_version=pipeline.model_version,
@@ -182,7 +183,7 @@ def _card(
         parameters=sum(value.numel() for value in state.model.parameters()),
         pool_weights=None if ngrams is None else ngrams.pool_weights,
         data_hash=data_hash([*labelled, *recipe.ordinary_sources()]),
-        sources=(*own, *(entry for entry in start.sources if entry.name not in names)),
+        sources=known,
         start=start.version,
         teachers=tuple(taught.teacher for taught in recipe.soft_labels) or start.teachers,
         epochs=state.epoch - state.stale,
@@ -193,7 +194,7 @@ def _card(
         ),
         ordinary_flagged=_flagged(pipeline, ordinary),
         evasion_kept=_kept(pipeline, labelled) if recipe.task is Task.MODERATION else {},
-        limits=LIMITS[recipe.task],
+        limits=limits_of(LIMITS[recipe.task], known),
     )
 
 

@@ -1,0 +1,32 @@
+"""What the card of an artifact says of its limits."""
+
+from pathlib import Path
+
+import pytest
+
+from schema.documents import Task
+from worker.pipeline.artifact import SHIPPED
+from worker.training.artifact import CARD
+from worker.training.card import FINDS_ONLY, GENERATES, LIMITS, Card, limits_of
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_card_speaks_of_the_data_it_was_made_from_alone(task: Task, artifacts: Path) -> None:
+    """Without it, a model of one's own data would be said to know and to lack what others have."""
+    card = Card.model_validate_json((artifacts / task / CARD).read_bytes())
+
+    assert card.limits == tuple(limit.text for limit in LIMITS[task] if not limit.sources)
+    assert card.limits
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_cards_that_ship_hold_every_limit(task: Task) -> None:
+    """Without it, a name that no source has would take a known bias off its card."""
+    card = Card.model_validate_json((SHIPPED / task / CARD).read_bytes())
+    limits = LIMITS[task]
+    if card.generator is not None:
+        limits = (*GENERATES, *(limit for limit in limits if limit is not FINDS_ONLY))
+
+    said = limits_of(limits, card.sources)
+
+    assert said == card.limits == tuple(limit.text for limit in limits)
