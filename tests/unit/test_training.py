@@ -270,6 +270,14 @@ def test_keywords_are_tagged_at_whole_words_and_the_longest_wins() -> None:
     assert (example.gold[1 : phrases[1]] == OUTSIDE).all()
 
 
+@pytest.mark.parametrize(("word", "part"), [("caf\u00e9", "caf"), ("котик", "кот")])
+def test_keyword_within_a_longer_word_of_any_letters_is_not_tagged(word: str, part: str) -> None:
+    """Without it, a tagger would learn to end words where serving says that they go on."""
+    [example] = examples([KeywordsRow(text=f"{part}, {word}", keywords=(part,))], tokenizer())
+
+    assert (example.gold == BEGIN).sum() == 1
+
+
 def test_of_keywords_as_long_as_each_other_always_the_same_wins() -> None:
     """Without it a training would depend on the order of a set, which differs in every process."""
     letters = "abcdefghijklmnopqrst"

@@ -11,6 +11,7 @@ from schema.errors import DocumentError
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS, SentimentLabel
 from worker.pipeline.crf import BEGIN, INSIDE
 from worker.pipeline.decoders import UNKNOWN
+from worker.pipeline.phrases import places
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import CleanText, FloatArray, IntArray, TokenizedDocument
 from worker.pipeline.tokenize import Tokenizer
@@ -153,26 +154,9 @@ def _tags(document: TokenizedDocument, keywords: Iterable[str]) -> GoldArray:
     last_at = {end: token + 1 for token, end in enumerate(document.ends.tolist())}
     phrases = sorted({*map(cleaned, keywords)} - {""})  # a set has no order of its own
     for phrase in sorted(phrases, key=len, reverse=True):
-        for start in _occurrences(document.clean.text, phrase):
-            first, last = first_at.get(start), last_at.get(start + len(phrase))
+        for start, end in places(document.clean.text, phrase):
+            first, last = first_at.get(start), last_at.get(end)
             if first is not None and last is not None and not tags[first:last].any():
                 tags[first:last] = INSIDE
                 tags[first] = BEGIN
     return tags
-
-
-def _occurrences(text: str, phrase: str) -> Iterator[int]:
-    """Where `phrase` stands in `text` with word borders on both sides."""
-    start = text.find(phrase)
-    while start >= 0:
-        end = start + len(phrase)
-        if not _joins(text[start - 1 : start], phrase[0]) and not _joins(
-            phrase[-1], text[end : end + 1]
-        ):
-            yield start
-        start = text.find(phrase, start + 1)
-
-
-def _joins(left: str, right: str) -> bool:
-    """Whether two characters belong to one word; Chinese has no visible borders."""
-    return left.isascii() and right.isascii() and left.isalnum() and right.isalnum()
