@@ -22,7 +22,9 @@ from worker.pipeline.model import Cell, Model
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import in_memory
 from worker.training.loop import EpochReport, TrainingState, train
-from worker.training.recipe import TRAINING, Recipe, Validation, make_examples
+from worker.training.noisy_examples import make_examples
+from worker.training.recipe import TRAINING, Recipe
+from worker.training.validation import Validation
 
 DOCUMENTS = 10_000
 AT_ONCE = 1024

@@ -14,7 +14,7 @@ from tests.fixtures.teaching import teaching
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
 from worker.training.examples import SOFT, label_gold
-from worker.training.recipe import make_examples
+from worker.training.noisy_examples import make_examples
 from worker.training.rows import SentimentRow, TaughtModerationRow, TaughtSentimentRow, write_rows
 from worker.training.run import Finished, train_artifact
 from worker.training.soft_labels import SoftLabels, SoftRow

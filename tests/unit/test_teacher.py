@@ -15,7 +15,7 @@ from worker.pipeline.preprocess import preprocess
 from worker.training.checkpoint import CHECKPOINT
 from worker.training.corpus import sources
 from worker.training.loop import EpochReport
-from worker.training.recipe import make_examples
+from worker.training.noisy_examples import make_examples
 from worker.training.rows import SentimentRow, write_rows
 from worker.training.run import Finished, train_artifact
 from worker.training.soft_labels import SoftLabels

@@ -24,11 +24,13 @@ from worker.training.checkpoint import CHECKPOINT
 from worker.training.corpus import sources
 from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, train
+from worker.training.noisy_examples import make_examples
 from worker.training.ordinary import ordinary_rows
-from worker.training.recipe import FOLDS, Validation, fresh_state, make_examples
+from worker.training.recipe import FOLDS
 from worker.training.rows import KeywordsRow, RowFile, SentimentRow
-from worker.training.run import FOLD, Finished, Report, train_artifact
+from worker.training.run import FOLD, Finished, Report, fresh_state, train_artifact
 from worker.training.start import TEMPERATURE, Start
+from worker.training.validation import Validation
 
 
 def version(reports: Iterable[Report]) -> str:

@@ -73,8 +73,8 @@ class TeacherCard(Frozen):
         data_hash: over every file of the sources.
         sources: whose labels it learned; rows are those in its language.
         epochs: passes over them.
-        validation_score: of the rows in its language, see `recipe.Validation`; sources that hold
-            few such rows count as much as others.
+        validation_score: of the rows in its language, see `validation.Validation`; sources that
+            hold few such rows count as much as others.
         soft_labels: content hash of what it says, 16 hex digits.
     """
 

@@ -37,10 +37,11 @@ from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
 from worker.training.ordinary import ordinary_rows
 from worker.training.ranker import Tagger, count, fit_ranker
-from worker.training.recipe import Recipe, Validation
+from worker.training.recipe import Recipe
 from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 from worker.training.start import Start
+from worker.training.validation import Validation
 
 _COMMON_KEYWORDS: Final = 2000
 

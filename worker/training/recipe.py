@@ -1,6 +1,6 @@
 """The recipe of the shipped models: what they are trained on, and how."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -10,10 +10,8 @@ import numpy as np
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS
 from worker.pipeline.artifact import ArtifactConfig
-from worker.pipeline.model import Cell, Model, ModelConfig
+from worker.pipeline.model import Cell, ModelConfig
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import in_memory
-from worker.training.augment import augment_row
 from worker.training.corpus import (
     LicenceClass,
     Source,
@@ -21,18 +19,10 @@ from worker.training.corpus import (
     identity_of,
     sources,
 )
-from worker.training.evaluate import (
-    KeywordsMeasures,
-    Measures,
-    ModerationMeasures,
-    SentimentMeasures,
-    evaluate,
-    fold,
-)
-from worker.training.evasion import evade_randomly
-from worker.training.examples import OVERLAP, WINDOW, Example, examples
+from worker.training.evaluate import fold
+from worker.training.examples import OVERLAP, WINDOW
 from worker.training.feedback import Feedback
-from worker.training.loop import TrainingConfig, TrainingState
+from worker.training.loop import TrainingConfig
 from worker.training.ordinary import ordinary_rows
 from worker.training.pretrain import PRETRAINING, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow, draw_of
@@ -52,12 +42,6 @@ REFINING: Final[dict[Task, TrainingConfig]] = {
     for task, config in TRAINING.items()
 }
 """How a model that serves is trained on with feedback: gently, since it knows most already."""
-
-NOISY: Final = 0.4
-"""Share of the rows of which a copy under noise is tried; of moderation, an evasive one, too."""
-EVENNESS: Final = 0.4
-"""How far small sources of a classifier are seen more often, as noisy copies: 0 as often as they
-have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2019)."""
 
 FOLDS: Final = 2
 """Into which the training texts of keywords fall; see `worker.training.ranker`."""
@@ -239,99 +223,3 @@ class Recipe:
         for taught in self.soft_labels:
             rows = taught.given_to(rows)
         return rows
-
-
-def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
-    """Encode the training rows of all sources, and noisy copies of some of them."""
-    generator = np.random.default_rng(recipe.training.seed)
-    sets = recipe.training_sets()
-    copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
-    if recipe.task is not Task.KEYWORDS:
-        made = recipe.template_rows(sets, generator)
-        if recipe.task is Task.MODERATION:
-            sets.append(recipe.ordinary_training_set())
-        else:
-            sets.append(recipe.judged_alone(row for rows in sets for row in rows))
-        sets.append(made)
-        copies += [NOISY, NOISY]
-    judged: Sequence[LabelledRow] = []
-    if recipe.feedback is not None:
-        sets = recipe.feedback.replayed(sets, generator)
-        judged = recipe.feedback.repeated(sum(map(len, sets)))
-    replayed = [
-        example
-        for rows, share in zip(sets, copies, strict=True)
-        for example in examples([*rows, *_noisy_copies(rows, share, generator)], tokenizer)
-    ]
-    noisy = _noisy_copies(judged, NOISY, generator)
-    return [*replayed, *examples([*judged, *noisy], tokenizer, any_label=True)]
-
-
-def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:
-    """A network before its first step.
-
-    Raises:
-        ArtifactError: `start` is of another cell or size.
-    """
-    config = recipe.config(start.tokenizer).model
-
-    def make() -> Model:
-        model = Model(config)
-        start.give_weights(model)
-        return model
-
-    return TrainingState.fresh(make, recipe.training)
-
-
-class Validation:
-    """Scores a network on the validation splits, higher is better.
-
-    Sentiment by macro F1 of each source, moderation by AUC of each label of each source, keywords
-    by F1@5 of each source; the mean of these.
-    """
-
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
-        self._config = recipe.config(tokenizer)
-        self._tokenizer = tokenizer
-        self._sets = [rows for source in recipe.sources() if (rows := source.rows("valid"))]
-
-    def __call__(self, model: Model) -> float:
-        """Score `model`, which is left in evaluation mode."""
-        pipeline = in_memory(self._config, self._tokenizer, model)
-        return score_of(evaluate(pipeline, rows) for rows in self._sets)
-
-
-def score_of(measured: Iterable[Measures]) -> float:
-    """What `Validation` makes of the measures of each source; 0 where none can be scored."""
-    scores = [score for measures in measured for score in _scores(measures)]
-    return sum(scores) / max(len(scores), 1)
-
-
-def _copies(task: Task, rows: int, largest: int) -> float:
-    """How many noisy copies of each row of a source are tried, on average."""
-    if task is Task.KEYWORDS or not rows:
-        return NOISY
-    return NOISY + float((largest / rows) ** EVENNESS) - 1
-
-
-def _noisy_copies(
-    rows: Sequence[LabelledRow], share: float, generator: np.random.Generator
-) -> Iterator[LabelledRow]:
-    for row in rows:
-        for _ in range(int(share + generator.random())):
-            noisy = augment_row(row, generator)
-            if isinstance(noisy, ModerationRow):
-                evasive = evade_randomly(noisy.text, generator)
-                noisy = noisy.model_copy(update={"text": evasive})
-            if noisy.text != row.text:
-                yield noisy
-
-
-def _scores(measures: Measures) -> list[float]:
-    match measures:
-        case SentimentMeasures():
-            return [measures.macro_f1]
-        case KeywordsMeasures():
-            return [measures.f1_at_5]
-        case ModerationMeasures():
-            return [label.auc for label in measures.labels.values() if label.auc is not None]

@@ -24,9 +24,11 @@ from worker.training.corpus import check_rows, data_hash
 from worker.training.examples import Example
 from worker.training.finish import FoldTagger, finish
 from worker.training.loop import EpochReport, StepReport, TrainingState
+from worker.training.noisy_examples import make_examples
 from worker.training.pretrain import HELD_OUT, LanguageModel, Pretraining, as_examples
-from worker.training.recipe import Recipe, Validation, fresh_state, make_examples
+from worker.training.recipe import Recipe
 from worker.training.start import Start
+from worker.training.validation import Validation
 
 LANGUAGE_MODEL: Final = "language-model"
 """Folder inside the checkpoint's: where the training starts, if it was not told."""
@@ -96,6 +98,22 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     card = finish(recipe, begin, state, fold_taggers, out)
     shutil.rmtree(checkpoint)
     yield Finished(card)
+
+
+def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:
+    """A network before its first step.
+
+    Raises:
+        ArtifactError: `start` is of another cell or size.
+    """
+    config = recipe.config(start.tokenizer).model
+
+    def make() -> Model:
+        model = Model(config)
+        start.give_weights(model)
+        return model
+
+    return TrainingState.fresh(make, recipe.training)
 
 
 def _train(

@@ -32,10 +32,11 @@ from worker.training.examples import Example, clean_text, known_labels, label_go
 from worker.training.excerpts import excerpts
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
 from worker.training.ordinary import ordinary_rows
-from worker.training.recipe import Recipe, score_of
+from worker.training.recipe import Recipe
 from worker.training.rows import ModerationRow, Row, SentimentRow
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, version_of
 from worker.training.transformer import Transformer, load, tokenize, weights_hash
+from worker.training.validation import score_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

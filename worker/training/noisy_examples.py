@@ -1,0 +1,66 @@
+"""The examples of a training: the rows of a recipe, and copies of them under noise."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from schema.documents import Task
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.augment import augment_row
+from worker.training.evasion import evade_randomly
+from worker.training.examples import Example, examples
+from worker.training.recipe import Recipe
+from worker.training.rows import LabelledRow, ModerationRow
+
+NOISY: Final = 0.4
+"""Share of the rows of which a copy under noise is tried; of moderation, an evasive one, too."""
+EVENNESS: Final = 0.4
+"""How far small sources of a classifier are seen more often, as noisy copies: 0 as often as they
+have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2019)."""
+
+
+def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
+    """Encode the training rows of all sources, and noisy copies of some of them."""
+    generator = np.random.default_rng(recipe.training.seed)
+    sets = recipe.training_sets()
+    copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
+    if recipe.task is not Task.KEYWORDS:
+        made = recipe.template_rows(sets, generator)
+        if recipe.task is Task.MODERATION:
+            sets.append(recipe.ordinary_training_set())
+        else:
+            sets.append(recipe.judged_alone(row for rows in sets for row in rows))
+        sets.append(made)
+        copies += [NOISY, NOISY]
+    judged: Sequence[LabelledRow] = []
+    if recipe.feedback is not None:
+        sets = recipe.feedback.replayed(sets, generator)
+        judged = recipe.feedback.repeated(sum(map(len, sets)))
+    replayed = [
+        example
+        for rows, share in zip(sets, copies, strict=True)
+        for example in examples([*rows, *_noisy_copies(rows, share, generator)], tokenizer)
+    ]
+    noisy = _noisy_copies(judged, NOISY, generator)
+    return [*replayed, *examples([*judged, *noisy], tokenizer, any_label=True)]
+
+
+def _copies(task: Task, rows: int, largest: int) -> float:
+    """How many noisy copies of each row of a source are tried, on average."""
+    if task is Task.KEYWORDS or not rows:
+        return NOISY
+    return NOISY + float((largest / rows) ** EVENNESS) - 1
+
+
+def _noisy_copies(
+    rows: Sequence[LabelledRow], share: float, generator: np.random.Generator
+) -> Iterator[LabelledRow]:
+    for row in rows:
+        for _ in range(int(share + generator.random())):
+            noisy = augment_row(row, generator)
+            if isinstance(noisy, ModerationRow):
+                evasive = evade_randomly(noisy.text, generator)
+                noisy = noisy.model_copy(update={"text": evasive})
+            if noisy.text != row.text:
+                yield noisy

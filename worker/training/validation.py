@@ -1,0 +1,49 @@
+"""How a network is scored while it is trained."""
+
+from collections.abc import Iterable
+
+from worker.pipeline.model import Model
+from worker.pipeline.tokenize import Tokenizer
+from worker.training.artifact import in_memory
+from worker.training.evaluate import (
+    KeywordsMeasures,
+    Measures,
+    ModerationMeasures,
+    SentimentMeasures,
+    evaluate,
+)
+from worker.training.recipe import Recipe
+
+
+class Validation:
+    """Scores a network on the validation splits, higher is better.
+
+    Sentiment by macro F1 of each source, moderation by AUC of each label of each source, keywords
+    by F1@5 of each source; the mean of these.
+    """
+
+    def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
+        self._config = recipe.config(tokenizer)
+        self._tokenizer = tokenizer
+        self._sets = [rows for source in recipe.sources() if (rows := source.rows("valid"))]
+
+    def __call__(self, model: Model) -> float:
+        """Score `model`, which is left in evaluation mode."""
+        pipeline = in_memory(self._config, self._tokenizer, model)
+        return score_of(evaluate(pipeline, rows) for rows in self._sets)
+
+
+def score_of(measured: Iterable[Measures]) -> float:
+    """What `Validation` makes of the measures of each source; 0 where none can be scored."""
+    scores = [score for measures in measured for score in _scores(measures)]
+    return sum(scores) / max(len(scores), 1)
+
+
+def _scores(measures: Measures) -> list[float]:
+    match measures:
+        case SentimentMeasures():
+            return [measures.macro_f1]
+        case KeywordsMeasures():
+            return [measures.f1_at_5]
+        case ModerationMeasures():
+            return [label.auc for label in measures.labels.values() if label.auc is not None]
