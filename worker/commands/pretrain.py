@@ -17,8 +17,7 @@ from worker.commands.options import (
 from worker.commands.progress import run_through
 from worker.pipeline.model import Cell
 from worker.training.corpus import LicenceClass
-from worker.training.pretrain import PRETRAINING, Pretraining
-from worker.training.run import pretrain
+from worker.training.pretrain import PRETRAINING, Pretraining, pretrain
 
 
 @click.command("pretrain")

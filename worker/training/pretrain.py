@@ -4,6 +4,7 @@ The two directions of the encoder learn to foretell the next and the previous to
 Howard & Ruder 2018), so that a task with few labelled rows begins with words and grammar known.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,26 +13,38 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from schema.documents import Task
-from schema.errors import DocumentError
+from schema.errors import DocumentError, InputError
+from worker.pipeline.artifact import TOKENIZER, WEIGHTS
 from worker.pipeline.batch import micro_batches, pad
 from worker.pipeline.model import Cell, Encoder, ModelConfig, Network, token_mask
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import CleanText, IntArray
 from worker.pipeline.tokenize import Tokenizer
+from worker.training.artifact import CARD
+from worker.training.card import LanguageModelCard, entry_of
+from worker.training.checkpoint import (
+    CHECKPOINT,
+    is_checkpoint,
+    load_checkpoint,
+    train_with_checkpoints,
+)
 from worker.training.corpus import (
     LicenceClass,
     Source,
     Split,
     all_texts,
+    check_rows,
+    data_hash,
     identity_of,
     sources,
 )
 from worker.training.examples import Example
-from worker.training.loop import TrainingConfig, TrainingState
+from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
 
 WINDOW: Final = 96
 """Most tokens of a training window; longer texts give several."""
@@ -126,6 +139,66 @@ class Pretraining:
         )
 
 
+def pretrain(
+    pretraining: Pretraining, out: Path, *, resume: bool
+) -> Iterator[str | StepReport | EpochReport]:
+    """Train a language model and write its vocabulary and its encoder.
+
+    Args:
+        pretraining: what to make.
+        out: folder for it; one that is whole already is left as it is when resuming.
+        resume: go on from the checkpoint in `out` instead of starting anew.
+
+    Raises:
+        InputError: the data is missing or broken, no source has rows to train on, or there is
+            nothing to resume.
+    """
+    if resume and (out / WEIGHTS).is_file():
+        return
+    check_rows(pretraining.sources(), "train")
+    checkpoint = out / CHECKPOINT
+    yield "learning the vocabulary" if not resume else "reading the checkpoint"
+    tokenizer = _tokenizer(pretraining, out, resume=resume)
+    yield "encoding the texts of all tasks"
+    windows = pretraining.make_windows(tokenizer, "train")
+    held_out = pretraining.make_windows(tokenizer, "valid")
+    held_out = held_out[:: max(1, len(held_out) // HELD_OUT)] or windows[:HELD_OUT]
+    state = pretraining.fresh_state(tokenizer, windows)
+    if resume and is_checkpoint(checkpoint):
+        load_checkpoint(checkpoint, state, pretraining.identity())
+
+    def validate(model: LanguageModel) -> float:
+        return model.likelihood(held_out)
+
+    yield from train_with_checkpoints(
+        state,
+        as_examples(windows),
+        validate,
+        pretraining.training,
+        folder=checkpoint,
+        identity=pretraining.identity(),
+    )
+    card = LanguageModelCard(
+        command=pretraining.command,
+        data_hash=data_hash(pretraining.sources()),
+        sources=tuple(
+            entry_of(source, "language", source.rows("train")) for source in pretraining.sources()
+        ),
+        epochs=state.epoch - state.stale,
+        likelihood=state.best_score,
+    )
+    (out / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    encoder = {
+        name: value.half().contiguous()
+        for name, value in state.best_weights.items()
+        if name.startswith("encoder.")
+    }
+    shutil.rmtree(checkpoint)
+    # Last, and whole at once: a folder with weights is a finished one.
+    save_file(encoder, out / f"{WEIGHTS}.part")
+    (out / f"{WEIGHTS}.part").replace(out / WEIGHTS)
+
+
 class LanguageModel(Network):
     """Foretells each token's right neighbour from its left side, and the other way round.
 
@@ -182,3 +255,17 @@ class LanguageModel(Network):
 def as_examples(windows: list[IntArray]) -> list[Example]:
     """Windows as a training step takes them."""
     return [Example(window, _NO_GOLD) for window in windows]
+
+
+def _tokenizer(pretraining: Pretraining, out: Path, *, resume: bool) -> Tokenizer:
+    path = out / TOKENIZER
+    if resume:
+        if not path.is_file():
+            msg = f"{out} holds no training to resume; start one without --resume"
+            raise InputError(msg)
+        return Tokenizer.load(path)
+    tokenizer = pretraining.make_tokenizer()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / WEIGHTS).unlink(missing_ok=True)
+    tokenizer.save(path)
+    return tokenizer

@@ -6,26 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from safetensors.torch import save_file
-
 from schema.errors import InputError
-from worker.pipeline.artifact import TOKENIZER, WEIGHTS
 from worker.pipeline.model import Model
-from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import CARD
-from worker.training.card import Card, LanguageModelCard, entry_of
+from worker.training.card import Card
 from worker.training.checkpoint import (
     CHECKPOINT,
     is_checkpoint,
     load_checkpoint,
     train_with_checkpoints,
 )
-from worker.training.corpus import check_rows, data_hash
+from worker.training.corpus import check_rows
 from worker.training.examples import Example
 from worker.training.finish import FoldTagger, finish
 from worker.training.loop import EpochReport, StepReport, TrainingState
 from worker.training.noisy_examples import make_examples
-from worker.training.pretrain import HELD_OUT, LanguageModel, Pretraining, as_examples
+from worker.training.pretrain import pretrain
 from worker.training.recipe import Recipe
 from worker.training.start import Start
 from worker.training.validation import Validation
@@ -161,75 +156,3 @@ def _fold_taggers(
         state.model.load_state_dict(state.best_weights)
         taggers.append(FoldTagger(part, state.model))
     return taggers
-
-
-def pretrain(pretraining: Pretraining, out: Path, *, resume: bool) -> Iterator[Report]:
-    """Train a language model and write its vocabulary and its encoder.
-
-    Args:
-        pretraining: what to make.
-        out: folder for it; one that is whole already is left as it is when resuming.
-        resume: go on from the checkpoint in `out` instead of starting anew.
-
-    Raises:
-        InputError: the data is missing or broken, no source has rows to train on, or there is
-            nothing to resume.
-    """
-    if resume and (out / WEIGHTS).is_file():
-        return
-    check_rows(pretraining.sources(), "train")
-    checkpoint = out / CHECKPOINT
-    yield "learning the vocabulary" if not resume else "reading the checkpoint"
-    tokenizer = _tokenizer(pretraining, out, resume=resume)
-    yield "encoding the texts of all tasks"
-    windows = pretraining.make_windows(tokenizer, "train")
-    held_out = pretraining.make_windows(tokenizer, "valid")
-    held_out = held_out[:: max(1, len(held_out) // HELD_OUT)] or windows[:HELD_OUT]
-    state = pretraining.fresh_state(tokenizer, windows)
-    if resume and is_checkpoint(checkpoint):
-        load_checkpoint(checkpoint, state, pretraining.identity())
-
-    def validate(model: LanguageModel) -> float:
-        return model.likelihood(held_out)
-
-    yield from train_with_checkpoints(
-        state,
-        as_examples(windows),
-        validate,
-        pretraining.training,
-        folder=checkpoint,
-        identity=pretraining.identity(),
-    )
-    card = LanguageModelCard(
-        command=pretraining.command,
-        data_hash=data_hash(pretraining.sources()),
-        sources=tuple(
-            entry_of(source, "language", source.rows("train")) for source in pretraining.sources()
-        ),
-        epochs=state.epoch - state.stale,
-        likelihood=state.best_score,
-    )
-    (out / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    encoder = {
-        name: value.half().contiguous()
-        for name, value in state.best_weights.items()
-        if name.startswith("encoder.")
-    }
-    shutil.rmtree(checkpoint)
-    # Last, and whole at once: a folder with weights is a finished one.
-    save_file(encoder, out / f"{WEIGHTS}.part")
-    (out / f"{WEIGHTS}.part").replace(out / WEIGHTS)
-
-
-def _tokenizer(pretraining: Pretraining, out: Path, *, resume: bool) -> Tokenizer:
-    path = out / TOKENIZER
-    if resume:
-        if not path.is_file():
-            msg = f"{out} holds no training to resume; start one without --resume"
-            raise InputError(msg)
-        return Tokenizer.load(path)
-    tokenizer = pretraining.make_tokenizer()
-    out.mkdir(parents=True, exist_ok=True)
-    (out / WEIGHTS).unlink(missing_ok=True)
-    tokenizer.save(path)
-    return tokenizer
