@@ -14,8 +14,7 @@ from typing import Final, Literal
 import numpy as np
 import opencc
 
-from schema.errors import DocumentError
-from worker.pipeline.preprocess import preprocess
+from worker.training.cleaning import clean_text, cleaned
 from worker.training.rows import KeywordsRow, LabelledRow
 
 Noise = Literal["typo", "case", "punctuation", "emoji", "mask", "traditional", "full_width"]
@@ -71,7 +70,7 @@ def augment_row(row: LabelledRow, generator: np.random.Generator) -> LabelledRow
     is returned as it is.
     """
     text = augment(row.text, generator)
-    if text == row.text or not _holds(text):
+    if text == row.text or clean_text(text) is None:
         return row
     if isinstance(row, KeywordsRow) and not _keeps(row, text):
         return row
@@ -208,21 +207,7 @@ _NOISES: Final[dict[Noise, Callable[[str, np.random.Generator], str]]] = {
 """In the order in which they are put on."""
 
 
-def _holds(text: str) -> bool:
-    try:
-        preprocess(text)
-    except DocumentError:
-        return False
-    return True
-
-
 def _keeps(row: KeywordsRow, text: str) -> bool:
-    before, after = preprocess(row.text).text, preprocess(text).text
-    for keyword in row.keywords:
-        try:
-            phrase = preprocess(keyword).text
-        except DocumentError:  # a keyword of blanks or control characters
-            continue
-        if phrase in before and phrase not in after:
-            return False
-    return True
+    before, after = cleaned(row.text), cleaned(text)
+    phrases = map(cleaned, row.keywords)
+    return all(phrase in after for phrase in phrases if phrase in before)

@@ -9,6 +9,7 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.character_ngrams import LEAST_PROBABILITY, CharacterNgrams
 from worker.training import metrics
+from worker.training.cleaning import cleaned
 from worker.training.evaluate import (
     absent_keywords,
     generated_phrases,
@@ -18,7 +19,6 @@ from worker.training.evaluate import (
     ranked_phrases,
     sentiment_scores,
 )
-from worker.training.examples import cleaned
 from worker.training.ordinary import names_identity
 from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
 

@@ -13,7 +13,8 @@ from schema.outcomes import SENTIMENT_LABELS
 from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
 from worker.pipeline.decoders import softmax_loss
 from worker.pipeline.records import FloatArray
-from worker.training.examples import cleaned, known_labels, sentiment_gold
+from worker.training.cleaning import cleaned
+from worker.training.examples import known_labels, sentiment_gold
 from worker.training.rows import LabelledRow, SentimentRow
 
 EPOCHS: Final = 2

@@ -13,8 +13,9 @@ from worker.pipeline.crf import BEGIN, INSIDE
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.phrases import places
 from worker.pipeline.preprocess import preprocess
-from worker.pipeline.records import CleanText, FloatArray, IntArray, TokenizedDocument
+from worker.pipeline.records import FloatArray, IntArray, TokenizedDocument
 from worker.pipeline.tokenize import Tokenizer
+from worker.training.cleaning import cleaned
 from worker.training.rows import (
     KeywordsRow,
     LabelledRow,
@@ -71,20 +72,6 @@ def examples(
             yield from _tagged_windows(document, row.keywords)
         else:
             yield Example(document.window_ids()[0], label_gold(row, known))
-
-
-def cleaned(text: str) -> str:
-    """A text or a keyword as models see it; empty where cleaning leaves nothing."""
-    clean = clean_text(text)
-    return "" if clean is None else clean.text
-
-
-def clean_text(text: str) -> CleanText | None:
-    """A text as models see it; None where cleaning leaves nothing."""
-    try:
-        return preprocess(text)
-    except DocumentError:  # blanks and control characters only
-        return None
 
 
 def known_labels(rows: Iterable[Row], *, any_label: bool = False) -> set[SentimentLabel]:

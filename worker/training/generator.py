@@ -15,7 +15,8 @@ from worker.pipeline.model import Encoder, Network, token_mask
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import Encoded, IntArray
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.examples import OVERLAP, WINDOW, Example, cleaned
+from worker.training.cleaning import cleaned
+from worker.training.examples import OVERLAP, WINDOW, Example
 from worker.training.loop import TrainingConfig
 from worker.training.rows import KeywordsRow
 

@@ -22,7 +22,6 @@ from schema.errors import DocumentError, InputError
 from worker.pipeline.artifact import TOKENIZER, WEIGHTS
 from worker.pipeline.batch import micro_batches, pad
 from worker.pipeline.model import Cell, Encoder, ModelConfig, Network, token_mask
-from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import CleanText, IntArray
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
@@ -33,6 +32,7 @@ from worker.training.checkpoint import (
     load_checkpoint,
     train_with_checkpoints,
 )
+from worker.training.cleaning import clean_text
 from worker.training.corpus import (
     LicenceClass,
     Source,
@@ -95,10 +95,8 @@ class Pretraining:
     def clean_texts(self, split: Split) -> Iterator[CleanText]:
         """The texts of a split as the model sees them."""
         for text in all_texts(self.data, self.licence_class, split):
-            try:
-                yield preprocess(text)
-            except DocumentError:  # nothing is left of the text after cleaning
-                continue
+            if (clean := clean_text(text)) is not None:
+                yield clean
 
     def make_tokenizer(self) -> Tokenizer:
         """Learn the vocabulary, from all tasks' training texts."""

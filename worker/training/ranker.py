@@ -22,8 +22,8 @@ from worker.pipeline.phrase_features import NO_BUCKET, Features, features
 from worker.pipeline.ranker import MOST, Ranker, Weights
 from worker.pipeline.records import FloatArray, Phrase, TokenizedDocument
 from worker.pipeline.tokenize import parts_of
+from worker.training.cleaning import cleaned
 from worker.training.evaluate import fold, present_keywords
-from worker.training.examples import cleaned
 from worker.training.rows import KeywordsRow, draw_of
 
 UNITS: Final = 64

@@ -19,6 +19,7 @@ from schema.outcomes import MODERATION_LABELS, Language, SentimentLabel
 from worker.pipeline.records import IntArray
 from worker.training.card import TeacherCard, Use, entry_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
+from worker.training.cleaning import clean_text
 from worker.training.corpus import (
     Source,
     Split,
@@ -28,7 +29,7 @@ from worker.training.corpus import (
     unlabelled_texts,
 )
 from worker.training.evaluate import Measures, fold, moderation_measures, sentiment_measures
-from worker.training.examples import Example, clean_text, known_labels, label_gold
+from worker.training.examples import Example, known_labels, label_gold
 from worker.training.excerpts import excerpts
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
 from worker.training.ordinary import ordinary_rows
