@@ -63,7 +63,7 @@ def main() -> None:
       textmill-worker run --devices cpu
       textmill-worker predict sentiment "The delivery was quick, and the tea is lovely."
       textmill-worker train keywords --data DIR --out my-keywords
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def main() -> None:
 
     Exit codes: 0 all well, 1 the job ended with failures, 2 usage, 3 a service is unreachable,
     130 Ctrl-C.
-    """  # noqa: D301  # \b keeps click from rewrapping
+    """
 
 
 COMMANDS = (cancel, db, dispatch, feedback, pause, results, resume, retry, status, submit)

@@ -31,7 +31,7 @@ def cancel(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
     \b
     Example:
       textmill cancel 0190f3c2-…
-    """  # noqa: D301
+    """
     _each(jobs, control.cancel, _CLOSED, as_json=as_json)
 
 
@@ -44,7 +44,7 @@ def pause(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
     \b
     Example:
       textmill pause 0190f3c2-…
-    """  # noqa: D301
+    """
     _each(jobs, control.pause, (JobState.PAUSED,), as_json=as_json)
 
 
@@ -57,7 +57,7 @@ def resume(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
     \b
     Example:
       textmill resume 0190f3c2-…
-    """  # noqa: D301
+    """
     _each(jobs, control.resume, _OPEN, as_json=as_json)
 
 
@@ -72,7 +72,7 @@ def retry(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
     \b
     Example:
       textmill retry 0190f3c2-… && textmill status 0190f3c2-… --watch
-    """  # noqa: D301
+    """
     with connected() as textmill:
         for job_id in jobs:
             documents = textmill.retry(job_id)

@@ -55,7 +55,7 @@ def add(
       textmill feedback add 0190f3c2-… review-17 agree
       textmill feedback add 0190f3c2-… review-18 disagree --label neutral --comment sarcasm
       textmill feedback add 0190f3c2-… review-19 agree --adjudicate --annotator lead
-    """  # noqa: D301
+    """
     if clean and labels:
         msg = "--clean says that no label applies; leave out --label"
         raise click.UsageError(msg)
@@ -86,7 +86,7 @@ def import_(file: Path) -> None:
     \b
     Example:
       textmill feedback import reviewed.csv
-    """  # noqa: D301
+    """
     added = refused = 0
     with connected() as textmill:
         for line, row in _rows(file):
@@ -113,7 +113,7 @@ def export(task: str, *, gold: bool) -> None:
     Examples:
       textmill feedback export sentiment > verdicts.jsonl
       textmill feedback export sentiment --gold > gold.jsonl
-    """  # noqa: D301
+    """
     with connected() as textmill:
         for row in verdicts.export(textmill.engine, Task(task), gold=gold):
             click.echo(json.dumps(row, ensure_ascii=False))

@@ -44,7 +44,7 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
       textmill status
       textmill status 0190f3c2-… --watch
       textmill status --json | jq .state
-    """  # noqa: D301
+    """
     with connected() as textmill:
 
         def look() -> list[JobStatus]:
@@ -97,7 +97,7 @@ def results(job: UUID, file_format: str | None, output: Path | None, *, texts: b
       textmill results 0190f3c2-… | jq -r 'select(.status == "failed")'
       textmill results 0190f3c2-… -o results.parquet
       textmill results 0190f3c2-… --text -o results.csv
-    """  # noqa: D301
+    """
     if output == Path("-"):
         output = None
     form = OutputFormat(file_format) if file_format else _format_of(output)

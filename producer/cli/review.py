@@ -48,7 +48,7 @@ def review(  # a parameter for each option
     Examples:
       textmill review
       textmill review --task moderation --annotator kim --open
-    """  # noqa: D301
+    """
     if find_spec("starlette") is None:
         msg = "this installation has no review: install Textmill with its extra `review`"
         raise SettingsError(msg)

@@ -64,7 +64,7 @@ def up(*, workers: int | None, as_json: bool) -> None:
     Examples:
       textmill up
       textmill up --workers 1 --json
-    """  # noqa: D301
+    """
     stop = until_told_to_stop()
     began = datetime.now(UTC)
     with running(read(ServiceSettings), workers) as stack:
@@ -114,7 +114,7 @@ def dispatch() -> None:
     \b
     Example:
       TEXTMILL_DATABASE_URL=… TEXTMILL_BROKER_URL=… textmill dispatch
-    """  # noqa: D301
+    """
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
     )
@@ -161,7 +161,7 @@ def upgrade() -> None:
     \b
     Example:
       TEXTMILL_DATABASE_URL=postgresql://owner@host/database textmill db upgrade
-    """  # noqa: D301
+    """
     import migrations  # noqa: PLC0415  # Alembic costs every command a third of a second
 
     with _database() as engine:
@@ -181,7 +181,7 @@ def check() -> None:
     \b
     Example:
       textmill db check && echo fine
-    """  # noqa: D301
+    """
     with _database() as engine, engine.connect() as connection:
         check_version(connection)
     console.print("the database answers, and is up to date")

@@ -93,7 +93,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
       textmill submit sentiment reviews.jsonl --wait
       textmill submit moderation posts.csv.gz --text-field body --id-field post_id
       zcat feed.jsonl.gz | textmill submit keywords - --lane interactive --json
-    """  # noqa: D301
+    """
     limits = read(IntakeSettings)
     options = _options(
         name=name,

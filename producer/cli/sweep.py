@@ -63,7 +63,7 @@ def add(  # noqa: PLR0913  # one argument an option
     Example:
       textmill sweep add posts --cron "0 2 * * *" --timezone Asia/Shanghai --watermark id \\
         --query "select id, body as text from posts where id > :watermark"
-    """  # noqa: D301
+    """
     definition = define(
         name=name,
         cron=cron,
@@ -122,7 +122,7 @@ def run(name: str, *, now: bool) -> None:
     Examples:
       textmill sweep run posts
       textmill sweep run posts --now
-    """  # noqa: D301
+    """
     with _operator() as (engine, url):
         definition, watermark = definitions.find(engine, name)
         if now:

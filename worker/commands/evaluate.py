@@ -54,7 +54,7 @@ def command(
       textmill-worker evaluate sentiment DIR/sentiment/*/test.jsonl.gz
       textmill-worker evaluate keywords my.jsonl --artifact my-model --json
       textmill-worker evaluate moderation verdicts.jsonl --plots pictures
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     pipeline = open_pipeline(Task(task), artifact)
     table = Table("file", "documents", "measure", "value")
     for number, file in enumerate(files, start=1):

@@ -58,7 +58,7 @@ def command(
       textmill-worker extend --data DIR
       textmill-worker extend --data my-labels --artifact my-model --out my-model
       textmill-worker extend --data DIR --resume
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     extension = Extension(
         artifact=artifact or SHIPPED / Task.KEYWORDS,
         data=data,

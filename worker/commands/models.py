@@ -48,7 +48,7 @@ def list_(*, task: str | None, as_json: bool) -> None:
     Examples:
       textmill-worker models list
       textmill-worker models list sentiment --json
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     with connected() as engine:
         models = Registry(engine).models(Task(task) if task else None)
     if as_json:
@@ -72,7 +72,7 @@ def show(*, version: str, as_json: bool) -> None:
     \b
     Example:
       textmill-worker models show 5c1f0e8d2b7a9463
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     with connected() as engine:
         model = Registry(engine).model(version)
     if as_json:
@@ -90,7 +90,7 @@ def add(*, folder: Path, as_json: bool) -> None:
     \b
     Example:
       textmill-worker models add models/sentiment
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     with connected() as engine:
         task = read_config(folder).model.task
         version = _folders().add(folder)
@@ -114,7 +114,7 @@ def promote(*, task: str, version: str, as_json: bool) -> None:
     Examples:
       textmill-worker models promote sentiment 5c1f0e8d2b7a9463
       textmill-worker models promote sentiment own
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     chosen = None if version == OWN else version
     with connected() as engine:
         registry = Registry(engine)
@@ -134,7 +134,7 @@ def rollback(*, task: str, as_json: bool) -> None:
     \b
     Example:
       textmill-worker models rollback sentiment
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     with connected() as engine:
         version = Registry(engine).rollback(Task(task))
     _announce(task, version, as_json=as_json)

@@ -61,7 +61,7 @@ def command(
       textmill-worker predict keywords abstracts.jsonl.gz --json
       cat comments.txt | textmill-worker predict moderation -
       textmill-worker predict keywords abstract.txt --generate
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     texts = _read(Task(task), source)
     _check_options(Task(task), explain=explain, generate=generate)
     pipeline = open_pipeline(Task(task), artifact)

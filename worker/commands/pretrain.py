@@ -51,7 +51,7 @@ def command(
     Examples:
       textmill-worker pretrain --data DIR
       textmill-worker train sentiment --data DIR --start models/language
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     chosen = Pretraining(
         data=data,
         licence_class=licence_class,

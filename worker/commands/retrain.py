@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     Examples:
       textmill-worker retrain sentiment --data DIR
       textmill-worker retrain moderation --data DIR --no-promote --json
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     make_repeatable()
     chosen = Task(task)
     training = _training(REFINING[chosen], seed, epochs, learning_rate)

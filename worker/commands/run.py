@@ -40,7 +40,7 @@ def command(*, devices: str, processes: int | None, tasks: str) -> None:
     Examples:
       textmill-worker run
       textmill-worker run --devices cuda:0,cuda:1 --tasks moderation
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     logging.basicConfig(
         format="%(asctime)s %(levelname)s supervisor: %(message)s", level=logging.INFO
     )

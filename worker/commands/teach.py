@@ -73,7 +73,7 @@ def command(  # noqa: PLR0913 - one parameter an option
       textmill-worker teach sentiment --data DIR --transformer my-transformer
       textmill-worker teach moderation --data DIR --transformer my-transformer --language zh
       textmill-worker train sentiment --data DIR --soft-labels models/sentiment-teacher-en
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     chosen = Task(task)
     folder = out or Path("models") / f"{task}-teacher-{language}"
     recipe = Recipe(

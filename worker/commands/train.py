@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913 - one parameter an option
       textmill-worker train moderation --data DIR --licence-class A --out permissive
       textmill-worker train keywords --data DIR --resume
       textmill-worker train sentiment --data my-labels --start worker/artifacts/sentiment
-    """  # noqa: D301 - click's mark for an example that keeps its lines
+    """
     chosen = Task(task)
     folder = out or Path("models") / task
     recipe = Recipe(
