@@ -5,13 +5,15 @@ import sys
 import click
 
 from producer.cli.control import cancel, pause, resume, retry
+from producer.cli.database import db
+from producer.cli.dispatch import dispatch
 from producer.cli.ended import interruptible, printing
 from producer.cli.feedback import feedback
 from producer.cli.jobs import results, status
 from producer.cli.review import review
-from producer.cli.services import db, dispatch, up
 from producer.cli.submit import submit
 from producer.cli.sweep import sweep
+from producer.cli.up import up
 from schema.errors import EXIT_INTERRUPTED, TextmillError, exit_code
 from schema.settings import check
 

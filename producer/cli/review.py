@@ -8,8 +8,8 @@ from importlib.util import find_spec
 
 import click
 
-from producer.cli.services import until_told_to_stop
 from producer.cli.show import console
+from producer.cli.stopping import until_told_to_stop
 from producer.local import find, joined, servers
 from schema.database import create_engine
 from schema.documents import Task

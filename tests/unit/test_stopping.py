@@ -1,11 +1,11 @@
-"""What the long-running commands share."""
+"""The long-running commands stop when they are told to."""
 
 import subprocess
 import sys
 
 INTERRUPTED = """
 import os, signal
-from producer.cli.services import until_told_to_stop
+from producer.cli.stopping import until_told_to_stop
 stop = until_told_to_stop()
 with stop._cond:
     os.kill(os.getpid(), signal.SIGTERM)

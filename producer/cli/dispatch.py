@@ -1,0 +1,64 @@
+"""`textmill dispatch`."""
+
+import logging
+import threading
+
+import click
+
+from producer.cli.stopping import until_told_to_stop
+from producer.local import find
+from producer.sweeps import Sweeper
+from schema.database import create_engine
+from schema.errors import SettingsError
+from schema.settings import (
+    DispatchSettings,
+    IntakeSettings,
+    ServiceSettings,
+    SweepSettings,
+    read,
+)
+from schema.stack import database_url
+
+
+@click.command()
+def dispatch() -> None:
+    """Publish pending chunks to Redis, and run sweeps, until SIGTERM.
+
+    Any number may run; they take turns.
+
+    \b
+    Example:
+      TEXTMILL_DATABASE_URL=… TEXTMILL_BROKER_URL=… textmill dispatch
+    """
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
+    )
+    # Celery costs every other command a third of a second.
+    from producer.broker import Broker  # noqa: PLC0415
+    from producer.dispatch import Dispatcher  # noqa: PLC0415
+
+    services = read(ServiceSettings)
+    if services.broker_url is None:
+        stack = find(services)
+        broker_url = stack.urls.broker if stack else None
+    else:
+        broker_url = services.broker_url.get_secret_value()
+    if broker_url is None:
+        msg = "set TEXTMILL_BROKER_URL, or run everything with: textmill up"
+        raise SettingsError(msg)
+    engine = create_engine(database_url(services), application="textmill-dispatch")
+    broker = Broker(broker_url, services.key_prefix)
+    limits = read(IntakeSettings)
+    dispatcher = Dispatcher(engine, broker, read(DispatchSettings), limits)
+    stop = until_told_to_stop()
+    # A thread of its own: chunks need not wait while the rows of a sweep are read.
+    sweeps = threading.Thread(
+        target=Sweeper(engine, read(SweepSettings), limits).run, args=[stop], name="sweeps"
+    )
+    sweeps.start()
+    try:
+        dispatcher.run(stop)
+    finally:
+        stop.set()
+        sweeps.join()
+        broker.close()

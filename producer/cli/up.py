@@ -1,0 +1,74 @@
+"""`textmill up`."""
+
+import json
+import shlex
+import threading
+from datetime import UTC, datetime
+
+import click
+
+from producer.cli.show import console
+from producer.cli.stopping import until_told_to_stop
+from producer.local import Stack, running
+from producer.local.binaries import psql
+from producer.workers import Worker, registered
+from schema.database import create_engine
+from schema.settings import ServiceSettings, read
+
+
+@click.command()
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Worker processes for each device; default: one a core, or one a GPU.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Once ready, print a line of JSON.")
+def up(*, workers: int | None, as_json: bool) -> None:
+    """Run Postgres, Redis, dispatch and workers until SIGTERM.
+
+    Ctrl-C ends it, too. Servers that TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL name are not
+    started, but used.
+
+    \b
+    Examples:
+      textmill up
+      textmill up --workers 1 --json
+    """
+    stop = until_told_to_stop()
+    began = datetime.now(UTC)
+    with running(read(ServiceSettings), workers) as stack:
+        console.print("starting …", style="dim")
+        expected = 1 if workers is None else workers
+        alive = _wait_for_workers(stack, expected, began, stop)
+        if as_json:
+            processes = [
+                *(process._asdict() for process in stack.processes),
+                *({"name": worker.worker, "pid": worker.pid} for worker in alive),
+            ]
+            ready = {
+                "database_url": stack.urls.owner,
+                "broker_url": stack.urls.broker,
+                "processes": processes,
+            }
+            click.echo(json.dumps(ready))
+        else:
+            console.print("ready; in another terminal:  textmill submit sentiment FILE --wait")
+            console.print("to look at rows with SQL, read-only and without texts:")
+            click.echo(shlex.join([psql(), stack.urls.reader]))
+            console.print("to submit and to give feedback with SQL, too:")
+            click.echo(shlex.join([psql(), stack.urls.producer]))
+        while not stop.wait(0.5):
+            stack.check()
+
+
+def _wait_for_workers(
+    stack: Stack, expected: int, since: datetime, stop: threading.Event
+) -> list[Worker]:
+    """Wait until the models are loaded; a worker that cannot load them ends the stack."""
+    engine = create_engine(stack.urls.producer, application="textmill-up")
+    try:
+        while len(alive := registered(engine, since)) < expected and not stop.wait(0.1):
+            stack.check()
+        return alive
+    finally:
+        engine.dispose()
