@@ -53,7 +53,19 @@ def main() -> None:
     """
 
 
-COMMANDS = (cancel, db, dispatch, feedback, pause, results, resume, retry, status, submit)
-
-for command in (*COMMANDS, review, sweep, up):
+for command in (
+    cancel,
+    db,
+    dispatch,
+    feedback,
+    pause,
+    results,
+    resume,
+    retry,
+    review,
+    status,
+    submit,
+    sweep,
+    up,
+):
     main.add_command(command)
