@@ -18,7 +18,6 @@ class Broker:
 
     def __init__(self, url: str, key_prefix: str) -> None:
         self._url = url
-        self._prefix = key_prefix
         self._app = Celery("textmill", broker=url, set_as_current=False)
         self._app.conf.update(
             broker_transport_options=broker_options(key_prefix),
