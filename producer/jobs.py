@@ -23,16 +23,16 @@ FIRST_PAUSE = 0.02
 to `POLL_INTERVAL`: a short job is answered at once, a long one asks little of Postgres."""
 
 ROWS_AT_ONCE = 1000
-"""Outcomes fetched at once; they are held together."""
+"""Outcomes without texts fetched, and held, at once."""
 
 TEXTS_AT_FIRST = 10
-"""The same where they come with their texts, before it is known how long these are."""
+"""Outcomes with texts fetched at first, before it is known how long these are."""
 
 TEXTS_AT_ONCE = 200
-"""At most so many later on. A hundred short texts may be followed by as many of a megabyte."""
+"""Most outcomes with texts fetched at once: after short texts, as many of a megabyte may come."""
 
 CHARACTERS_AT_ONCE = 16_000_000
-"""Fewer where so many characters would be exceeded."""
+"""Characters of texts that a fetch stays below where these are as long as in the one before."""
 
 
 class JobStatus(Frozen):

@@ -21,20 +21,22 @@ CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
 
 TOO_LARGE = "54"
-"""Class of the SQLSTATEs that say: what was sent is too large. Sent again, it still is."""
+"""SQLSTATE class of what is too large for Postgres. Sent again, it still is."""
 
 _QUOTING = ("22", "23", "38", "39", "HV", "P0", "XX")
-"""Classes of those whose text may quote a row: values, constraints, functions, other servers."""
+"""SQLSTATE classes whose messages may quote a row: of values, constraints, functions, servers."""
 
 _LOGIN_STATES = ("28", "3D")
+"""SQLSTATE classes of a refused login: another try is refused, too."""
+
 _LOGIN_TEXTS = re.compile(
     r"no password supplied|FATAL: +(.*authentication failed|.*pg_hba\.conf|no such (user|database)"
     r'|(role|database) ".*" (does not exist|is not permitted)|permission denied for database)'
 )
-"""What says that another try will fail, too; of a failed login the driver has no SQLSTATE."""
+"""Messages of a refused login, for which the driver has no SQLSTATE."""
 
 _IN_THE_WAY = ("40", "55")
-"""Classes of those that say: another session was in the way."""
+"""SQLSTATE classes that say: another session was in the way."""
 
 IDLED = psycopg.errors.IdleInTransactionSessionTimeout
 """Postgres ended the transaction of a process that had been frozen, and its connection with it."""
