@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from producer.batches import Batch, batches
 from producer.loading import Load
 from schema.database import check_version, reachable
-from schema.documents import Document, JobId, JobOptions, Record, Task
+from schema.documents import Document, JobId, JobOptions, Record, Task, option_fault
 from schema.errors import IdempotencyConflictError, InputError
 from schema.settings import IntakeSettings
 from schema.tables import job, model_version
@@ -141,11 +141,10 @@ def _check_size(documents: int, limits: IntakeSettings) -> None:
 
 
 def _check_options(task: Task, options: JobOptions) -> None:
-    if options.explain and task is Task.KEYWORDS:
-        msg = "keywords have no score of the document to explain; leave `explain` out"
-        raise InputError(msg)
-    if options.generate and task is not Task.KEYWORDS:
-        msg = f"only keywords can be generated, not {task}; leave `generate` out"
+    fault = option_fault(task, explain=options.explain, generate=options.generate)
+    if fault:
+        option, why = fault
+        msg = f"{why}; leave `{option}` out"
         raise InputError(msg)
 
 

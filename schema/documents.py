@@ -90,3 +90,12 @@ class JobOptions(Frozen):
     explain: bool = False
     generate: bool = False
     model_version: ShortText | None = None
+
+
+def option_fault(task: Task, *, explain: bool, generate: bool) -> tuple[str, str] | None:
+    """The option that does not fit the task, and why not; None where all fit."""
+    if explain and task is Task.KEYWORDS:
+        return "explain", "keywords have no score of the document to explain"
+    if generate and task is not Task.KEYWORDS:
+        return "generate", f"only keywords can be generated, not {task}"
+    return None

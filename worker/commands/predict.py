@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 from rich.table import Table
 
-from schema.documents import Task
+from schema.documents import Task, option_fault
 from schema.errors import ArtifactError, InputError
 from schema.outcomes import Evidence, Failure, KeywordsResult, ModerationResult, SentimentResult
 from worker.commands.console import make_console
@@ -85,11 +85,10 @@ def command(
 
 
 def _check_options(task: Task, *, explain: bool, generate: bool) -> None:
-    if explain and task is Task.KEYWORDS:
-        msg = "keywords have no score of the document to explain; leave --explain out"
-        raise click.UsageError(msg)
-    if generate and task is not Task.KEYWORDS:
-        msg = f"only keywords can be generated, not {task}; leave --generate out"
+    fault = option_fault(task, explain=explain, generate=generate)
+    if fault:
+        option, why = fault
+        msg = f"{why}; leave --{option} out"
         raise click.UsageError(msg)
 
 
