@@ -227,7 +227,7 @@ def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None 
         fields |= json.loads(final.model_dump_json())
     click.echo(json.dumps(fields, ensure_ascii=False) if as_json else submission.job_id)
     if submission.repeated:
-        say("the same documents were submitted before with this key: that job it is")
+        say("these documents were submitted before with this key; this is that job")
 
 
 def _tell_end(final: JobStatus) -> None:
