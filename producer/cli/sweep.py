@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from rich.table import Table
 
 from producer.cli.show import console, make_console
-from producer.sweeps import definitions
+from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define, parse_duration
 from producer.sweeps.source import OWN, is_lowest, open_source
-from schema.database import create_engine, reachable
+from schema.database import create_engine
 from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
 
@@ -87,13 +87,7 @@ def add(  # noqa: PLR0913  # one argument an option
 def list_(*, as_json: bool) -> None:
     """List the sweeps, each with its latest run."""
     with _operator() as (engine, _):
-        _show(
-            engine,
-            "select *, coalesce(alert, error) as note from textmill.sweep_status order by name",
-            {},
-            SWEEP,
-            as_json,
-        )
+        _show(listing.listed(engine), SWEEP, as_json=as_json)
 
 
 @sweep.command()
@@ -102,12 +96,7 @@ def list_(*, as_json: bool) -> None:
 def history(name: str, *, as_json: bool) -> None:
     """List the latest runs of a sweep, newest first."""
     with _operator() as (engine, _):
-        definitions.find(engine, name)
-        query = (
-            "select *, coalesce(alert, error) as note from textmill.sweep_history"
-            " where name = :name order by run_id desc limit :shown"
-        )
-        _show(engine, query, {"name": name, "shown": SHOWN}, RUN, as_json)
+        _show(listing.history(engine, name, SHOWN), RUN, as_json=as_json)
 
 
 @sweep.command()
@@ -175,24 +164,16 @@ def _operator() -> Iterator[tuple[sa.Engine, str]]:
         engine.dispose()
 
 
-def _show(
-    engine: sa.Engine,
-    query: str,
-    values: dict[str, object],
-    columns: Sequence[str],
-    as_json: bool,  # noqa: FBT001
-) -> None:
-    with reachable(engine), engine.connect() as connection:
-        rows = connection.execute(sa.text(query), values).all()
+def _show(rows: Sequence[sa.RowMapping], columns: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row._asdict(), ensure_ascii=False, default=str))
+            click.echo(json.dumps(dict(row), ensure_ascii=False, default=str))
         return
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(_cell(getattr(row, column)) for column in columns))
+        table.add_row(*(_cell(row[column]) for column in columns))
     make_console(stderr=False).print(table)
 
 
