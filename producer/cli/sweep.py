@@ -190,4 +190,5 @@ def _cell(value: object) -> str:
         case dict():
             return ", ".join(f"{key} {count}" for key, count in value.items())
         case _:
-            return str(value)
+            text = str(value)
+            return "" if is_lowest(text) else text  # a watermark below every row

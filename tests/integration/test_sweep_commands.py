@@ -60,6 +60,7 @@ def test_sweeps_on_the_command_line(
     options += ["--source", "shop", "--query", QUERY, "--settle", "0s", "--deadline", "4h"]
     added = sweep("add", "posts", *options)
     again = sweep("add", "posts", *options)
+    never_run = sweep("list")
     preview = sweep("run", "posts")
     due = sweep("run", "posts", "--now")
     sweeper.step()
@@ -74,6 +75,7 @@ def test_sweeps_on_the_command_line(
 
     assert (added[0], "02:00 CST" in added[1]) == (0, True)
     assert (again[0], "there is a sweep 'posts'" in again[1]) == (2, True)
+    assert (never_run[0], "posts" in never_run[1], "-9223" in never_run[1]) == (0, True, False)
     assert preview == (0, "2 rows, up to id 2\n")
     assert due[0] == 0
     assert (busy[0], "under way since" in busy[1]) == (2, True)
