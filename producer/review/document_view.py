@@ -1,4 +1,4 @@
-"""What of a document meets the eye: its text in pieces, its scores, the answers to choose from."""
+"""A document on the page: its text in pieces, its scores, the answers to choose from."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Self
@@ -18,7 +18,7 @@ DIGITS = "1234567890"
 """Keys of the answers, in their order."""
 
 
-class Filled(NamedTuple):
+class VerdictForm(NamedTuple):
     """What was filled into the form.
 
     Attributes:
@@ -70,8 +70,8 @@ class Answer(NamedTuple):
     generated: bool
 
 
-class Sight(NamedTuple):
-    """What of a document meets the eye.
+class DocumentView(NamedTuple):
+    """A document on the page.
 
     Attributes:
         item: the document.
@@ -94,27 +94,27 @@ class Sight(NamedTuple):
     comment: str
 
 
-def see(item: Item, asked: Mapping[str, str], filled: Filled | None) -> Sight:
-    """Look at a document.
+def document_view(item: Item, asked: Mapping[str, str], form: VerdictForm | None) -> DocumentView:
+    """The document as the page shows it.
 
     Args:
         item: the document.
         asked: `whole` shows all of a long text, `reason` chooses a label to explain.
-        filled: what the form held, where it was refused.
+        form: what the form held, where it was refused.
     """
     text = item.text or ""
     shown = text if asked.get("whole") else text[:SHOWN]
     reasons = _reasons(item)
     reason = asked.get("reason") if asked.get("reason") in reasons else next(iter(reasons), None)
-    return Sight(
+    return DocumentView(
         item=item,
         pieces=highlight.pieces(shown, _marks(item, reason)),
         hidden=len(text) - len(shown),
-        answers=_answers(item, item.given if filled is None or filled.agrees else filled.chosen),
+        answers=_answers(item, item.given if form is None or form.agrees else form.chosen),
         reasons=reasons,
         reason=reason,
-        more=filled.more if filled else "",
-        comment=filled.comment if filled else "",
+        more=form.more if form else "",
+        comment=form.comment if form else "",
     )
 
 

@@ -48,7 +48,7 @@ class Item(NamedTuple):
                 return [keyword.text for keyword in result.keywords]
 
 
-class Said(NamedTuple):
+class GivenVerdict(NamedTuple):
     """A verdict that was given.
 
     Attributes:
@@ -97,18 +97,18 @@ def load(connection: sa.Connection, place: Place) -> Item | None:
     )
 
 
-def verdicts(connection: sa.Connection, place: Place) -> list[Said]:
+def verdicts(connection: sa.Connection, place: Place) -> list[GivenVerdict]:
     """What was said of the document, in the order in which it was said."""
-    return _said(
+    return _given_verdicts(
         connection,
         "job_id = :job_id and seq = :seq order by feedback_id",
         **place._asdict(),
     )
 
 
-def last_verdict(connection: sa.Connection, annotator: str, task: Task) -> Said | None:
+def last_verdict(connection: sa.Connection, annotator: str, task: Task) -> GivenVerdict | None:
     """The latest verdict of `annotator` that may still be withdrawn."""
-    found = _said(
+    found = _given_verdicts(
         connection,
         # The rule costs a query a row: it is asked of the last day's alone.
         "annotator = :annotator and task = :task and created_at > now() - interval '1 day'"
@@ -120,7 +120,7 @@ def last_verdict(connection: sa.Connection, annotator: str, task: Task) -> Said 
     return found[0] if found else None
 
 
-def _said(connection: sa.Connection, which: str, **given: object) -> list[Said]:
+def _given_verdicts(connection: sa.Connection, which: str, **given: object) -> list[GivenVerdict]:
     rows = connection.execute(
         sa.text(
             "select feedback_id, job_id, seq, external_id, annotator, verdict, answer, comment,"  # noqa: S608
@@ -129,7 +129,7 @@ def _said(connection: sa.Connection, which: str, **given: object) -> list[Said]:
         given,
     )
     return [
-        Said(
+        GivenVerdict(
             feedback_id=row.feedback_id,
             place=Place(row.job_id, row.seq),
             external_id=row.external_id,

@@ -15,10 +15,10 @@ from starlette.templating import Jinja2Templates
 
 from producer import feedback
 from producer.review import progress
+from producer.review.document_view import VerdictForm, document_view
 from producer.review.documents import Item, last_verdict, load, verdicts
 from producer.review.guard import Keys, same
 from producer.review.orders import ORDERS, Order, Place, Selection, following
-from producer.review.sight import Filled, see
 from schema.database import reachable
 from schema.documents import Task
 from schema.errors import InputError
@@ -91,7 +91,7 @@ class Pages:
             selection = _selection(item.task, request.query_params)
             return self._document(request, connection, selection, item)
 
-    def everyone(self, request: Request) -> Response:
+    def annotators(self, request: Request) -> Response:
         """Who judged how much, and how far people agree."""
         task = _task(request.path_params["task"])
         with reachable(self._engine), self._engine.connect() as connection:
@@ -118,28 +118,28 @@ class Pages:
         if item is None:
             raise HTTPException(404, "There is no such document with a result.")
         selection = _selection(item.task, form)
-        filled = Filled.from_form(form)
+        verdict_form = VerdictForm.from_form(form)
         try:
-            feedback.add(self._engine, self._verdict(item, selection, filled))
+            feedback.add(self._engine, self._verdict(item, selection, verdict_form))
         except InputError as error:
             with reachable(self._engine), self._engine.connect() as connection:
                 return self._document(
-                    request, connection, selection, item, error=str(error), filled=filled
+                    request, connection, selection, item, error=str(error), form=verdict_form
                 )
         return RedirectResponse(
             address(f"/review/{item.task}", selection, after=item.place), SEE_OTHER
         )
 
-    def _verdict(self, item: Item, selection: Selection, filled: Filled) -> feedback.Verdict:
-        agrees = filled.agrees or set(filled.answer) == set(item.given)
+    def _verdict(self, item: Item, selection: Selection, form: VerdictForm) -> feedback.Verdict:
+        agrees = form.agrees or set(form.answer) == set(item.given)
         of_keywords = item.task is Task.KEYWORDS
         return feedback.parse(
             {
                 "job_id": item.place.job_id,
                 "external_id": item.external_id,
                 "verdict": "agree" if agrees else "disagree",
-                "keywords" if of_keywords else "labels": None if agrees else filled.answer,
-                "comment": filled.comment,
+                "keywords" if of_keywords else "labels": None if agrees else form.answer,
+                "comment": form.comment,
                 "annotator": self._annotator,
                 "adjudicates": selection.order is Order.DISPUTED,
             }
@@ -174,7 +174,7 @@ class Pages:
         *,
         after: Place | None = None,
         error: str | None = None,
-        filled: Filled | None = None,
+        form: VerdictForm | None = None,
     ) -> Response:
         disputed = item is not None and selection.order is Order.DISPUTED
         return self._page(
@@ -186,7 +186,7 @@ class Pages:
             jobs=progress.choices(connection, selection.task),
             progress=progress.progress(connection, selection, self._annotator),
             last=last_verdict(connection, self._annotator, selection.task),
-            sight=item and see(item, request.query_params, filled),
+            view=item and document_view(item, request.query_params, form),
             verdicts=verdicts(connection, item.place) if item and disputed else [],
             after=after,
             error=error,
