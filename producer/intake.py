@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator, Mapping
 
-from producer.values import MAX_METADATA_DEPTH, plain
+from producer.values import MAX_METADATA_DEPTH, intake_error, plain
 from schema.documents import Document, Record, Rejected
 from schema.errors import DocumentError
-from schema.outcomes import ErrorCode, Stage
+from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings
 
 NAME_SHOWN = 100
@@ -111,7 +111,7 @@ def _examine_id(value: object, limit: int) -> str | None:
     text = value if isinstance(value, str) else _written_id(value)
     if not text or text.isspace() or len(text) > limit:
         msg = f"the id must have 1 to {limit} characters and not be blank"
-        raise _refusal(ErrorCode.INVALID_ID, msg)
+        raise intake_error(ErrorCode.INVALID_ID, msg)
     _examine_characters(text, "id")
     return text
 
@@ -121,7 +121,7 @@ def _written_id(value: object) -> str:
         value = _plain("the id", value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         msg = f"the id is {_kind(value)}; it must be a string or an integer"
-        raise _refusal(ErrorCode.INVALID_ID, msg)
+        raise intake_error(ErrorCode.INVALID_ID, msg)
     try:
         return str(value)
     except ValueError:  # Python writes out no integer of thousands of digits
@@ -131,22 +131,22 @@ def _written_id(value: object) -> str:
 def _examine_text(value: object, limit: int) -> str:
     if value is None:
         msg = "there is no text"
-        raise _refusal(ErrorCode.MISSING_TEXT, msg)
+        raise intake_error(ErrorCode.MISSING_TEXT, msg)
     if isinstance(value, bytes):
         value = _plain("the text", value)
     if not isinstance(value, str):
         msg = f"the text is {_kind(value)}; it must be a string"
-        raise _refusal(ErrorCode.INVALID_RECORD, msg)
+        raise intake_error(ErrorCode.INVALID_RECORD, msg)
     if not value or value.isspace():
         msg = "the text is empty"
-        raise _refusal(ErrorCode.EMPTY_TEXT, msg)
+        raise intake_error(ErrorCode.EMPTY_TEXT, msg)
     size = _examine_characters(value, "text")
     if size > limit:
         msg = (
             f"the text has {size} bytes, the limit is {limit};"
             " split it, or raise TEXTMILL_MAX_DOCUMENT_BYTES"
         )
-        raise _refusal(ErrorCode.TEXT_TOO_LARGE, msg)
+        raise intake_error(ErrorCode.TEXT_TOO_LARGE, msg)
     return value
 
 
@@ -162,7 +162,7 @@ def _examine_metadata(value: Mapping[str, object], limit: int) -> dict[str, obje
             f"the metadata has {size} bytes as JSON, the limit is {limit};"
             " hand over fewer fields, or raise TEXTMILL_MAX_METADATA_BYTES"
         )
-        raise _refusal(ErrorCode.METADATA_TOO_LARGE, msg)
+        raise intake_error(ErrorCode.METADATA_TOO_LARGE, msg)
     # Only these can hide a NUL (JSON escapes it) or nest too deep; the walk is slow.
     if "\\u0000" in encoded or encoded.count("{") + encoded.count("[") > MAX_METADATA_DEPTH:
         _walk(metadata)
@@ -180,7 +180,7 @@ def _plain(what: str, value: object) -> object:
     try:
         return plain(value)
     except DocumentError as error:
-        raise _refusal(error.code, f"{what} {error}") from None
+        raise intake_error(error.code, f"{what} {error}") from None
 
 
 def _walk(metadata: dict[str, object]) -> None:
@@ -208,21 +208,17 @@ def _examine_characters(value: str, what: str) -> int:
     """Bytes of `value` in UTF-8; Postgres stores neither a NUL nor a lone surrogate."""
     if "\x00" in value:
         msg = f"the {what} holds a NUL character; remove it"
-        raise _refusal(ErrorCode.INVALID_CHARACTER, msg)
+        raise intake_error(ErrorCode.INVALID_CHARACTER, msg)
     try:
         return len(value.encode())
     except UnicodeEncodeError:
         msg = f"the {what} holds half of a surrogate pair; write the character whole"
-        raise _refusal(ErrorCode.INVALID_CHARACTER, msg) from None
+        raise intake_error(ErrorCode.INVALID_CHARACTER, msg) from None
 
 
 def _too_deep() -> DocumentError:
     msg = f"the metadata is nested more than {MAX_METADATA_DEPTH} levels deep"
-    return _refusal(ErrorCode.INVALID_METADATA, msg)
-
-
-def _refusal(code: ErrorCode, message: str) -> DocumentError:
-    return DocumentError(code, Stage.INTAKE, message)
+    return intake_error(ErrorCode.INVALID_METADATA, msg)
 
 
 def _kind(value: object) -> str:

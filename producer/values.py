@@ -31,7 +31,7 @@ def plain(value: object, depth: int = 2) -> object:
     match value:
         case Mapping() | list() | tuple() if depth > MAX_METADATA_DEPTH:
             msg = f"is nested more than {MAX_METADATA_DEPTH} levels deep; flatten it"
-            raise _refusal(ErrorCode.INVALID_METADATA, msg)
+            raise intake_error(ErrorCode.INVALID_METADATA, msg)
         case Mapping():
             return {str(key): plain(inner, depth + 1) for key, inner in value.items()}
         case list() | tuple():
@@ -44,6 +44,11 @@ def plain(value: object, depth: int = 2) -> object:
             return _written_out(value)
 
 
+def intake_error(code: ErrorCode, message: str) -> DocumentError:
+    """The error of a document that breaks a rule of intake."""
+    return DocumentError(code, Stage.INTAKE, message)
+
+
 def _number(value: float) -> float:
     try:
         if isinstance(value, int) or isfinite(value):
@@ -53,7 +58,7 @@ def _number(value: float) -> float:
         msg = "holds an integer of too many digits; write it as a string"
     else:
         msg = "holds NaN or an infinity, which JSON has no form for; give null (None) instead"
-    raise _refusal(ErrorCode.INVALID_METADATA, msg)
+    raise intake_error(ErrorCode.INVALID_METADATA, msg)
 
 
 def _written_out(value: object) -> object:
@@ -74,7 +79,7 @@ def _decoded(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         msg = "is not UTF-8; convert it, or write it in hexadecimal or base64"
-        raise _refusal(ErrorCode.INVALID_ENCODING, msg) from None
+        raise intake_error(ErrorCode.INVALID_ENCODING, msg) from None
 
 
 def _of_numpy(value: Any) -> object:  # noqa: ANN401  # numpy is not imported for its types
@@ -87,8 +92,4 @@ def _of_numpy(value: Any) -> object:  # noqa: ANN401  # numpy is not imported fo
         f"holds a value of type {type(value).__name__}, which JSON has no form for;"
         " give a string, a number or null (None) instead"
     )
-    raise _refusal(ErrorCode.INVALID_METADATA, msg)
-
-
-def _refusal(code: ErrorCode, message: str) -> DocumentError:
-    return DocumentError(code, Stage.INTAKE, message)
+    raise intake_error(ErrorCode.INVALID_METADATA, msg)

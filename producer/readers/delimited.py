@@ -100,8 +100,7 @@ def _header(source: _RecordLines, values: Iterator[list[str]], expected: Expecte
         )
         raise InputError(msg) from error
     if not header or any(line.fault for line in source.taken):
-        msg = f"{expected.name} has no header row; name its columns in its first line, in UTF-8"
-        raise InputError(msg)
+        raise expected.no_header()
     expected.check(header)
     return header
 
@@ -113,7 +112,9 @@ def _row(
         record = next(values)
     except csv.Error as error:
         first = source.take_back()
-        return first.fault or _refused(first, _broken(error))
+        return first.fault or Rejected(
+            line=first.number, code=ErrorCode.INVALID_RECORD, message=_broken(error)
+        )
     first = source.taken[0]
     for line in source.taken:
         if line.fault:
@@ -141,7 +142,3 @@ def _broken(error: csv.Error) -> str:
 def _is_carriage_return(error: csv.Error) -> bool:
     # The module's own words advise how to open a file in Python.
     return str(error).startswith("new-line character")
-
-
-def _refused(line: Line, message: str) -> Rejected:
-    return Rejected(line=line.number, code=ErrorCode.INVALID_RECORD, message=message)

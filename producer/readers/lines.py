@@ -4,6 +4,7 @@ import codecs
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from producer.readers.rows import damaged
 from producer.readers.source import DAMAGED, Stream
 from schema.documents import Rejected
 from schema.outcomes import ErrorCode
@@ -41,7 +42,7 @@ def read_lines(stream: Stream, limit: int) -> Iterator[Line]:
                 yield Line(number, "", _too_long(number, limit))
                 continue
         except DAMAGED as error:
-            yield Line(number, "", _damaged(number, error))
+            yield Line(number, "", damaged(number, "line", error))
             return
         if not content:
             return
@@ -72,15 +73,4 @@ def _too_long(number: int, limit: int) -> Rejected:
         line=number,
         code=ErrorCode.TEXT_TOO_LARGE,
         message=f"the line has more than {limit} bytes; split its text",
-    )
-
-
-def _damaged(number: int, error: Exception) -> Rejected:
-    return Rejected(
-        line=number,
-        code=ErrorCode.DAMAGED_FILE,
-        message=(
-            f"the file is damaged from line {number} on ({error}), nothing after it was read;"
-            " make the file anew and submit it as a job of its own"
-        ),
     )

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from producer.readers.rows import Expected, Row
+from producer.readers.rows import Expected, Row, damaged
 from producer.readers.source import ALLOWED_EXPANSION, FREE_EXPANSION
-from producer.values import plain
+from producer.values import intake_error, plain
 from schema.documents import Rejected
 from schema.errors import DocumentError, InputError
-from schema.outcomes import ErrorCode, Stage
+from schema.outcomes import ErrorCode
 
 ROWS_AT_ONCE = 256
 BUFFER = 1024 * 1024
@@ -104,7 +104,7 @@ def _rows(
         try:
             values = next(rows, None)
         except _DAMAGED as error:
-            yield _damaged(line, error)
+            yield damaged(line, "row", error)
             return
         if values is None:
             return
@@ -119,7 +119,7 @@ def _values(column: pa.Array, limit: int) -> Iterator[object]:
     for row in range(len(column)):
         value = column.slice(row, 1)
         if _string_bytes(value) > limit:
-            yield _refusal(ErrorCode.TEXT_TOO_LARGE, f"has more than {limit} bytes; split it")
+            yield intake_error(ErrorCode.TEXT_TOO_LARGE, f"has more than {limit} bytes; split it")
         else:
             yield from _held(value)
 
@@ -160,9 +160,9 @@ def _value(scalar: pa.Scalar) -> object:
     try:
         return scalar.as_py(maps_as_pydicts="lossy")
     except UnicodeDecodeError:
-        return _refusal(ErrorCode.INVALID_ENCODING, "is not UTF-8")
+        return intake_error(ErrorCode.INVALID_ENCODING, "is not UTF-8")
     except _NO_VALUE as error:
-        return _refusal(ErrorCode.INVALID_METADATA, f"cannot be read: {error}")
+        return intake_error(ErrorCode.INVALID_METADATA, f"cannot be read: {error}")
 
 
 def _row(line: int, names: Sequence[str], values: Sequence[object]) -> Row | Rejected:
@@ -171,18 +171,3 @@ def _row(line: int, names: Sequence[str], values: Sequence[object]) -> Row | Rej
         if isinstance(value, DocumentError):
             return Rejected(line=line, code=value.code, message=f"column {name!r} {value}")
     return Row(line, fields)
-
-
-def _refusal(code: ErrorCode, message: str) -> DocumentError:
-    return DocumentError(code, Stage.INTAKE, message)
-
-
-def _damaged(line: int, error: Exception) -> Rejected:
-    return Rejected(
-        line=line,
-        code=ErrorCode.DAMAGED_FILE,
-        message=(
-            f"the file is damaged from row {line} on ({error}), nothing after it was read;"
-            " make the file anew and submit it as a job of its own"
-        ),
-    )

@@ -54,12 +54,36 @@ class Expected:
             msg = f"{self.name} has more than one column {twice[0]!r}; rename one"
             raise InputError(msg)
 
+    def no_header(self) -> InputError:
+        """The refusal of a file without a header row."""
+        return InputError(
+            f"{self.name} has no header row; name its columns in its first line, in UTF-8"
+        )
+
     def carriage_returns(self) -> InputError:
         """The refusal of a file whose header row ends in a carriage return alone."""
         return InputError(
             f"the lines of {self.name} end in a carriage return alone; convert them to line feeds,"
             r" for instance with: tr '\r' '\n'"
         )
+
+
+def damaged(line: int, unit: str, error: Exception) -> Rejected:
+    """The refusal that stands for all of a file that cannot be read.
+
+    Args:
+        line: where that begins.
+        unit: what is counted there, a line or a row.
+        error: why it cannot be read.
+    """
+    return Rejected(
+        line=line,
+        code=ErrorCode.DAMAGED_FILE,
+        message=(
+            f"the file is damaged from {unit} {line} on ({error}), nothing after it was read;"
+            " make the file anew and submit it as a job of its own"
+        ),
+    )
 
 
 def miscounted(line: int, values: Sequence[str], header: Sequence[str], too_many: str) -> Rejected:

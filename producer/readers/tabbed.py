@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from producer.readers.lines import Line
 from producer.readers.rows import Expected, Row, miscounted
 from schema.documents import Rejected
-from schema.errors import InputError
 
 LINE_BYTES = 100
 """What a line takes of memory beside its text."""
@@ -80,8 +79,7 @@ class _Lines:
 
 def _header(line: Line | None, expected: Expected) -> list[str]:
     if line is None or line.fault or not _content(line.text):
-        msg = f"{expected.name} has no header row; name its columns in its first line, in UTF-8"
-        raise InputError(msg)
+        raise expected.no_header()
     if "\r" in _content(line.text):
         raise expected.carriage_returns()
     header = _values(line.text)
