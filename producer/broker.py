@@ -8,9 +8,9 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, RedisError
 
 from schema.documents import Lane, Task
-from schema.errors import ServiceUnavailableError, SettingsError
+from schema.errors import ServiceUnavailableError
 from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
-from schema.urls import broker_place
+from schema.urls import broker_place, login_refused
 
 
 class Broker:
@@ -65,9 +65,10 @@ class Broker:
         try:
             yield
         except (OperationalError, RedisError, OSError) as error:
-            where = f"Redis at {broker_place(self._url)}"
             if any(isinstance(told, AuthenticationError) for told in (error, error.__cause__)):
-                msg = f"{where} refuses the login ({error}); correct TEXTMILL_BROKER_URL"
-                raise SettingsError(msg) from error
-            msg = f"{where} does not answer ({error}); start it, or correct TEXTMILL_BROKER_URL"
+                raise login_refused(self._url, error) from error
+            msg = (
+                f"Redis at {broker_place(self._url)} does not answer ({error});"
+                " start it, or correct TEXTMILL_BROKER_URL"
+            )
             raise ServiceUnavailableError(msg) from error

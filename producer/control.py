@@ -7,8 +7,8 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
+from producer.jobs import job_not_found
 from schema.database import reachable
-from schema.errors import JobNotFoundError
 from schema.states import JobState
 
 
@@ -91,6 +91,5 @@ def _known(job_id: UUID) -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.NoDataFound):
-            msg = f"there is no job {job_id}; `textmill status` lists the latest"
-            raise JobNotFoundError(msg) from error
+            raise job_not_found(job_id) from error
         raise

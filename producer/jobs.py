@@ -100,9 +100,13 @@ def status(engine: sa.Engine, job_id: UUID) -> JobStatus:
             {"job_id": job_id},
         ).one_or_none()
     if row is None:
-        msg = f"there is no job {job_id}; `textmill status` lists the latest"
-        raise JobNotFoundError(msg)
+        raise job_not_found(job_id)
     return JobStatus.model_validate(row._asdict())
+
+
+def job_not_found(job_id: UUID) -> JobNotFoundError:
+    """The error of an id that is no job's."""
+    return JobNotFoundError(f"there is no job {job_id}; `textmill status` lists the latest")
 
 
 def latest(engine: sa.Engine, limit: int) -> list[JobStatus]:

@@ -5,6 +5,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import sqlalchemy as sa
 
+from schema.errors import SettingsError
+
 _ENCODE = "percent-encode @, /, ?, # and ; in the password"
 
 
@@ -62,6 +64,13 @@ def broker_place(url: str) -> str:
     """Where a Redis is; whatever else a URL holds may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def login_refused(url: str, error: Exception) -> SettingsError:
+    """The error where the Redis at `url` refuses the login."""
+    return SettingsError(
+        f"Redis at {broker_place(url)} refuses the login ({error}); correct TEXTMILL_BROKER_URL"
+    )
 
 
 def _refuse_stray_at(url: str, ends: str) -> None:

@@ -8,9 +8,8 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from schema.documents import Lane, Task
-from schema.errors import SettingsError
 from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
-from schema.urls import broker_place
+from schema.urls import login_refused
 
 
 def create_app(broker_url: str, key_prefix: str) -> Celery:
@@ -53,9 +52,7 @@ def check_login(broker_url: str) -> None:
         with Redis.from_url(broker_url, socket_connect_timeout=5, socket_timeout=5) as client:
             client.ping()
     except AuthenticationError as error:
-        where = f"Redis at {broker_place(broker_url)}"
-        msg = f"{where} refuses the login ({error}); correct TEXTMILL_BROKER_URL"
-        raise SettingsError(msg) from error
+        raise login_refused(broker_url, error) from error
     except RedisError:
         pass  # Celery waits for it
 
