@@ -39,11 +39,13 @@ def feedback() -> None:
     "--annotator", help="Who says so; default: TEXTMILL_SUBMITTER, or else the user's name."
 )
 @click.option("--adjudicate", "adjudicates", is_flag=True, help="Decide for all annotators.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
 def add(
     *,
     labels: tuple[str, ...],
     clean: bool,
     keywords: tuple[str, ...],
+    as_json: bool,
     **fields: object,
 ) -> None:
     """Agree or disagree with a result.
@@ -68,7 +70,8 @@ def add(
         }
     )
     with connected() as textmill:
-        click.echo(textmill.add_feedback(verdict))
+        number = textmill.add_feedback(verdict)
+    click.echo(json.dumps({"feedback_id": number}) if as_json else f"verdict {number} added")
 
 
 @feedback.command("import")

@@ -27,7 +27,7 @@ def up(*, workers: int | None, as_json: bool) -> None:
     """Run Postgres, Redis, dispatch and workers until SIGTERM.
 
     Ctrl-C ends it, too. Servers that TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL name are not
-    started, but used.
+    started, but used. What it prints once ready holds passwords.
 
     \b
     Examples:

@@ -184,10 +184,13 @@ def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, UUID])
         TEXTMILL_SUBMITTER="kim",
     )
     refused = invoke(database, "feedback", "add", job, "b", "disagree", "--label", "great")
+    second = invoke(database, "feedback", "add", job, "b", "agree", "--annotator", "lin", "--json")
     exported = invoke(database, "feedback", "export", "sentiment")
 
-    assert (added.exit_code, added.stdout) == (0, "1\n")
-    assert json.loads(exported.stdout)["annotator"] == "kim"
+    assert (added.exit_code, added.stdout) == (0, "verdict 1 added\n")
+    assert json.loads(second.stdout).keys() == {"feedback_id"}
+    first_line, _ = exported.stdout.splitlines()
+    assert json.loads(first_line)["annotator"] == "kim"
     assert refused.exit_code == 2
     assert "exactly one of" in refused.stderr
 
