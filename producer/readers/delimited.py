@@ -94,6 +94,7 @@ def _header(source: _RecordLines, values: Iterator[list[str]], expected: Expecte
     except csv.Error as error:
         if _is_carriage_return(error):
             raise expected.carriage_returns() from None
+        _refuse_semicolons(source.taken[0], expected)
         msg = (
             f"the first line of {expected.name} is no header row ({error});"
             " close quotes, and double those in names"
@@ -101,8 +102,21 @@ def _header(source: _RecordLines, values: Iterator[list[str]], expected: Expecte
         raise InputError(msg) from error
     if not header or any(line.fault for line in source.taken):
         raise expected.no_header()
+    if not set(expected.fields).issubset(header):
+        _refuse_semicolons(source.taken[0], expected)
     expected.check(header)
     return header
+
+
+def _refuse_semicolons(header: Line, expected: Expected) -> None:
+    if ";" in header.text and "," not in header.text:
+        msg = (
+            f"{expected.name} seems to be separated by semicolons; separate it by commas, for"
+            " instance with: python3 -c 'import csv, sys;"
+            ' csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter=";"))\''
+            " < FILE > NEW"
+        )
+        raise InputError(msg)
 
 
 def _row(

@@ -89,6 +89,8 @@ def test_fields_of_other_names_are_read_where_they_are_named(write: Write) -> No
         ("a.csv", b"", {}, "header"),
         ("a.csv", b"\nid,text\n", {}, "header"),
         ("a.csv", b"id,te\xffxt\n1,a\n", {}, "UTF-8"),
+        ("a.csv", b"id;text\n1;a,b\n", {}, "separated by semicolons; separate it by commas, .* -c"),
+        ("a.csv", b'"id";"text"\n"1";"a"\n', {}, "separated by semicolons"),
         ("a.csv", b'id,"text\n1,a\n', {}, "header"),
         ("a.csv", b"text,text\na,b\n", {}, "more than one column 'text'"),
         ("a.xyz", b"", {}, "--format"),
