@@ -100,8 +100,9 @@ def _header(source: _RecordLines, values: Iterator[list[str]], expected: Expecte
             " close quotes, and double those in names"
         )
         raise InputError(msg) from error
-    if not header or any(line.fault for line in source.taken):
-        raise expected.no_header()
+    fault = next((line.fault for line in source.taken if line.fault), None)
+    if not header or fault:
+        raise expected.no_header(fault)
     if not set(expected.fields).issubset(header):
         _refuse_semicolons(source.taken[0], expected)
     expected.check(header)

@@ -1,6 +1,7 @@
 """Physical lines of a stream, with a bound on what one of them may take of memory."""
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -60,12 +61,29 @@ def _decode(number: int, content: bytes) -> Line:
     try:
         return Line(number, content.decode())
     except UnicodeDecodeError as error:
+        remedy = (
+            " but may be GB18030 (GBK); convert the file with: iconv -f GB18030 -t UTF-8"
+            if _may_be_gb18030(content)
+            else "; convert the file to UTF-8"
+        )
         fault = Rejected(
             line=number,
             code=ErrorCode.INVALID_ENCODING,
-            message=f"byte {error.start + 1} of the line is not UTF-8; convert the file to UTF-8",
+            message=f"byte {error.start + 1} of the line is not UTF-8{remedy}",
         )
         return Line(number, content.decode(errors="replace"), fault)
+
+
+def _may_be_gb18030(content: bytes) -> bool:
+    """Whether it reads as Chinese, and as little else: Chinese in UTF-8 can be read so, too."""
+    try:
+        content.decode("gb18030")
+    except UnicodeDecodeError:
+        return False
+    in_utf8 = [sign for sign in content.decode(errors="replace") if not sign.isascii()]
+    # Letters with accents seldom stand side by side, characters of Chinese do.
+    side_by_side = re.search(rb"[\x81-\xfe]{4}", content)
+    return side_by_side is not None and 2 * in_utf8.count("\ufffd") > len(in_utf8)
 
 
 def _too_long(number: int, limit: int) -> Rejected:

@@ -54,11 +54,11 @@ class Expected:
             msg = f"{self.name} has more than one column {twice[0]!r}; rename one"
             raise InputError(msg)
 
-    def no_header(self) -> InputError:
-        """The refusal of a file without a header row."""
-        return InputError(
-            f"{self.name} has no header row; name its columns in its first line, in UTF-8"
-        )
+    def no_header(self, fault: Rejected | None) -> InputError:
+        """The refusal of a file without a header row; `fault` is that of its first line."""
+        if fault:
+            return InputError(f"{self.name} has no header row: {fault.message}")
+        return InputError(f"{self.name} has no header row; name its columns in its first line")
 
     def carriage_returns(self) -> InputError:
         """The refusal of a file whose header row ends in a carriage return alone."""

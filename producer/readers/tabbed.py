@@ -79,7 +79,7 @@ class _Lines:
 
 def _header(line: Line | None, expected: Expected) -> list[str]:
     if line is None or line.fault or not _content(line.text):
-        raise expected.no_header()
+        raise expected.no_header(line and line.fault)
     if "\r" in _content(line.text):
         raise expected.carriage_returns()
     header = _values(line.text)

@@ -89,6 +89,8 @@ def test_fields_of_other_names_are_read_where_they_are_named(write: Write) -> No
         ("a.csv", b"", {}, "header"),
         ("a.csv", b"\nid,text\n", {}, "header"),
         ("a.csv", b"id,te\xffxt\n1,a\n", {}, "UTF-8"),
+        ("a.csv", "编号,正文\n".encode("gbk"), {}, "may be GB18030 .*: iconv -f GB18030 -t UTF-8"),
+        ("a.tsv", "编号\t正文\n".encode("gbk"), {}, "may be GB18030 .*: iconv -f GB18030 -t UTF-8"),
         ("a.csv", b"id;text\n1;a,b\n", {}, "separated by semicolons; separate it by commas, .* -c"),
         ("a.csv", b'"id";"text"\n"1";"a"\n', {}, "separated by semicolons"),
         ("a.csv", b'id,"text\n1,a\n', {}, "header"),
@@ -218,6 +220,14 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
         ("a.csv", b"id,text\n1,a\rb", "a carriage return stands outside quotes; quote values that"),
         ("a.csv", b"id,text\n1,a,b", "3, columns in the header: 2; quote values that hold the"),
         ("a.tsv", b"id\ttext\n1\ta\tb", "3, columns in the header: 2; write blanks for tabs"),
+        (
+            "a.txt",
+            "味道不错，送得也快".encode("gbk"),
+            "byte 3 of the line is not UTF-8 but may be GB18030 (GBK); convert the file with: ico",
+        ),
+        # These can be read as GB18030, too, but would be no Chinese of people.
+        ("a.txt", "测试测试".encode() + b"\xe4a", "is not UTF-8; convert the file to UTF-8"),
+        ("a.txt", "résumés".encode("latin-1"), "is not UTF-8; convert the file to UTF-8"),
     ],
 )
 def test_a_refusal_is_worded_for_people(
