@@ -53,12 +53,13 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
             return jobs.latest(textmill.engine, LATEST)
 
         seen = look()
+        printed = make_console(stderr=False)
         if watch and not as_json:
-            with Live(status_table(seen), console=make_console(stderr=False)) as live:
+            with Live(status_table(seen, printed.width), console=printed) as live:
                 while not _all_finished(seen):
                     time.sleep(POLL_INTERVAL)
                     seen = look()
-                    live.update(status_table(seen))
+                    live.update(status_table(seen, printed.width))
             return
         while watch and not _all_finished(seen):
             _print_json(seen)
@@ -67,7 +68,7 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
         if as_json:
             _print_json(seen)
         else:
-            make_console(stderr=False).print(status_table(seen))
+            printed.print(status_table(seen, printed.width))
 
 
 @click.command()

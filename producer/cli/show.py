@@ -1,16 +1,29 @@
 """How statuses and outcomes look on a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import partial
+from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.measure import Measurement
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from producer.jobs import JobStatus
 
 WIDE = 160
-"""Columns of output that goes to a file or a pipe."""
+"""Characters of a line that goes to a file or a pipe."""
+
+WIDEST = 1000
+"""Characters within which every table fits."""
 
 
 def make_console(*, stderr: bool) -> Console:
@@ -23,6 +36,45 @@ def make_console(*, stderr: bool) -> Console:
     return console if console.is_terminal else make(width=WIDE)
 
 
+def _count(count: float) -> str:
+    return f"{count:,.0f}"
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+_Cell = Callable[[JobStatus], str]
+
+COLUMNS: Final[dict[str, _Cell]] = {
+    "job_id": lambda job: str(job.job_id),
+    "task": lambda job: job.task,
+    "name": lambda job: job.name or "",
+    "state": lambda job: job.state,
+    "accepted": lambda job: _count(job.accepted),
+    "succeeded": lambda job: _count(job.succeeded),
+    "failed": lambda job: _count(job.failed),
+    "cancelled": lambda job: _count(job.cancelled),
+    "pending": lambda job: _count(job.pending),
+    "percent": lambda job: f"{job.percent:.1f}",
+    "per second": lambda job: _count(job.documents_per_second) if job.documents_per_second else "",
+    "created_at": lambda job: _time(job.created_at),
+    "eta": lambda job: _time(job.eta),
+}
+"""What `textmill status` says of a job, by column."""
+
+LEFT: Final = ("job_id", "task", "name", "state")
+"""Columns that are no numbers."""
+
+DISPENSABLE: Final = (
+    *("per second", "cancelled", "eta", "succeeded", "created_at", "name", "accepted"),
+    *("pending", "task"),
+)
+"""Columns that a narrow terminal does without, the first one first."""
+
+NAME_SHOWN: Final = 20
+"""Characters of a job's name."""
+
 console = make_console(stderr=True)
 """Where progress and messages go; data goes to standard output."""
 
@@ -32,33 +84,37 @@ def say(line: str) -> None:
     console.print(line, highlight=False, soft_wrap=True)
 
 
-def status_table(statuses: Iterable[JobStatus]) -> Table:
-    """Jobs as a table, one a row."""
+def status_table(statuses: Iterable[JobStatus], width: int) -> Table:
+    """Jobs as a table, one a row: where it is narrow, without what is missed least.
+
+    Args:
+        statuses: the jobs.
+        width: characters of a line.
+    """
+    seen = list(statuses)
+    columns = dict(COLUMNS)
+    for dispensable in DISPENSABLE:
+        table = _table(seen, columns)
+        if (
+            Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum
+            <= width
+        ):
+            break
+        del columns[dispensable]
+    return _table(seen, columns)
+
+
+def _table(statuses: list[JobStatus], columns: Mapping[str, _Cell]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("job_id", "task", "name", "state"):
-        table.add_column(name, no_wrap=name == "job_id")
-    for name in ("accepted", "succeeded", "failed", "cancelled", "pending", "percent"):
-        table.add_column(name, justify="right")
-    table.add_column("created_at", no_wrap=True)
-    for status in statuses:
-        table.add_row(
-            str(status.job_id),
-            status.task,
-            status.name or "",
-            status.state,
-            *(
-                f"{count:,}"
-                for count in (
-                    status.accepted,
-                    status.succeeded,
-                    status.failed,
-                    status.cancelled,
-                    status.pending,
-                )
-            ),
-            f"{status.percent:.1f}",
-            f"{status.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
+    for name in columns:
+        table.add_column(
+            name,
+            justify="left" if name in LEFT else "right",
+            no_wrap=True,
+            max_width=NAME_SHOWN if name == "name" else None,
         )
+    for status in statuses:
+        table.add_row(*(cell(status) for cell in columns.values()))
     return table
 
 
@@ -68,7 +124,8 @@ def job_progress() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} documents"),
+        MofNCompleteColumn(),
+        TextColumn("documents"),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,

@@ -231,6 +231,6 @@ def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None 
 
 
 def _tell_end(final: JobStatus) -> None:
-    console.print(status_table([final]))
+    console.print(status_table([final], console.width))
     if final.failed:
         console.print(f"see the failures with: textmill results {final.job_id}")

@@ -1,0 +1,67 @@
+"""What commands show on a terminal: progress, and tables that fit."""
+
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from producer.submit import submit
+from schema.documents import Document, JobOptions, Task
+from schema.settings import IntakeSettings
+from tests.fixtures.postgres import DatabaseUrls
+from tests.fixtures.processes import environment
+from tests.fixtures.terminal import on_terminal
+
+
+@pytest.fixture
+def variables(database: DatabaseUrls, broker_url: str, key_prefix: str) -> dict[str, str]:
+    """The environment of a producer's command."""
+    return environment(database.producer, broker_url, key_prefix)
+
+
+def test_submit_shows_its_progress(
+    variables: dict[str, str], tmp_path: Path, producer_engine: sa.Engine
+) -> None:
+    """Without it the first command that a newcomer types ends in a traceback."""
+    path = tmp_path / "reviews.jsonl"
+    path.write_text("".join(json.dumps({"text": f"text {n}"}) + "\n" for n in range(3)))
+
+    code, shown = on_terminal(
+        *("producer.cli", "submit", "sentiment", str(path)), environment=variables, columns=80
+    )
+
+    assert code == 0, shown
+    assert "Traceback" not in shown
+    with producer_engine.connect() as connection:
+        assert connection.scalar(sa.text("select accepted from textmill.job_status")) == 3
+
+
+@pytest.mark.parametrize("columns", [64, 80, 100, 160])
+def test_status_keeps_what_matters_on_a_narrow_terminal(
+    variables: dict[str, str], producer_engine: sa.Engine, columns: int
+) -> None:
+    """Without it a table of eleven columns shows nothing but dots."""
+    job_id = submit_named(producer_engine, "reviews of a whole year, of all shops and branches")
+
+    code, shown = on_terminal("producer.cli", "status", environment=variables, columns=columns)
+
+    assert code == 0, shown
+    header, row = shown.splitlines()
+    assert row.split()[0] == str(job_id)
+    assert "pending" in row
+    assert "0.0" in row
+    assert len(row.rstrip()) <= columns
+    assert ("succeeded" in header) == (columns >= 160)
+
+
+def submit_named(engine: sa.Engine, name: str) -> UUID:
+    return submit(
+        engine,
+        Task.MODERATION,
+        [Document(text="a text")],
+        JobOptions(name=name),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
