@@ -319,6 +319,7 @@ sweep_run = sa.Table(
     sa.Column("from_watermark", sa.Text, nullable=False),
     sa.Column("to_watermark", sa.Text),
     sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("errors", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("lease_expires_at", sa.DateTime(timezone=True)),
     sa.Column("job_id", sa.Uuid),
     sa.Column("finished_at", sa.DateTime(timezone=True)),
@@ -339,6 +340,7 @@ sweep_run = sa.Table(
         "(state in ('finished', 'failed')) = (finished_at is not null)", name="sweep_run_finished"
     ),
     sa.CheckConstraint("state <> 'running' or job_id is not null", name="sweep_run_job"),
+    sa.CheckConstraint("errors between 0 and attempt", name="sweep_run_errors"),
     sa.CheckConstraint("flagged between 0 and swept", name="sweep_run_counts"),
     sa.Index(
         "sweep_run_open",

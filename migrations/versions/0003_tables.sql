@@ -107,6 +107,7 @@ create table textmill.sweep_run (
     from_watermark text not null,
     to_watermark text,
     attempt integer not null default 0,
+    errors integer not null default 0,
     lease_expires_at timestamptz,
     job_id uuid,
     finished_at timestamptz,
@@ -123,6 +124,7 @@ create table textmill.sweep_run (
     constraint sweep_run_finished check ((state in ('finished', 'failed'))
         = (finished_at is not null)),
     constraint sweep_run_job check (state <> 'running' or job_id is not null),
+    constraint sweep_run_errors check (errors between 0 and attempt),
     constraint sweep_run_counts check (flagged between 0 and swept)
 );
 

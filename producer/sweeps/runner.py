@@ -31,7 +31,7 @@ POLL_INTERVAL = 5
 """Seconds between looks for runs that are due."""
 
 TRIES = 5
-"""Steps of a run that may fail before the run does."""
+"""Steps of a run that may fail one after another before the run does."""
 
 RETRY_AFTER = timedelta(minutes=1)
 """Between a step that failed and the next try."""
@@ -43,6 +43,7 @@ class Step:
 
     run_id: int
     attempt: int
+    errors: int
     sweep_id: int
     name: str
     source: str
@@ -139,7 +140,7 @@ class Sweeper:
                         where state = 'settling' and ready_at <= now()
                             and (lease_expires_at is null or lease_expires_at < now())
                         order by ready_at limit 1 for update skip locked)
-                    returning r.run_id, r.attempt, r.sweep_id, s.name, s.source, s.query,
+                    returning r.run_id, r.attempt, r.errors, r.sweep_id, s.name, s.source, s.query,
                         s.watermark_column, s.watermark_kind, r.from_watermark, r.to_watermark,
                         r.started_at + s.deadline as deadline_at,
                         coalesce(r.started_at + s.deadline < now(), false) as late
@@ -170,7 +171,7 @@ class Sweeper:
         except LeaseLostError as error:
             logger.warning("%s", error)
         except UsageError as error:
-            self._fail(step, str(error), final=step.attempt > TRIES)
+            self._fail(step, str(error), final=step.errors >= TRIES)
 
     def _probe(self, step: Step, source: Source) -> None:
         """See how far the rows reach; they are read once they had time to settle."""
@@ -188,7 +189,7 @@ class Sweeper:
             raise InputError(msg)
         self._write(
             step,
-            "to_watermark = :highest, lease_expires_at = null, ready_at = now() + ("
+            "to_watermark = :highest, errors = 0, lease_expires_at = null, ready_at = now() + ("
             "select settle from textmill.sweep s where s.sweep_id = textmill.sweep_run.sweep_id)",
             {"highest": highest},
         )
@@ -239,7 +240,8 @@ class Sweeper:
         else:
             self._write(
                 step,
-                "error = :error, lease_expires_at = null, ready_at = now() + :after",
+                "errors = errors + 1, error = :error, lease_expires_at = null,"
+                " ready_at = now() + :after",
                 {"error": error, "after": RETRY_AFTER},
             )
 

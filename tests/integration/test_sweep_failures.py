@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from producer.sweeps import Sweeper
-from producer.sweeps.definitions import add, make_due
+from producer.sweeps.definitions import add, make_due, parse_duration
 from producer.sweeps.source import Source
 from tests.fixtures.shop import change, definition, one, swept, write
 
@@ -40,6 +40,33 @@ def test_source_that_fails_is_tried_again_and_then_reported(
     assert 'relation "posts" does not exist' in str(first.error)
     assert (last.state, str(last.alert).partition(":")[0]) == ("failed", "the run failed")
     assert swept(engine) == [["1"]]
+
+
+def test_neither_stops_nor_failures_before_a_success_use_up_the_tries(
+    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+) -> None:
+    """Without it, five deployments and one error of the source fail a night."""
+    add(engine, definition(settle=parse_duration("5m")), source, None)
+    write(shop, 1)
+    make_due(engine, "posts")
+
+    def step(times: int) -> sa.Row[tuple[object, ...]]:
+        for _ in range(times):
+            change(engine, "update textmill.sweep_run set ready_at = now()")
+            sweeper.step()
+        return one(engine, "sweep_history")
+
+    change(shop, "alter table posts rename to other")
+    step(5)
+    change(shop, "alter table other rename to posts")
+    probed = step(1)
+    change(engine, "update textmill.sweep_run set attempt = attempt + 5")  # claimed, then stopped
+    change(shop, "alter table posts rename to other")
+    failed = step(5)
+
+    assert (probed.state, probed.to_watermark) == ("settling", "1")
+    assert failed.state == "settling"
+    assert step(1).state == "failed"
 
 
 @pytest.mark.parametrize(("type_", "swept_then"), [("text", [["9"]]), ("numeric", [["9"], ["10"]])])
