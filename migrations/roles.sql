@@ -33,7 +33,8 @@ grant execute on function textmill.make_partitions(integer), textmill.dispatch_t
 grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.submit_query(text, text, jsonb), textmill.start_job(text, jsonb, bytea),
     textmill.same_job(text, bytea), textmill.refuse_documents(uuid),
-    textmill.cut_chunks(uuid, bigint), textmill.open_job(uuid), textmill.limit_of(text),
+    textmill.refuse_duplicates(uuid), textmill.cut_chunks(uuid, bigint), textmill.open_job(uuid),
+    textmill.limit_of(text),
     textmill.check_size(bigint), textmill.check_pressure(), textmill.pending_documents(text),
     textmill.blanks(), textmill.known_id(text, bigint), textmill.json_depth(jsonb),
     textmill.has_unique_columns(json), textmill.check_model(text, text)

@@ -13,7 +13,6 @@ from producer.batches import CHUNK_COLUMNS, DOCUMENT_COLUMNS, FAILURE_COLUMNS, B
 from producer.pressure import check_pressure
 from schema.documents import JobId, JobOptions, Task
 from schema.errors import ServiceUnavailableError
-from schema.outcomes import ErrorCode, Stage
 from schema.settings import IntakeSettings
 
 if TYPE_CHECKING:
@@ -118,7 +117,9 @@ class Load:
         Returns:
             False when another job holds the idempotency key; this one was not opened.
         """
-        self._refuse_duplicates()
+        self.rejected += self._connection.execute(
+            sa.text("select textmill.refuse_duplicates(:job_id)"), {"job_id": self.job_id}
+        ).scalar_one()
         key = self._options.idempotency_key
         if key is not None and not self._take_key(key, content_hash):
             return False
@@ -206,31 +207,6 @@ class Load:
         statement = f"copy textmill.{table} (job_id, {columns}) from stdin {options}"
         with self._driver.cursor() as cursor, cursor.copy(statement) as copy:
             yield copy
-
-    def _refuse_duplicates(self) -> None:
-        """Fail every document whose id another document of the job had before it."""
-        refused = self._connection.execute(
-            sa.text("""
-                with ranked as (
-                    select seq, external_id,
-                        row_number() over (partition by external_id order by seq) as n,
-                        first_value(seq) over (partition by external_id order by seq) as first
-                    from textmill.document
-                    where job_id = :job_id and text is not null
-                ), refused as (
-                    insert into textmill.failure (job_id, seq, code, stage, message, attempt)
-                    select :job_id, seq, :code, :stage,
-                        format('id %s was given before, by document %s of this job; '
-                            'ids are unique within a job', to_json(external_id), first), 0
-                    from ranked where n > 1
-                    returning seq
-                )
-                update textmill.document d set text = null, metadata = null
-                from refused where d.job_id = :job_id and d.seq = refused.seq
-            """),
-            {"job_id": self.job_id, "code": ErrorCode.DUPLICATE_ID, "stage": Stage.INTAKE},
-        )
-        self.rejected += refused.rowcount
 
     def _take_key(self, key: str, content_hash: bytes | None) -> bool:
         try:

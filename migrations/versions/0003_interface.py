@@ -36,6 +36,7 @@ FUNCTIONS = (
     "pending_documents(text)",
     "cut_chunks(uuid, bigint)",
     "refuse_documents(uuid)",
+    "refuse_duplicates(uuid)",
     "same_job(text, bytea)",
     "start_job(text, jsonb, bytea)",
     "json_depth(jsonb)",

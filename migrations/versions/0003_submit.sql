@@ -1,5 +1,5 @@
 -- Submitting with SQL alone, inside the caller's own transaction and with the caller's rights: the
--- rules of producer/intake.py, the chunks of producer/loading.py.
+-- rules of producer/intake.py, the chunks of producer/batches.py.
 
 -- A limit: what the session or the database sets as textmill.<name>, or else the default.
 create function textmill.limit_of(name text) returns bigint
@@ -171,6 +171,35 @@ begin
 end
 $$;
 
+-- Fail every document whose id another document of the job had before it; how many there are.
+create function textmill.refuse_duplicates(of_job uuid) returns bigint
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    refused bigint;
+begin
+    with ranked as (
+        select seq, external_id,
+            row_number() over (partition by external_id order by seq) as n,
+            first_value(seq) over (partition by external_id order by seq) as first
+        from textmill.document
+        where job_id = of_job and text is not null
+    ), duplicate as (
+        insert into textmill.failure (job_id, seq, code, stage, message, attempt)
+        select of_job, seq, 'duplicate_id', 'intake',
+            format('id %s was given before, by document %s of this job;'
+                ' ids are unique within a job', to_json(external_id), first), 0
+        from ranked where n > 1
+        returning seq
+    )
+    update textmill.document d set text = null, metadata = null
+        from duplicate where d.job_id = of_job and d.seq = duplicate.seq;
+    get diagnostics refused = row_count;
+    return refused;
+end
+$$;
+
 -- Fail the documents that break a rule of intake and have no failure yet.
 create function textmill.refuse_documents(of_job uuid) returns void
     language plpgsql
@@ -226,22 +255,7 @@ begin
     update textmill.document d set text = null, metadata = null
         from refused where d.job_id = of_job and d.seq = refused.seq;
 
-    with ranked as (
-        select seq, external_id,
-            row_number() over (partition by external_id order by seq) as n,
-            first_value(seq) over (partition by external_id order by seq) as first
-        from textmill.document
-        where job_id = of_job and text is not null
-    ), refused as (
-        insert into textmill.failure (job_id, seq, code, stage, message, attempt)
-        select of_job, seq, 'duplicate_id', 'intake',
-            format('id %s was given before, by document %s of this job;'
-                ' ids are unique within a job', to_json(external_id), first), 0
-        from ranked where n > 1
-        returning seq
-    )
-    update textmill.document d set text = null, metadata = null
-        from refused where d.job_id = of_job and d.seq = refused.seq;
+    perform textmill.refuse_duplicates(of_job);
 end
 $$;
 
