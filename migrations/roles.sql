@@ -25,7 +25,8 @@ revoke all on all tables in schema textmill
 revoke execute on all functions in schema textmill
     from public, textmill_producer, textmill_worker, textmill_reader, textmill_operator,
         textmill_annotator, textmill_trainer;
-grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz)
+grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz),
+    textmill.labels_of(text)
     to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
         textmill_trainer;
 grant execute on function textmill.make_partitions(integer), textmill.dispatch_turn()

@@ -1,3 +1,15 @@
+-- The labels of a task, those of schema/outcomes.py; null for keywords, which have none.
+create function textmill.labels_of(task text) returns text[]
+    language sql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select case task
+        when 'sentiment' then array['negative', 'neutral', 'positive']
+        when 'moderation'
+            then array['abuse', 'hate', 'sexual', 'violence', 'spam', 'fraud', 'illicit']
+    end
+$$;
+
 -- Feedback speaks of one result: find it, check the verdict against its task, copy what later training
 -- needs. A disagreement that gives the result's own answer is refused. Messages say what is wrong with
 -- which document, hints what to do; `textmill` prints both. SECURITY DEFINER, so that whoever may insert
@@ -61,10 +73,7 @@ begin
                 case new.task when 'keywords' then 'keyword' else 'label' end, new.external_id
             using errcode = 'check_violation', hint = 'Name each as a text of its own.';
     end if;
-    allowed := case new.task
-        when 'sentiment' then array['negative', 'neutral', 'positive']
-        else array['abuse', 'hate', 'sexual', 'violence', 'spam', 'fraud', 'illicit']
-    end;
+    allowed := textmill.labels_of(new.task);
     if new.verdict = 'disagree' and new.task = 'keywords' then
         if coalesce(cardinality(new.keywords), 0) = 0 then
             raise exception 'a disagreement about keywords names the right keywords'

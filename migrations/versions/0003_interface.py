@@ -45,6 +45,7 @@ FUNCTIONS = (
     "limit_of(text)",
     "add_feedback(uuid, text, text, text[], text[], text, text, boolean)",
     "check_feedback()",
+    "labels_of(text)",
     "check_sweep_source()",
     "answer_of(text, text, jsonb, text[], text[])",
 )

@@ -197,8 +197,7 @@ with pair as (
     union all
     select task, label, annotator, other, (label = any (answer))::text,
         (label = any (other_answer))::text, documents
-    from pair cross join unnest(array['abuse', 'hate', 'sexual', 'violence', 'spam', 'fraud',
-        'illicit']) as label
+    from pair cross join unnest(textmill.labels_of('moderation')) as label
     where task = 'moderation'
 ), total as (
     select task, label, annotator, other, sum(documents) as documents,

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from producer.feedback import add, export, parse
 from schema.documents import Task
 from schema.errors import InputError
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from tests.fixtures.commands import invoke
 from tests.fixtures.feedback import verdict
 from tests.fixtures.postgres import DatabaseUrls
@@ -74,6 +75,16 @@ def test_verdict_that_does_not_fit_is_refused_with_the_reason(
         add(producer_engine, parse(given))
 
     assert list(export(producer_engine, task)) == []
+
+
+def test_labels_of_verdicts_are_those_of_results(engine: sa.Engine) -> None:
+    """Without it, nobody can name a label that models give, or some name one that none learns."""
+    with engine.connect() as connection:
+        labels = connection.execute(
+            sa.text("select textmill.labels_of('sentiment'), textmill.labels_of('moderation')")
+        ).one()
+
+    assert tuple(labels) == (list(SENTIMENT_LABELS), list(MODERATION_LABELS))
 
 
 @pytest.mark.parametrize(
