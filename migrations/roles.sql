@@ -26,7 +26,7 @@ revoke execute on all functions in schema textmill
     from public, textmill_producer, textmill_worker, textmill_reader, textmill_operator,
         textmill_annotator, textmill_trainer;
 grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz),
-    textmill.labels_of(text)
+    textmill.labels_of(text), textmill.is_alive(timestamptz)
     to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
         textmill_trainer;
 grant execute on function textmill.make_partitions(integer), textmill.dispatch_turn()

@@ -47,6 +47,7 @@ FUNCTIONS = (
     "check_feedback()",
     "labels_of(text)",
     "check_sweep_source()",
+    "is_alive(timestamptz)",
     "answer_of(text, text, jsonb, text[], text[])",
 )
 

@@ -7,6 +7,14 @@ alter table textmill.worker
     add column model_error text,
     add constraint worker_documents check (documents >= 0 and documents_per_second >= 0);
 
+-- Whether a process lives, for the views; dispatch asks TEXTMILL_WORKER_TIMEOUT, by default the same.
+create function textmill.is_alive(heartbeat_at timestamptz) returns boolean
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select heartbeat_at > now() - interval '30 seconds'
+$$;
+
 -- What a moderator reads: a few in a hundred results, newest job and highest score first.
 create index result_flagged on textmill.result (job_id, score, seq)
     where (payload ->> 'flagged')::boolean;

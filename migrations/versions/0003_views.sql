@@ -241,7 +241,7 @@ create view textmill.worker_status as
 select w.worker, w.host, w.pid, w.device, w.tasks, w.threads, w.started_at, w.heartbeat_at,
     now() - w.heartbeat_at as silent,
     w.documents,
-    case when w.heartbeat_at > now() - interval '1 minute' then w.documents_per_second else 0 end
+    case when textmill.is_alive(w.heartbeat_at) then w.documents_per_second else 0 end
         as documents_per_second,
     (select count(*) from textmill.chunk c where c.state = 'running' and c.worker = w.worker)
         as running_chunks,
@@ -260,7 +260,7 @@ comment on column textmill.worker_status.heartbeat_at is 'When it last said that
 comment on column textmill.worker_status.silent is 'Time since then.';
 comment on column textmill.worker_status.documents is 'Documents finished since its start.';
 comment on column textmill.worker_status.documents_per_second is
-    'Documents a second over its last minute; 0 once it has been silent for one.';
+    'Documents a second over its last minute; 0 once it has been silent for 30 s.';
 comment on column textmill.worker_status.running_chunks is 'Chunks in work.';
 comment on column textmill.worker_status.models is 'The model that it serves each task with.';
 comment on column textmill.worker_status.model_error is
@@ -280,7 +280,7 @@ select q.task, q.lane, count(distinct o.job_id) as jobs,
     coalesce(sum(o.documents) filter (where o.state <> 'running'), 0)::bigint as waiting_documents,
     now() - min(o.created_at) filter (where o.state <> 'running') as oldest,
     (select coalesce(sum(w.threads), 0) from textmill.worker w
-        where q.task = any (w.tasks) and w.heartbeat_at > now() - interval '1 minute') as threads
+        where q.task = any (w.tasks) and textmill.is_alive(w.heartbeat_at)) as threads
 from (values ('sentiment'), ('keywords'), ('moderation')) as t (task)
 cross join (values ('interactive'), ('bulk')) as l (lane)
 cross join lateral (select t.task, l.lane) as q
@@ -298,7 +298,8 @@ comment on column textmill.queue_status.running_chunks is 'Chunks in work.';
 comment on column textmill.queue_status.waiting_documents is
     'Documents of the chunks that no worker has claimed, refused ones among them.';
 comment on column textmill.queue_status.oldest is 'How long the oldest of their jobs has been there.';
-comment on column textmill.queue_status.threads is 'Threads of live workers that serve the task.';
+comment on column textmill.queue_status.threads is
+    'Threads of workers that serve the task, less those that have been silent for 30 s.';
 
 create view textmill.sweep_history as
 select s.name, r.run_id, r.state, r.scheduled_for, r.started_at, r.finished_at,

@@ -74,7 +74,7 @@ create view textmill.model_status as
 select m.model_version, m.task,
     m.model_version is not distinct from p.model_version as promoted,
     (select count(*) from textmill.worker w where w.models ->> m.task = m.model_version
-        and w.heartbeat_at > now() - interval '1 minute') as workers,
+        and textmill.is_alive(w.heartbeat_at)) as workers,
     m.parent, m.run_id, r.feedback_before, r.feedback_after, r.elsewhere_change,
     m.added_by, m.added_at
 from textmill.model_version m
@@ -85,7 +85,8 @@ comment on view textmill.model_status is 'One row per model.';
 comment on column textmill.model_status.model_version is 'The model: a hash of its content.';
 comment on column textmill.model_status.task is 'sentiment, keywords or moderation.';
 comment on column textmill.model_status.promoted is 'Whether workers are to serve it.';
-comment on column textmill.model_status.workers is 'How many live processes do.';
+comment on column textmill.model_status.workers is
+    'How many processes do, less those that have been silent for 30 s.';
 comment on column textmill.model_status.parent is 'The model that its training started from.';
 comment on column textmill.model_status.run_id is 'Number of that training.';
 comment on column textmill.model_status.feedback_before is

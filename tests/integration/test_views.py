@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Rejected, Task
 from schema.outcomes import ErrorCode, Failure, Stage
-from schema.settings import IntakeSettings
+from schema.settings import DispatchSettings, IntakeSettings
 from tests.fixtures.outcomes import RESULTS, work_off
 from tests.fixtures.sql_page import PAGE, with_views
 
@@ -132,3 +132,32 @@ def test_one_slow_job_hides_no_other(
 
     assert set(etas) == set(Task)
     assert etas[Task.SENTIMENT] == eta
+
+
+def test_views_count_the_workers_that_dispatch_counts(
+    engine: sa.Engine, reader_engine: sa.Engine
+) -> None:
+    """Without it, views show threads to which dispatch gives no work any more."""
+    timeout = DispatchSettings().worker_timeout
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "insert into textmill.worker (worker, host, pid, device, tasks, threads,"
+                " heartbeat_at, documents_per_second)"
+                " select 'mill-' || silent, 'mill', 1, 'cpu', '{keywords}', 4,"
+                " now() - make_interval(secs => silent), 5"
+                " from unnest(cast(:silent as double precision[])) as silent"
+            ),
+            {"silent": [timeout - 10, timeout + 1]},
+        )
+
+    with reader_engine.connect() as connection:
+        speeds = connection.scalars(
+            sa.text("select documents_per_second from textmill.worker_status order by silent")
+        ).all()
+        threads = connection.scalars(
+            sa.text("select threads from textmill.queue_status where task = 'keywords'")
+        ).all()
+
+    assert speeds == [5, 0]
+    assert threads == [4, 4]  # of both lanes
