@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Self, cast
 import sqlalchemy as sa
 
 from schema.database import reachable
+from schema.messages import PENDING_CHANNEL
 
 if TYPE_CHECKING:
     import psycopg
-
-CHANNEL = "textmill_pending"
 
 
 class Doorbell:
@@ -52,7 +51,7 @@ class Doorbell:
         if self._connection is None:
             connection = self._engine.connect()
             self._connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-            self._connection.exec_driver_sql(f"listen {CHANNEL}")
+            self._connection.exec_driver_sql(f"listen {PENDING_CHANNEL}")
         return cast("psycopg.Connection", self._connection.connection.driver_connection)
 
     def _hang_up(self) -> None:

@@ -13,6 +13,7 @@ from producer.batches import CHUNK_COLUMNS, DOCUMENT_COLUMNS, FAILURE_COLUMNS, B
 from producer.pressure import check_pressure
 from schema.documents import JobId, JobOptions, Task
 from schema.errors import ServiceUnavailableError
+from schema.messages import PENDING_CHANNEL
 from schema.settings import IntakeSettings
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Load:
             ),
             {"rejected": self.rejected, "job_id": self.job_id},
         )
-        self._connection.execute(sa.text("notify textmill_pending"))
+        self._connection.execute(sa.text(f"notify {PENDING_CHANNEL}"))
         on_open(self._connection, self.job_id)
         self._opened = True
         return True

@@ -11,6 +11,9 @@ from schema.documents import Lane, Task
 MESSAGE_VERSION: Final = 1
 TASK_NAME = "textmill.process_chunk"
 
+PENDING_CHANNEL: Final = "textmill_pending"
+"""Where Postgres notifies of submitted and finished chunks, from here and from SQL."""
+
 
 class ChunkMessage(Frozen):
     """Points at one chunk of one job."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from schema.documents import JobId, Lane, Task
 from schema.errors import LeaseLostError
-from schema.messages import ChunkMessage
+from schema.messages import PENDING_CHANNEL, ChunkMessage
 from schema.outcomes import Failure, Result
 from schema.states import AttemptEnd
 from worker.outcome_rows import insert_failures, insert_results
@@ -252,9 +252,14 @@ class ChunkStore:
             connection.execute(
                 sa.text(
                     "select textmill.count_outcomes(:job_id, :succeeded, :failed),"
-                    " pg_notify('textmill_pending', '')"
+                    " pg_notify(:channel, '')"
                 ),
-                {"job_id": claim.job_id, "succeeded": len(results), "failed": len(failures)},
+                {
+                    "job_id": claim.job_id,
+                    "succeeded": len(results),
+                    "failed": len(failures),
+                    "channel": PENDING_CHANNEL,
+                },
             )
 
     def is_done(self, claim: Claim) -> bool:
@@ -326,5 +331,5 @@ def _end(
         sa.text("select textmill.end_attempt(:job_id, :chunk_no, :attempt, :how, :why, :wait)"),
         {"how": how, "why": why, "wait": wait, **claim.fence._asdict()},
     )
-    connection.execute(sa.text("notify textmill_pending"))
+    connection.execute(sa.text(f"notify {PENDING_CHANNEL}"))
     return ended

@@ -1,6 +1,8 @@
 """The message: whatever comes over the wire is a pointer to a chunk, or is refused."""
 
 import json
+import re
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schema.documents import Task
-from schema.messages import ChunkMessage
+from schema.messages import PENDING_CHANNEL, ChunkMessage
 
 MESSAGE = ChunkMessage(job_id=UUID(int=7), chunk_no=3, task=Task.SENTIMENT)
 
@@ -56,3 +58,16 @@ def test_a_message_survives_the_wire() -> None:
 def test_a_message_holds_nothing_but_a_pointer() -> None:
     """Without it, document text stays in Redis, in its backups and in its monitors."""
     assert set(ChunkMessage.model_fields) == {"v", "job_id", "chunk_no", "task"}
+
+
+def test_sql_rings_the_bell_that_dispatch_hears() -> None:
+    """Without it, what SQL submits, resumes or gives back waits for the next poll."""
+    files = (Path(__file__).parents[2] / "migrations").rglob("*.sql")
+    rung = [
+        channel
+        for file in files
+        for channel in re.findall(r"notify\W+(\w+)", file.read_text(encoding="utf-8"))
+    ]
+
+    assert len(rung) > 1
+    assert set(rung) == {PENDING_CHANNEL}
