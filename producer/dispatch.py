@@ -56,7 +56,7 @@ _WAITING = """
 chunks where most are pending."""
 
 
-class Worker(NamedTuple):
+class LiveWorker(NamedTuple):
     """A worker process that lives: what it serves, and chunks in work at once."""
 
     tasks: Sequence[str]
@@ -182,7 +182,7 @@ class Dispatcher:
                 marked += mark(connection, lane, slots)
         return marked
 
-    def _workers(self, connection: sa.Connection) -> Sequence[Worker]:
+    def _workers(self, connection: sa.Connection) -> Sequence[LiveWorker]:
         rows = connection.execute(
             sa.text(
                 "select tasks, threads from textmill.worker"
@@ -190,7 +190,7 @@ class Dispatcher:
             ),
             {"timeout": self._settings.worker_timeout},
         )
-        return [Worker(*row) for row in rows]
+        return [LiveWorker(*row) for row in rows]
 
     def _republish(self) -> int:
         """Publish again chunks that nobody claimed, as many as the queues lack messages.
@@ -273,7 +273,7 @@ def _published(connection: sa.Connection) -> dict[tuple[Lane, Task], int]:
     return {(Lane(row.lane), Task(row.task)): row.chunks for row in rows}
 
 
-def _slots(workers: Sequence[Worker], published: Mapping[Task, int], *, shared: bool) -> Slots:
+def _slots(workers: Sequence[LiveWorker], published: Mapping[Task, int], *, shared: bool) -> Slots:
     """Free places of a lane.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which worker processes are alive."""
+"""Which worker processes came up."""
 
 from datetime import datetime
 
@@ -18,7 +18,13 @@ class Worker(Frozen):
 
 
 def registered(engine: sa.Engine, since: datetime) -> list[Worker]:
-    """The processes that came up after `since` and run, in the order of their start."""
+    """The processes that came up from `since` on, in the order of their start.
+
+    One that ended without a word may still be among them.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
+    """
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
             sa.text(
