@@ -125,6 +125,9 @@ class Textmill:
     def wait(self, job_id: UUID | str, timeout: float | None = None) -> JobStatus:
         """Wait until a job is finished, `timeout` seconds at most.
 
+        On an embedded stack without dispatch, the first call starts dispatch and workers, which
+        end with the `with` block.
+
         Raises:
             JobNotFoundError: there is no such job.
             SettingsError: workers would have to be started, and are not installed.
@@ -176,7 +179,10 @@ class Textmill:
         return control.resume(self.engine, _job_id(job_id))
 
     def retry(self, job_id: UUID | str) -> int:
-        """Run the failed documents of a completed job again, less those refused at intake.
+        """Run the failed documents of a completed job again.
+
+        Those that were refused at intake or erased, or held nothing to analyse, would fail again
+        and stay.
 
         Returns:
             The number of documents; 0 where there are none, or the job is not completed.
@@ -193,6 +199,7 @@ class Textmill:
 
         Raises:
             InputError: it does not fit the result it speaks of.
+            ServiceUnavailableError: Postgres does not answer.
         """
         return feedback.add(self.engine, verdict, annotator=self._limits.submitter)
 
