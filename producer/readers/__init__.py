@@ -63,7 +63,8 @@ def read_documents(
 
     Raises:
         InputError: the file is missing, unreadable, of another format, or has no such field;
-            raised later, with a record, where it is made to decompress without end.
+            raised later, with a record, where it is made to decompress without end, or holds
+            what the library for its format does not read.
     """
     fields = (text_field,) if id_field == ID_FIELD else (text_field, id_field)
 

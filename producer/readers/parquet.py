@@ -15,9 +15,13 @@ from schema.errors import DocumentError, InputError
 from schema.outcomes import ErrorCode
 
 ROWS_AT_ONCE = 256
+BYTES_AT_ONCE = 512 * 1024 * 1024
 BUFFER = 1024 * 1024
 BYTES_PER_VALUE = 8
 
+_DELTA = {"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"}
+_PLAIN_STRINGS = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+_UNSUPPORTED = "Not yet implemented"
 _DAMAGED = (pa.ArrowException, OSError, ValueError)
 _NO_VALUE = (ValueError, OverflowError, LookupError)  # LookupError: an unknown time zone
 
@@ -33,28 +37,47 @@ def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[
         limit: most bytes of strings in a value; a larger one is refused without being held.
 
     Raises:
-        InputError: it is not a Parquet file, lacks an expected column, or is made to decompress
-            without end.
+        InputError: it is not a Parquet file, lacks an expected column, is made to decompress
+            without end, or holds what Arrow does not read.
     """
     try:
         metadata = pq.read_metadata(file)
+        _check_columns(pq.ParquetFile(file, metadata=metadata))
+        delta = delta_chunks(metadata)
         # With a buffer size a column is read piece by piece, not a row group at once. Strings stay
         # in their dictionary: a file of some hundred bytes may name one of them a billion times.
+        # Arrow makes no dictionary of columns in a delta encoding.
         parquet = pq.ParquetFile(
             file,
             metadata=metadata,
-            read_dictionary=_string_columns(metadata),
+            read_dictionary=[path for path in _string_columns(metadata) if path not in delta],
             buffer_size=BUFFER,
             pre_buffer=False,
         )
         names = parquet.schema_arrow.names
-        _check_columns(parquet)
     except _DAMAGED as error:
+        _refuse_unsupported(expected.name, error)
         msg = f"{expected.name} is not a Parquet file: {error}"
         raise InputError(msg) from error
     expected.check(names)
     _refuse_bomb(metadata, expected.name)
-    yield from _rows(parquet.iter_batches(batch_size=ROWS_AT_ONCE), names, limit)
+    # Each value may repeat the whole of the one before, which the file holds once.
+    largest = max(delta.values(), default=0)
+    at_once = min(ROWS_AT_ONCE, BYTES_AT_ONCE // (largest + 1) + 1)
+    batches = parquet.iter_batches(batch_size=at_once)
+    yield from _rows(batches, expected.name, names, limit)
+
+
+def delta_chunks(metadata: pq.FileMetaData) -> dict[str, int]:
+    """Columns with strings in a delta encoding anywhere, and the bytes of the largest chunk."""
+    largest: dict[str, int] = {}
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(number)
+            if not _DELTA.isdisjoint(chunk.encodings):
+                path = chunk.path_in_schema
+                largest[path] = max(largest.get(path, 0), chunk.total_uncompressed_size)
+    return largest
 
 
 def _check_columns(parquet: pq.ParquetFile) -> None:
@@ -70,6 +93,17 @@ def _check_columns(parquet: pq.ParquetFile) -> None:
 def _string_columns(metadata: pq.FileMetaData) -> list[str]:
     columns = (metadata.schema.column(number) for number in range(metadata.num_columns))
     return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+
+
+def _refuse_unsupported(name: str, error: Exception) -> None:
+    """Let pass what is damage: else the rows of a good file would be lost to it."""
+    # Readers of batches pass the same error on as an OSError.
+    if isinstance(error, pa.ArrowNotImplementedError) or str(error).startswith(_UNSUPPORTED):
+        msg = (
+            f"{name} holds what Arrow does not read ({error}); write it anew with other encodings"
+            " and types, or as JSON Lines"
+        )
+        raise InputError(msg) from error
 
 
 def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
@@ -90,7 +124,7 @@ def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
 
 
 def _rows(
-    batches: Iterator[pa.RecordBatch], names: Sequence[str], limit: int
+    batches: Iterator[pa.RecordBatch], name: str, columns: Sequence[str], limit: int
 ) -> Iterator[Row | Rejected]:
     # Damage may show only when values are taken, such as an index beyond its dictionary.
     rows = (
@@ -104,11 +138,12 @@ def _rows(
         try:
             values = next(rows, None)
         except _DAMAGED as error:
+            _refuse_unsupported(name, error)
             yield damaged(line, "row", error)
             return
         if values is None:
             return
-        yield _row(line, names, values)
+        yield _row(line, columns, values)
 
 
 def _values(column: pa.Array, limit: int) -> Iterator[object]:
@@ -130,6 +165,8 @@ def _string_bytes(column: pa.Array) -> int:
     if pa.types.is_dictionary(kind):
         sizes = pc.take(pc.binary_length(column.dictionary), column.indices)
         return pc.sum(sizes).as_py() or 0
+    if kind in _PLAIN_STRINGS:
+        return pc.sum(pc.binary_length(column)).as_py() or 0
     if pa.types.is_map(kind):
         start, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
         return sum(_string_bytes(part[start:end]) for part in (column.keys, column.items))

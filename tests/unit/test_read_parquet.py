@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from producer.readers import Format, read_documents
-from producer.readers.parquet import read_parquet
+from producer.readers.parquet import delta_chunks, read_parquet
 from producer.readers.rows import Expected, Row
 from schema.documents import Document, Record, Rejected
 from schema.errors import InputError
@@ -128,6 +128,64 @@ def test_a_file_that_breaks_off_keeps_the_rows_before_and_says_so(tmp_path: Path
     assert all(isinstance(record, Document) for record in before)
     assert isinstance(last, Rejected)
     assert (last.code, last.line) == (ErrorCode.DAMAGED_FILE, len(before) + 1)
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_strings_in_delta_encodings_are_read(encoding: str, tmp_path: Path) -> None:
+    """The newer writer of Java and Spark makes such files; Arrow has no dictionary of them."""
+    rows = 1000
+    columns = {
+        "text": pa.array([f"text {row}" for row in range(rows)]),
+        "shop": pa.array([f"shop {row}" for row in range(rows)]),
+        "tags": pa.array([["a", str(row)] for row in range(rows)]),
+    }
+
+    for encoded in (["text"], ["shop", "tags.list.element"], ["text", "shop"]):
+        plain = [name for name in ("text", "shop", "tags.list.element") if name not in encoded]
+        delta = dict.fromkeys(encoded, encoding)
+        records = read(packed(columns, use_dictionary=plain, column_encoding=delta), tmp_path)
+
+        assert records == [
+            Document(
+                text=f"text {row}",
+                metadata={"shop": f"shop {row}", "tags": ["a", str(row)]},
+                line=row + 1,
+            )
+            for row in range(rows)
+        ]
+
+
+def test_a_column_that_goes_on_in_a_delta_encoding_is_found() -> None:
+    """Writers leave the dictionary where it grows too large, in the middle of a file."""
+    columns = {"text": pa.array(["some text"])}
+    delta = {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}
+    described = pq.read_metadata(io.BytesIO(packed(columns)))
+    described.append_row_groups(pq.read_metadata(io.BytesIO(packed(columns, **delta))))
+
+    assert delta_chunks(described).keys() == {"text"}
+
+
+def test_a_value_in_a_delta_encoding_that_is_too_large_costs_its_row() -> None:
+    """Its bytes are counted as those of a dictionary are; prefixes repeat them for nothing."""
+    text = pa.array(["x" * 2000] * 2 + ["short"])
+    data = packed({"text": text}, use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY")
+    file = io.BytesIO(data)
+
+    rows = list(read_parquet(file, Expected("a.parquet", ["text"]), limit=1000))
+
+    assert [getattr(row, "code", None) for row in rows] == [ErrorCode.TEXT_TOO_LARGE] * 2 + [None]
+
+
+def test_what_arrow_does_not_read_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, all documents of a good file are lost, and the job goes on without them."""
+    text = pa.array(["some text"])
+    data = packed({"text": text}, use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY")
+    monkeypatch.setattr("producer.readers.parquet._DELTA", set())
+
+    with pytest.raises(InputError, match=r"holds what Arrow does not read .*; write it anew"):
+        read(data, tmp_path)
 
 
 @settings(
