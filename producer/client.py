@@ -90,7 +90,7 @@ class Textmill:
                 database cursor may stay as they are: ids may be strings, integers or UUIDs;
                 metadata may hold, beside what JSON has a form for, dates and times (written in
                 ISO 8601), decimals, durations and UUIDs (as strings), bytes (as UTF-8), tuples
-                (as lists) and scalars of numpy. NaN is refused: give None.
+                (as lists) and scalars of numpy. NaN and NaT become None.
             options: how to run the job.
 
         Raises:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from math import isnan
 
 from producer.values import MAX_METADATA_DEPTH, intake_error, plain
 from schema.documents import Document, Record, Rejected
@@ -11,6 +12,9 @@ from schema.settings import IntakeSettings
 
 NAME_SHOWN = 100
 """Characters of a field's name that a refusal repeats."""
+
+MAX_EXACT = 2**53
+"""Whole numbers up to which a float is surely the number that was written."""
 
 
 def from_mapping(
@@ -56,8 +60,9 @@ def examine(
     """Make a record of parts that nobody has checked.
 
     Args:
-        external_id: a string, an integer, what `plain` makes a string or an integer of, or None
-            where the document has no id of its own.
+        external_id: a string, an integer (also as a float, which pandas makes of a column with a
+            gap), what `plain` makes a string or an integer of, or None or NaN where the document
+            has no id of its own.
         text: a string that is not blank, or its bytes in UTF-8.
         metadata: anything JSON can hold, or `plain` can write out.
         limits: largest text, metadata and id.
@@ -109,6 +114,8 @@ def _examine_id(value: object, limit: int) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else _written_id(value)
+    if text is None:
+        return None
     if not text or text.isspace() or len(text) > limit:
         msg = f"the id must have 1 to {limit} characters and not be blank"
         raise intake_error(ErrorCode.INVALID_ID, msg)
@@ -116,9 +123,13 @@ def _examine_id(value: object, limit: int) -> str | None:
     return text
 
 
-def _written_id(value: object) -> str:
+def _written_id(value: object) -> str | None:
     if not isinstance(value, int):
         value = _plain("the id", value)
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         msg = f"the id is {_kind(value)}; it must be a string or an integer"
         raise intake_error(ErrorCode.INVALID_ID, msg)
@@ -129,7 +140,7 @@ def _written_id(value: object) -> str:
 
 
 def _examine_text(value: object, limit: int) -> str:
-    if value is None:
+    if value is None or (isinstance(value, float) and isnan(value)):
         msg = "there is no text"
         raise intake_error(ErrorCode.MISSING_TEXT, msg)
     if isinstance(value, bytes):

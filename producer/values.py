@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any
 from uuid import UUID
 
@@ -13,20 +13,24 @@ from schema.outcomes import ErrorCode, Stage
 MAX_METADATA_DEPTH = 64
 """Objects and lists that metadata may hold inside each other."""
 
+_NO_TIME = "NaT"  # of pandas and numpy
+
 
 def plain(value: object, depth: int = 2) -> object:
     """A value as JSON holds it.
 
     Dates and times are written in ISO 8601; decimals, durations and UUIDs as strings; bytes are
     taken for UTF-8. Mappings become objects with strings as keys, tuples become lists, numbers of
-    numpy those of Python. What JSON has a form for stays as it is.
+    numpy those of Python. NaN, and NaT for a time, say that there is no value: None. What JSON has
+    a form for stays as it is.
 
     Args:
         value: of any type.
         depth: how deep it stands; a field of metadata, which is an object itself, at 2.
 
     Raises:
-        DocumentError: there is no such form; the text says what the value is, as in "holds NaN".
+        DocumentError: there is no such form; the text says what the value is, as in
+            "holds an infinity".
     """
     match value:
         case Mapping() | list() | tuple() if depth > MAX_METADATA_DEPTH:
@@ -49,7 +53,9 @@ def intake_error(code: ErrorCode, message: str) -> DocumentError:
     return DocumentError(code, Stage.INTAKE, message)
 
 
-def _number(value: float) -> float:
+def _number(value: float) -> float | None:
+    if isinstance(value, float) and isnan(value):
+        return None
     try:
         if isinstance(value, int) or isfinite(value):
             str(value)  # Python writes out no integer of thousands of digits
@@ -57,14 +63,15 @@ def _number(value: float) -> float:
     except ValueError:
         msg = "holds an integer of too many digits; write it as a string"
     else:
-        msg = "holds NaN or an infinity, which JSON has no form for; give null (None) instead"
+        msg = "holds an infinity, which JSON has no form for; give null (None) instead"
     raise intake_error(ErrorCode.INVALID_METADATA, msg)
 
 
 def _written_out(value: object) -> object:
     match value:
-        case datetime() | date() | time() if (text := value.isoformat()) != "NaT":  # of pandas
-            return text
+        case datetime() | date() | time():
+            text = value.isoformat()
+            return None if text == _NO_TIME else text
         case Decimal() | UUID() | timedelta():
             return str(value)
         case bytes():
@@ -86,8 +93,8 @@ def _of_numpy(value: Any) -> object:  # noqa: ANN401  # numpy is not imported fo
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if kind in ("b", "i", "u", "f") and value.shape == ():
         return plain(value.item())
-    if kind in ("M", "m") and value.shape == () and str(value) != "NaT":
-        return str(value)
+    if kind in ("M", "m") and value.shape == ():
+        return None if str(value) == _NO_TIME else str(value)
     msg = (
         f"holds a value of type {type(value).__name__}, which JSON has no form for;"
         " give a string, a number or null (None) instead"

@@ -54,7 +54,8 @@ def read_documents(
         path: the file; `-` is standard input.
         file_format: None guesses from the name; standard input is then JSON Lines.
         text_field: field or column of the text.
-        id_field: field or column of the external id; `id` may be absent, any other must exist.
+        id_field: field or column of the external id; `id` may be absent, any other must exist. An
+            empty cell of CSV and TSV is no id, as null is none.
         limits: largest text, metadata and id.
 
     Returns:
@@ -72,8 +73,9 @@ def read_documents(
         with opened(path) as stream:
             for row in _rows(stream, chosen, expected, limits):
                 if isinstance(row, Row):
+                    no_id = has_cells and row.fields.get(id_field) == ""
                     yield from_mapping(
-                        row.fields,
+                        {**row.fields, id_field: None} if no_id else row.fields,
                         limits=limits,
                         text_field=text_field,
                         id_field=id_field,
@@ -84,6 +86,7 @@ def read_documents(
 
     refuse_directory(path)
     chosen = file_format or guess_format(path)
+    has_cells = chosen in (Format.CSV, Format.TSV)
     expected = Expected(display_name(path), fields)
     reading = records()
     first = list(islice(reading, 1))

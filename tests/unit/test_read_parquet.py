@@ -61,6 +61,16 @@ def test_rows_are_read_from_file_and_from_stdin(
     ]
 
 
+def test_a_gap_in_the_ids_costs_no_document(tmp_path: Path) -> None:
+    """One null makes all ids floats in pandas, and null or NaN of its own."""
+    text = pa.array(["a", "b", "c"])
+
+    for gap in (None, float("nan")):
+        records = read(packed({"id": pa.array([1.0, gap, 3.0]), "text": text}), tmp_path)
+        assert [record.external_id for record in records] == ["1", None, "3"]
+        assert all(isinstance(record, Document) for record in records)
+
+
 def test_a_wrong_column_is_refused_at_the_call(tmp_path: Path) -> None:
     """Submit must know before it writes anything, and people see the names to choose from."""
     path = tmp_path / "a.parquet"
@@ -87,7 +97,8 @@ def test_a_wrong_column_is_refused_at_the_call(tmp_path: Path) -> None:
         (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), {"k": 1}),
         (pa.array(["x"]).dictionary_encode(), "x"),
         (pa.array([None], pa.float64()), None),
-        (pa.array([float("nan")]), ErrorCode.INVALID_METADATA),
+        (pa.array([float("nan")]), None),
+        (pa.array([float("inf")]), ErrorCode.INVALID_METADATA),
         (pa.array([b"\xff"]), ErrorCode.INVALID_ENCODING),
         (pa.array([2**62], pa.timestamp("ms")), ErrorCode.INVALID_METADATA),
     ],

@@ -79,6 +79,26 @@ def test_fields_of_other_names_are_read_where_they_are_named(write: Write) -> No
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("a.csv", b"id,text\n,a\n", None),
+        ("a.tsv", b"id\ttext\n\ta\n", None),
+        ("a.csv", b"id,text\n ,a\n", ErrorCode.INVALID_ID),
+        ("a.jsonl", b'{"id": null, "text": "a"}', None),
+        ("a.jsonl", b'{"id": "", "text": "a"}', ErrorCode.INVALID_ID),
+    ],
+)
+def test_an_empty_cell_is_no_id(
+    name: str, content: bytes, code: ErrorCode | None, write: Write
+) -> None:
+    """A table has no other way to say that a row has none; its document is good."""
+    (record,) = read(write(name, content))
+
+    assert (record.external_id, getattr(record, "code", None)) == (None, code)
+    assert getattr(record, "metadata", {}) == {}
+
+
+@pytest.mark.parametrize(
     ("name", "content", "options", "remedy"),
     [
         ("a.jsonl", JSONL.encode(), {"text_field": "txt"}, "'id', 'text', 'shop'"),
@@ -172,7 +192,7 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
         b'{"id": 8, "text": "\xff\xfe"}',
         b'{"id": 9, "text": "a\\u0000b"}',
         b'{"id": 10, "text": "a\\ud800b"}',
-        b'{"id": 11, "text": "a", "score": NaN}',
+        b'{"id": 11, "text": "a", "score": Infinity}',
         b'{"id": 12, "text": "' + b"x" * 1001 + b'"}',
         b'{"id": {}, "text": "a"}',
         b"[" * 100_000,
@@ -206,7 +226,7 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
     ("name", "content", "message"),
     [
         ("a.jsonl", b'{"text": "a\tb"}', "not JSON: Invalid control character, character 12"),
-        ("a.jsonl", b'{"text": "a", "n": NaN}', "NaN or an infinity, which JSON has no form for"),
+        ("a.jsonl", b'{"text": "a", "n": -Infinity}', "an infinity, which JSON has no form for"),
         (
             "a.csv",
             b"id,text\n1",
