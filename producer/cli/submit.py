@@ -21,8 +21,9 @@ from producer.readers import Format, naming_file, read_documents
 from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
-from schema.documents import JobOptions, Lane, Record, Task
+from schema.documents import JobOptions, Lane, Record, Rejected, Task
 from schema.errors import TextmillError
+from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings, read
 
 EXIT_FAILURES = 1
@@ -87,6 +88,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     TASK is sentiment, keywords or moderation. Files are JSON Lines, CSV, TSV, Parquet or plain text
     (a document a line), also gzip-compressed; - is standard input. Fields other than text and id
     are kept as metadata. A broken record becomes a failed document of the job; its neighbours run.
+    Exit code 1: all were refused, or a file is damaged; with --wait, any document failed.
 
     \b
     Examples:
@@ -106,7 +108,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     )
     # All files are opened before anything is written, so that a wrong name costs nothing.
     sources = [
-        _told_if_empty(
+        _told_of(
             path,
             read_documents(
                 path,
@@ -137,13 +139,12 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 progress=partial(progress.advance, loading),
             )
             progress.remove_task(loading)
-            if submission.rejected:
-                _explain_refusals(textmill, submission)
+            lost = _explain_refusals(textmill, submission)
             if not waits:
                 _announce(submission, as_json=as_json)
                 if not served:
                     say("nothing runs yet; the job begins with: textmill up")
-                return
+                sys.exit(EXIT_FAILURES if lost else 0)
             with _told_if_broken_off(submission, as_json=as_json):
                 if not as_json:
                     _announce(submission, as_json=False)
@@ -156,23 +157,38 @@ def submit(  # noqa: PLR0913  # a parameter for each option
         sys.exit(EXIT_FAILURES)
 
 
-def _told_if_empty(path: str, records: Iterator[Record]) -> Iterator[Record]:
-    first = next(records, None)
-    if first is None:
-        say(f"{display_name(path)} holds no document")
-        return
-    yield first
-    yield from records
+def _told_of(path: str, records: Iterator[Record]) -> Iterator[Record]:
+    """The same records; it is said where there are none, or not one was JSON."""
+    record = None
+    for record in records:
+        yield record
+        if not (isinstance(record, Rejected) and record.code is ErrorCode.INVALID_JSON):
+            yield from records
+            return
+    name = display_name(path)
+    if record is None:
+        say(f"{name} holds no document")
+    else:
+        formats = "|".join(known for known in Format if known is not Format.JSONL)
+        say(f"{name} was read as JSON Lines, which it is not; give --format {formats}")
 
 
-def _explain_refusals(textmill: Textmill, submission: Submission) -> None:
-    """Say how many documents were refused, and the reasons, commonest first."""
+def _explain_refusals(textmill: Textmill, submission: Submission) -> bool:
+    """Say how many documents were refused, and the reasons, commonest first.
+
+    Returns:
+        Whether that is more than a few bad records: all of them, or what a damaged file held.
+    """
+    if not submission.rejected:
+        return False
     say(f"{submission.rejected:,} of {submission.accepted:,} documents refused:")
     reasons = refusals(textmill.engine, submission.job_id)
     for code, documents, example in reasons[:REASONS]:
         say(f"  {documents:,} {code}: {example}")
     if len(reasons) > REASONS:
         say(f"  and others; see: textmill results {submission.job_id}")
+    damaged = any(reason.code == ErrorCode.DAMAGED_FILE for reason in reasons)
+    return damaged or submission.rejected == submission.accepted
 
 
 def _time(text: str | None) -> datetime | None:

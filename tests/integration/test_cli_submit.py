@@ -63,7 +63,7 @@ def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path:
 
     ended = invoke(database, "submit", "sentiment", *(tmp_path / name for name in names))
 
-    assert ended.exit_code == 0
+    assert ended.exit_code == 1
     *_, empty, count, first, second, third = ended.stderr.splitlines()
     assert empty == f"{tmp_path / 'empty.csv'} holds no document"
     assert count == "4 of 5,005 documents refused:"
@@ -71,6 +71,27 @@ def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path:
     assert first.startswith(f"  1 damaged_file: {cut}: the file is damaged from line 5001 on (")
     assert second == f"  2 empty_text: {bad}: the text is empty"
     assert third == f"  1 invalid_record: {bad}: the text is a number; it must be a string"
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        ('{"text": "good"}\n{"text": ""}\n', 0),
+        ("", 0),
+        ('{"text": ""}\n{"text": 7}\n', 1),
+        ("id,text\n1,good\n", 1),
+    ],
+)
+def test_submit_of_which_nothing_runs_is_no_success(
+    database: DatabaseUrls, lines: str, code: int, producer_engine: sa.Engine
+) -> None:
+    """Without it, a nightly script goes on with none of its rows."""
+    ended = invoke(database, "submit", "sentiment", "-", stdin=lines)
+
+    assert ended.exit_code == code
+    assert count_jobs(producer_engine) == 1
+    hint = "standard input was read as JSON Lines, which it is not; give --format csv|tsv|"
+    assert (hint in ended.stderr) == (lines[:2] == "id")
 
 
 def test_submit_json_has_the_promised_fields(database: DatabaseUrls) -> None:
