@@ -1,6 +1,7 @@
 """JSON Lines: an object a line."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 
 from pydantic_core import from_json
@@ -14,15 +15,17 @@ from schema.outcomes import ErrorCode
 HEAD = 100
 """Records to look at before a field counts as unknown; a single one may just be broken."""
 
+_JOINED = re.compile(r"\}[ \t]*\r\s*\{")  # a carriage return between two objects
+
 
 def read_jsonl(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Rejected]:
     """Make a row of every line that is not blank.
 
     Raises:
-        InputError: none of the first objects has an expected field, or the file is one JSON
-            array.
+        InputError: none of the first objects has an expected field, the file is one JSON array,
+            or its lines end in a carriage return alone.
     """
-    rows = _rows(lines, expected.name)
+    rows = _rows(lines, expected)
     head = []
     found: dict[str, None] = {}
     for row in rows:
@@ -37,14 +40,17 @@ def read_jsonl(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Reje
     yield from rows
 
 
-def _rows(lines: Iterable[Line], name: str) -> Iterator[Row | Rejected]:
+def _rows(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Rejected]:
     for line in lines:
         if line.fault:
             yield line.fault
         elif line.text and not line.text.isspace():
             if line.number == 1:
-                _refuse_array(line, name)
-            yield _parse(line)
+                _refuse_array(line, expected.name)
+            parsed = _parse(line)
+            if line.number == 1 and isinstance(parsed, Rejected) and _JOINED.search(line.text):
+                raise expected.carriage_returns()
+            yield parsed
 
 
 def _refuse_array(line: Line, name: str) -> None:

@@ -61,7 +61,7 @@ class Expected:
         return InputError(f"{self.name} has no header row; name its columns in its first line")
 
     def carriage_returns(self) -> InputError:
-        """The refusal of a file whose header row ends in a carriage return alone."""
+        """The refusal of a file whose lines end in a carriage return alone."""
         return InputError(
             f"the lines of {self.name} end in a carriage return alone; convert them to line feeds,"
             r" for instance with: tr '\r' '\n'"

@@ -124,6 +124,13 @@ def test_an_empty_cell_is_no_id(
         ("a.csv", CSV.encode("utf-16-le"), {}, "UTF-16 .* without a byte order mark; convert it"),
         ("a.tsv", TSV.encode("utf-16-be"), {}, "UTF-16 .* without a byte order mark; convert it"),
         ("a.jsonl", JSONL.encode("utf-32-le"), {}, "UTF-32 text without a byte order mark"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\r{"text": "b"}\r',
+            {},
+            "end in a carriage return alone; convert",
+        ),
+        ("a.jsonl", b'{"te\r{"text": "b"} \r\r{"text": "c"}', {}, "end in a carriage return alone"),
         ("a.csv", b"id,text\r1,a\r2,b\r", {}, "end in a carriage return alone; convert .* tr "),
         ("a.tsv", b"id\ttext\r1\ta\r", {}, "end in a carriage return alone; convert .* tr "),
         ("a.txt", b"PK\x03\x04rest", {}, "unpack"),
@@ -258,6 +265,19 @@ def test_a_refusal_is_worded_for_people(
 
     assert isinstance(rejected, Rejected)
     assert message in rejected.message
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [(b'{"text":\r"a", "n": {}\r}', None), (b'{"text": "a\rb"}', ErrorCode.INVALID_JSON)],
+)
+def test_a_carriage_return_within_an_object_refuses_no_file(
+    line: bytes, code: ErrorCode | None, write: Write
+) -> None:
+    """JSON allows one between its parts, and a broken record costs only itself."""
+    path = write("a.jsonl", line + b'\r\n{"text": "b"}\r\n')
+
+    assert codes(read(path)) == [(1, code), (2, None)]
 
 
 def test_a_first_object_without_text_does_not_refuse_the_file(write: Write) -> None:
