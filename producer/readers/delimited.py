@@ -18,7 +18,7 @@ def read_delimited(
 
     A broken record costs its first line only: reading goes on with the line below it, so that a
     stray quote does not swallow its neighbours. A blank line is a record only where there is
-    one column.
+    one column. Without any line there is no record.
 
     Args:
         lines: the physical lines.
@@ -31,6 +31,8 @@ def read_delimited(
     allow_cells(limit)
     source = _RecordLines(lines, limit)
     values = csv.reader(source, strict=True)
+    if not source.begin():
+        return
     header = _header(source, values, expected)
     while source.begin():
         row = _row(source, values, header)
@@ -90,7 +92,7 @@ def allow_cells(size: int) -> None:
 
 def _header(source: _RecordLines, values: Iterator[list[str]], expected: Expected) -> list[str]:
     try:
-        header = next(values) if source.begin() else []
+        header = next(values)
     except csv.Error as error:
         if _is_carriage_return(error):
             raise expected.carriage_returns() from None

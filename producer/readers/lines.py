@@ -45,10 +45,10 @@ def read_lines(stream: Stream, limit: int) -> Iterator[Line]:
         except DAMAGED as error:
             yield Line(number, "", damaged(number, "line", error))
             return
-        if not content:
-            return
         if number == 1:
             content = content.removeprefix(codecs.BOM_UTF8)
+        if not content:
+            return
         yield _decode(number, content)
 
 

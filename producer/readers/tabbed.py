@@ -25,6 +25,7 @@ def read_tabbed(
     a value may hold line breaks: a row of two columns has a tab, so none is lost in it. Any other
     quote is text. Of a file with one column every line is a record, since nothing tells its rows
     from line breaks in a value. A blank line is a record only there.
+    Without any line there is no record.
 
     Args:
         lines: the physical lines.
@@ -35,7 +36,10 @@ def read_tabbed(
         InputError: there is no header row, or it lacks an expected column.
     """
     source = _Lines(lines)
-    header = _header(source.take(), expected)
+    top = source.take()
+    if top is None:
+        return
+    header = _header(top, expected)
     while first := source.take():
         record = _record(first, source, len(header), limit)
         row = _row(record, header)
@@ -77,9 +81,9 @@ class _Lines:
         return []
 
 
-def _header(line: Line | None, expected: Expected) -> list[str]:
-    if line is None or line.fault or not _content(line.text):
-        raise expected.no_header(line and line.fault)
+def _header(line: Line, expected: Expected) -> list[str]:
+    if line.fault or not _content(line.text):
+        raise expected.no_header(line.fault)
     if "\r" in _content(line.text):
         raise expected.carriage_returns()
     header = _values(line.text)

@@ -106,7 +106,8 @@ def test_an_empty_cell_is_no_id(
         ("a.csv", CSV.encode(), {"text_field": "txt"}, "'id', 'text', 'shop'"),
         ("a.csv", CSV.encode(), {"id_field": "key"}, "--id-field"),
         ("a.txt", b"a\n", {"id_field": "key"}, "--id-field"),
-        ("a.csv", b"", {}, "header"),
+        ("a.csv", b"\xef\xbb\xbf\n", {}, "header"),
+        ("a.tsv", b"\n", {}, "header"),
         ("a.csv", b"\nid,text\n", {}, "header"),
         ("a.csv", b"id,te\xffxt\n1,a\n", {}, "UTF-8"),
         ("a.csv", "编号,正文\n".encode("gbk"), {}, "may be GB18030 .*: iconv -f GB18030 -t UTF-8"),
@@ -148,6 +149,14 @@ def test_a_file_that_cannot_be_read_as_asked_is_refused_at_the_call(
 
     with pytest.raises(InputError, match=remedy):
         read_documents(path, limits=LIMITS, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.tsv", "a.txt"])
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"], ids=["empty", "byte order mark"])
+def test_an_empty_file_holds_no_document(name: str, content: bytes, write: Write) -> None:
+    """One empty part of a night's export stops the load of all others."""
+    assert read(write(name, content)) == []
+    assert read(write(f"{name}.gz", gzip.compress(content))) == []
 
 
 def test_a_path_without_a_readable_file_is_refused_at_the_call(tmp_path: Path) -> None:
