@@ -3,8 +3,8 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 
@@ -21,8 +21,9 @@ from producer.readers import Format, naming_file, read_documents
 from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
+from producer.sweeps.definitions import parse_duration
 from schema.documents import JobOptions, Lane, Record, Rejected, Task
-from schema.errors import TextmillError
+from schema.errors import InputError, TextmillError
 from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings, read
 
@@ -59,7 +60,8 @@ ms, the one that loads waits so long after every block it sends, and Postgres id
 @click.option(
     "--deadline",
     metavar="TIME",
-    help="Give up what is not done by then: ISO 8601, local time where it names no zone.",
+    help="Give up what is not done by then: in 90s, 5m, 4h or 1d, or at a time in ISO 8601,"
+    " local where it names no zone.",
 )
 @click.option("--explain", is_flag=True, help="Say which words moved each score.")
 @click.option("--generate", is_flag=True, help="Also give keywords that the text does not hold.")
@@ -194,10 +196,15 @@ def _explain_refusals(textmill: Textmill, submission: Submission) -> bool:
 def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
+    with suppress(InputError):
+        return datetime.now(UTC) + parse_duration(text)
     try:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):  # its zone takes it out of the years 1 to 9999
-        msg = f"--deadline: {text!r} is no ISO 8601 time; write it like 2026-01-31T06:00"
+        msg = (
+            f"--deadline: {text!r} is neither a duration nor a time in ISO 8601;"
+            " write it like 4h, or like 2026-01-31T06:00"
+        )
         raise click.UsageError(msg) from None
 
 

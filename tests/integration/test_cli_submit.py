@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -243,10 +244,22 @@ def test_job_that_nothing_runs_says_so(tmp_path: Path) -> None:
     assert "textmill up" in ended.stderr
 
 
-@pytest.mark.parametrize("when", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
-def test_deadline_beyond_the_calendar_is_refused(database: DatabaseUrls, when: str) -> None:
+def test_deadline_may_be_a_duration(database: DatabaseUrls, producer_engine: sa.Engine) -> None:
+    """Sweeps take one; whoever means "in four hours" would have to reckon."""
+    ended = invoke(database, "submit", "sentiment", "-", "--deadline", "4h", stdin=GOOD)
+
+    assert ended.exit_code == 0
+    with producer_engine.connect() as connection:
+        left = connection.scalar(sa.text("select deadline_at - created_at from textmill.job"))
+    assert abs(left - timedelta(hours=4)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "when", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "0s", "4 hours"]
+)
+def test_deadline_that_cannot_be_is_refused(database: DatabaseUrls, when: str) -> None:
     """Without it, a placeholder for "never" ends in a traceback."""
     refused = invoke(database, "submit", "sentiment", "-", "--deadline", when, stdin=GOOD)
 
     assert refused.exit_code == 2
-    assert "--deadline" in refused.stderr
+    assert "deadline" in refused.stderr
