@@ -130,7 +130,7 @@ def _row(
     except csv.Error as error:
         first = source.take_back()
         return first.fault or Rejected(
-            line=first.number, code=ErrorCode.INVALID_RECORD, message=_broken(error)
+            line=first.number, code=ErrorCode.INVALID_RECORD, message=_broken(error, first.text)
         )
     first = source.taken[0]
     for line in source.taken:
@@ -150,10 +150,15 @@ def _too_many(values: Sequence[str]) -> str:
     return "quote values that hold the separator"
 
 
-def _broken(error: csv.Error) -> str:
+def _broken(error: csv.Error, first: str) -> str:
     if _is_carriage_return(error):
         return "a carriage return stands outside quotes; quote values that hold line breaks"
-    return f"no record starts here ({error}); close quotes, and double those in values"
+    remedy = (
+        r'write a quote in a value as "", not as \"'
+        if '\\"' in first
+        else 'close a quote that begins a value, and double one within it: "say ""hi"" to her"'
+    )
+    return f"no record starts here ({error}); {remedy}"
 
 
 def _is_carriage_return(error: csv.Error) -> bool:

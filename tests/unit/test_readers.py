@@ -254,6 +254,9 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
             "3, columns in the header: 2; remove the blank before",
         ),
         ("a.csv", b"id,text\n1,a\rb", "a carriage return stands outside quotes; quote values that"),
+        ("a.csv", b'id,text\n1,"a "b" c"', 'and double one within it: "say ""hi"" to her"'),
+        ("a.csv", b'id,text\n1,"a \\"b\\" c"', r'write a quote in a value as "", not as \"'),
+        ("a.csv", b'id,text\n1,"never closed', "close a quote that begins a value, and"),
         ("a.csv", b"id,text\n1,a,b", "3, columns in the header: 2; quote values that hold the"),
         ("a.tsv", b"id\ttext\n1\ta\tb", "3, columns in the header: 2; write blanks for tabs"),
         (
