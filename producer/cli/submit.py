@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -31,6 +32,9 @@ EXIT_FAILURES = 1
 
 REASONS = 5
 """Codes of refused documents that are explained."""
+
+TELL_EVERY = 30
+"""Seconds from one line on what is done to the next, where no terminal shows a bar."""
 
 SWITCH_INTERVAL = 0.0005
 """Seconds after which the thread that reads must hand over the interpreter's lock. At Python's 5
@@ -219,11 +223,18 @@ def _options(**given: object) -> JobOptions:
 
 def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> JobStatus:
     bar = progress.add_task("running", total=submission.accepted)
-    return wait(
-        textmill.engine,
-        submission.job_id,
-        progress=lambda seen: progress.update(bar, completed=seen.accepted - seen.pending),
-    )
+    told = time.monotonic()
+
+    def look(seen: JobStatus) -> None:
+        nonlocal told
+        done = seen.accepted - seen.pending
+        progress.update(bar, completed=done)
+        if progress.disable and time.monotonic() - told >= TELL_EVERY:
+            told = time.monotonic()
+            rate = seen.documents_per_second or 0
+            say(f"{done:,} of {seen.accepted:,} documents done, {rate:,.0f} a second")
+
+    return wait(textmill.engine, submission.job_id, progress=look)
 
 
 @contextmanager

@@ -190,6 +190,26 @@ def test_wait_exits_with_1_when_documents_failed_and_with_0_otherwise(
     assert broken.exit_code == 1
 
 
+def test_wait_tells_a_log_what_is_done(
+    database: DatabaseUrls,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, hours of a nightly job look like one that hangs."""
+    submit = ("submit", "sentiment", "-", "--idempotency-key", "night-1", "--json")
+    job_id = json.loads(invoke(database, *submit, stdin=GOOD).stdout)["job_id"]
+    work_off(producer_engine, worker_engine, UUID(job_id), POSITIVE)
+
+    soon = invoke(database, *submit, "--wait", stdin=GOOD)
+    monkeypatch.setattr(sys.modules["producer.cli.submit"], "TELL_EVERY", 0)
+    later = invoke(database, *submit, "--wait", stdin=GOOD)
+
+    assert "documents done" not in soon.stderr
+    assert "1 of 1 documents done, " in later.stderr
+    assert json.loads(later.stdout)["state"] == "completed"
+
+
 def test_wait_that_is_broken_off_has_named_its_job(database: DatabaseUrls, tmp_path: Path) -> None:
     """Without it, people submit again what already runs."""
     good = write_lines(tmp_path / "good.jsonl", {"text": "good"})
