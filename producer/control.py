@@ -60,19 +60,26 @@ def retry(engine: sa.Engine, job_id: UUID) -> int:
     return int(_call(engine, "retry", job_id))
 
 
-def close_chunks(engine: sa.Engine, job_id: UUID, batches: int | None = None) -> None:
+def close_chunks(engine: sa.Engine, job_id: UUID) -> None:
     """Close the chunks of a job that is being ended, in short transactions.
 
-    Args:
-        engine: database of the job.
-        job_id: the job; one that is not being ended is left alone.
-        batches: how many transactions at most; None goes on while there is something to close.
+    Locked ones are left to dispatch; a job that is not being ended is left alone.
     """
-    done = 0
-    while batches is None or done < batches:
-        if not int(_call(engine, "close_chunks", job_id)):
-            return
-        done += 1
+    closed = 1
+    while closed:
+        with reachable(engine), engine.begin() as connection:
+            closed = close_batch(connection, job_id)
+
+
+def close_batch(connection: sa.Connection, job_id: UUID) -> int:
+    """Close as many chunks of a job that is being ended as a short transaction may.
+
+    Returns:
+        How many; 0 when none is left but those that are locked.
+    """
+    return int(
+        connection.scalar(sa.text("select textmill.close_chunks(:job_id)"), {"job_id": job_id}) or 0
+    )
 
 
 def _call(engine: sa.Engine, function: str, job_id: UUID) -> str:

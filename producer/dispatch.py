@@ -16,7 +16,7 @@ import psycopg
 import sqlalchemy as sa
 
 from producer.broker import Broker
-from producer.control import close_chunks
+from producer.control import close_batch
 from producer.doorbell import Doorbell
 from producer.loading import purge_part
 from producer.marking import Addressed, Slots, mark, mark_again
@@ -133,7 +133,7 @@ class Dispatcher:
             if time.monotonic() >= self._rescue_due:
                 self._in_turn(rescue)
             for job_id in self._in_turn(_ending) or ():
-                close_chunks(self._engine, job_id, batches=CLOSED_AT_ONCE)
+                self._close(job_id)
             return self.publish() + self._republish()
 
     def publish(self) -> int:
@@ -225,6 +225,12 @@ class Dispatcher:
             lost = row.chunks - queued[Task(row.task), Lane(row.lane)]
             again += mark_again(connection, row.task, row.lane, lost, self._settings)
         return again
+
+    def _close(self, job_id: JobId) -> None:
+        """Close chunks of a job that is being ended."""
+        for _ in range(CLOSED_AT_ONCE):
+            if not self._in_turn(lambda connection: close_batch(connection, job_id)):
+                return
 
     def _purge(self) -> None:
         """Remove a part of a load that was abandoned, beside the steps of other dispatchers."""

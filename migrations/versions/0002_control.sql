@@ -148,7 +148,7 @@ as $$
 $$;
 
 -- Close up to `batch` open chunks of a job that is being ended, and end it with the last of them.
--- Its running attempts lose their fence. Locked chunks are left for the next call.
+-- Its running attempts lose their fence. Locked chunks, and a locked job, are left for the next call.
 create function textmill.close_chunks(job uuid, batch integer default 1000) returns integer
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -173,9 +173,14 @@ begin
         cancelled = j.accepted - j.succeeded - j.failed,
         state = case when j.expired then 'expired' else 'cancelled' end,
         finished_at = now()
-    where j.job_id = close_chunks.job and j.state = 'cancelling' and not exists (
-        select from textmill.chunk k where k.job_id = close_chunks.job
-            and k.state in ('pending', 'dispatched', 'running'));
+    from (
+        select l.job_id from textmill.job l
+        where l.job_id = close_chunks.job and l.state = 'cancelling' and not exists (
+            select from textmill.chunk k where k.job_id = close_chunks.job
+                and k.state in ('pending', 'dispatched', 'running'))
+        for update skip locked
+    ) as ended
+    where j.job_id = ended.job_id;
     return closed;
 end
 $$;

@@ -84,14 +84,21 @@ def test_open_transactions_stop_neither_submits_nor_dispatch(mill: Mill) -> None
         submitter="tester",
         limits=IntakeSettings(),
     ).job_id
-    ended = mill.submit(TEXTS)
+    ended, closing = mill.submit(TEXTS), mill.submit(TEXTS)
+    cancel = sa.text("select textmill.cancel(:job_id)")
+    with mill.engine.begin() as connection:
+        connection.execute(cancel, {"job_id": closing})
     mill.workers()
     with mill.engine.connect() as person, mill.engine.begin() as other:
         other.exec_driver_sql("select set_config('lock_timeout', '5s', true)")
         person.exec_driver_sql("select textmill.submit('sentiment', '[{\"text\": \"a b\"}]')")
-        person.execute(sa.text("select textmill.cancel(:job_id)"), {"job_id": ended})
+        person.execute(cancel, {"job_id": ended})
         person.execute(sa.text("select textmill.close_chunks(:job_id)"), {"job_id": ended})
         person.execute(sa.text("select textmill.pause(:job_id)"), {"job_id": late})
+        person.execute(
+            sa.text("select from textmill.job where job_id = :job_id for update"),
+            {"job_id": closing},
+        )
         other.exec_driver_sql("select textmill.submit('sentiment', '[{\"text\": \"c d\"}]')")
         other.commit()
 
@@ -102,4 +109,5 @@ def test_open_transactions_stop_neither_submits_nor_dispatch(mill: Mill) -> None
         assert "met a lock" not in mill.log()
         person.rollback()
     assert mill.finished(ended).succeeded == len(TEXTS)
+    assert mill.finished(closing).cancelled == len(TEXTS)
     assert mill.finished(late).finished
