@@ -63,6 +63,15 @@ class LiveWorker(NamedTuple):
     threads: int
 
 
+class UnderWay(NamedTuple):
+    """How many chunks of a lane and task take a thread or soon will; how many no worker claimed."""
+
+    lane: Lane
+    task: Task
+    chunks: int
+    dispatched: int
+
+
 class Dispatcher:
     """Moves chunks from `pending` to `dispatched` and into Redis."""
 
@@ -174,12 +183,14 @@ class Dispatcher:
         if not waiting:
             return []
         workers, published = self._workers(connection), _published(connection)
+        shared = Lane.BULK in waiting or any(
+            under_way.dispatched for under_way in published if under_way.lane == Lane.BULK
+        )
         marked: list[Addressed] = []
         for lane in Lane:
             if lane in waiting:
-                places = {task: published.get((lane, task), 0) for task in Task}
-                slots = _slots(workers, places, shared=Lane.BULK in waiting)
-                marked += mark(connection, lane, slots)
+                places = {each.task: each.chunks for each in published if each.lane == lane}
+                marked += mark(connection, lane, _slots(workers, places, shared=shared))
         return marked
 
     def _workers(self, connection: sa.Connection) -> Sequence[LiveWorker]:
@@ -262,21 +273,22 @@ def _ending(connection: sa.Connection) -> Sequence[JobId]:
     ).all()
 
 
-def _published(connection: sa.Connection) -> dict[tuple[Lane, Task], int]:
-    """Chunks of each lane and task that take a thread, or soon will.
+def _published(connection: sa.Connection) -> Sequence[UnderWay]:
+    """What is under way of each lane and task.
 
-    Those of a paused job that wait, and of a task that nobody serves, take none.
+    Chunks of a paused job that wait take no thread.
     """
     rows = connection.execute(
         sa.text(
-            "select j.lane, j.task, count(*) as chunks from textmill.chunk c"
-            " join textmill.job j using (job_id)"
+            "select j.lane, j.task, count(*) as chunks,"
+            " count(*) filter (where c.state = 'dispatched') as dispatched"
+            " from textmill.chunk c join textmill.job j using (job_id)"
             " where c.state in ('dispatched', 'running')"
             " and (c.state = 'running' or j.state in ('pending', 'running'))"
             " group by j.lane, j.task"
         )
     )
-    return {(Lane(row.lane), Task(row.task)): row.chunks for row in rows}
+    return [UnderWay(Lane(lane), Task(task), *counts) for lane, task, *counts in rows]
 
 
 def _slots(workers: Sequence[LiveWorker], published: Mapping[Task, int], *, shared: bool) -> Slots:
@@ -285,9 +297,10 @@ def _slots(workers: Sequence[LiveWorker], published: Mapping[Task, int], *, shar
     Args:
         workers: the processes that live.
         published: the lane's chunks that take a place already.
-        shared: whether a thread of every process is left to the other lane, so that an interactive
-            chunk always finds one free, and a stream of them, which workers take first, never
-            stops the bulk lane. If not, there are two places for every thread.
+        shared: whether a thread of every process is left to the other lane, since bulk chunks wait
+            to be published or claimed: so an interactive chunk always finds one free, and a stream
+            of them, which workers take first, never stops the bulk lane. If not, there are two
+            places for every thread.
     """
     served = {Task(task) for worker in workers for task in worker.tasks}
 

@@ -57,6 +57,25 @@ def test_interactive_chunks_leave_a_thread_to_bulk(
 
 
 @pytest.mark.usefixtures("live_worker")
+def test_published_bulk_chunk_waits_for_no_stream_of_interactive_ones(
+    producer_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it a small bulk job, all of which is published at once, waits for the stream's end.
+
+    Workers read the interactive queue first, and it would never be empty.
+    """
+    dispatch = dispatcher(producer_engine, broker)
+    bulk = add_job(producer_engine, 1)
+    dispatch.step()
+    urgent = add_job(producer_engine, 20, Lane.INTERACTIVE)
+
+    dispatch.step()
+
+    assert states(producer_engine)[bulk, "dispatched"] == 1
+    assert states(producer_engine)[urgent, "dispatched"] == THREADS - 1
+
+
+@pytest.mark.usefixtures("live_worker")
 def test_interactive_chunks_take_all_threads_when_no_bulk_waits(
     producer_engine: sa.Engine, broker: Broker
 ) -> None:
