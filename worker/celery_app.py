@@ -1,6 +1,6 @@
 """The Celery application of a worker process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from celery import Celery, signals
 from celery.exceptions import Reject
@@ -10,6 +10,28 @@ from redis.exceptions import AuthenticationError, RedisError
 from schema.documents import Lane, Task
 from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
 from schema.urls import login_refused
+
+
+class LanesInOrder:
+    """The order in which a process reads its queues: interactive lanes first, tasks in turn.
+
+    Made and called by the transport, like one of `kombu.utils.scheduling`.
+    """
+
+    def __init__(self) -> None:
+        self._queues: list[str] = []
+
+    def update(self, queues: Iterable[str]) -> None:
+        """Begin with these queues."""
+        self._queues = list(queues)
+
+    def consume(self, count: int) -> list[str]:
+        """The first queues to look into, in order."""
+        return sorted(self._queues, key=lambda queue: not queue.endswith(Lane.INTERACTIVE))[:count]
+
+    def rotate(self, queue: str) -> None:
+        """After a message of `queue`, look into the others of its lane first."""
+        self._queues.sort(key=lambda other: other == queue)
 
 
 def create_app(broker_url: str, key_prefix: str) -> Celery:
@@ -22,8 +44,7 @@ def create_app(broker_url: str, key_prefix: str) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_transport_options={
             **broker_options(key_prefix),
-            # Consume in the order of the queues: interactive lanes first.
-            "queue_order_strategy": "priority",
+            "queue_order_strategy": LanesInOrder,
         },
         # Acknowledged once Postgres holds the outcomes: whatever is lost before comes again, and
         # finds nothing to do where it was done.
@@ -88,7 +109,7 @@ def consume(
     signals.worker_shutting_down.connect(shutting_down, weak=False)
     app.task(process_chunk, name=TASK_NAME)
 
-    queues = [queue_name(task, lane) for lane in (Lane.INTERACTIVE, Lane.BULK) for task in tasks]
+    queues = [queue_name(task, lane) for lane in Lane for task in tasks]
     worker = app.Worker(
         concurrency=threads,
         hostname=name,
