@@ -9,7 +9,8 @@ dispatcher or Redis dies in between, nobody claims it and it is published again.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 import psycopg
@@ -32,8 +33,8 @@ logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
 RECONNECTING = 10
-"""Seconds after an outage in which no lease is ended: workers were cut off as well, and their
-heartbeats come first."""
+"""Seconds after an outage of Postgres in which no lease is ended: workers were cut off as well, and
+their heartbeats come first."""
 
 CLOSED_AT_ONCE = 20
 """Batches of chunks that one step closes of each job that is being ended."""
@@ -116,10 +117,10 @@ class Dispatcher:
                         self.step()
                     else:
                         self.publish()
-                    doorbell.wait(max(self._step_due - time.monotonic(), 0), stop)
+                    with self._reachable():
+                        doorbell.wait(max(self._step_due - time.monotonic(), 0), stop)
                 except ServiceUnavailableError as error:
                     logger.warning("%s", error)
-                    self._rescue_due = time.monotonic() + RECONNECTING
                     stop.wait(self._settings.poll_interval)
         logger.info("dispatch ends: it was told to")
 
@@ -132,7 +133,7 @@ class Dispatcher:
         Raises:
             ServiceUnavailableError: Postgres or Redis does not answer.
         """
-        with reachable(self._engine):
+        with self._reachable():
             if time.monotonic() >= self._upkeep_due:
                 self._in_turn(self._upkeep)
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
@@ -143,7 +144,7 @@ class Dispatcher:
                 self._in_turn(rescue)
             for job_id in self._in_turn(_ending) or ():
                 self._close(job_id)
-            return self.publish() + self._republish()
+        return self.publish() + self._republish()
 
     def publish(self) -> int:
         """Publish what workers can soon take.
@@ -154,10 +155,20 @@ class Dispatcher:
         Raises:
             ServiceUnavailableError: Postgres or Redis does not answer.
         """
-        with reachable(self._engine):
+        with self._reachable():
             due = self._in_turn(self._mark, durable=False) or []
-            self._broker.publish(due)
-            return len(due)
+        self._broker.publish(due)
+        return len(due)
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """As `reachable`; puts off the end of leases, for which an outage of Redis is no reason."""
+        try:
+            with reachable(self._engine):
+                yield
+        except ServiceUnavailableError:
+            self._rescue_due = time.monotonic() + RECONNECTING
+            raise
 
     def _in_turn(
         self, work: Callable[[sa.Connection], Made], *, durable: bool = True
@@ -211,9 +222,10 @@ class Dispatcher:
         by Redis, or taken by a process that died. A message too many does nothing.
         """
         queued = self._broker.queued()
-        again = self._in_turn(
-            lambda connection: self._mark_again(connection, queued), durable=False
-        )
+        with self._reachable():
+            again = self._in_turn(
+                lambda connection: self._mark_again(connection, queued), durable=False
+            )
         if not again:
             return 0
         logger.warning("publishing %d chunks again: their messages were lost", len(again))

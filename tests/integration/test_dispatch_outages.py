@@ -16,9 +16,11 @@ from schema.documents import Document, JobOptions, Lane, Task
 from schema.errors import ServiceUnavailableError, SettingsError
 from schema.messages import queue_name
 from schema.settings import DispatchSettings
+from tests.fixtures.chunks import chunks, claim_one, expire
 from tests.fixtures.dispatch import LIMITS, THREADS, add_job, dispatcher, states
 from tests.fixtures.postgres import read_only
 from tests.fixtures.waiting import until
+from worker.chunks import ChunkStore
 
 
 def forget(broker_url: str, key_prefix: str) -> None:
@@ -73,6 +75,28 @@ def test_chunks_marked_while_redis_is_away_are_published_later(
     published = dispatcher(producer_engine, broker, republish_after=1e-6).step()
 
     assert published == 2
+
+
+def test_lease_that_lapses_while_redis_is_away_is_ended(
+    producer_engine: sa.Engine, worker_engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without it, one failing command of Redis keeps every chunk of a dead host."""
+    add_job(producer_engine, 1)
+    claim_one(producer_engine, ChunkStore(worker_engine, "w1", lease=60))
+    away = Broker("redis://127.0.0.1:1/0", "away:")
+    settings = DispatchSettings(poll_interval=0.05)
+    stop = threading.Event()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(Dispatcher(producer_engine, away, settings, LIMITS).run, stop)
+        try:
+            until(lambda: "Redis at redis://127.0.0.1:1" in caplog.text)
+            expire(worker_engine)
+            until(lambda: chunks(producer_engine)[0].state == "pending")
+        finally:
+            stop.set()
+
+    running.result()
 
 
 @pytest.mark.parametrize("login", ["", ":wrong@", "someone:wrong@"])
