@@ -12,7 +12,8 @@ Addressed = tuple[ChunkMessage, Lane]
 """A message, and the lane of its queue."""
 
 JOBS_CONSIDERED = 200
-"""Jobs of a lane among which one step shares the free slots, oldest first."""
+"""Jobs of a lane among which one step shares the free slots: half of them the oldest, half the
+newest, so that a small job is seen when it comes, however many large ones came before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
     return _messages(
         connection,
         """
-        with runnable as (
+        with runnable as not materialized (
             select job_id, task, weight from textmill.job j
             cross join lateral (
                 select from textmill.chunk
@@ -49,12 +50,15 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
                 order by chunk_no limit 1
             ) as first
             where lane = :lane and state in ('pending', 'running') and task = any(:tasks)
-            order by job_id limit :jobs
+        ), considered as (
+            (select * from runnable order by job_id limit :half)
+            union
+            (select * from runnable order by job_id desc limit :half)
         ), candidate as (
             select j.job_id, j.task, c.chunk_no,
                 (under_way.tokens + sum(c.tokens) over (partition by j.job_id order by c.chunk_no))
                     / j.weight as turn
-            from runnable j
+            from considered j
             cross join lateral (
                 select coalesce(sum(tokens), 0) as tokens from textmill.chunk
                 where job_id = j.job_id and state in ('dispatched', 'running')
@@ -90,7 +94,7 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
             "tasks": tasks,
             "slots": [slots.by_task[task] for task in tasks],
             "total": slots.total,
-            "jobs": JOBS_CONSIDERED,
+            "half": JOBS_CONSIDERED // 2,
         },
     )
 

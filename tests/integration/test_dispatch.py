@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from producer import marking
 from producer.broker import Broker
 from schema.documents import Lane
 from tests.fixtures.dispatch import THREADS, add_job, dispatcher, states
@@ -200,6 +201,29 @@ def test_small_job_does_not_wait_for_a_large_one(
 
     assert states(producer_engine)[small, "dispatched"] == 1
     assert states(producer_engine)[large, "dispatched"] == THREADS - 2
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_small_job_does_not_wait_behind_many_large_ones(
+    producer_engine: sa.Engine,
+    engine: sa.Engine,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, hundreds of large jobs end before a small one begins."""
+    monkeypatch.setattr(marking, "JOBS_CONSIDERED", 4)
+    large = [add_job(producer_engine, 10) for _ in range(6)]
+    small = add_job(producer_engine, 1)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("update textmill.chunk set tokens = 200 where job_id = any(:large)"),
+            {"large": large},
+        )
+
+    dispatcher(producer_engine, broker).step()
+
+    assert states(producer_engine)[small, "dispatched"] == 1
+    assert states(producer_engine)[large[0], "dispatched"] == 1
 
 
 @pytest.mark.usefixtures("live_worker")
