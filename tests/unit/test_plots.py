@@ -65,5 +65,5 @@ def test_missing_matplotlib_is_said(
     monkeypatch.setattr(builtins, "__import__", absent)
     [source, *_] = sources(data_folder, Task.SENTIMENT)
 
-    with pytest.raises(InputError, match=r"textmill\[plots\]"):
+    with pytest.raises(InputError, match="its extra `plots`"):
         plot(Pipeline.load(artifacts / "sentiment", "cpu"), source.rows("test"), tmp_path / "a.png")
