@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from schema.errors import ArtifactError, LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import ErrorCode, Failure, Result, Stage
-from worker.chunks import ChunkStore, Claim, LoadedDocument
+from worker.chunks import ChunkStore, LoadedDocument
 from worker.engine import Engine
 from worker.gate import ClosedError, Gate
 from worker.heartbeat import Heartbeat, Lease
@@ -20,7 +20,7 @@ from worker.models import Models
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import outcomes
 from worker.pipeline.records import Answer, IntArray
-from worker.retry import is_outage
+from worker.retry import condition, is_outage
 from worker.schedule import AbandonedError
 
 logger = logging.getLogger(__name__)
@@ -86,9 +86,9 @@ class ChunkProcessor:
             return False
         with self._heartbeat.renewing(claim) as lease:
             try:
-                documents = patiently(lambda: self._chunks.load(claim))
+                documents = patiently(lambda: self._chunks.load(claim), lease.excuse)
                 outcomes = self._analyse(lease, documents)
-                self._store(claim, outcomes)
+                self._store(lease, outcomes)
                 self._count(outcomes)
             except (LeaseLostError, AbandonedError):
                 logger.warning(
@@ -97,7 +97,7 @@ class ChunkProcessor:
                 )
             except Exception as error:
                 logger.exception("chunk %d of job %s", claim.chunk_no, claim.job_id)
-                self._fail(claim, error)
+                self._fail(lease, error)
         return True
 
     def _while_open(self, action: Callable[[], Value]) -> Value:
@@ -110,16 +110,18 @@ class ChunkProcessor:
 
         return patiently(attempt)
 
-    def _store(self, claim: Claim, outcomes: Outcomes) -> None:
-        """Store within the lease, whatever becomes of the connection.
+    def _store(self, lease: Lease, outcomes: Outcomes) -> None:
+        """Store within the lease, whatever becomes of the connection, and whoever holds the job.
 
         The answer to a commit can be lost with the connection; then the fence says whether this
         attempt stored its outcomes, and a second time would write nothing.
         """
-        uncertain = False
+        claim, uncertain = lease.claim, False
 
         def attempt() -> None:
             nonlocal uncertain
+            if uncertain:
+                self._chunks.await_job(claim)
             try:
                 self._chunks.store(claim, outcomes)
             except LeaseLostError:
@@ -129,10 +131,11 @@ class ChunkProcessor:
                 uncertain = True
                 raise
 
-        patiently(attempt)
+        patiently(attempt, lease.excuse)
 
-    def _fail(self, claim: Claim, error: Exception) -> None:
-        state = patiently(lambda: self._chunks.fail(claim, error))
+    def _fail(self, lease: Lease, error: Exception) -> None:
+        claim = lease.claim
+        state = patiently(lambda: self._chunks.fail(claim, error), lease.excuse)
         logger.info(
             "attempt %d of chunk %d of job %s failed; the chunk is %s",
             claim.attempt,
@@ -182,8 +185,13 @@ class ChunkProcessor:
             return self._engine.predict(pipeline, lane, windows, lease.lost, generates=generates)
 
 
-def patiently(action: Callable[[], Value]) -> Value:
-    """Do something in Postgres, again and again while it is away."""
+def patiently(action: Callable[[], Value], on_outage: Callable[[], object] = lambda: None) -> Value:
+    """Do something in Postgres, again and again while it is away, or others hold what it needs.
+
+    Args:
+        action: what to do.
+        on_outage: called after each try in vain.
+    """
     tries = 0
     while True:
         try:
@@ -191,7 +199,8 @@ def patiently(action: Callable[[], Value]) -> Value:
         except sa.exc.DBAPIError as error:
             if not is_outage(error):
                 raise
-            logger.warning("Postgres does not answer, trying again: %s", error.orig)
+            on_outage()
+            logger.warning("not done by Postgres, trying again: %s", condition(error))
             time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
 

@@ -18,6 +18,11 @@ from schema.states import AttemptEnd
 from worker.outcome_rows import insert_failures, insert_results
 from worker.retry import GiveUp, decide, gives_up
 
+LOCK_TIMEOUT = "3s"
+"""How long a statement waits for a lock. Whoever sits at an open prompt may hold a job or a chunk
+for hours: a thread that is told so tries again, one that waits is taken for stuck. The first
+statement of a transaction sets it, which costs no way to and fro of its own."""
+
 
 class Fence(NamedTuple):
     """What every write after the claim matches."""
@@ -115,6 +120,7 @@ class ChunkStore:
                     where j.job_id = c.job_id and j.state in ('pending', 'running')
                         and c.job_id = :job_id and c.chunk_no = :chunk_no
                         and c.state = 'dispatched' and (:alone or not c.suspect)
+                        and set_config('lock_timeout', :lock_timeout, true) is not null
                     returning c.job_id, c.chunk_no, c.attempt, j.task, j.lane,
                         c.first_seq, c.last_seq, c.errors, j.state as job_state,
                         coalesce((j.options ->> 'explain')::boolean, false) as explain,
@@ -127,6 +133,7 @@ class ChunkStore:
                     "job_id": message.job_id,
                     "chunk_no": message.chunk_no,
                     "alone": alone,
+                    "lock_timeout": LOCK_TIMEOUT,
                 },
             ).one_or_none()
             if row is None:
@@ -237,8 +244,9 @@ class ChunkStore:
                     " suspect = false, alone = false"
                     " where job_id = :job_id and chunk_no = :chunk_no"
                     " and attempt = :attempt and state = 'running'"
+                    " and set_config('lock_timeout', :lock_timeout, true) is not null"
                 ),
-                claim.fence._asdict(),
+                {"lock_timeout": LOCK_TIMEOUT, **claim.fence._asdict()},
             )
             if fenced.rowcount == 0:
                 msg = (
@@ -260,6 +268,17 @@ class ChunkStore:
                     "failed": len(failures),
                     "channel": PENDING_CHANNEL,
                 },
+            )
+
+    def await_job(self, claim: Claim) -> None:
+        """Wait until nobody holds the job, so that `store` writes its rows once, not in vain."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    "select textmill.count_outcomes(:job_id, 0, 0)"
+                    " from set_config('lock_timeout', :lock_timeout, true)"
+                ),
+                {"job_id": claim.job_id, "lock_timeout": LOCK_TIMEOUT},
             )
 
     def is_done(self, claim: Claim) -> bool:
@@ -286,7 +305,10 @@ class ChunkStore:
             was the one document, which has failed. None: the lease was lost before.
         """
         with self._engine.begin() as connection:
-            now = connection.scalar(sa.text("select now()"))
+            now = connection.scalar(
+                sa.text("select now() from set_config('lock_timeout', :lock_timeout, true)"),
+                {"lock_timeout": LOCK_TIMEOUT},
+            )
             assert now is not None  # noqa: S101  # for the type checker
             decision = decide(error, claim.errors + 1, now, self._max_attempts)
             if isinstance(decision, GiveUp):

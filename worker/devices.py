@@ -21,7 +21,7 @@ from schema.documents import Task
 from schema.errors import UsageError
 from schema.states import AttemptEnd
 from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS
-from worker.retry import is_outage
+from worker.retry import condition, is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,10 @@ of its pages; kept, a forward pass takes a tenth less."""
 
 RESTART_DELAYS = (1, 2, 5, 10, 30)
 """Seconds to wait before the first, second … restart of a process in a row."""
+
+LOCK_TIMEOUT = "5s"
+"""How long the end of an attempt waits for a lock: longer than the session of a dead process does,
+which Postgres goes on with."""
 
 SETTLED = 60
 """Seconds that a process has to live for its delays to begin anew."""
@@ -221,22 +225,25 @@ class Supervisor:
             how: `crashed`, or `released` where it was ended by us: that is no chunk's fault.
 
         Returns:
-            The number of attempts; 0 as well while Postgres is away, then `_end_late_attempts`
-            goes on, and where it refuses, then nobody does.
+            The number of attempts; 0 as well while Postgres is away, or others hold the chunks,
+            then `_end_late_attempts` goes on, and where it refuses, then nobody does.
         """
         try:
             with self._database.begin() as connection:
                 ended = connection.scalar(
-                    sa.text("select textmill.end_attempts(:worker, :how)"),
-                    {"worker": name, "how": how},
+                    sa.text(
+                        "select textmill.end_attempts(:worker, :how)"
+                        " from set_config('lock_timeout', :lock_timeout, true)"
+                    ),
+                    {"worker": name, "how": how, "lock_timeout": LOCK_TIMEOUT},
                 )
         except sa.exc.DBAPIError as error:
             if is_outage(error):
-                logger.warning("%s's chunks wait for Postgres: %s", name, error.orig)
+                logger.warning("%s's chunks wait for Postgres: %s", name, condition(error))
                 self._late.append((name, how))
             else:
                 message = "%s's chunks wait for their leases to run out: %s"
-                logger.error(message, name, error.orig)  # noqa: TRY400  # made for people
+                logger.error(message, name, condition(error))  # noqa: TRY400  # made for people
             return 0
         return int(ended or 0)
 

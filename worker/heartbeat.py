@@ -20,7 +20,7 @@ from schema.settings import WorkerSettings
 from worker.chunks import ChunkStore, Claim
 from worker.exit_codes import EXIT_NO_HEARTBEAT, EXIT_STUCK
 from worker.meter import Meter
-from worker.retry import is_outage
+from worker.retry import condition, is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +36,17 @@ class Lease:
         claim: the right to it.
         lost: set when another attempt owns the chunk, or its job was ended.
         renewed: when the lease was last extended, by the process's own clock.
-        beats: heartbeats since the claim.
+        beats: heartbeats since the claim, or since Postgres could last not serve it.
     """
 
     claim: Claim
     lost: threading.Event = field(default_factory=threading.Event)
     renewed: float = field(default_factory=time.monotonic)
     beats: int = 0
+
+    def excuse(self) -> None:
+        """What was waited for so far is no fault of the chunk's."""
+        self.beats = 0
 
     def check(self) -> None:
         """Stop work that nobody wants any more.
@@ -114,7 +118,7 @@ class Heartbeat:
         except sa.exc.DBAPIError as error:
             if not is_outage(error):
                 raise
-            logger.warning("the heartbeat row stays until it is old: %s", error.orig)
+            logger.warning("the heartbeat row stays until it is old: %s", condition(error))
 
     @contextmanager
     def renewing(self, claim: Claim) -> Iterator[Lease]:
@@ -138,7 +142,7 @@ class Heartbeat:
             except sa.exc.DBAPIError as error:
                 if not is_outage(error):
                     self._end_without_heartbeat(error)
-                logger.warning("no heartbeat, Postgres does not answer: %s", error.orig)
+                logger.warning("no heartbeat, Postgres does not answer: %s", condition(error))
             except Exception as error:  # noqa: BLE001  # whatever it is, nobody else would see it
                 self._end_without_heartbeat(error)
 

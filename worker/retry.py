@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from schema.database import IDLED, READ_ONLY, TOO_LARGE
+from schema.database import IDLED, READ_ONLY, TOO_LARGE, what_it_says
 from schema.errors import ArtifactError
 
 LONGEST = timedelta(minutes=1)
@@ -61,11 +61,20 @@ def is_permanent(error: Exception) -> bool:
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether Postgres is away, or cannot serve for a while; nothing is wrong with the chunk."""
+    """Whether Postgres is away, or cannot serve for a while; nothing is wrong with the chunk.
+
+    So it is as well where another session holds what is needed (a lock timeout, a deadlock).
+    """
     if not isinstance(error, sa.exc.DBAPIError) or _is_too_large(error):
         return False
     lost = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
     return lost or error.connection_invalidated or isinstance(error.orig, IDLED | READ_ONLY)
+
+
+def condition(error: sa.exc.DBAPIError) -> str:
+    """What Postgres says, for a log: with its SQLSTATE, and without what may quote a row."""
+    state, said = getattr(error.orig, "sqlstate", None), what_it_says(error.orig)
+    return said if state is None or said.startswith(state) else f"{state} {said}"
 
 
 def _is_too_large(error: Exception) -> bool:

@@ -1,14 +1,17 @@
 """Transactions that stay open: of people at a prompt, of slow pipes, of frozen programs."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobOptions, Lane, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.commands import invoke
 from tests.fixtures.mill import Mill
@@ -111,3 +114,55 @@ def test_open_transactions_stop_neither_submits_nor_dispatch(mill: Mill) -> None
     assert mill.finished(ended).succeeded == len(TEXTS)
     assert mill.finished(closing).cancelled == len(TEXTS)
     assert mill.finished(late).finished
+
+
+@pytest.mark.timeout(240)
+def test_open_transaction_on_a_running_job_stops_no_worker(mill: Mill) -> None:
+    """Without it, every process of every host takes itself for stuck, and none is started again."""
+    mill.dispatch()
+    mill.workers(TEXTMILL_CHUNK_TIMEOUT="8")
+    (process,) = mill.pids()
+    mill.hold()
+    held = mill.submit(TEXTS * 8)
+    mill.until(lambda: len(mill.running()) > 0, "the job runs")
+    with mill.engine.connect() as person:
+        person.execute(
+            sa.text("update textmill.job set weight = 2 where job_id = :job"), {"job": held}
+        )
+        mill.let_go()
+        began = time.monotonic()
+
+        other = mill.finished(mill.submit(TEXTS, lane=Lane.INTERACTIVE))
+        mill.until(
+            lambda: time.monotonic() - began > 16 and mill.log().count("55P03") > 8,
+            "every thread has tried for longer than a chunk may be in work",
+        )
+
+        assert other.succeeded == len(TEXTS)
+        assert mill.pids() == [process]
+        person.rollback()
+    assert mill.finished(held).succeeded == len(TEXTS) * 8
+    assert mill.pids() == [process]
+    assert mill.scalars("select sum(errors + crashes) from textmill.chunk") == [0]
+
+
+@pytest.mark.timeout(240)
+def test_open_transaction_on_a_chunk_keeps_no_process_from_its_place(mill: Mill) -> None:
+    """Without it, a supervisor waits with a dead process for whoever forgot a `commit`."""
+    mill.dispatch()
+    mill.workers()
+    (victim,) = mill.pids()
+    mill.hold()
+    held = mill.submit(TEXTS)
+    mill.until(lambda: len(mill.running()) == 1, "the chunk is in work")
+    with mill.engine.connect() as person:
+        person.exec_driver_sql("select from textmill.chunk for update")
+
+        os.kill(victim, signal.SIGKILL)
+        mill.until(
+            lambda: any(process != victim for process in mill.pids()), "another process serves"
+        )
+
+        person.rollback()
+    mill.let_go()
+    assert mill.finished(held).succeeded == len(TEXTS)
