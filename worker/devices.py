@@ -21,7 +21,7 @@ from schema.documents import Task
 from schema.errors import UsageError
 from schema.states import AttemptEnd
 from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS
-from worker.retry import condition, is_outage
+from worker.retry import condition, may_pass
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +238,7 @@ class Supervisor:
                     {"worker": name, "how": how, "lock_timeout": LOCK_TIMEOUT},
                 )
         except sa.exc.DBAPIError as error:
-            if is_outage(error):
+            if may_pass(error):
                 logger.warning("%s's chunks wait for Postgres: %s", name, condition(error))
                 self._late.append((name, how))
             else:

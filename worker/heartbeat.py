@@ -20,7 +20,7 @@ from schema.settings import WorkerSettings
 from worker.chunks import ChunkStore, Claim
 from worker.exit_codes import EXIT_NO_HEARTBEAT, EXIT_STUCK
 from worker.meter import Meter
-from worker.retry import condition, is_outage
+from worker.retry import condition, may_pass
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Heartbeat:
                     {"worker": self._worker},
                 )
         except sa.exc.DBAPIError as error:
-            if not is_outage(error):
+            if not may_pass(error):
                 raise
             logger.warning("the heartbeat row stays until it is old: %s", condition(error))
 
@@ -140,7 +140,7 @@ class Heartbeat:
                 self._beat()
                 self._look_after(held)
             except sa.exc.DBAPIError as error:
-                if not is_outage(error):
+                if not may_pass(error):
                     self._end_without_heartbeat(error)
                 logger.warning("no heartbeat, Postgres does not answer: %s", condition(error))
             except Exception as error:  # noqa: BLE001  # whatever it is, nobody else would see it

@@ -16,6 +16,10 @@ TRANSIENT = (sa.exc.SQLAlchemyError, ArtifactError, MemoryError, OSError)
 """Errors of the surroundings, which may have passed by the next attempt, perhaps at another worker:
 that one may have the model that this one lacks."""
 
+COUNTED = ("57014", "58")
+"""SQLSTATEs, or classes of them, that a chunk may have caused itself: of a statement that was
+cancelled, such as for the time it took, and of a system error, such as an unreadable page."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -57,7 +61,7 @@ def is_permanent(error: Exception) -> bool:
     """Whether the same documents would meet the same error again."""
     if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError | sa.exc.ProgrammingError):
         return True
-    return not isinstance(error, TRANSIENT) or _is_too_large(error)
+    return not isinstance(error, TRANSIENT) or _has_state(error, TOO_LARGE)
 
 
 def is_outage(error: Exception) -> bool:
@@ -65,10 +69,15 @@ def is_outage(error: Exception) -> bool:
 
     So it is as well where another session holds what is needed (a lock timeout, a deadlock).
     """
-    if not isinstance(error, sa.exc.DBAPIError) or _is_too_large(error):
+    if not isinstance(error, sa.exc.DBAPIError) or _has_state(error, TOO_LARGE, *COUNTED):
         return False
     lost = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
     return lost or error.connection_invalidated or isinstance(error.orig, IDLED | READ_ONLY)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether to try again what is no chunk's: an outage, or what would count against one."""
+    return is_outage(error) or _has_state(error, *COUNTED)
 
 
 def condition(error: sa.exc.DBAPIError) -> str:
@@ -77,7 +86,8 @@ def condition(error: sa.exc.DBAPIError) -> str:
     return said if state is None or said.startswith(state) else f"{state} {said}"
 
 
-def _is_too_large(error: Exception) -> bool:
+def _has_state(error: Exception, *states: str) -> bool:
+    """Whether it is an error of Postgres with one of these SQLSTATEs, or of these classes."""
     return isinstance(error, sa.exc.DBAPIError) and str(
         getattr(error.orig, "sqlstate", None)
-    ).startswith(TOO_LARGE)
+    ).startswith(states)
