@@ -95,6 +95,12 @@ class ChunkProcessor:
                     "attempt %d of chunk %d of job %s lost its lease; its outcomes are dropped",
                     *(claim.attempt, claim.chunk_no, claim.job_id),
                 )
+            except sa.exc.DBAPIError as error:
+                # Without the driver's text, and so without a traceback: it may quote results.
+                logger.error(  # noqa: TRY400
+                    "chunk %d of job %s: %s", claim.chunk_no, claim.job_id, condition(error)
+                )
+                self._fail(lease, error)
             except Exception as error:
                 logger.exception("chunk %d of job %s", claim.chunk_no, claim.job_id)
                 self._fail(lease, error)
@@ -135,7 +141,14 @@ class ChunkProcessor:
 
     def _fail(self, lease: Lease, error: Exception) -> None:
         claim = lease.claim
-        state = patiently(lambda: self._chunks.fail(claim, error), lease.excuse)
+        try:
+            state = patiently(lambda: self._chunks.fail(claim, error), lease.excuse)
+        except sa.exc.DBAPIError as refused:
+            message = "chunk %d of job %s waits for its lease to run out: %s"
+            logger.error(  # noqa: TRY400  # a traceback would show what Postgres says
+                message, claim.chunk_no, claim.job_id, condition(refused)
+            )
+            return
         logger.info(
             "attempt %d of chunk %d of job %s failed; the chunk is %s",
             claim.attempt,

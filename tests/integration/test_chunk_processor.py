@@ -1,6 +1,6 @@
 """A chunk between its message and its outcomes, while Postgres comes and goes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
 import pytest
@@ -59,6 +59,22 @@ def processor(
     )
     models = Models(pipelines, ArtifactFolders(SHIPPED, SHIPPED), device, "cpu")
     return ChunkProcessor(store, heart, device, models, meter, gate), gate
+
+
+@pytest.fixture
+def attempt(
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    message: ChunkMessage,
+) -> Callable[[type[ChunkStore]], bool]:
+    """Process the chunk with a store of some kind."""
+
+    def process(kind: type[ChunkStore]) -> bool:
+        store = kind(worker_engine, "w1", 60)
+        return processor(worker_engine, store, device, pipelines)[0](message)
+
+    return process
 
 
 def ends(engine: sa.Engine) -> list[tuple[object, ...]]:
@@ -228,6 +244,60 @@ def test_chunk_that_fails_as_a_whole_is_retried(
     assert process(message)
 
     assert ends(engine) == [("pending", 1, 1, 0)]
+
+
+class Refused(ChunkStore):
+    """Meets an error of Postgres when it stores.
+
+    Attributes:
+        statement: what it does instead.
+    """
+
+    statement = "select cast('a secret' as integer)"
+
+    def store(self, *_: object) -> None:
+        """Meet it."""
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql(self.statement)
+
+
+class TooSlow(Refused):
+    """Takes longer than a statement may."""
+
+    statement = "set local statement_timeout = 1; select pg_sleep(9)"
+
+
+class Unheeded(Refused):
+    """Cannot even tell of its failure."""
+
+    def fail(self, *_: object) -> str | None:
+        """Meet another error."""
+        TooSlow.store(TooSlow(self._engine, self.worker, 60))
+        return None
+
+
+@pytest.mark.parametrize(
+    ("kind", "ended", "told"),
+    [
+        (TooSlow, ("pending", 1, 1, 0), "57014"),
+        (Refused, ("split", 1, 0, 0), "22P02"),
+        (Unheeded, ("running", 1, 0, 0), "waits for its lease to run out: 57014"),
+    ],
+)
+def test_error_of_a_store_counts_and_is_told_without_its_text(
+    engine: sa.Engine,
+    attempt: Callable[[type[ChunkStore]], bool],
+    caplog: pytest.LogCaptureFixture,
+    kind: type[ChunkStore],
+    ended: tuple[object, ...],
+    told: str,
+) -> None:
+    """Without it, a chunk is tried for ever, or a log shows what was found in its documents."""
+    assert attempt(kind)
+
+    assert ends(engine)[0] == ended
+    assert told in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_closed_gate_sends_messages_back(
