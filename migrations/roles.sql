@@ -48,7 +48,7 @@ grant execute on function textmill.job_may_become(text, text), textmill.chunk_ma
     to textmill_producer, textmill_worker;
 grant execute on function textmill.end_attempts(text, text),
     textmill.end_attempt(uuid, integer, integer, text, text, double precision),
-    textmill.count_outcomes(uuid, bigint, bigint),
+    textmill.begin_job(uuid), textmill.count_outcomes(uuid, bigint, bigint),
     textmill.chunk_work(uuid, bigint, bigint) to textmill_worker;
 grant execute on function textmill.job_state(uuid), textmill.limit_idling(),
     textmill.cancel(uuid), textmill.pause(uuid),
@@ -72,11 +72,12 @@ grant update (text, metadata) on textmill.document to textmill_producer;
 grant insert (job_id, external_id, verdict, labels, keywords, comment, annotator, adjudicates)
     on textmill.feedback to textmill_producer, textmill_annotator;
 
--- Claims chunks and writes outcomes; cannot submit, cannot change or delete a document or outcome.
+-- Claims chunks and writes outcomes; cannot submit, cannot change or delete a document or outcome, and
+-- changes no job but by functions.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
     textmill.failure, textmill.worker, textmill.alembic_version to textmill_worker;
-grant update on textmill.chunk to textmill_worker;
-grant update (state, started_at) on textmill.job to textmill_worker;
+grant update (state, attempt, lease_expires_at, worker, suspect, alone) on textmill.chunk
+    to textmill_worker;
 grant insert on textmill.result, textmill.failure to textmill_worker;
 grant insert, update, delete on textmill.worker to textmill_worker;
 grant insert (model_version, task) on textmill.model_version to textmill_worker;

@@ -331,14 +331,9 @@ def _start(connection: sa.Connection, job_id: JobId) -> bool:
     False where it may not: it was paused or cancelled while this waited for its row. A claim in a
     job that runs already needs no second look: a pause that comes between would have come after.
     """
-    started = connection.execute(
-        sa.text(
-            "update textmill.job set state = 'running', started_at = coalesce(started_at, now())"
-            " where job_id = :job_id and state in ('pending', 'running')"
-        ),
-        {"job_id": job_id},
+    return bool(
+        connection.scalar(sa.text("select textmill.begin_job(:job_id)"), {"job_id": job_id})
     )
-    return bool(started.rowcount)
 
 
 def _end(

@@ -50,6 +50,16 @@ begin
 end
 $$;
 
+-- Let a job run of which a chunk was claimed. Null: it may not, since it was paused or is over.
+create function textmill.begin_job(of_job uuid) returns boolean
+    language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    update textmill.job set state = 'running', started_at = coalesce(started_at, now())
+    where job_id = of_job and state in ('pending', 'running')
+    returning true
+$$;
+
 -- Count the outcomes that this transaction wrote, and complete the job with its last one. SECURITY
 -- DEFINER, since nobody else moves the counters of an open job.
 create function textmill.count_outcomes(of_job uuid, more_succeeded bigint, more_failed bigint)
