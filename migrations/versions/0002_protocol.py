@@ -25,7 +25,7 @@ def downgrade() -> None:
     connection = op.get_bind()
     for trigger, table in (
         ("job_state", "job"),
-        ("job_counted", "job"),
+        ("job_kept", "job"),
         ("job_deleted", "job"),
         ("chunk_state", "chunk"),
         ("document_changed", "document"),

@@ -80,36 +80,50 @@ begin
         raise exception 'attempt % of chunk % of job % cannot become %', old.attempt,
             new.chunk_no, new.job_id, new.attempt using errcode = 'check_violation';
     end if;
+    if new.dispatched_at > now() then
+        raise exception 'chunk % of job % cannot be dispatched in the future: it would never be'
+            ' published again', new.chunk_no, new.job_id using errcode = 'check_violation';
+    end if;
     return new;
 end
 $$;
 
-create trigger chunk_state before update of state, attempt on textmill.chunk for each row
-    when (old.state is distinct from new.state or old.attempt is distinct from new.attempt)
+create trigger chunk_state before update of state, attempt, dispatched_at on textmill.chunk
+    for each row
+    when ((old.state, old.attempt, old.dispatched_at)
+        is distinct from (new.state, new.attempt, new.dispatched_at))
     execute function textmill.check_chunk_state();
 
--- Once a job is open, its documents stay as they were handed over, its outcomes stay, and its counters
--- move with outcomes alone: no role may change them, but the owner, and so the functions of this
--- schema that run with the owner's rights. Whoever loads a job may do anything with it.
+-- Once a job is open, it and its documents stay as they were handed over, its outcomes stay, and its
+-- counters move with outcomes alone: no role may change them, but the owner, and so the functions of
+-- this schema that run with the owner's rights. Whoever loads a job may do anything with it.
 create function textmill.check_job_kept() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 begin
     if not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member') then
-        raise exception 'job % is open: only outcomes move its counters, and it is not deleted',
-            old.job_id using errcode = 'insufficient_privilege';
+        raise exception 'job % is open: it stays as it was handed over, only outcomes move its'
+            ' counters, only textmill.retry reopens it, and it is not deleted', old.job_id
+            using errcode = 'insufficient_privilege';
     end if;
     return coalesce(new, old);
 end
 $$;
 
-create trigger job_counted before update of task, accepted, rejected, succeeded, failed, cancelled
-    on textmill.job for each row
-    when (old.state <> 'loading'
-        and (old.task, old.accepted, old.rejected, old.succeeded, old.failed, old.cancelled)
+-- Others pause, resume and cancel it, and change its name, weight and deadline. A job that is pending
+-- though it was started, or runs though it was not, might never end; so would one that is reopened.
+create trigger job_kept before update on textmill.job for each row
+    when (old.state <> 'loading' and (
+        (old.job_id, old.task, old.lane, old.submitted_by, old.idempotency_key, old.content_hash,
+            old.options, old.accepted, old.rejected, old.succeeded, old.failed, old.cancelled,
+            old.created_at, old.started_at, old.finished_at)
         is distinct from
-            (new.task, new.accepted, new.rejected, new.succeeded, new.failed, new.cancelled))
+            (new.job_id, new.task, new.lane, new.submitted_by, new.idempotency_key,
+                new.content_hash, new.options, new.accepted, new.rejected, new.succeeded,
+                new.failed, new.cancelled, new.created_at, new.started_at, new.finished_at)
+        or new.state in ('pending', 'running')
+            and (new.state = 'pending') <> (new.started_at is null)))
     execute function textmill.check_job_kept();
 create trigger job_deleted before delete on textmill.job for each row
     when (old.state <> 'loading') execute function textmill.check_job_kept();

@@ -259,6 +259,7 @@ def test_late_word_about_an_attempt_changes_nothing(
     [
         "update textmill.chunk set state = 'done'",
         "update textmill.chunk set attempt = attempt + 1",
+        "update textmill.chunk set state = 'dispatched', dispatched_at = 'infinity'",
         "update textmill.job set state = 'cancelled', finished_at = now()",
     ],
 )

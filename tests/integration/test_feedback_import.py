@@ -73,7 +73,7 @@ def test_ids_may_be_integers_as_in_a_submit(
 
 
 def test_verdict_that_is_too_long_for_postgres_ends_no_import(
-    database: DatabaseUrls, producer_engine: sa.Engine, jobs: dict[Task, UUID], tmp_path: Path
+    database: DatabaseUrls, engine: sa.Engine, jobs: dict[Task, UUID], tmp_path: Path
 ) -> None:
     """Without it, one cell with a page in it stops an import, and blames the server."""
     file = tmp_path / "reviewed.csv"
@@ -87,8 +87,8 @@ def test_verdict_that_is_too_long_for_postgres_ends_no_import(
     imported = invoke(database, "feedback", "import", file)
     with (
         pytest.raises(InputError, match="nothing so large"),
-        reachable(producer_engine),
-        producer_engine.begin() as connection,
+        reachable(engine),
+        engine.begin() as connection,
     ):
         connection.execute(
             sa.text("update textmill.job set idempotency_key = :key, content_hash = ''"),

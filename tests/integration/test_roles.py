@@ -145,6 +145,7 @@ def test_role_may_not_overstep(engines: dict[str, sa.Engine], role: str) -> None
         "update textmill.job set succeeded = 0, failed = 2",
         "update textmill.job set accepted = 3",
         "update textmill.job set task = 'moderation'",
+        "update textmill.job set state = 'running', finished_at = null",
         "delete from textmill.job",
         "update textmill.document set text = 'forged'",
         "delete from textmill.document",
@@ -189,9 +190,16 @@ def test_open_job_stays_as_it_was_handed_over(
         "insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens)"  # noqa: ISC004
         " select job_id, 9, 1, 2, 1 from textmill.job",
         "update textmill.chunk set state = 'cancelled'",
+        "update textmill.job set submitted_by = 'thief'",
+        "update textmill.job set idempotency_key = 'taken', content_hash = ''",
+        'update textmill.job set options = \'{"model_version": "0"}\'',
+        "update textmill.job set lane = 'interactive'",
+        "update textmill.job set job_id = textmill.new_job_id()",
+        "update textmill.job set state = 'running'",
+        "update textmill.job set started_at = now()",
     ],
 )
-def test_producer_adds_nothing_to_an_open_job(
+def test_producer_changes_nothing_of_an_open_job(
     producer_engine: sa.Engine, worker_engine: sa.Engine, engine: sa.Engine, statement: str
 ) -> None:
     """Without it, a producer forges outcomes of any job, which then never ends."""
