@@ -139,9 +139,12 @@ def test_generated_keywords_follow_those_that_were_found() -> None:
     ]
 
 
-def test_a_generated_keyword_of_broken_characters_is_left_out() -> None:
-    """Without it half a character would be stored as a keyword."""
-    result = with_generated(keywords("tea", []), document_of("tea"), [("a\ufffd", 0.9)], "tea")
+@pytest.mark.parametrize("sign", ["\ufffd", "\0", "\n", "\x85"])
+def test_a_generated_keyword_of_signs_that_are_no_text_is_left_out(sign: str) -> None:
+    """Without it half a character is stored as a keyword, or a NUL fails the whole chunk."""
+    made = [(f"a{sign}", 0.9)]
+
+    result = with_generated(keywords("tea", []), document_of("tea"), made, "tea")
 
     assert result.keywords == []
 

@@ -1,5 +1,6 @@
 """Turn the predictions of a document's windows into the result of its task."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -16,8 +17,9 @@ from worker.pipeline.phrases import places
 from worker.pipeline.records import Cut, FloatArray, IntArray, Phrase, TokenizedDocument
 
 DECIMALS = 6
-REPLACED = "\ufffd"
-"""Stands for bytes that make no character: tokens can be parts of one."""
+UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
+"""What no generated keyword holds: control characters, of which Postgres refuses NUL, and what
+stands for bytes that make no character. Tokens can be such, or parts of a character."""
 
 
 def sentiment_result(
@@ -138,7 +140,7 @@ def with_generated(
     known = {span for keyword in result.keywords for span in keyword.spans}
     made: dict[str, Keyword] = {}
     for text, chance in phrases:
-        if not text or text in made or REPLACED in text:
+        if not text or text in made or UNFIT.search(text):
             continue
         spans = [
             document.clean.original_span(*place) for place in places(document.clean.text, text)
