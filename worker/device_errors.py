@@ -5,22 +5,32 @@ import torch
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Stage
 
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What torch and the libraries of NVIDIA say when memory is lacking; not all raise what says so."""
+
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether it was too much at once: less of it may fit."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
     )
 
 
 def is_lost(error: Exception) -> bool:
     """Whether a device error leaves the process unable to use its device.
 
-    After a failed kernel every later call fails too, with the same or another error.
+    After a failed kernel every later call fails too, with the same or another error; after a lack
+    of memory they do not.
     """
+    if is_out_of_memory(error):
+        return False
     return isinstance(error, torch.AcceleratorError) or (
         isinstance(error, RuntimeError)
-        and not isinstance(error, torch.OutOfMemoryError)
         and str(error).startswith(("CUDA error", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
     )
 
