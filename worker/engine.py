@@ -22,6 +22,7 @@ from worker.meter import Meter
 from worker.pipeline import Pipeline
 from worker.pipeline.records import Answer, IntArray
 from worker.schedule import Schedule
+from worker.token_budgets import SMALLEST
 from worker.waiting import Request, Stream, Window
 
 logger = logging.getLogger(__name__)
@@ -235,9 +236,13 @@ class Engine:
             self._fitted[chosen.pipeline] = max(known, tokens)
 
     def _lower_budgets(self) -> None:
-        """When all parts of a micro-batch that did not fit have run: the largest is the ceiling."""
-        for pipeline, tokens in self._fitted.items():
-            if 0 < tokens < self._schedule.budget(pipeline):
+        """When all parts of a micro-batch that did not fit have run: the largest is the ceiling.
+
+        It is `SMALLEST` at least, since the lack may pass and no budget is ever raised.
+        """
+        for pipeline, fitted in self._fitted.items():
+            tokens = max(fitted, SMALLEST)
+            if fitted and tokens < self._schedule.budget(pipeline):
                 self._schedule.lower_budget(pipeline, tokens)
                 logger.warning("micro-batches of %s hold %d tokens at most", pipeline.task, tokens)
                 self._on_ceiling(pipeline, tokens)

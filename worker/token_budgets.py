@@ -21,8 +21,8 @@ TRIED_TOKENS = 32
 share a step, would ask for budgets at which usual ones gain nothing and the next one waits."""
 
 SMALLEST, LARGEST = 2048, 1 << 20
-"""Budgets between which to look, in tokens. Nothing below is remembered: a measurement on a busy
-machine, or one passing lack of memory, would slow down every later start."""
+"""Budgets between which to look, in tokens. None is below: a measurement on a busy machine, or one
+passing lack of memory, would slow down all that comes later."""
 
 MOST_SECONDS = 0.045
 """Seconds that a micro-batch of windows of `TRIED_TOKENS` tokens may take: so long an interactive

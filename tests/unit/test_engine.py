@@ -20,6 +20,7 @@ from worker.meter import Meter
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, FloatArray, IntArray, Prediction
 from worker.schedule import AbandonedError
+from worker.token_budgets import SMALLEST
 
 if TYPE_CHECKING:
     from worker.pipeline import Pipeline
@@ -71,8 +72,10 @@ def model() -> FakeModel:
     return FakeModel()
 
 
-def engine(*models: FakeModel, linger: float = 0, **options: object) -> Engine:
-    budgets = {as_pipeline(model): BUDGET for model in models}
+def engine(
+    *models: FakeModel, linger: float = 0, budget: int = BUDGET, **options: object
+) -> Engine:
+    budgets = {as_pipeline(model): budget for model in models}
     return Engine(budgets, linger=linger, **options)  # type: ignore[arg-type]
 
 
@@ -146,18 +149,27 @@ def test_batch_that_does_not_fit_is_halved(model: FakeModel) -> None:
     assert numbers(answers) == [0, 1, 2, 3, 4, 5, ErrorCode.TOO_LARGE_FOR_DEVICE]
 
 
-def test_memory_ceiling_is_remembered(model: FakeModel) -> None:
-    """Without it every micro-batch runs out of memory again, and is computed twice."""
-    model.fits = 33
+@pytest.mark.parametrize(
+    ("fits", "ceiling", "rows"),
+    [(2 * SMALLEST + 1, 2 * SMALLEST, 8), (SMALLEST // 4, SMALLEST, 4)],
+    ids=["above", "below"],
+)
+def test_memory_ceiling_is_remembered(model: FakeModel, fits: int, ceiling: int, rows: int) -> None:
+    """Without it every micro-batch runs out of memory again, or all stay tiny once it is there."""
+    model.fits = fits
     ceilings: list[int] = []
+    windows = [window(n, length=SMALLEST // 4) for n in range(16)]
 
-    with engine(model, on_ceiling=lambda _, budget: ceilings.append(budget)) as running:
-        running.predict(as_pipeline(model), Lane.BULK, [window(n, length=8) for n in range(8)])
+    with engine(
+        model, budget=4 * SMALLEST, on_ceiling=lambda _, budget: ceilings.append(budget)
+    ) as running:
+        running.predict(as_pipeline(model), Lane.BULK, windows)
+        model.fits = max(fits, ceiling)
         model.batches.clear()
-        running.predict(as_pipeline(model), Lane.BULK, [window(n, length=8) for n in range(8)])
+        running.predict(as_pipeline(model), Lane.BULK, windows)
 
-    assert ceilings == [32]
-    assert [len(batch) for batch in model.batches] == [4, 4]
+    assert ceilings == [ceiling]
+    assert {len(batch) for batch in model.batches} == {rows}
 
 
 def test_one_window_that_does_not_fit_lowers_no_budget(model: FakeModel) -> None:
