@@ -48,7 +48,8 @@ grant execute on function textmill.job_may_become(text, text), textmill.chunk_ma
     to textmill_producer, textmill_worker;
 grant execute on function textmill.end_attempts(text, text),
     textmill.end_attempt(uuid, integer, integer, text, text, double precision),
-    textmill.begin_job(uuid), textmill.count_outcomes(uuid, bigint, bigint),
+    textmill.begin_job(uuid), textmill.await_job(uuid),
+    textmill.count_outcomes(uuid, bigint, bigint),
     textmill.chunk_work(uuid, bigint, bigint) to textmill_worker;
 grant execute on function textmill.job_state(uuid), textmill.limit_idling(),
     textmill.cancel(uuid), textmill.pause(uuid),

@@ -275,7 +275,7 @@ class ChunkStore:
         with self._engine.begin() as connection:
             connection.execute(
                 sa.text(
-                    "select textmill.count_outcomes(:job_id, 0, 0)"
+                    "select textmill.await_job(:job_id)"
                     " from set_config('lock_timeout', :lock_timeout, true)"
                 ),
                 {"job_id": claim.job_id, "lock_timeout": LOCK_TIMEOUT},

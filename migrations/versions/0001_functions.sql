@@ -79,3 +79,12 @@ as $$
     ) as before
     where job_id = of_job
 $$;
+
+-- Wait until nobody holds a job: whoever was kept by that from counting the outcomes of a chunk then
+-- writes them once more, and not time and again in vain.
+create function textmill.await_job(of_job uuid) returns void
+    language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    select from textmill.job where job_id = of_job for no key update
+$$;

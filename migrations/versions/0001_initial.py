@@ -35,6 +35,7 @@ def downgrade() -> None:
     for table in ("feedback", "turn", "worker", "failure", "result", "document", "chunk", "job"):
         connection.exec_driver_sql(f"drop table textmill.{table}")
     for function in (
+        "await_job(uuid)",
         "begin_job(uuid)",
         "count_outcomes(uuid, bigint, bigint)",
         "dispatch_turn()",

@@ -199,12 +199,13 @@ def test_store_waits_until_a_standby_takes_writes(  # all parts of a process
     assert ends(engine) == [("done", 1, 0, 3)]
 
 
-def test_store_whose_answer_was_lost_is_not_repeated(
+def test_store_whose_answer_was_lost_is_not_repeated(  # all parts of a process
     engine: sa.Engine,
     worker_engine: sa.Engine,
     device: Engine,
     pipelines: dict[Task, Pipeline],
     message: ChunkMessage,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Without it, a commit that was not heard of counts its documents twice, or not at all."""
 
@@ -224,6 +225,7 @@ def test_store_whose_answer_was_lost_is_not_repeated(
     assert process(message)
 
     assert ends(engine) == [("done", 1, 0, 3)]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_chunk_that_fails_as_a_whole_is_retried(
