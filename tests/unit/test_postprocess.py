@@ -149,6 +149,15 @@ def test_a_generated_keyword_of_signs_that_are_no_text_is_left_out(sign: str) ->
     assert result.keywords == []
 
 
+def test_generated_word_that_is_said_twice_is_left_out() -> None:
+    """Without it a phone is described by "phone phone"."""
+    made = [("phone phone", 0.3), ("电池电池", 0.2), ("bora borat", 0.1), ("妈妈", 0.1)]
+
+    result = with_generated(keywords("tea", []), document_of("tea"), made, "tea")
+
+    assert [keyword.text for keyword in result.keywords] == ["bora borat", "妈妈"]
+
+
 def test_a_keyword_has_no_punctuation_around_it() -> None:
     """Without it one keyword would be several, by the signs beside it."""
     result = keywords("about “solar cells”, c++ and #tags", [("“solar cells”,", 0.9), ("c++", 0.8)])

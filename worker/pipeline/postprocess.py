@@ -21,6 +21,9 @@ UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
 """What no generated keyword holds: control characters, of which Postgres refuses NUL, and what
 stands for bytes that make no character. Tokens can be such, or parts of a character."""
 
+STUTTER = re.compile(r"(..+)\s?\1")
+"""A word said twice, which a small decoder does where it knows nothing better."""
+
 
 def sentiment_result(
     document: TokenizedDocument, predictions: Sequence[FloatArray], model_version: str
@@ -140,7 +143,7 @@ def with_generated(
     known = {span for keyword in result.keywords for span in keyword.spans}
     made: dict[str, Keyword] = {}
     for text, chance in phrases:
-        if not text or text in made or UNFIT.search(text):
+        if not text or text in made or UNFIT.search(text) or STUTTER.fullmatch(text):
             continue
         spans = [
             document.clean.original_span(*place) for place in places(document.clean.text, text)
