@@ -78,7 +78,7 @@ def parse(fields: Mapping[str, object]) -> Verdict:
         return Verdict.model_validate(given)
     except ValidationError as error:
         faults = {fault["loc"][:1]: fault["type"] for fault in error.errors()}
-        raise InputError("; ".join(_fault(*fault) for fault in faults.items())) from None
+        raise InputError("; ".join(_said_of(faults))) from None
 
 
 def add(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) -> int:
@@ -178,12 +178,18 @@ def _read(name: str, value: object) -> object:
     return value
 
 
-def _fault(where: tuple[int | str, ...], kind: str) -> str:
-    if not where:  # no text can repeat such a name
-        return "the name of a field holds half of a surrogate pair; write the character whole"
-    field = str(where[0])
-    if field not in _EXPECTED:
-        return f"{field}: there is no such field; the fields are {', '.join(_EXPECTED)}"
+def _said_of(faults: Mapping[tuple[int | str, ...], str]) -> Iterator[str]:
+    """What is wrong with each field; unknown ones are named together."""
+    named = {str(where[0]): kind for where, kind in faults.items() if where}
+    if len(named) < len(faults):  # no text can repeat such a name
+        yield "the name of a field holds half of a surrogate pair; write the character whole"
+    if unknown := [field for field in named if field not in _EXPECTED]:
+        known = ", ".join(_EXPECTED)
+        yield f"{', '.join(unknown)}: there is no such field; the fields are {known}"
+    yield from (_fault(field, kind) for field, kind in named.items() if field in _EXPECTED)
+
+
+def _fault(field: str, kind: str) -> str:
     if kind == "missing":
         return f"{field}: it is missing; give {_EXPECTED[field]}"
     return f"{field}: it must be {_EXPECTED[field]}"

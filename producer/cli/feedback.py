@@ -1,25 +1,27 @@
 """`textmill feedback`."""
 
-import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from io import TextIOWrapper
-from pathlib import Path
-from typing import IO
+from collections import Counter
+from itertools import chain
 
 import click
 
 from producer import feedback as verdicts
 from producer.cli.connected import connected
-from producer.cli.show import console
-from producer.readers.delimited import allow_cells
-from schema.documents import Task
+from producer.cli.show import console, say
+from producer.feedback import Verdict
+from producer.feedback_files import FORMATS, read_rows
+from producer.readers.formats import Format
+from producer.readers.rows import Row
+from schema.documents import Rejected, Task
 from schema.errors import InputError
 from schema.settings import IntakeSettings, read
 
 EXIT_REFUSED = 1
+
+NAMED = 10
+"""Refused lines of a kind that are named; of further ones there is but the count."""
 
 
 @click.group()
@@ -75,31 +77,54 @@ def add(
 
 
 @feedback.command("import")
-@click.argument(
-    "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice([*map(str, FORMATS)]),
+    help="Default: by the suffix; jsonl for standard input.",
 )
-def import_(file: Path) -> None:
-    """Add the verdicts of a file, JSON Lines or CSV.
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
+def import_(file: str, file_format: str | None, *, as_json: bool) -> None:
+    """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.
 
-    - is standard input, as JSON Lines. A refused line is named, the others count; exit code 1 when
-    one was refused. Fields: job_id, external_id, verdict, labels or keywords (in CSV: a;b, and
-    clean for none), comment, annotator, adjudicates (true where the verdict decides for all
-    annotators).
+    - is standard input. A refused line is named, the others count; exit code 1 when one was
+    refused. Fields: job_id, external_id, verdict, labels or keywords (in tables: a;b, and clean for
+    none), comment, annotator, adjudicates (true where the verdict decides for all annotators).
+    Other columns of a table are ignored.
 
     \b
-    Example:
+    Examples:
       textmill feedback import reviewed.csv
+      zcat reviewed.csv.gz | textmill feedback import - --format csv
     """
-    added = refused = 0
+    rows = read_rows(
+        file,
+        Format(file_format) if file_format else None,
+        read(IntakeSettings),
+        ignoring=lambda columns: say(f"{file}: ignored, no columns of verdicts: {columns}"),
+    )
+    first = next(rows, None)  # a wrong file is refused before a server is started
+    added = 0
+    refusals: Counter[str] = Counter()
     with connected() as textmill:
-        for line, row in _rows(file):
+        for row in chain([] if first is None else [first], rows):
             try:
-                textmill.add_feedback(verdicts.parse(_fields(row)))
+                textmill.add_feedback(_verdict(row))
                 added += 1
             except InputError as error:
-                click.echo(f"{file}:{line}: {error}", err=True)
-                refused += 1
-    console.print(f"{added:,} verdicts added, {refused:,} refused")
+                kind = _kind(row, error)
+                refusals[kind] += 1
+                if refusals[kind] <= NAMED:
+                    click.echo(f"{file}:{row.line}: {error}", err=True)
+    for kind, count in refusals.items():
+        if count > NAMED:
+            say(f"and {count - NAMED:,} more of this kind: {kind}")
+    refused = refusals.total()
+    if as_json:
+        click.echo(json.dumps({"added": added, "refused": refused}))
+    else:
+        console.print(f"{_counted(added)} added, {refused:,} refused")
     if refused:
         sys.exit(EXIT_REFUSED)
 
@@ -122,64 +147,16 @@ def export(task: str, *, gold: bool) -> None:
             click.echo(json.dumps(row, ensure_ascii=False))
 
 
-def _rows(file: Path) -> Iterator[tuple[int, str | dict[str, str] | csv.Error]]:
-    """Each row with its line: a line of JSON, a row of CSV, or why it is none."""
-    try:
-        with _opened(file) as stream:
-            if file.suffix.lower() == ".csv":
-                yield from _table(stream)
-                return
-            yield from ((number, line) for number, line in enumerate(stream, 1) if line.strip())
-    except (OSError, csv.Error) as error:
-        msg = f"cannot read {file}: {error}"
-        raise InputError(msg) from error
+def _verdict(row: Row | Rejected) -> Verdict:
+    if isinstance(row, Rejected):
+        raise InputError(row.message)
+    return verdicts.parse(row.fields)
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[IO[str]]:
-    if file == Path("-"):
-        yield TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace", newline="")
-        return
-    with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        yield stream
+def _kind(row: Row | Rejected, error: InputError) -> str:
+    """What refusals have in common: what is to be done about them, which names no document."""
+    return row.code if isinstance(row, Rejected) else str(error).rpartition("; ")[2]
 
 
-def _table(stream: Iterable[str]) -> Iterator[tuple[int, dict[str, str] | csv.Error]]:
-    """The rows below a header; after one that is broken, reading goes on with the line below it."""
-    allow_cells(read(IntakeSettings).max_document_bytes)
-    number = 0
-
-    def counted() -> Iterator[str]:  # the reader does not count the line that breaks a row
-        nonlocal number
-        for number, line in enumerate(stream, 1):  # noqa: B007  # read below
-            yield line
-
-    rows = csv.DictReader(counted(), restkey="value without a column")
-    if rows.fieldnames is None:  # asked for here, so that a broken header is no row
-        return
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield number, error
-        else:
-            yield number, row
-
-
-def _fields(row: str | dict[str, str] | csv.Error) -> dict[str, object]:
-    if isinstance(row, csv.Error):
-        msg = f"not CSV: {row}"
-        raise InputError(msg)
-    if isinstance(row, dict):
-        return dict(row)
-    try:
-        fields = json.loads(row)
-    except (ValueError, RecursionError) as error:
-        msg = f"not JSON: {error}"
-        raise InputError(msg) from error
-    if not isinstance(fields, dict):
-        msg = "not a JSON object"
-        raise InputError(msg)
-    return fields
+def _counted(verdicts: int) -> str:
+    return f"{verdicts:,} verdict{'' if verdicts == 1 else 's'}"

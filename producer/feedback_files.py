@@ -1,0 +1,117 @@
+"""Files of verdicts, read as files of documents are: a verdict a row."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from producer.feedback import Verdict
+from producer.readers import JSON_BYTES_PER_BYTE, LINE_MARGIN
+from producer.readers.delimited import read_delimited
+from producer.readers.formats import Format, guess_format
+from producer.readers.jsonl import read_jsonl
+from producer.readers.lines import read_lines
+from producer.readers.rows import Expected, Row
+from producer.readers.source import (
+    Stream,
+    display_name,
+    opened,
+    refuse_other_formats,
+    seekable,
+)
+from producer.readers.tabbed import read_tabbed
+from schema.documents import Rejected
+from schema.errors import InputError
+from schema.settings import IntakeSettings
+
+FORMATS: Final = (Format.JSONL, Format.CSV, Format.TSV, Format.PARQUET)
+"""Those whose rows have fields."""
+
+_FIELDS: Final = tuple(Verdict.model_fields)
+_NEEDED: Final = tuple(name for name, field in Verdict.model_fields.items() if field.is_required())
+_SHOWN: Final = 20  # columns named
+_NAME_SHOWN: Final = 40  # characters of a column's name
+
+
+def read_rows(
+    path: str,
+    file_format: Format | None,
+    limits: IntakeSettings,
+    *,
+    ignoring: Callable[[str], None],
+) -> Iterator[Row | Rejected]:
+    """Read what may be verdicts; those of a table have no fields but a verdict's.
+
+    Args:
+        path: the file, plain or gzip-compressed; `-` is standard input.
+        file_format: one of `FORMATS`; None guesses from the name, standard input being JSON Lines.
+        limits: the largest text, which a row may hold beside its verdict.
+        ignoring: told once which columns of a table are left out, where there are any.
+
+    Raises:
+        InputError: the file cannot be read, is of another format, or is a table that lacks a column
+            which every verdict needs.
+    """
+    chosen = file_format or guess_format(path)
+    if chosen not in FORMATS:
+        msg = f"{path}: verdicts do not come as plain text; give JSON Lines or a table"
+        raise InputError(msg)
+    name = display_name(path)
+    with opened(path) as stream:
+        rows = _rows(
+            stream, chosen, name, LINE_MARGIN + JSON_BYTES_PER_BYTE * limits.max_document_bytes
+        )
+        yield from rows if chosen is Format.JSONL else _known(rows, name, ignoring)
+
+
+def _rows(stream: Stream, chosen: Format, name: str, limit: int) -> Iterator[Row | Rejected]:
+    expected = Expected(name, ())  # what it says of a missing field speaks of documents
+    if chosen is Format.PARQUET:
+        # Its import takes a third of a second, which no other format should cost.
+        from producer.readers.parquet import read_parquet  # noqa: PLC0415
+
+        with seekable(stream, name) as file:
+            yield from read_parquet(file, expected, limit=limit)
+        return
+    refuse_other_formats(stream, name)
+    lines = read_lines(stream, limit)
+    match chosen:
+        case Format.CSV:
+            yield from read_delimited(lines, expected, limit=limit)
+        case Format.TSV:
+            yield from read_tabbed(lines, expected, limit=limit)
+        case _:
+            yield from read_jsonl(lines, expected)
+
+
+def _known(
+    rows: Iterator[Row | Rejected], name: str, ignoring: Callable[[str], None]
+) -> Iterator[Row | Rejected]:
+    """The rows of a table with the columns that a verdict has."""
+    columns: Sequence[str] | None = None
+    for row in rows:
+        if isinstance(row, Row):
+            if columns is None:
+                columns = _checked(list(row.fields), name, ignoring)
+            yield Row(row.line, {column: row.fields[column] for column in columns})
+        else:
+            yield row
+
+
+def _checked(found: Sequence[str], name: str, ignoring: Callable[[str], None]) -> Sequence[str]:
+    if lacking := [column for column in _NEEDED if column not in found]:
+        msg = (
+            f"{name} has no column {', '.join(lacking)}; verdicts have the columns"
+            f" {', '.join(_FIELDS)}, of which {', '.join(_NEEDED)} are needed;"
+            f" it has: {_listed(found)}"
+        )
+        raise InputError(msg)
+    if unknown := [column for column in found if column not in _FIELDS]:
+        ignoring(_listed(unknown))
+    return [column for column in found if column in _FIELDS]
+
+
+def _listed(columns: Sequence[str]) -> str:
+    names = [
+        column if len(column) <= _NAME_SHOWN else f"{column[:_NAME_SHOWN]}…"
+        for column in columns[:_SHOWN]
+    ]
+    return ", ".join([*names, "…"] if len(columns) > _SHOWN else names)
