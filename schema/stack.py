@@ -66,12 +66,16 @@ def open_lock(path: Path) -> int:
     """Open a file of the data directory for `lock_at_once`, made where it does not exist.
 
     Raises:
-        SettingsError: the data directory belongs to another account.
+        SettingsError: the data directory belongs to another account, or is none that can be used.
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except PermissionError as error:
         msg = f"{path.parent} belongs to another account; set TEXTMILL_DATA_DIR"
+        raise SettingsError(msg) from error
+    except OSError as error:
+        why = error.strerror
+        msg = f"{path.parent} cannot hold the stack's data ({why}); set TEXTMILL_DATA_DIR"
         raise SettingsError(msg) from error
 
 

@@ -169,6 +169,19 @@ def test_malformed_setting_exits_with_2_and_is_named(database: DatabaseUrls, nam
     assert "many" not in ended.stderr
 
 
+def test_data_directory_that_is_a_file_is_refused_in_a_line(
+    database: DatabaseUrls, tmp_path: Path
+) -> None:
+    """Without it, a wrong path in a setting looks like a fault of the program."""
+    file = tmp_path / "file.csv"
+    file.touch()
+
+    ended = invoke(database, "status", TEXTMILL_DATABASE_URL="", TEXTMILL_DATA_DIR=str(file))
+
+    assert ended.exit_code == 2
+    assert f"textmill: {file} cannot hold the stack's data (Not a directory)" in ended.stderr
+
+
 @pytest.mark.parametrize("group", [[], ["feedback"], ["sweep"], ["db"]], ids=str)
 def test_help_names_every_command_in_whole_words(group: list[str]) -> None:
     """Without it, who looks for a command reads half of what it does."""
