@@ -1,4 +1,4 @@
-"""Which worker processes came up."""
+"""Which worker processes came up, and whether any lives."""
 
 from datetime import datetime
 
@@ -34,3 +34,20 @@ def registered(engine: sa.Engine, since: datetime) -> list[Worker]:
             {"since": since},
         )
         return [Worker.model_validate(row._asdict()) for row in rows]
+
+
+def any_alive(engine: sa.Engine) -> bool:
+    """Whether a worker process has reported within the last 30 s; any login may ask.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
+    """
+    with reachable(engine), engine.connect() as connection:
+        return bool(
+            connection.scalar(
+                sa.text(
+                    "select exists (select from textmill.worker_status"
+                    " where textmill.is_alive(heartbeat_at))"
+                )
+            )
+        )

@@ -12,17 +12,22 @@ import click
 from rich.live import Live
 
 from producer import jobs
-from producer.cli.connected import connected
-from producer.cli.show import job_progress, make_console, status_table
+from producer.cli.connected import connected, is_served
+from producer.cli.show import job_progress, make_console, say, status_table
+from producer.client import Textmill
 from producer.jobs import POLL_INTERVAL, JobStatus
+from producer.workers import any_alive
 from producer.writers import OutputFormat, write_outcomes
 from schema.errors import InputError
+from schema.states import JobState
 
 LATEST = 20
 """Jobs that `textmill status` lists."""
 
 WATCH_JSON_INTERVAL = 1
 """Seconds between the lines of `--watch --json`."""
+
+_WORKED_ON = (JobState.PENDING, JobState.RUNNING)
 
 
 class _Job(click.Argument):
@@ -45,6 +50,7 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
       textmill status 0190f3c2-… --watch
       textmill status --json | jq .state
     """
+    served = is_served()
     with connected() as textmill:
 
         def look() -> list[JobStatus]:
@@ -55,6 +61,7 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
         seen = look()
         printed = make_console(stderr=False)
         if watch and not as_json:
+            _tell_if_nothing_runs(textmill, seen, served=served)
             with Live(status_table(seen, printed.width), console=printed) as live:
                 while not _all_finished(seen):
                     time.sleep(POLL_INTERVAL)
@@ -69,6 +76,7 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
             _print_json(seen)
         else:
             printed.print(status_table(seen, printed.width))
+            _tell_if_nothing_runs(textmill, seen, served=served)
 
 
 @click.command()
@@ -134,6 +142,16 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
         part.replace(output)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _tell_if_nothing_runs(
+    textmill: Textmill, statuses: Iterable[JobStatus], *, served: bool
+) -> None:
+    """Say so where a job cannot go on for want of workers: its state does not tell."""
+    waits = any(status.state in _WORKED_ON for status in statuses)
+    if waits and not any_alive(textmill.engine):
+        start = "textmill-worker run" if served else "textmill up"
+        say(f"no worker process has reported for 30 s; start some with: {start}")
 
 
 def _all_finished(statuses: Iterable[JobStatus]) -> bool:

@@ -247,3 +247,19 @@ def test_name_of_a_job_is_no_markup(database: DatabaseUrls) -> None:
     shown = invoke(database, "status")
 
     assert name in shown.stdout
+
+
+def test_status_says_where_a_job_waits_and_no_worker_lives(
+    database: DatabaseUrls, request: pytest.FixtureRequest
+) -> None:
+    """Without it, a job whose workers were ended is `running` for ever, and nobody knows why."""
+    invoke(database, "submit", "sentiment", "-", stdin=GOOD)
+
+    alone = invoke(database, "status", TEXTMILL_DATABASE_URL=database.reader)
+    as_json = invoke(database, "status", "--json")
+    request.getfixturevalue("live_worker")
+    served = invoke(database, "status", TEXTMILL_DATABASE_URL=database.reader)
+
+    told = "no worker process has reported for 30 s; start some with: textmill-worker run\n"
+    assert alone.stderr == told
+    assert (as_json.stderr, served.stderr) == ("", "")

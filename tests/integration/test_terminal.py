@@ -48,12 +48,13 @@ def test_status_keeps_what_matters_on_a_narrow_terminal(
     code, shown = on_terminal("producer.cli", "status", environment=variables, columns=columns)
 
     assert code == 0, shown
-    header, row = shown.splitlines()
+    header, row, without_workers = shown.splitlines()
     assert row.split()[0] == str(job_id)
     assert "pending" in row
     assert "0.0" in row
     assert len(row.rstrip()) <= columns
     assert ("succeeded" in header) == (columns >= 160)
+    assert without_workers.startswith("no worker process")
 
 
 def submit_named(engine: sa.Engine, name: str) -> UUID:
