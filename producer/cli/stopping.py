@@ -3,10 +3,11 @@
 import queue
 import signal
 import threading
+from collections.abc import Callable
 
 
-def until_told_to_stop() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set."""
+def until_told_to_stop(told: Callable[[], None] = lambda: None) -> threading.Event:
+    """An event that SIGTERM and Ctrl-C set; before, `told` is called once, in a thread."""
     stop = threading.Event()
     # An event has a lock, which the interrupted thread itself may hold: a second signal right after
     # the first would wait for it for ever. A simple queue may be put to from a signal handler.
@@ -14,6 +15,7 @@ def until_told_to_stop() -> threading.Event:
 
     def pass_on() -> None:
         signals.get()
+        told()
         stop.set()
 
     threading.Thread(target=pass_on, name="signals", daemon=True).start()

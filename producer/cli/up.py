@@ -34,12 +34,16 @@ def up(*, workers: int | None, as_json: bool) -> None:
       textmill up
       textmill up --workers 1 --json
     """
-    stop = until_told_to_stop()
+    stop = until_told_to_stop(
+        lambda: console.print("stopping; chunks in work are finished first …", style="dim")
+    )
     began = datetime.now(UTC)
+    console.print("starting …", style="dim")
     with running(read(ServiceSettings), workers) as stack:
-        console.print("starting …", style="dim")
         expected = 1 if workers is None else workers
         alive = _wait_for_workers(stack, expected, began, stop)
+        if stop.is_set():
+            return
         if as_json:
             processes = [
                 *(process._asdict() for process in stack.processes),

@@ -1,6 +1,7 @@
 """`textmill up`: what it prints is enough to go on with."""
 
 import shlex
+import signal
 from itertools import islice
 from pathlib import Path
 
@@ -22,10 +23,13 @@ def run(url: str, statement: str) -> None:
         engine.dispose()
 
 
-def test_up_prints_a_login_that_reads_and_one_that_also_writes(
+def test_up_prints_a_login_that_reads_and_one_that_also_writes_and_answers_ctrl_c(
     start: Start, tmp_path: Path
 ) -> None:
-    """Without it, a newcomer's first `textmill.submit` in psql is refused."""
+    """Without it, a newcomer's first `textmill.submit` in psql is refused.
+
+    Ctrl-C is answered at once: silence would have people press it again.
+    """
     up = start(
         *("producer.cli", "up", "--workers", "0"),
         TEXTMILL_DATABASE_URL="",
@@ -43,3 +47,5 @@ def test_up_prints_a_login_that_reads_and_one_that_also_writes(
     run(shlex.split(producer)[-1], SUBMIT)
     with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
         run(shlex.split(reader)[-1], SUBMIT)
+    up.send_signal(signal.SIGINT)
+    assert next(up.stdout) == "stopping; chunks in work are finished first …\n"
