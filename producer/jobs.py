@@ -1,7 +1,7 @@
 """What became of a job: its status, and its outcomes one by one."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 from uuid import UUID
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from schema.base import Frozen
 from schema.database import reachable
 from schema.documents import Lane, Task
-from schema.errors import DocumentsGoneError, JobNotFoundError
+from schema.errors import DocumentsGoneError, JobNotFoundError, UsageError
 from schema.outcomes import ErrorCode
 from schema.states import TERMINAL_JOB_STATES, JobState
 
@@ -107,6 +107,31 @@ def status(engine: sa.Engine, job_id: UUID) -> JobStatus:
 def job_not_found(job_id: UUID) -> JobNotFoundError:
     """The error of an id that is no job's."""
     return JobNotFoundError(f"there is no job {job_id}; `textmill status` lists the latest")
+
+
+def beginning_with(engine: sa.Engine, digits: str) -> UUID:
+    """The job whose id begins with these hexadecimal digits.
+
+    Raises:
+        JobNotFoundError: there is none.
+        UsageError: there are several.
+    """
+    lowest, highest = (UUID(digits.ljust(32, filler)) for filler in "0f")
+    with reachable(engine), engine.connect() as connection:
+        found: Sequence[UUID] = connection.scalars(
+            sa.text(
+                "select job_id from textmill.job_status"
+                " where job_id between :lowest and :highest order by job_id desc limit 2"
+            ),
+            {"lowest": lowest, "highest": highest},
+        ).all()
+    if not found:
+        msg = f"there is no job whose id begins with {digits}; `textmill status` lists the latest"
+        raise JobNotFoundError(msg)
+    if len(found) > 1:
+        msg = f"several jobs' ids begin with {digits}, such as {found[0]} and {found[1]}; type more"
+        raise UsageError(msg)
+    return found[0]
 
 
 def latest(engine: sa.Engine, limit: int) -> list[JobStatus]:

@@ -10,11 +10,12 @@ import sqlalchemy as sa
 
 from producer import control
 from producer.cli.connected import connected
+from producer.cli.job_ids import job_argument, resolved
 from producer.cli.show import say
 from producer.jobs import JobStatus, are_gone, gone
 from schema.states import JobState
 
-_jobs: Final = click.argument("jobs", nargs=-1, required=True, type=click.UUID, metavar="JOB…")
+_jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument, metavar="JOB…")
 _CLOSED: Final = (JobState.CANCELLING, JobState.CANCELLED)
 _OPEN: Final = (JobState.PENDING, JobState.RUNNING)
 _as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON object a job.")
@@ -23,7 +24,7 @@ _as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON o
 @click.command()
 @_jobs
 @_as_json
-def cancel(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
+def cancel(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
     """Stop jobs, keeping what is done.
 
     Outcomes that are there stay, all other documents count as cancelled.
@@ -38,7 +39,7 @@ def cancel(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
 @click.command()
 @_jobs
 @_as_json
-def pause(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
+def pause(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
     """Begin no further chunk of jobs; those in work are finished.
 
     \b
@@ -51,7 +52,7 @@ def pause(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
 @click.command()
 @_jobs
 @_as_json
-def resume(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
+def resume(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
     """Go on with paused jobs.
 
     \b
@@ -64,7 +65,7 @@ def resume(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
 @click.command()
 @_jobs
 @_as_json
-def retry(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
+def retry(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
     """Run the failed documents of completed jobs again.
 
     Documents that were refused at intake or erased, or held nothing to analyse, stay as they are.
@@ -74,7 +75,7 @@ def retry(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
       textmill retry 0190f3c2-… && textmill status 0190f3c2-… --watch
     """
     with connected() as textmill:
-        for job_id in jobs:
+        for job_id in [resolved(textmill.engine, job) for job in jobs]:
             documents = textmill.retry(job_id)
             if as_json:
                 click.echo(json.dumps({"job_id": str(job_id), "documents": documents}))
@@ -89,7 +90,7 @@ def retry(jobs: tuple[UUID, ...], *, as_json: bool) -> None:
 
 
 def _each(
-    jobs: tuple[UUID, ...],
+    jobs: tuple[UUID | str, ...],
     do: Callable[[sa.Engine, UUID], JobState],
     wanted: Container[JobState],
     *,
@@ -97,7 +98,7 @@ def _each(
 ) -> None:
     """Do it to each job, and say so where its state lets it stay as it is."""
     with connected() as textmill:
-        for job_id in jobs:
+        for job_id in [resolved(textmill.engine, job) for job in jobs]:
             state = do(textmill.engine, job_id)
             if as_json:
                 click.echo(json.dumps({"job_id": str(job_id), "state": state}))

@@ -4,11 +4,13 @@ import json
 import sys
 from collections import Counter
 from itertools import chain
+from uuid import UUID
 
 import click
 
 from producer import feedback as verdicts
 from producer.cli.connected import connected
+from producer.cli.job_ids import job_argument, resolved
 from producer.cli.show import console, say
 from producer.feedback import Verdict
 from producer.feedback_files import FORMATS, read_rows
@@ -30,7 +32,7 @@ def feedback() -> None:
 
 
 @feedback.command()
-@click.argument("job", type=click.UUID)
+@click.argument("job", type=job_argument)
 @click.argument("external_id")
 @click.argument("verdict", type=click.Choice(["agree", "disagree"]), metavar="agree|disagree")
 @click.option("--label", "labels", multiple=True, help="A right label; may be repeated.")
@@ -44,6 +46,7 @@ def feedback() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
 def add(
     *,
+    job: UUID | str,
     labels: tuple[str, ...],
     clean: bool,
     keywords: tuple[str, ...],
@@ -63,15 +66,10 @@ def add(
     if clean and labels:
         msg = "--clean says that no label applies; leave out --label"
         raise click.UsageError(msg)
-    verdict = verdicts.parse(
-        {
-            "job_id": fields.pop("job"),
-            "labels": list(labels) if labels or clean else None,
-            "keywords": list(keywords) or None,
-            **fields,
-        }
-    )
+    fields["labels"] = list(labels) if labels or clean else None
+    fields["keywords"] = list(keywords) or None
     with connected() as textmill:
+        verdict = verdicts.parse({"job_id": resolved(textmill.engine, job), **fields})
         number = textmill.add_feedback(verdict)
     click.echo(json.dumps({"feedback_id": number}) if as_json else f"verdict {number} added")
 

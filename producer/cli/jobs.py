@@ -13,6 +13,7 @@ from rich.live import Live
 
 from producer import jobs
 from producer.cli.connected import connected, is_served
+from producer.cli.job_ids import job_argument, resolved
 from producer.cli.show import job_progress, make_console, say, status_table
 from producer.client import Textmill
 from producer.jobs import POLL_INTERVAL, JobStatus
@@ -38,10 +39,10 @@ class _Job(click.Argument):
 
 
 @click.command()
-@click.argument("job", cls=_Job, type=click.UUID, required=False)
+@click.argument("job", cls=_Job, type=job_argument, required=False)
 @click.option("--watch", is_flag=True, help="Follow it until it is finished.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a job and line.")
-def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
+def status(job: UUID | str | None, *, watch: bool, as_json: bool) -> None:
     """Show one job, or the latest ones.
 
     \b
@@ -52,10 +53,11 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
     """
     served = is_served()
     with connected() as textmill:
+        job_id = None if job is None else resolved(textmill.engine, job)
 
         def look() -> list[JobStatus]:
-            if job is not None:
-                return [textmill.status(job)]
+            if job_id is not None:
+                return [textmill.status(job_id)]
             return jobs.latest(textmill.engine, LATEST)
 
         seen = look()
@@ -80,7 +82,7 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job", type=click.UUID)
+@click.argument("job", type=job_argument)
 @click.option(
     "--format",
     "file_format",
@@ -95,7 +97,7 @@ def status(job: UUID | None, *, watch: bool, as_json: bool) -> None:
     help="Default, and -: standard output.",
 )
 @click.option("--text", "texts", is_flag=True, help="With the text of each document.")
-def results(job: UUID, file_format: str | None, output: Path | None, *, texts: bool) -> None:
+def results(job: UUID | str, file_format: str | None, output: Path | None, *, texts: bool) -> None:
     """Write every document of a job with its outcome.
 
     They come in the order of submission. CSV and Parquet have label, score, keywords, code and
@@ -111,11 +113,12 @@ def results(job: UUID, file_format: str | None, output: Path | None, *, texts: b
         output = None
     form = OutputFormat(file_format) if file_format else _format_of(output)
     with connected() as textmill:
-        rows = textmill.results(job, texts=texts)
+        job_id = resolved(textmill.engine, job)
+        rows = textmill.results(job_id, texts=texts)
         if output is None:
             write_outcomes(rows, form, sys.stdout.buffer, texts=texts)
             return
-        total = textmill.status(job).accepted
+        total = textmill.status(job_id).accepted
         try:
             with job_progress() as bar, _opened(output) as file:
                 shown = bar.track(rows, total=total, description="writing")

@@ -61,6 +61,8 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["submit", "praise", "good.jsonl"], "Invalid value for 'TASK'"),
         (["results", NO_JOB, "-o", "outcomes.xlsx"], "give --format jsonl|csv|parquet"),
         (["status", NO_JOB], "textmill status"),
+        (["status", NO_JOB[:13]], "there is no job whose id begins with 0190f3c20000;"),
+        (["status", NO_JOB[:7]], "Invalid value for 'JOB'"),
         (["results", NO_JOB], "textmill status"),
     ],
 )
@@ -263,3 +265,35 @@ def test_status_says_where_a_job_waits_and_no_worker_lives(
     told = "no worker process has reported for 30 s; start some with: textmill-worker run\n"
     assert alone.stderr == told
     assert (as_json.stderr, served.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["results"], ["cancel"], ["feedback", "add"]], ids=str
+)
+def test_job_may_be_named_by_how_its_id_begins(
+    database: DatabaseUrls, producer_engine: sa.Engine, command: list[str]
+) -> None:
+    """Without it, all 36 characters have to be typed to look at the latest job."""
+    ids = ["0190f3c2-1111-7000-8000-00000000000a", "0190f3c2-1111-7000-8000-00000000000b"]
+    ids.append("0190f3c2-2222-7000-8000-00000000000c")
+    invoke(database, "submit", "sentiment", "-", stdin=GOOD)
+    with producer_engine.begin() as connection:
+        columns = "task, lane, submitted_by, options, state, accepted, failed, weight"
+        for job_id in ids:
+            connection.execute(
+                sa.text(
+                    f"insert into textmill.job (job_id, {columns})"
+                    f" select :job_id, {columns} from textmill.job limit 1"
+                ),
+                {"job_id": job_id},
+            )
+    verdict = ["a", "agree"] if command[0] == "feedback" else []
+
+    several = invoke(database, *command, ids[0][:12], *verdict)
+    one = invoke(database, *command, ids[2][:12].upper(), *verdict)
+
+    assert several.exit_code == 2
+    assert f"several jobs' ids begin with 0190f3c2111, such as {ids[1]} and {ids[0]}" in (
+        several.stderr
+    )
+    assert ids[2] in one.output
