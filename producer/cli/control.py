@@ -1,6 +1,7 @@
 """`textmill cancel`, `pause`, `resume` and `retry`."""
 
 import json
+import sys
 from collections.abc import Callable, Container
 from typing import Final
 from uuid import UUID
@@ -13,11 +14,14 @@ from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
 from producer.cli.show import say
 from producer.jobs import JobStatus, are_gone, gone
+from schema.errors import EXIT_USAGE
 from schema.states import JobState
 
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument, metavar="JOB…")
 _CLOSED: Final = (JobState.CANCELLING, JobState.CANCELLED)
 _OPEN: Final = (JobState.PENDING, JobState.RUNNING)
+_RETRIED: Final = (*_OPEN, JobState.PAUSED, JobState.COMPLETED)
+"""States in which a retry that found nothing may just have been given before."""
 _as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON object a job.")
 
 
@@ -74,6 +78,7 @@ def retry(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
     Example:
       textmill retry 0190f3c2-… && textmill status 0190f3c2-… --watch
     """
+    refused = 0
     with connected() as textmill:
         for job_id in [resolved(textmill.engine, job) for job in jobs]:
             documents = textmill.retry(job_id)
@@ -81,12 +86,16 @@ def retry(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
                 click.echo(json.dumps({"job_id": str(job_id), "documents": documents}))
             else:
                 click.echo(f"{job_id} documents to run again: {documents:,}")
-            if not documents:
-                say(
-                    gone(job_id)
-                    if are_gone(textmill.engine, job_id)
-                    else _why_nothing(textmill.status(job_id))
-                )
+            if documents:
+                continue
+            if are_gone(textmill.engine, job_id):
+                say(gone(job_id))
+                refused += 1
+            else:
+                found = textmill.status(job_id)
+                say(_why_nothing(found))
+                refused += found.state not in _RETRIED
+    _end_if_all_refused(refused, jobs)
 
 
 def _each(
@@ -97,6 +106,7 @@ def _each(
     as_json: bool,
 ) -> None:
     """Do it to each job, and say so where its state lets it stay as it is."""
+    refused = 0
     with connected() as textmill:
         for job_id in [resolved(textmill.engine, job) for job in jobs]:
             state = do(textmill.engine, job_id)
@@ -106,6 +116,13 @@ def _each(
                 click.echo(f"{job_id} {state}")
             if state not in wanted:
                 say(f"job {job_id} is {state}; nothing to {do.__name__}")
+                refused += 1
+    _end_if_all_refused(refused, jobs)
+
+
+def _end_if_all_refused(refused: int, jobs: tuple[UUID | str, ...]) -> None:
+    if refused == len(jobs):
+        sys.exit(EXIT_USAGE)
 
 
 def _why_nothing(job: JobStatus) -> str:

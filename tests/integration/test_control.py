@@ -266,10 +266,10 @@ def test_commands_say_when_there_was_nothing_to_do(
 
     early = invoke(database, "retry", job_id)
     work_off(producer_engine, worker_engine, job_id, POSITIVE)
-    said = [
-        invoke(database, command, job_id).stderr
-        for command in ("pause", "resume", "cancel", "retry")
+    ended = [
+        invoke(database, command, job_id) for command in ("pause", "resume", "cancel", "retry")
     ]
+    said = [one.stderr for one in ended]
     refused = invoke(database, "submit", "sentiment", "-", stdin="{").stdout.strip()
     hopeless = invoke(database, "retry", refused)
 
@@ -281,8 +281,25 @@ def test_commands_say_when_there_was_nothing_to_do(
         f"job {job_id} is completed; nothing to cancel\n",
         f"job {job_id} has no failures; nothing to retry\n",
     ]
-    assert hopeless.exit_code == 0
+    assert [one.exit_code for one in (*ended, early, hopeless)] == [2, 2, 2, 0, 0, 0]
     assert f"job {refused}: all its failures (1) would fail again" in hopeless.stderr
+
+
+def test_retry_of_a_job_that_was_ended_is_refused(
+    database: DatabaseUrls, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, a script goes on as if the failures ran again."""
+    failed = add_job(producer_engine, 1)
+    work_off(producer_engine, worker_engine, failed, FAILURE)
+    cancelled = add_job(producer_engine, 1)
+    invoke(database, "cancel", cancelled)
+
+    alone = invoke(database, "retry", cancelled)
+    beside = invoke(database, "retry", cancelled, failed)
+
+    assert (alone.exit_code, beside.exit_code) == (2, 0)
+    why = f"job {cancelled} is cancelled; only a completed job can be retried\n"
+    assert alone.stderr == beside.stderr == why
 
 
 def test_deadline_option_reaches_the_job(
