@@ -44,6 +44,9 @@ IDLED = psycopg.errors.IdleInTransactionSessionTimeout
 READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
 """Postgres is a standby, or was closed to writing, as some do when a disk is nearly full."""
 
+_ROLE = "textmill_role"
+"""Option of an engine: the role that its login should be a member of."""
+
 _UNDEFINED = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
@@ -53,13 +56,19 @@ _UNDEFINED = (
 
 
 def create_engine(
-    url: str, *, application: str, connections: int = 4, pings: bool = True
+    url: str,
+    *,
+    application: str,
+    role: str = "textmill_producer",
+    connections: int = 4,
+    pings: bool = True,
 ) -> sa.Engine:
     """Make an engine for `url`; nothing connects before it is used.
 
     Args:
         url: `postgresql://…`, as psql takes it.
         application: shown in `pg_stat_activity`.
+        role: whose member the login should be, which it is told where it lacks a right.
         connections: most connections held at once.
         pings: whether a connection is tried each time before it is used; without, whoever uses one
             that was lost meanwhile must try again.
@@ -79,6 +88,7 @@ def create_engine(
         # Parameters hold texts and keywords, which must not reach a log.
         hide_parameters=True,
         pool_pre_ping=pings,
+        execution_options={_ROLE: role},
         connect_args={
             "application_name": application,
             "connect_timeout": CONNECT_TIMEOUT,
@@ -117,7 +127,7 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
         yield
     except (sa.exc.DBAPIError, psycopg.Error) as error:  # COPY raises the latter
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        told = _told(cause, database_place(engine.url))
+        told = _told(cause, engine)
         if told is None:
             raise
         raise told from error
@@ -132,14 +142,16 @@ def what_it_says(cause: BaseException | None) -> str:
     return f"{state} {name}; its text may quote a row, so run the query there to read it"
 
 
-def _told(cause: BaseException | None, where: str) -> TextmillError | None:
+def _told(cause: BaseException | None, engine: sa.Engine) -> TextmillError | None:
     """The error for people; None of what is a fault of ours."""
     said = what_it_says(cause)
+    where = database_place(engine.url)
     match cause:
         case psycopg.errors.InsufficientPrivilege():
-            msg = f"Postgres at {where} says: {said}"
+            role = engine.get_execution_options().get(_ROLE)
+            msg = f"the login of {where} lacks a right: {said}"
             return SettingsError(
-                f"{msg}; let TEXTMILL_DATABASE_URL log in as a role that may do this"
+                f"{msg}; let TEXTMILL_DATABASE_URL name one that is a member of {role}"
             )
         case psycopg.OperationalError(sqlstate=state) if _refuses_login(state, said):
             msg = f"Postgres at {where} refuses the login ({said})"

@@ -91,6 +91,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     database = create_engine(
         services.database_url.get_secret_value(),
         application=name,
+        role="textmill_worker",
         connections=settings.threads + 2,
         pings=False,  # all that asks it tries again
     )

@@ -57,7 +57,9 @@ def review(  # a parameter for each option
     stop = until_told_to_stop()
     name = annotator or read(IntakeSettings).submitter
     with _database_url() as database_url:
-        engine = create_engine(database_url, application="textmill-review")
+        engine = create_engine(
+            database_url, application="textmill-review", role="textmill_annotator"
+        )
         try:
             with serving(engine, name, host, port) as site:
                 url = f"{site.url}&task={task}" if task else site.url

@@ -157,7 +157,7 @@ def remove(name: str) -> None:
 @contextmanager
 def _operator() -> Iterator[tuple[sa.Engine, str]]:
     url = database_url(read(ServiceSettings))
-    engine = create_engine(url, application="textmill-sweep")
+    engine = create_engine(url, application="textmill-sweep", role="textmill_operator")
     try:
         yield engine, url
     finally:

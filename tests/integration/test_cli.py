@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from producer.cli import main
+from schema.urls import database_place
 from tests.fixtures.commands import GOOD, invoke
 from tests.fixtures.files import write_lines
 from tests.fixtures.postgres import DatabaseUrls
@@ -158,7 +159,9 @@ def test_role_without_the_right_exits_with_2_and_says_so(database: DatabaseUrls)
     ended = invoke(database, *submit, TEXTMILL_DATABASE_URL=database.reader)
 
     assert ended.exit_code == 2
-    assert "permission denied" in ended.stderr
+    place = database_place(sa.make_url(database.reader))
+    assert f"textmill: the login of {place} lacks a right: permission denied" in ended.stderr
+    assert ended.stderr.endswith("name one that is a member of textmill_producer\n")
 
 
 @pytest.mark.parametrize("name", ["TEXTMILL_LOAD_BATCH", "TEXTMILL_THREADS"])

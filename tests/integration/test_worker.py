@@ -179,7 +179,7 @@ def test_role_without_rights_ends_the_supervisor(
     assert "Traceback" not in output
     (said,) = [line for line in output.splitlines() if "permission denied" in line]
     assert f"permission denied for {refused}" in said
-    assert "let TEXTMILL_DATABASE_URL log in as a role that may do this" in said
+    assert "let TEXTMILL_DATABASE_URL name one that is a member of textmill_worker" in said
 
 
 def test_login_that_redis_refuses_ends_the_supervisor(start: Start, broker_url: str) -> None:

@@ -19,7 +19,9 @@ def connected() -> Iterator[sa.Engine]:
         ServiceUnavailableError: it does not answer.
         SettingsError: there is none.
     """
-    engine = create_engine(database_url(read(ServiceSettings)), application="textmill-worker")
+    engine = create_engine(
+        database_url(read(ServiceSettings)), application="textmill-worker", role="textmill_trainer"
+    )
     try:
         with reachable(engine), engine.connect() as connection:
             check_version(connection)

@@ -49,7 +49,10 @@ def command(*, devices: str, processes: int | None, tasks: str) -> None:
         msg = "set TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, or run: textmill up"
         raise UsageError(msg)
     engine = create_engine(
-        services.database_url.get_secret_value(), application="textmill-supervisor", connections=1
+        services.database_url.get_secret_value(),
+        application="textmill-supervisor",
+        role="textmill_worker",
+        connections=1,
     )
     with reachable(engine), engine.connect() as connection:
         check_version(connection)
