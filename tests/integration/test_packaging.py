@@ -68,5 +68,5 @@ def test_wheel_names_its_licence_and_programs(wheel: ZipFile, metadata: Message)
 
     assert metadata["License-Expression"] == "Apache-2.0"
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
-    assert "textmill = producer.cli:main" in wheel.read(entry_points).decode()
-    assert "textmill-worker = worker.cli:main" in wheel.read(entry_points).decode()
+    assert "textmill = schema.start:textmill" in wheel.read(entry_points).decode()
+    assert "textmill-worker = schema.start:textmill_worker" in wheel.read(entry_points).decode()

@@ -1,5 +1,8 @@
 """Ctrl-C under whatever name it arrives."""
 
+import subprocess
+import sys
+
 import pytest
 
 from producer.cli.ended import interruptible
@@ -20,3 +23,27 @@ def test_other_errors_stay_what_they_are() -> None:
 
     with pytest.raises(RuntimeError, match="a fault"), interruptible():
         raise error
+
+
+IMPORTED = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "sqlalchemy":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from schema.start import textmill
+textmill()
+"""
+"""Ctrl-C while the program is still being imported."""
+
+
+def test_ctrl_c_during_the_imports_is_ctrl_c() -> None:
+    """Without it, who mistyped a command and takes it back at once gets a traceback."""
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTED], capture_output=True, check=False, text=True, timeout=90
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
