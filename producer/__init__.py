@@ -1,7 +1,34 @@
 """The light side of Textmill: hand documents over, watch jobs, read outcomes."""
 
 from producer.client import Textmill
+from producer.feedback import Verdict
 from producer.submit import Submission
 from schema.documents import Document, JobOptions, Lane, Task
+from schema.errors import (
+    DocumentsGoneError,
+    IdempotencyConflictError,
+    InputError,
+    JobNotFoundError,
+    PendingLimitError,
+    ServiceUnavailableError,
+    SettingsError,
+    TextmillError,
+)
 
-__all__ = ["Document", "JobOptions", "Lane", "Submission", "Task", "Textmill"]
+__all__ = [
+    "Document",
+    "DocumentsGoneError",
+    "IdempotencyConflictError",
+    "InputError",
+    "JobNotFoundError",
+    "JobOptions",
+    "Lane",
+    "PendingLimitError",
+    "ServiceUnavailableError",
+    "SettingsError",
+    "Submission",
+    "Task",
+    "Textmill",
+    "TextmillError",
+    "Verdict",
+]

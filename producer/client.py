@@ -37,7 +37,7 @@ class Textmill:
     process that joined them. Workers run with them from when a job is waited for.
 
     Jobs are named by their id, a UUID or its text; any other text is no job's id, and raises
-    `JobNotFoundError` too.
+    `JobNotFoundError` too. The errors that methods raise can be imported from `producer`.
     """
 
     def __init__(self, database_url: str | None = None) -> None:
@@ -105,6 +105,9 @@ class Textmill:
         if not isinstance(options, JobOptions | None):
             msg = f"options are JobOptions(name=…, lane=…), not {type(options).__name__}"
             raise TypeError(msg)
+        if task not in list(Task):
+            msg = f"there is no task {task!r}; the tasks are {', '.join(Task)}"
+            raise ValueError(msg)
         return submit(
             self.engine,
             Task(task),
@@ -121,6 +124,14 @@ class Textmill:
             JobNotFoundError: there is no such job.
         """
         return jobs.status(self.engine, _job_id(job_id))
+
+    def jobs(self, limit: int = 20) -> list[JobStatus]:
+        """The latest jobs, newest first, `limit` at most.
+
+        Raises:
+            ServiceUnavailableError: Postgres does not answer.
+        """
+        return jobs.latest(self.engine, limit)
 
     def wait(self, job_id: UUID | str, timeout: float | None = None) -> JobStatus:
         """Wait until a job is finished, `timeout` seconds at most.

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from producer import Document, Textmill
+import producer
+from producer import Document, JobNotFoundError, Textmill
 from producer.local import remove
 from schema.documents import Rejected
-from schema.errors import JobNotFoundError
 from schema.outcomes import ErrorCode
 
 
@@ -47,6 +47,30 @@ def test_options_that_are_none_are_refused_at_once(database_url: str) -> None:
     """Without it, a dict of options ends deep inside, with a name that nobody gave."""
     with Textmill(database_url) as textmill, pytest.raises(TypeError, match="JobOptions"):
         textmill.submit("sentiment", [], {"name": "x"})  # type: ignore[arg-type]
+
+
+def test_task_that_is_none_is_refused_with_the_names_of_all(database_url: str) -> None:
+    """Without it, who mistypes one has to look for the list."""
+    tasks = "'sentimnt'; the tasks are sentiment, keywords, moderation"
+
+    with Textmill(database_url) as textmill, pytest.raises(ValueError, match=tasks):
+        textmill.submit("sentimnt", [])
+
+
+def test_latest_jobs_come_newest_first(database_url: str) -> None:
+    """Without it, a program that lost an id needs SQL to find the job."""
+    with Textmill(database_url) as textmill:
+        ids = [textmill.submit("sentiment", [{"text": "good"}]).job_id for _ in range(3)]
+
+        assert [job.job_id for job in textmill.jobs(limit=2)] == [ids[2], ids[1]]
+
+
+def test_errors_that_methods_raise_can_be_imported_beside_them() -> None:
+    """Without it, who wants to handle one looks for it in modules that may change."""
+    methods = [vars(Textmill)[name].__doc__ or "" for name in vars(Textmill) if name[0] != "_"]
+    raised = re.findall(r"^ +(\w+Error): ", "\n".join(methods), re.MULTILINE)
+
+    assert {*raised} - {"TimeoutError", "TypeError", "ValueError"} <= {*producer.__all__}
 
 
 def test_jobs_are_named_by_their_id_or_its_text(database_url: str) -> None:
