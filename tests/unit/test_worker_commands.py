@@ -159,6 +159,14 @@ def test_predict_takes_a_document_that_resembles_a_file(text: str, artifacts: Pa
     assert line["status"] == "succeeded"
 
 
+def test_predict_says_that_there_was_no_document() -> None:
+    """Without it, a pipe that broke off looks like a model that finds nothing."""
+    result = run("predict", "sentiment", "-")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "there was no document\n"
+
+
 def test_predict_takes_a_document(artifacts: Path) -> None:
     """Without it one text could not be tried without servers."""
     [line] = lines(

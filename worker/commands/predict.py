@@ -64,6 +64,9 @@ def command(
     """
     texts = _read(Task(task), source)
     _check_options(Task(task), explain=explain, generate=generate)
+    if not texts:
+        click.echo("there was no document", err=True)
+        return
     pipeline = open_pipeline(Task(task), artifact)
     if generate and not pipeline.generates:
         raise ArtifactError(NO_GENERATOR)
