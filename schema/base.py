@@ -1,9 +1,29 @@
 """The base of every value that crosses a process border."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
 
 
 class Frozen(BaseModel):
     """Immutable, and nothing unknown is let in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def json_line(fields: Mapping[str, object]) -> str:
+    """A row of the database as a JSON object on a line, its times as `2026-01-31T06:00:00Z`."""
+    return to_json(_in_utc(fields), fallback=str).decode()
+
+
+def _in_utc(value: object) -> object:
+    match value:
+        case datetime():
+            return value.astimezone(UTC)
+        case Mapping():
+            return {name: _in_utc(item) for name, item in value.items()}
+        case list():
+            return [_in_utc(item) for item in value]
+    return value

@@ -1,7 +1,6 @@
 """`textmill sweep`."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 
@@ -13,6 +12,7 @@ from producer.cli.show import console, make_console
 from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define, parse_duration
 from producer.sweeps.source import OWN, is_lowest, open_source
+from schema.base import json_line
 from schema.database import create_engine
 from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
@@ -124,7 +124,7 @@ def run(name: str, *, now: bool) -> None:
     column = definition.watermark_column
     above = "" if is_lowest(watermark) else f" above {column} {watermark}"
     reach = "" if up_to is None else f", up to {column} {up_to}"
-    click.echo(f"{count:,} rows{above}{reach}")
+    click.echo(f"{count:,} row{'' if count == 1 else 's'}{above}{reach}")
 
 
 @sweep.command()
@@ -164,10 +164,10 @@ def _operator() -> Iterator[tuple[sa.Engine, str]]:
         engine.dispose()
 
 
-def _show(rows: Sequence[sa.RowMapping], columns: Sequence[str], *, as_json: bool) -> None:
+def _show(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         for row in rows:
-            click.echo(json.dumps(dict(row), ensure_ascii=False, default=str))
+            click.echo(json_line(row))
         return
     table = Table(box=None, pad_edge=False)
     for column in columns:
@@ -190,5 +190,4 @@ def _cell(value: object) -> str:
         case dict():
             return ", ".join(f"{key} {count}" for key, count in value.items())
         case _:
-            text = str(value)
-            return "" if is_lowest(text) else text  # a watermark below every row
+            return str(value)

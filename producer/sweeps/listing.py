@@ -1,28 +1,30 @@
 """Sweeps and their runs, as an operator looks at them."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 
 from producer.sweeps.definitions import find
+from producer.sweeps.source import is_lowest
 from schema.database import reachable
 
 
-def listed(engine: sa.Engine) -> Sequence[sa.RowMapping]:
-    """Every sweep by its name, as `textmill.sweep_status` has it; `note` is its alert or error."""
+def listed(engine: sa.Engine) -> list[dict[str, object]]:
+    """Every sweep by its name, as `textmill.sweep_status` has it; `note` is its alert or error.
+
+    `watermark` is None where the sweep has seen no row.
+    """
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
             sa.text(
                 "select *, coalesce(alert, error) as note from textmill.sweep_status order by name"
             )
         )
-        return rows.mappings().all()
+        return [_row(dict(row), "watermark") for row in rows.mappings()]
 
 
-def history(engine: sa.Engine, name: str, limit: int) -> Sequence[sa.RowMapping]:
+def history(engine: sa.Engine, name: str, limit: int) -> list[dict[str, object]]:
     """The latest runs of a sweep, newest first, as `textmill.sweep_history` has them.
 
-    `note` is the alert or error of a run.
+    `note` is the alert or error of a run; `from_watermark` is None where it began with every row.
 
     Raises:
         UsageError: there is no sweep of this name.
@@ -36,4 +38,9 @@ def history(engine: sa.Engine, name: str, limit: int) -> Sequence[sa.RowMapping]
             ),
             {"name": name, "limit": limit},
         )
-        return rows.mappings().all()
+        return [_row(dict(row), "from_watermark") for row in rows.mappings()]
+
+
+def _row(row: dict[str, object], reached: str) -> dict[str, object]:
+    """The row, without a position that is below every value of its column."""
+    return row | {reached: None if is_lowest(str(row[reached])) else row[reached]}
