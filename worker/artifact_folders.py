@@ -65,13 +65,21 @@ class ArtifactFolders:
             return own
         if re.fullmatch("[0-9a-f]{16}", version) and (self.models / version).is_dir():
             return self.models / version
-        if _version(own) == version:
+        if self.own_version(task) == version:
             return own
         msg = (
             f"{self.models} does not hold model {version};"
             " copy its folder there, or share the models folder between hosts"
         )
         raise ArtifactError(msg)
+
+    def own_version(self, task: Task) -> str | None:
+        """The version of what workers bring along; None where they bring none for this task."""
+        folder = self.own / task
+        try:
+            return model_version(folder, read_config(folder))
+        except ArtifactError:  # a worker of other tasks alone
+            return None
 
     def add(self, folder: Path) -> str:
         """Copy an artifact into the models folder, whole or not at all, and return its version.
@@ -86,10 +94,3 @@ class ArtifactFolders:
                 whole = shutil.copytree(folder, Path(aside) / version)
                 whole.replace(self.models / version)
         return version
-
-
-def _version(folder: Path) -> str | None:
-    try:
-        return model_version(folder, read_config(folder))
-    except ArtifactError:  # a worker of other tasks alone brings none along for this one
-        return None

@@ -77,8 +77,11 @@ def test_lists_are_readable_too(command: Command) -> None:
     command("promote", "sentiment", version)
 
     table, page = command("list").stdout, command("show", version).stdout
+    command("promote", "sentiment", "own")
+    of_workers = command("list").stdout
 
     assert version in table
+    assert (table.split()[11], of_workers.split()[11]) == ("yes", "ships")
     assert f"model_version: {version}" in page
     assert "promotions:" in page
     assert command("promote", "sentiment", "own").stdout == (

@@ -1,6 +1,5 @@
 """`textmill-worker models`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from schema.base import json_line
 from schema.documents import Task
 from schema.settings import WorkerSettings, read
 from worker.artifact_folders import ArtifactFolders
@@ -55,8 +55,10 @@ def list_(*, task: str | None, as_json: bool) -> None:
         _print_json(models)
         return
     table = Table(*COLUMNS, box=None, pad_edge=False)
+    own = _own_in_use(models)
     for model in models:
-        table.add_row(*(_cell(model[column]) for column in COLUMNS))
+        shown = model | ({"promoted": "ships"} if model["model_version"] in own else {})
+        table.add_row(*(_cell(shown[column]) for column in COLUMNS))
     console = make_console()
     if not console.is_terminal:
         console.width = 160
@@ -140,6 +142,12 @@ def rollback(*, task: str, as_json: bool) -> None:
     _announce(task, version, as_json=as_json)
 
 
+def _own_in_use(models: Sequence[Mapping[str, object]]) -> set[str | None]:
+    """What workers bring along for each task of which nothing is promoted."""
+    chosen = {model["task"] for model in models if model["promoted"]}
+    return {_folders().own_version(task) for task in Task if task not in chosen}
+
+
 def _folders() -> ArtifactFolders:
     return ArtifactFolders.of(read(WorkerSettings))
 
@@ -153,7 +161,7 @@ def _announce(task: str, version: str | None, *, as_json: bool) -> None:
 
 def _print_json(rows: Sequence[Mapping[str, object]]) -> None:
     for row in rows:
-        click.echo(json.dumps(row, ensure_ascii=False, default=str))
+        click.echo(json_line(row))
 
 
 def _lines(fields: Mapping[str, object], indent: str = "") -> list[str]:
