@@ -3,21 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from producer import readers
 from producer.feedback import Verdict
-from producer.readers import JSON_BYTES_PER_BYTE, LINE_MARGIN
-from producer.readers.delimited import read_delimited
 from producer.readers.formats import Format, guess_format
-from producer.readers.jsonl import read_jsonl
-from producer.readers.lines import read_lines
 from producer.readers.rows import Expected, Row
-from producer.readers.source import (
-    Stream,
-    display_name,
-    opened,
-    refuse_other_formats,
-    seekable,
-)
-from producer.readers.tabbed import read_tabbed
+from producer.readers.source import display_name, opened
 from schema.documents import Rejected
 from schema.errors import InputError
 from schema.settings import IntakeSettings
@@ -56,30 +46,9 @@ def read_rows(
         raise InputError(msg)
     name = display_name(path)
     with opened(path) as stream:
-        rows = _rows(
-            stream, chosen, name, LINE_MARGIN + JSON_BYTES_PER_BYTE * limits.max_document_bytes
-        )
+        # What `Expected` says of a missing field speaks of documents.
+        rows = readers.read_rows(stream, chosen, Expected(name, ()), limits)
         yield from rows if chosen is Format.JSONL else _known(rows, name, ignoring)
-
-
-def _rows(stream: Stream, chosen: Format, name: str, limit: int) -> Iterator[Row | Rejected]:
-    expected = Expected(name, ())  # what it says of a missing field speaks of documents
-    if chosen is Format.PARQUET:
-        # Its import takes a third of a second, which no other format should cost.
-        from producer.readers.parquet import read_parquet  # noqa: PLC0415
-
-        with seekable(stream, name) as file:
-            yield from read_parquet(file, expected, limit=limit)
-        return
-    refuse_other_formats(stream, name)
-    lines = read_lines(stream, limit)
-    match chosen:
-        case Format.CSV:
-            yield from read_delimited(lines, expected, limit=limit)
-        case Format.TSV:
-            yield from read_tabbed(lines, expected, limit=limit)
-        case _:
-            yield from read_jsonl(lines, expected)
 
 
 def _known(

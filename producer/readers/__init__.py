@@ -29,7 +29,7 @@ from producer.readers.tabbed import read_tabbed
 from schema.documents import Record, Rejected
 from schema.settings import IntakeSettings
 
-__all__ = ["Format", "naming_file", "read_documents"]
+__all__ = ["Format", "naming_file", "read_documents", "read_rows"]
 
 ID_FIELD = "id"
 LINE_MARGIN = 16 * 1024 * 1024
@@ -71,7 +71,7 @@ def read_documents(
 
     def records() -> Generator[Record]:
         with opened(path) as stream:
-            for row in _rows(stream, chosen, expected, limits):
+            for row in read_rows(stream, chosen, expected, limits):
                 if isinstance(row, Row):
                     no_id = has_cells and row.fields.get(id_field) == ""
                     yield from_mapping(
@@ -112,9 +112,23 @@ def naming_file(path: str, records: Iterable[Record]) -> Iterator[Record]:
             yield record
 
 
-def _rows(
+def read_rows(
     stream: Stream, file_format: Format, expected: Expected, limits: IntakeSettings
 ) -> Iterator[Row | Rejected]:
+    """Read what may become documents, or something else that comes in such files.
+
+    Args:
+        stream: the bytes, decompressed.
+        file_format: of the stream.
+        expected: the name to tell people, and the columns that must be there.
+        limits: largest text, which bounds what a row may take of memory.
+
+    Returns:
+        The fields of each record, or why they cannot be told.
+
+    Raises:
+        InputError: it is of another format, or has not the expected columns.
+    """
     limit = LINE_MARGIN + JSON_BYTES_PER_BYTE * limits.max_document_bytes
     if file_format is Format.PARQUET:
         # Its import takes a third of a second, which no other format should cost.
