@@ -46,7 +46,7 @@ REFINING: Final[dict[Task, TrainingConfig]] = {
 FOLDS: Final = 2
 """Into which the training texts of keywords fall; see `worker.training.ranker`."""
 
-TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.2}
+TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.16}
 """Texts made from templates, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
