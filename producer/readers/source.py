@@ -56,7 +56,8 @@ def opened(path: str) -> Iterator[Stream]:
         try:
             yield _decompressed(buffered, path)
         finally:
-            buffered.detach()
+            if not buffered.closed:  # by whoever closed standard input meanwhile
+                buffered.detach()
 
 
 @contextmanager

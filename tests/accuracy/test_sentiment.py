@@ -9,7 +9,7 @@ from worker.training.evaluate import SentimentMeasures, evaluate
 from worker.training.rows import RowFile, SentimentRow
 
 EVERYDAY = Path(__file__).parent / "everyday_sentiment.jsonl"
-"""Written by somebody who knew no training data; its totals were seen when models were chosen."""
+"""Written by somebody who knew neither training data nor templates, after these were made."""
 LEAST_RIGHT = 0.58
 
 

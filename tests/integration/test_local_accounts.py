@@ -102,9 +102,9 @@ def test_a_missing_wheel_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatc
     """Somebody who installed the light package learns what to add."""
     monkeypatch.setattr(binaries, "find_spec", lambda _: None)
 
-    with pytest.raises(SettingsError, match=r"textmill\[local\].*TEXTMILL_DATABASE_URL"):
+    with pytest.raises(SettingsError, match=r"extra `local`.*TEXTMILL_DATABASE_URL"):
         binaries.postgres_install()
-    with pytest.raises(SettingsError, match=r"textmill\[local\].*TEXTMILL_BROKER_URL"):
+    with pytest.raises(SettingsError, match=r"extra `local`.*TEXTMILL_BROKER_URL"):
         binaries.redis_server()
 
 

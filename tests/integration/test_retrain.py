@@ -150,7 +150,7 @@ def test_what_people_correct_is_right_the_next_time_and_nothing_else_is_worse(
     assert candidate == json.loads(tried.stdout)["candidate"]  # the same seed, the same model
     loop.mill.until(lambda: loop.serving() == [candidate], "the candidate serves")
     _, after = loop.labels()
-    assert len(wrong(after) & slang) < 0.05 * len(slang)
+    assert len(wrong(after) & slang) < 0.1 * len(slang)
     assert wrong(after) - slang <= wrong(before) - slang
     model = registry.model(candidate)
     assert (model["promoted"], model["parent"]) == (True, said["parent"])
