@@ -10,7 +10,7 @@ from schema.documents import Task
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
 
-ROWS_AT_ONCE = 1024
+ROWS_AT_ONCE = 2048
 WARM_UP = 512
 
 

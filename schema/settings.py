@@ -91,8 +91,8 @@ class IntakeSettings(BaseSettings):
     # An index holds them: 2,700 bytes at most.
     max_id_characters: Annotated[int, Field(ge=1, le=600)] = 500
     max_job_documents: Annotated[int, Field(ge=1)] = 20_000_000
-    chunk_documents: Annotated[int, Field(ge=1)] = 1024
-    chunk_tokens: Annotated[int, Field(ge=1)] = 32_768
+    chunk_documents: Annotated[int, Field(ge=1)] = 2048
+    chunk_tokens: Annotated[int, Field(ge=1)] = 65_536
     load_batch: Annotated[int, Field(ge=1)] = 10_000
     abandoned_after: Annotated[float, Field(gt=0)] = 3600
     max_pending: Annotated[int, Field(ge=1)] | None = None

@@ -11,8 +11,8 @@ as $$
             when 'max_document_bytes' then 1048576
             when 'max_metadata_bytes' then 16384
             when 'max_id_characters' then 500
-            when 'chunk_documents' then 1024
-            when 'chunk_tokens' then 32768
+            when 'chunk_documents' then 2048
+            when 'chunk_tokens' then 65536
             when 'max_job_documents' then 20000000
         end)
 $$;
