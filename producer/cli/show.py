@@ -93,12 +93,9 @@ def status_table(statuses: Iterable[JobStatus], width: int) -> Table:
     """
     seen = list(statuses)
     columns = dict(COLUMNS)
+    wide = console.options.update(max_width=WIDEST)
     for dispensable in DISPENSABLE:
-        table = _table(seen, columns)
-        if (
-            Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum
-            <= width
-        ):
+        if Measurement.get(console, wide, _table(seen, columns)).maximum <= width:
             break
         del columns[dispensable]
     return _table(seen, columns)
