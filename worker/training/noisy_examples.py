@@ -26,12 +26,12 @@ def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
     sets = recipe.training_sets()
     copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
     if recipe.task is not Task.KEYWORDS:
-        made = recipe.template_rows(sets, generator)
+        written = recipe.written_rows(sets, generator)
         if recipe.task is Task.MODERATION:
             sets.append(recipe.ordinary_training_set())
         else:
             sets.append(recipe.judged_alone(row for rows in sets for row in rows))
-        sets.append(made)
+        sets.append(written)
         copies += [NOISY, NOISY]
     judged: Sequence[LabelledRow] = []
     if recipe.feedback is not None:

@@ -56,7 +56,16 @@ def ordinary_rows(source: Source, split: Split) -> list[ModerationRow]:
     rows = sorted(rows, key=_precedence)[:_ROWS_A_SOURCE]
     if source.name in _COARSE:
         return [_without(row.text, _PRAISE_LABELS) for row in rows]
-    return [_ordinary_row(row) for row in rows]
+    return [ordinary_row(row) for row in rows]
+
+
+def ordinary_row(row: LabelledRow) -> ModerationRow:
+    """A row of another task as one of moderation; a text in anger may hold an insult."""
+    if isinstance(row, KeywordsRow):
+        return _without(row.text.partition("\n")[0], frozenset(MODERATION_LABELS))
+    calm = isinstance(row, SentimentRow) and row.label != "negative"
+    known = frozenset(MODERATION_LABELS) if calm else _REVIEW_LABELS
+    return _without(row.text, known)
 
 
 def names_identity(text: str) -> bool:
@@ -67,14 +76,6 @@ def names_identity(text: str) -> bool:
 def _precedence(row: LabelledRow) -> tuple[bool, float]:
     """Text that names an identity comes first, the rest by chance."""
     return not names_identity(row.text), draw_of(row.text)
-
-
-def _ordinary_row(row: LabelledRow) -> ModerationRow:
-    if isinstance(row, KeywordsRow):
-        return _without(row.text.partition("\n")[0], frozenset(MODERATION_LABELS))
-    calm = isinstance(row, SentimentRow) and row.label != "negative"
-    known = frozenset(MODERATION_LABELS) if calm else _REVIEW_LABELS
-    return _without(row.text, known)
 
 
 def _without(text: str, labels: frozenset[ModerationLabel]) -> ModerationRow:

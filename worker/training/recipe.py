@@ -1,7 +1,7 @@
 """The recipe of the shipped models: what they are trained on, and how."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +23,11 @@ from worker.training.evaluate import fold
 from worker.training.examples import OVERLAP, WINDOW
 from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig
-from worker.training.ordinary import ordinary_rows
+from worker.training.ordinary import ordinary_row, ordinary_rows
 from worker.training.pretrain import PRETRAINING, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow, draw_of
-from worker.training.soft_labels import TAUGHT, SoftLabels
+from worker.training.sentences import sentence_rows
+from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, with_soft_labels
 from worker.training.start import Start
 from worker.training.templates import template_rows
 
@@ -48,6 +49,9 @@ FOLDS: Final = 2
 
 TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.16}
 """Texts made from templates, as a share of the labelled rows."""
+
+SENTENCES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.12, Task.MODERATION: 0.16}
+"""Sentences written for training, repeated, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
 _UNCALIBRATED: Final[dict[Task, dict[str, float]]] = {
@@ -74,6 +78,8 @@ class Recipe:
         vocabulary: number of its token ids.
         soft_labels: of teachers, learned beside the labels; of a text that several judged, those
             of the last.
+        remembered: soft labels of what it starts from, see `worker.training.memory`; those of
+            teachers go before.
         feedback: people's verdicts to learn from beside the data, of which then only a part is
             replayed; None: the data alone.
         left_out: number of the fold that it does not learn from; None learns from all rows.
@@ -89,6 +95,7 @@ class Recipe:
     pretraining: TrainingConfig = PRETRAINING
     vocabulary: int = 24_000
     soft_labels: tuple[SoftLabels, ...] = ()
+    remembered: Mapping[str, SoftLabel] = field(default_factory=dict)
     feedback: Feedback | None = None
     left_out: int | None = None
 
@@ -167,23 +174,32 @@ class Recipe:
         texts = {row.text for row in known}
         return [row for taught in self.soft_labels for row in taught.beyond(texts)]
 
-    def template_rows(
+    def written_rows(
         self, sets: Sequence[Sequence[LabelledRow]], generator: np.random.Generator
     ) -> list[LabelledRow]:
-        """Texts made from templates, as many as go beside `sets`."""
+        """Texts written for training, as many as go beside `sets`: of templates, and sentences."""
         rows = sum(map(len, sets))
-        made = template_rows(self.task, int(TEMPLATES[self.task] * rows), generator)
+
+        def written(task: Task) -> tuple[list[LabelledRow], list[LabelledRow]]:
+            return (
+                template_rows(task, int(TEMPLATES[task] * rows), generator),
+                sentence_rows(task, int(SENTENCES[task] * rows), generator),
+            )
+
+        filled, sentences = written(self.task)
+        made = [*filled, *sentences]
         if self.task is Task.MODERATION:
-            # What teaches sentiment is told politely.
-            calm = template_rows(Task.SENTIMENT, int(TEMPLATES[Task.SENTIMENT] * rows), generator)
-            made += [ModerationRow(text=row.text, labels=frozenset()) for row in calm]
+            filled, sentences = written(Task.SENTIMENT)
+            # What templates say is polite; a sentence of anger may hold an insult.
+            made += [ModerationRow(text=row.text, labels=frozenset()) for row in filled]
+            made += [ordinary_row(row) for row in sentences]
         return made
 
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
-        """Rows without noise: of each source and of templates, and those of feedback."""
+        """Rows without noise: of each source, those written, and those of feedback."""
         generator = np.random.default_rng(self.training.seed)
         sets = self.training_sets()
-        sets.append(self.template_rows(sets, generator))
+        sets.append(self.written_rows(sets, generator))
         if self.feedback is None:
             return sets, []
         sets = self.feedback.replayed(sets, generator)
@@ -220,6 +236,6 @@ class Recipe:
         return int(draw_of(f"folds: {fold(row.text)}") * FOLDS) == self.left_out
 
     def _taught(self, rows: Sequence[LabelledRow]) -> Sequence[LabelledRow]:
-        for taught in self.soft_labels:
-            rows = taught.given_to(rows)
+        for by_text in (self.remembered, *(taught.by_text for taught in self.soft_labels)):
+            rows = [with_soft_labels(row, by_text) for row in rows]
         return rows

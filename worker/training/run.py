@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +19,11 @@ from worker.training.corpus import check_rows
 from worker.training.examples import Example
 from worker.training.finish import FoldTagger, finish
 from worker.training.loop import EpochReport, StepReport, TrainingState
+from worker.training.memory import remembered
 from worker.training.noisy_examples import make_examples
 from worker.training.pretrain import pretrain
 from worker.training.recipe import Recipe
+from worker.training.soft_labels import TAUGHT
 from worker.training.start import Start
 from worker.training.validation import Validation
 
@@ -84,6 +86,9 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     state = fresh_state(recipe, begin)
     if resume and (recipe.start is not None or is_checkpoint(checkpoint)):
         load_checkpoint(checkpoint, state, identity)
+    if recipe.task in TAUGHT and begin.has_decoder_of(state.model):
+        yield "asking the model that it starts from"
+        recipe = replace(recipe, remembered=remembered(recipe, begin))
     yield "encoding the training texts"
     examples = make_examples(recipe, begin.tokenizer)
     yield from _train(recipe, begin, state, examples, checkpoint, identity)

@@ -102,10 +102,6 @@ class SoftLabels:
             msg = "the soft labels were made from other data; make them again with: "
             raise InputError(msg + self.teacher.command)
 
-    def given_to(self, rows: Iterable[LabelledRow]) -> list[LabelledRow]:
-        """The same rows; those whose text the teacher knows have its soft labels."""
-        return [self._taught(row) for row in rows]
-
     def beyond(self, texts: Container[str]) -> list[TaughtSentimentRow]:
         """What the teacher says of all other texts than these.
 
@@ -119,12 +115,14 @@ class SoftLabels:
             if text not in texts
         ]
 
-    def _taught(self, row: LabelledRow) -> LabelledRow:
-        soft = self.by_text.get(row.text)
-        if soft is None or isinstance(row, KeywordsRow):
-            return row
-        kind = TaughtSentimentRow if isinstance(row, SentimentRow) else TaughtModerationRow
-        return kind.model_validate({**dict(row), "soft": soft})
+
+def with_soft_labels(row: LabelledRow, by_text: Mapping[str, SoftLabel]) -> LabelledRow:
+    """The same row, with the soft labels of its text where there are."""
+    soft = by_text.get(row.text)
+    if soft is None or isinstance(row, KeywordsRow):
+        return row
+    kind = TaughtSentimentRow if isinstance(row, SentimentRow) else TaughtModerationRow
+    return kind.model_validate({**dict(row), "soft": soft})
 
 
 def version_of(by_text: Mapping[str, SoftLabel]) -> str:

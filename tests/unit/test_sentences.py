@@ -1,0 +1,68 @@
+"""Sentences written for training."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schema.documents import Task
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from worker.training.rows import LabelledRow, ModerationRow, SentimentRow
+from worker.training.sentences import MOST_TIMES, sentence_rows
+
+ACCURACY = Path(__file__).parents[1] / "accuracy"
+
+classified = pytest.mark.parametrize("task", [Task.SENTIMENT, Task.MODERATION])
+
+
+def drawn(task: Task, texts: int = 1_000_000, seed: int = 0) -> list[LabelledRow]:
+    return sentence_rows(task, texts, np.random.default_rng(seed))
+
+
+@classified
+def test_about_as_many_are_drawn_as_are_asked_for(task: Task) -> None:
+    """Without it a user's few labels would drown in ours."""
+    rows = drawn(task, texts=500)
+
+    assert len(rows) == pytest.approx(500, rel=0.2)
+    assert rows == drawn(task, texts=500) != drawn(task, texts=500, seed=1)
+
+
+@classified
+def test_none_comes_more_often_than_it_may_or_under_two_labels(task: Task) -> None:
+    """Without it a large data folder would make a model learn them by heart."""
+    times = Counter(row.text.lower() for row in drawn(task))
+
+    assert set(times.values()) == {MOST_TIMES}
+
+
+def test_every_label_has_many() -> None:
+    """Without it a class would look like the sentences of the others."""
+    labels = Counter(
+        label
+        for row in drawn(Task.MODERATION)
+        if isinstance(row, ModerationRow)
+        for label in row.labels
+    )
+    classes = Counter(row.label for row in drawn(Task.SENTIMENT) if isinstance(row, SentimentRow))
+
+    assert all(labels[label] > 300 * MOST_TIMES for label in MODERATION_LABELS)
+    assert all(classes[label] > 2000 * MOST_TIMES for label in SENTIMENT_LABELS)
+
+
+def test_what_is_measured_is_not_trained_on() -> None:
+    """Without it sentences of everyday life, and such as name an identity, would measure memory."""
+    measured = {
+        json.loads(line)["text"].strip().lower()
+        for path in ACCURACY.glob("*.jsonl")
+        for line in path.read_text("utf-8").splitlines()
+    }
+
+    trained = {
+        row.text.lower() for task in (Task.SENTIMENT, Task.MODERATION) for row in drawn(task)
+    }
+
+    assert len(measured) > 400
+    assert not measured & trained

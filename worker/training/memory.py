@@ -1,0 +1,57 @@
+"""What a model says of the texts that it learned before, for a training that starts from it.
+
+Learned beside their labels, it keeps the network from forgetting them while it learns others (Li &
+Hoiem 2016), and with them what teachers told it, who need not be asked again.
+"""
+
+from typing import cast
+
+from schema.documents import Task
+from worker.pipeline import Pipeline
+from worker.training.evaluate import moderation_scores, sentiment_scores
+from worker.training.ordinary import ordinary_rows
+from worker.training.recipe import Recipe
+from worker.training.rows import LabelledRow, ModerationRow, SentimentRow
+from worker.training.soft_labels import TAUGHT, SoftLabel
+from worker.training.start import Start
+
+
+def remembered(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
+    """Judge the training rows of the sources that an artifact learned from.
+
+    Args:
+        recipe: of the training; its task is sentiment or moderation.
+        start: the artifact, of the same task.
+
+    Returns:
+        How likely each label holds, by text. Of sources that it does not know it says nothing:
+        their labels are what it shall learn.
+    """
+    learned = {entry.name for entry in start.sources if entry.use in ("labels", "ordinary text")}
+    rows = [
+        row
+        for source in recipe.original_sources()
+        if source.name in learned
+        for row in source.rows("train")
+    ]
+    rows += [
+        row
+        for source in recipe.ordinary_sources()
+        if source.name in learned
+        for row in ordinary_rows(source, "train")
+    ]
+    scores = _scores(Pipeline.load(start.folder, "cpu"), rows)
+    labels = TAUGHT[recipe.task]
+    return {
+        row.text: dict(zip(labels, chances, strict=True))
+        for row, chances in zip(rows, scores, strict=True)
+    }
+
+
+def _scores(pipeline: Pipeline, rows: list[LabelledRow]) -> list[list[float]]:
+    """Scores of each row, (rows, labels)."""
+    if pipeline.task is Task.SENTIMENT:
+        scores = sentiment_scores(pipeline, cast("list[SentimentRow]", rows))
+    else:
+        scores = moderation_scores(pipeline, cast("list[ModerationRow]", rows))
+    return cast("list[list[float]]", scores.tolist())
