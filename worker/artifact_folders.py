@@ -9,11 +9,12 @@
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from schema.documents import Task
-from schema.errors import ArtifactError, NotLoadedError
+from schema.errors import ArtifactError, NotLoadedError, TextmillError
 from schema.settings import WorkerSettings
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED, model_version, read_config
@@ -49,6 +50,11 @@ class ArtifactFolders:
         except (OSError, MemoryError, RuntimeError) as error:
             msg = f"cannot load {folder}: {type(error).__name__}: {error}"
             raise NotLoadedError(msg) from error
+        except TextmillError:
+            raise
+        except Exception as error:  # what is read of damaged files may break anything
+            msg = f"{folder} is damaged ({type(error).__name__}: {error}); copy it anew"
+            raise ArtifactError(msg) from error
         if version not in (None, pipeline.model_version):
             msg = f"{folder} holds model {pipeline.model_version}, not {version}; copy it anew"
             raise ArtifactError(msg)
@@ -84,13 +90,29 @@ class ArtifactFolders:
     def add(self, folder: Path) -> str:
         """Copy an artifact into the models folder, whole or not at all, and return its version.
 
+        A copy that was damaged since is replaced.
+
         Raises:
             ArtifactError: it is broken.
         """
         version = Pipeline.load(folder, "cpu").model_version
-        if not (self.models / version).exists():
+        if not self._holds(version):
             self.models.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.models, prefix=".") as aside:
                 whole = shutil.copytree(folder, Path(aside) / version)
-                whole.replace(self.models / version)
+                with suppress(FileNotFoundError):
+                    (self.models / version).rename(Path(aside) / "damaged")
+                try:
+                    whole.replace(self.models / version)
+                except OSError:
+                    if not self._holds(version):  # nobody else has just put it there
+                        raise
         return version
+
+    def _holds(self, version: str) -> bool:
+        """Whether the models folder has a whole copy of a model version."""
+        folder = self.models / version
+        try:
+            return model_version(folder, read_config(folder)) == version
+        except (ArtifactError, OSError):
+            return False

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,34 @@ def _other_shape(folder: Path) -> None:
 
 def _broken_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [
+        (Task.SENTIMENT, {"model": {"vocabulary": 0}}),
+        (Task.SENTIMENT, {"model": {"hidden": 0}}),
+        (Task.SENTIMENT, {"model": {"output_dropout": 2}}),
+        (Task.SENTIMENT, {"window": 0}),
+        (Task.SENTIMENT, {"overlap": 256}),
+        (Task.MODERATION, {"thresholds": {"abuse": 0.5}}),
+        (Task.KEYWORDS, {"thresholds": {}}),
+        (Task.KEYWORDS, {"keywords": 0}),
+    ],
+)
+def test_a_config_that_cannot_serve_is_refused(
+    task: Task, changes: dict[str, Any], artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it every document would fail, or the worker would start again and again."""
+    folder = tmp_path / "artifact"
+    shutil.copytree(artifacts / task, folder)
+    config = json.loads((folder / "config.json").read_bytes())
+    for name, value in changes.items():
+        config[name] = {**config[name], **value} if name == "model" else value
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    with pytest.raises(ArtifactError, match=rf"config\.json is broken \(.*{list(changes)[-1]}"):
+        Pipeline.load(folder, "cpu")
 
 
 @pytest.mark.parametrize(

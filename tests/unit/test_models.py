@@ -4,7 +4,8 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -204,3 +205,44 @@ def test_added_artifact_is_whole_or_absent(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "models").iterdir()] == [version]
     card = json.loads((tmp_path / "models" / version / "card.json").read_bytes())
     assert card["model_version"] == version
+
+
+def test_damaged_copy_is_replaced(tmp_path: Path) -> None:
+    """Without it, the remedy that errors name, to copy it anew, does nothing."""
+    folders = ArtifactFolders(SHIPPED, tmp_path / "models")
+    version = folders.add(SHIPPED / SENTIMENT)
+    (tmp_path / "models" / version / "weights.safetensors").write_bytes(b"")
+
+    folders.add(SHIPPED / SENTIMENT)
+
+    assert folders.load(SENTIMENT, version, "cpu").model_version == version
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [version]
+
+
+def test_two_may_add_the_same_artifact_at_once(tmp_path: Path) -> None:
+    """Without it, one of two hosts that share the folder ends in a traceback."""
+    folders = ArtifactFolders(SHIPPED, tmp_path / "models")
+
+    with ThreadPoolExecutor(4) as threads:
+        versions = {*threads.map(lambda _: folders.add(SHIPPED / SENTIMENT), range(8))}
+
+    assert versions == {path.name for path in (tmp_path / "models").iterdir()}
+
+
+def test_what_a_damaged_file_breaks_is_named(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, one task's damaged model holds up the promotions of others."""
+    promoted = variant(tmp_path, 1)
+    monkeypatch.setattr(Pipeline, "load", raising(IndexError("list index out of range")))
+
+    models.follow({SENTIMENT: promoted})
+
+    assert "is damaged (IndexError: list index out of range); copy it anew" in (models.error or "")
+
+
+def raising(error: Exception) -> Callable[..., object]:
+    def refuse(*_: object) -> object:
+        raise error
+
+    return refuse

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import Embedding
 
+from schema.documents import Task
 from schema.errors import ArtifactError
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.generator import Generator
@@ -41,7 +42,7 @@ class ArtifactConfig:
             from which a phrase is one, as `keyword`, and where there is a generator, from which a
             made one is given, as `generated`; empty for sentiment.
         window: most tokens of a window.
-        overlap: tokens that neighbouring windows share.
+        overlap: tokens that neighbouring windows share, fewer than `window`.
         keywords: most keywords of a document.
         character_ngrams: of sentiment, whether a linear model over character n-grams is pooled with
             the network; it is a file of its own.
@@ -51,9 +52,9 @@ class ArtifactConfig:
 
     model: ModelConfig
     thresholds: dict[str, float]
-    window: int = 256
-    overlap: int = 32
-    keywords: int = 10
+    window: PositiveInt = 256
+    overlap: NonNegativeInt = 32
+    keywords: PositiveInt = 10
     character_ngrams: bool = False
     ranker: bool = False
     generator: bool = False
@@ -66,6 +67,18 @@ class ArtifactConfig:
             GENERATOR: self.generator,
         }
         return (*FILES, *(name for name, is_there in extras.items() if is_there))
+
+    def fault(self) -> str | None:
+        """Which of its parts contradict each other; None where all agree."""
+        if self.overlap >= self.window:
+            return f"overlap: {self.overlap} tokens do not fit into a window of {self.window}"
+        needed = {
+            Task.SENTIMENT: (),
+            Task.MODERATION: self.model.labels,
+            Task.KEYWORDS: ("keyword", "generated") if self.generator else ("keyword",),
+        }[self.model.task]
+        absent = [name for name in needed if name not in self.thresholds]
+        return f"thresholds: {', '.join(absent)} is missing" if absent else None
 
 
 class Additions(NamedTuple):
@@ -96,10 +109,13 @@ def read_config(folder: Path) -> ArtifactConfig:
     try:
         config = CONFIG_ADAPTER.validate_json((folder / CONFIG).read_bytes())
     except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        msg = f"{folder / CONFIG} is broken ({where}: {fault['msg']}); {_REMEDY}"
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        msg = f"{folder / CONFIG} is broken ({where}: {first['msg']}); {_REMEDY}"
         raise ArtifactError(msg) from error
+    if fault := config.fault():
+        msg = f"{folder / CONFIG} is broken ({fault}); {_REMEDY}"
+        raise ArtifactError(msg)
     _check_there(folder, config.files())
     return config
 

@@ -1,9 +1,10 @@
 """The network: embedding, bidirectional recurrent encoder, decoder of the task."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from schema.documents import Task
@@ -11,6 +12,7 @@ from worker.pipeline.decoders import CrfDecoder, Decoder, SigmoidDecoder, Softma
 from worker.pipeline.records import Encoded, Prediction
 
 Cell = Literal["rnn", "lstm", "gru"]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Recurrent = nn.RNN | nn.LSTM | nn.GRU
 _CELLS: dict[Cell, type[Recurrent]] = {
     "rnn": nn.RNN,
@@ -36,14 +38,14 @@ class ModelConfig:
     """
 
     task: Task
-    vocabulary: int
+    vocabulary: PositiveInt
     labels: tuple[str, ...]
     cell: Cell = "gru"
-    embedding: int = 192
-    hidden: int = 128
-    word_dropout: float = 0.05
-    input_dropout: float = 0.3
-    output_dropout: float = 0.4
+    embedding: PositiveInt = 192
+    hidden: PositiveInt = 128
+    word_dropout: Share = 0.05
+    input_dropout: Share = 0.3
+    output_dropout: Share = 0.4
 
 
 class Network(nn.Module):
