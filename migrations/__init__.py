@@ -9,6 +9,9 @@ from alembic.config import Config
 from schema.database import check_version, migration
 from schema.tables import MIGRATION
 
+_LOCK = sa.text("select pg_advisory_xact_lock(hashtext('textmill.upgrade'))")
+"""One upgrade of a database at a time: until the end of its transaction."""
+
 
 def upgrade(engine: sa.Engine) -> str | None:
     """Bring the database to the latest migration and grant the roles their rights.
@@ -26,7 +29,7 @@ def upgrade(engine: sa.Engine) -> str | None:
         # A percent sign in the path would be read as interpolation.
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         config.attributes["connection"] = connection
-        connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('textmill.upgrade'))"))
+        connection.execute(_LOCK)
         if (migration(connection) or "") > MIGRATION:
             check_version(connection)
         command.upgrade(config, "head")
@@ -34,6 +37,7 @@ def upgrade(engine: sa.Engine) -> str | None:
     roles = package.joinpath("roles.sql").read_text(encoding="utf-8")
     try:
         with engine.begin() as connection:
+            connection.execute(_LOCK)
             connection.execution_options(no_parameters=True).exec_driver_sql(roles)
     except sa.exc.ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) != "42501":  # insufficient_privilege

@@ -102,7 +102,10 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
 def mark_again(
     connection: sa.Connection, task: str, lane: str, lost: int, settings: DispatchSettings
 ) -> list[Addressed]:
-    """Mark the `lost` oldest dispatched chunks of a queue anew, if they are old enough."""
+    """Mark the `lost` oldest dispatched chunks of a queue anew, if they are old enough.
+
+    Of those that seem to be dispatched later, since the clock was set back, nobody knows.
+    """
     if lost <= 0:
         return []
     return _messages(
@@ -114,7 +117,8 @@ def mark_again(
             from textmill.chunk c join textmill.job j using (job_id)
             where c.state = 'dispatched' and j.state in ('pending', 'running')
                 and j.task = :task and j.lane = :lane
-                and c.dispatched_at < now() - make_interval(secs => :after)
+                and (c.dispatched_at < now() - make_interval(secs => :after)
+                    or c.dispatched_at > now())
             order by c.dispatched_at
             limit :lost
             for update of c skip locked

@@ -91,6 +91,7 @@ def create_engine(
         execution_options={_ROLE: role},
         connect_args={
             "application_name": application,
+            "client_encoding": "utf8",  # also of a database that has none, SQL_ASCII
             "connect_timeout": CONNECT_TIMEOUT,
             # A server-side prepared statement does not survive a transaction pooler.
             "prepare_threshold": None,

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
+import psycopg
 import sqlalchemy as sa
 
 from producer.intake import from_mapping
@@ -172,6 +173,14 @@ class Sweeper:
             logger.warning("%s", error)
         except UsageError as error:
             self._fail(step, str(error), final=step.errors >= TRIES)
+        except (TextmillError, sa.exc.SQLAlchemyError, psycopg.Error):
+            raise  # an outage, of which dispatch knows
+        except Exception as error:
+            # Whatever a row made of it, later runs of the sweep and other sweeps go on.
+            logger.exception("sweep %s", step.name)
+            self._fail(
+                step, f"{type(error).__name__}, see dispatch's log", final=step.errors >= TRIES
+            )
 
     def _probe(self, step: Step, source: Source) -> None:
         """See how far the rows reach; they are read once they had time to settle."""

@@ -1,7 +1,9 @@
 """The database that a sweep reads: read-only, with a timeout."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import isinf
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import sqlalchemy as sa
@@ -22,6 +24,10 @@ ROWS_AT_ONCE = 1000
 _DATE = 1082
 _TIMES = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
 """Read as text: Python has no form for infinite ones, nor for years before 1 and after 9999."""
+_JSON = ("json", "jsonb")
+"""Read as text at first: not all that Postgres holds as JSON can be read in Python."""
+_JSON_TYPES = frozenset({114, 3802, 199, 3807})
+"""The numbers of these types in Postgres, and of arrays of them."""
 
 
 class Kind(NamedTuple):
@@ -147,16 +153,22 @@ class Source:
         name = self._quoted(column)
         with self._reading() as connection:
             driver = cast("psycopg.Connection", connection.connection.driver_connection)
-            for time in _TIMES:
-                driver.adapters.register_loader(time, TextLoader)
+            for kept in (*_TIMES, *_JSON):
+                driver.adapters.register_loader(kept, TextLoader)
             rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
                 sa.text(
                     f"select * from ({query}\n) as swept where {name} <= :textmill_up_to"  # noqa: S608
                 ),
                 {"watermark": watermark, "textmill_up_to": up_to},
             )
+            described = [
+                (str(f[0]), _parsed if f[1] in _JSON_TYPES else _plain)
+                for f in rows.cursor.description
+            ]
             for row in rows:
-                yield {field: _plain(value) for field, value in row._mapping.items()}  # noqa: SLF001
+                yield {
+                    name: form(value) for (name, form), value in zip(described, row, strict=True)
+                }
 
     def _quoted(self, column: str) -> str:
         return f"swept.{self._engine.dialect.identifier_preparer.quote_identifier(column)}"
@@ -212,7 +224,25 @@ def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:
 
 
 def _plain(value: object) -> object:
-    """What JSON has a form for as it is, anything else (a uuid, a decimal) as text."""
+    """What JSON has a form for as it is, anything else as text, as Postgres writes it in JSON."""
+    match value:
+        case list():
+            return [_plain(item) for item in value]
+        case float() if isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case bytes():
+            return rf"\x{value.hex()}"
+        case None | str() | int() | float():
+            return value
+        case _:
+            return str(value)
+
+
+def _parsed(value: object) -> object:
+    """A value of JSON; as its text where it is nested too deep, or holds too long a number."""
     if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, str | int | float | dict) else str(value)
+        return [_parsed(item) for item in value]
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (RecursionError, ValueError):
+        return value

@@ -187,3 +187,24 @@ def test_chunk_of_a_paused_job_is_not_claimed(
         connection.execute(sa.text("update textmill.job set state = 'paused'"))
 
     assert ChunkStore(worker_engine, "w1", lease=60).claim(message(job_id)) is None
+
+
+@pytest.mark.parametrize("state", ["dispatched", "running"])
+def test_clock_that_is_set_back_costs_no_chunk(
+    engine: sa.Engine, worker_engine: sa.Engine, job_id: UUID, state: str
+) -> None:
+    """Without it, a failover to a server whose clock is behind throws chunks in work away."""
+    store = ChunkStore(worker_engine, "w-1", lease=60)
+    claim = store.claim(message(job_id)) if state == "running" else None
+    with engine.begin() as connection:
+        connection.exec_driver_sql("set local session_replication_role = replica")
+        connection.exec_driver_sql(
+            "update textmill.chunk set dispatched_at = dispatched_at + interval '10 minutes'"
+        )
+
+    claim = claim or store.claim(message(job_id))
+
+    assert claim is not None
+    store.store(claim, [(document.seq, POSITIVE) for document in store.load(claim)])
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("select state from textmill.job")) == "completed"

@@ -46,6 +46,30 @@ def test_lost_messages_are_published_again_once(
 
 
 @pytest.mark.usefixtures("live_worker")
+def test_lost_messages_are_published_again_though_the_clock_was_set_back(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    broker: Broker,
+    key_prefix: str,
+    broker_url: str,
+) -> None:
+    """Without it, chunks wait for the time to come in which they seem to be dispatched."""
+    add_job(producer_engine, 10)
+    dispatcher(producer_engine, broker).step()
+    forget(broker_url, key_prefix)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("set local session_replication_role = replica")
+        connection.exec_driver_sql(
+            "update textmill.chunk set dispatched_at = dispatched_at + interval '10 minutes'"
+            " where state = 'dispatched'"
+        )
+
+    published = dispatcher(producer_engine, broker).step()
+
+    assert published == THREADS - 1
+
+
+@pytest.mark.usefixtures("live_worker")
 def test_message_taken_by_a_dead_worker_is_published_again(
     producer_engine: sa.Engine, broker: Broker, key_prefix: str, broker_url: str
 ) -> None:

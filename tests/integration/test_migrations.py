@@ -1,5 +1,8 @@
 """The migrations make what `schema/tables.py` describes."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -113,3 +116,21 @@ def test_upgrade_by_older_code_is_refused(database: DatabaseUrls, engine: sa.Eng
     assert ended.exit_code == 3
     assert "the database is at migration 9999" in ended.stderr
     assert "update textmill" in ended.stderr
+
+
+def test_several_may_upgrade_at_once(database: DatabaseUrls, engine: sa.Engine) -> None:
+    """Without it, of containers that all upgrade when they start, one ends in a traceback."""
+    assert engine is not None
+    upgrades = [
+        subprocess.Popen(
+            [sys.executable, "-m", "producer.cli", "db", "upgrade"],
+            env=os.environ | {"TEXTMILL_DATABASE_URL": database.owner},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+
+    ended = [(upgrade.communicate()[1], upgrade.returncode) for upgrade in upgrades]
+
+    assert [code for _, code in ended] == [0] * 4, ended

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due, parse_duration
 from producer.sweeps.source import Source
+from schema.database import create_engine
+from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.shop import change, definition, one, swept, write
 
 NO_RIGHT = "revoke update on textmill.sweep_run from textmill_producer"
@@ -123,3 +125,83 @@ class Once(threading.Event):
         """The pause between two steps."""
         self.set()
         return True
+
+
+def test_one_odd_row_stops_no_sweep(
+    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+) -> None:
+    """Without it, whoever writes a nested value ends the nightly moderation of a table."""
+    change(shop, "alter table posts add extra jsonb, add size float8, add raw bytea")
+    query = "select id, body as text, extra, size, raw from posts where id > :watermark"
+    add(engine, definition(query=query), source, None)
+    write(shop, 1, 2, 3, 4)
+    nested, digits = "[" * 3000 + "]" * 3000, "1" * 5000
+    change(shop, f"update posts set extra = '{nested}' where id = 2")
+    change(shop, f"update posts set extra = '{digits}' where id = 3")
+    change(
+        shop,
+        r"""update posts set extra = '{"a": [1]}', size = 'infinity', raw = '\xff' where id = 4""",
+    )
+
+    make_due(engine, "posts")
+    sweeper.step()
+
+    assert swept(engine) == [["1", "2", "3", "4"]]
+    with engine.connect() as connection:
+        kept = connection.scalars(
+            sa.text("select metadata from textmill.document order by seq")
+        ).all()
+    assert [kept[1]["extra"], kept[2]["extra"]] == [nested, digits]
+    assert kept[3] == {"extra": {"a": [1]}, "size": "Infinity", "raw": r"\xff"}
+
+
+def test_what_nobody_foresaw_fails_the_run_and_no_other(
+    engine: sa.Engine,
+    shop: sa.Engine,
+    source: Source,
+    sweeper: Sweeper,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without it, a run is tried for ever, says nothing, and holds up those that are done."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    add(engine, definition(), source, None)
+    write(shop, 1)
+    make_due(engine, "posts")
+    monkeypatch.setattr(Source, "highest", broken)
+    for _ in range(6):
+        sweeper.step()
+        change(engine, "update textmill.sweep_run set ready_at = now()")
+
+    run = one(engine, "sweep_history")
+
+    assert run.state == "failed"
+    assert run.alert == "the run failed: ZeroDivisionError, see dispatch's log"
+    assert "Traceback" in caplog.text
+
+
+def test_a_source_without_an_encoding_is_read(engine: sa.Engine, database: DatabaseUrls) -> None:
+    """Without it, adding a sweep of an old database ends in a traceback."""
+    admin = create_engine(database.owner, application="tests")
+    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("drop database if exists bytes")
+        connection.exec_driver_sql(
+            "create database bytes encoding 'SQL_ASCII' locale 'C' template template0"
+        )
+    url = sa.make_url(database.owner).set(database="bytes").render_as_string(hide_password=False)
+    own = create_engine(url, application="tests")
+    change(own, "create table posts (id bigint, body text, shop text)")
+    change(own, "insert into posts values (1, '很好', 'north')")
+    bytes_source = Source(own, "bytes", 10)
+
+    add(engine, definition(), bytes_source, None)
+
+    [row] = bytes_source.rows(definition().query, "id", "0", "1")
+    assert row == {"id": 1, "text": "很好", "shop": "north"}
+    bytes_source.close()
+    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("drop database bytes with (force)")
+    admin.dispose()
