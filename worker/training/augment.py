@@ -12,10 +12,10 @@ from functools import cache
 from typing import Final, Literal
 
 import numpy as np
-import opencc
 
 from worker.training.cleaning import clean_text, cleaned
 from worker.training.rows import KeywordsRow, LabelledRow
+from worker.training.scripts import full_width, traditional
 
 Noise = Literal["typo", "case", "punctuation", "emoji", "mask", "traditional", "full_width"]
 
@@ -60,7 +60,6 @@ _LETTER: Final = re.compile(r"[a-zA-Z\u4e00-\u9fff]")
 _SENTENCE_END: Final = re.compile(r"[.!?。！？]+$")
 _PUNCTUATION: Final = re.compile(r"(?<!\w)[^\w\s@#]|[^\w\s@#](?!\w)|[，。！？；：、]")
 """Signs that join no two letters or digits: `3.5`, `don't` and `a-b` keep theirs."""
-_HAN_RUN: Final = re.compile("[\u4e00-\u9fff]+")
 
 
 def augment_row(row: LabelledRow, generator: np.random.Generator) -> LabelledRow:
@@ -177,32 +176,14 @@ def _other_number(digits: str, shift: int) -> str:
     return "".join(str((int(unicodedata.digit(digit, 0)) + shift) % 10) for digit in digits)
 
 
-def _traditional(text: str, _: np.random.Generator) -> str:
-    return _HAN_RUN.sub(lambda found: _converter().convert(found[0]), text)
-
-
-@cache
-def _converter() -> opencc.OpenCC:
-    return opencc.OpenCC("s2t")
-
-
-def _full_width(text: str, _: np.random.Generator) -> str:
-    return text.translate(_full_widths())
-
-
-@cache
-def _full_widths() -> dict[int, str]:
-    return {code: chr(code + 0xFEE0) for code in range(0x21, 0x7F)} | {0x20: "\u3000"}
-
-
 _NOISES: Final[dict[Noise, Callable[[str, np.random.Generator], str]]] = {
     "mask": _mask,
     "typo": _typo,
     "case": _case,
     "punctuation": _punctuation,
     "emoji": _emoji,
-    "traditional": _traditional,
-    "full_width": _full_width,
+    "traditional": lambda text, _: traditional(text),
+    "full_width": lambda text, _: full_width(text),
 }
 """In the order in which they are put on."""
 

@@ -5,11 +5,11 @@ Pure, and decided by the generator alone. Some of it cleaning undoes; the rest a
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Final, Literal
 
 import numpy as np
-import opencc
+
+from worker.training.scripts import full_width, traditional
 
 Evasion = Literal[
     "zero_width",
@@ -187,25 +187,12 @@ def _homoglyphs(word: str, generator: np.random.Generator) -> str:
     )
 
 
-def _full_width(word: str, _: np.random.Generator) -> str:
-    return "".join(chr(ord(letter) + 0xFEE0) if letter.isascii() else letter for letter in word)
-
-
 def _repeated(word: str, generator: np.random.Generator) -> str:
     """One letter, at least three times as often as it was written."""
     if not word.isascii():
         return word
     at = int(generator.integers(len(word)))
     return word[:at] + word[at] * int(generator.integers(3, 7)) + word[at + 1 :]
-
-
-def _traditional(word: str, _: np.random.Generator) -> str:
-    return _converter().convert(word) if _HAN.match(word) else word
-
-
-@cache
-def _converter() -> opencc.OpenCC:
-    return opencc.OpenCC("s2t")
 
 
 def _split_characters(word: str, _: np.random.Generator) -> str:
@@ -232,9 +219,9 @@ _EVASIONS: Final[dict[Evasion, Callable[[str, np.random.Generator], str]]] = {
     "spaced": _spaced,
     "leetspeak": _leetspeak,
     "homoglyphs": _homoglyphs,
-    "full_width": _full_width,
+    "full_width": lambda word, _: full_width(word),
     "repeated": _repeated,
-    "traditional": _traditional,
+    "traditional": lambda word, _: traditional(word),
     "split_characters": _split_characters,
     "pinyin_initials": _pinyin_initials,
 }
