@@ -52,8 +52,8 @@ class ArtifactConfig:
 
     model: ModelConfig
     thresholds: dict[str, float]
-    window: PositiveInt = 256
-    overlap: NonNegativeInt = 32
+    window: PositiveInt
+    overlap: NonNegativeInt
     keywords: PositiveInt = 10
     character_ngrams: bool = False
     ranker: bool = False

@@ -27,7 +27,9 @@ from worker.training.rows import (
 )
 
 WINDOW: Final = 256
+"""Most tokens of a window."""
 OVERLAP: Final = 32
+"""Tokens that neighbouring windows share."""
 
 SOFT: Final = 0.7
 """Share of a teacher's soft labels in the gold; the rest is the label that people gave."""
