@@ -46,6 +46,8 @@ from worker.training.corpus import (
 from worker.training.examples import Example
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
 
+VOCABULARY: Final = 24_000
+"""Token ids of the shipped models."""
 WINDOW: Final = 96
 """Most tokens of a training window; longer texts give several."""
 HELD_OUT: Final = 2000
@@ -81,7 +83,7 @@ class Pretraining:
     cell: Cell
     command: str
     training: TrainingConfig = PRETRAINING
-    vocabulary: int = 24_000
+    vocabulary: int = VOCABULARY
 
     def sources(self) -> list[Source]:
         """The sources whose texts it reads."""

@@ -24,7 +24,7 @@ from worker.training.examples import OVERLAP, WINDOW
 from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig
 from worker.training.ordinary import ordinary_row, ordinary_rows
-from worker.training.pretrain import PRETRAINING, Pretraining
+from worker.training.pretrain import PRETRAINING, VOCABULARY, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow, draw_of
 from worker.training.sentences import sentence_rows
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, with_soft_labels
@@ -93,7 +93,7 @@ class Recipe:
     command: str
     start: Path | None = None
     pretraining: TrainingConfig = PRETRAINING
-    vocabulary: int = 24_000
+    vocabulary: int = VOCABULARY
     soft_labels: tuple[SoftLabels, ...] = ()
     remembered: Mapping[str, SoftLabel] = field(default_factory=dict)
     feedback: Feedback | None = None
