@@ -7,17 +7,14 @@ training and tests; workers let chunks share micro-batches, in `worker/engine.py
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
-from typing import Final, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from schema.errors import DocumentError
 from schema.outcomes import Failure
 from worker.pipeline import AnyResult, Pipeline, failure_of
-from worker.pipeline.batch import micro_batches
+from worker.pipeline.batch import BUDGET, micro_batches
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, IntArray, Prediction, TokenizedDocument
-
-BUDGET: Final = 4096
-"""Most padded tokens of a micro-batch where nobody measured the device."""
 
 
 class Ask(Protocol):

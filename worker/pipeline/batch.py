@@ -1,12 +1,16 @@
 """Which windows share a forward pass, and the tensors they make."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from worker.pipeline.records import IntArray
+
+BUDGET: Final = 4096
+"""Most padded tokens of a micro-batch where nobody measured the device and nothing is learned."""
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:

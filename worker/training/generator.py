@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from schema.errors import DocumentError
-from worker.pipeline.batch import micro_batches, pad
+from worker.pipeline.batch import BUDGET, micro_batches, pad
 from worker.pipeline.generator import BLANK, END, MOST_TOKENS, SIGNS, Generator
 from worker.pipeline.model import Encoder, Network, token_mask
 from worker.pipeline.preprocess import preprocess
@@ -31,8 +31,6 @@ MOST_OUTPUTS: Final = 4000
 """Vocabulary entries that can be made without copying: the commonest of all wanted phrases."""
 LEAST_SEEN: Final = 2
 """Wanted phrases that hold a vocabulary entry which can be made."""
-
-_BUDGET: Final = 4096
 
 
 class Generation(Network):
@@ -57,7 +55,7 @@ class Generation(Network):
     def likelihood(self, examples: Sequence[Example]) -> float:
         """Geometric mean of the probability of a token of the phrases."""
         lost, count = 0.0, 0
-        for rows in micro_batches([len(example.ids) for example in examples], _BUDGET):
+        for rows in micro_batches([len(example.ids) for example in examples], BUDGET):
             ids, lengths = pad([examples[row].ids for row in rows])
             gold = [torch.from_numpy(examples[row].gold).long() for row in rows]
             found = self._likelihoods(

@@ -20,7 +20,7 @@ from torch.nn import functional
 from schema.documents import Task
 from schema.errors import DocumentError, InputError
 from worker.pipeline.artifact import TOKENIZER, WEIGHTS
-from worker.pipeline.batch import micro_batches, pad
+from worker.pipeline.batch import BUDGET, micro_batches, pad
 from worker.pipeline.model import Cell, Encoder, ModelConfig, Network, token_mask
 from worker.pipeline.records import CleanText, IntArray
 from worker.pipeline.tokenize import Tokenizer
@@ -237,7 +237,7 @@ class LanguageModel(Network):
     def likelihood(self, windows: list[IntArray]) -> float:
         """Geometric mean of the probability of a held-out token, over the whole vocabulary."""
         lost, count = 0.0, 0
-        for rows in micro_batches([len(window) for window in windows], 4096):
+        for rows in micro_batches([len(window) for window in windows], BUDGET):
             guesses, targets = self._guesses(*pad([windows[row] for row in rows]))
             scores = guesses @ self.encoder.embedding.weight.T + self.bias
             lost += functional.cross_entropy(scores, targets, reduction="sum").item()

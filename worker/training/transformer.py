@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from schema.documents import Task
 from schema.errors import InputError
-from worker.pipeline.batch import micro_batches, pad
+from worker.pipeline.batch import BUDGET, micro_batches, pad
 from worker.pipeline.decoders import sigmoid_loss, softmax_loss
 from worker.pipeline.model import Network, token_mask
 from worker.pipeline.records import IntArray
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 96
 """Tokens that it reads of a text."""
-_BUDGET: Final = 4096
-"""Padded tokens of a micro-batch that nothing is learned from."""
 _DROPOUT: Final = 0.1
 
 
@@ -50,7 +48,7 @@ class Transformer(Network):
             texts: token ids of each, at least one.
         """
         found = np.empty((len(texts), len(TAUGHT[self.task])))
-        for rows in micro_batches([len(ids) for ids in texts], _BUDGET):
+        for rows in micro_batches([len(ids) for ids in texts], BUDGET):
             logits = self._logits(*pad([texts[row] for row in rows]))
             softmax = self.task is Task.SENTIMENT
             found[rows] = (torch.softmax(logits, dim=1) if softmax else logits.sigmoid()).numpy()
