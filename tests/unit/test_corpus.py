@@ -9,12 +9,10 @@ import pytest
 from schema.documents import Task
 from schema.errors import InputError
 from tests.fixtures.corpus import recipe
-from worker.training.corpus import Split, sources
+from worker.training.corpus import SPLITS, Split, sources
 from worker.training.pretrain import pretrain
 from worker.training.rows import SentimentRow, write_rows
 from worker.training.run import train_artifact
-
-SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ LicenceClass = Literal["A", "B", "C"]
 """A permissive; B share-alike or terms of the texts' own; C none found."""
 Split = Literal["train", "valid", "test"]
 
-_SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
+SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
 _USES: Final[dict[Split, str]] = {
     "train": "learn from",
     "valid": "choose the best epoch by",
@@ -165,7 +165,7 @@ def data_hash(used: list[Source]) -> str:
     """Hash over every file of the sources, 16 hex digits."""
     digest = sha256()
     for source in used:
-        for split in _SPLITS:
+        for split in SPLITS:
             if source.path(split).is_file():
                 digest.update(f"{source.task}/{source.name}/{split}".encode())
                 digest.update(sha256(source.path(split).read_bytes()).digest())

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from schema.documents import Task
-from worker.training.corpus import Source, Split
+from worker.training.corpus import SPLITS, Source, Split
 from worker.training.evaluate import fold
 from worker.training.rows import LabelledRow, draw_of, write_rows
 
@@ -50,8 +50,7 @@ class Feedback:
 
     def unjudged(self, sets: Sequence[Sequence[LabelledRow]]) -> list[list[LabelledRow]]:
         """The rows of each set whose text nobody judged."""
-        splits: tuple[Split, ...] = ("train", "valid", "test")
-        judged = {fold(row.text) for split in splits for row in self.source.rows(split)}
+        judged = {fold(row.text) for split in SPLITS for row in self.source.rows(split)}
         return [[row for row in rows if fold(row.text) not in judged] for rows in sets]
 
     def repeated(self, beside: int) -> list[LabelledRow]:
