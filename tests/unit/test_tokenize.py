@@ -11,8 +11,8 @@ from schema.errors import ArtifactError, DocumentError
 from schema.outcomes import ErrorCode, Stage
 from tests.strategies import any_texts
 from worker.pipeline.preprocess import preprocess
-from worker.pipeline.records import CleanText, TokenizedDocument
-from worker.pipeline.tokenize import LONGEST_WORD, PAD, Tokenizer, parts_of, windows, words
+from worker.pipeline.records import PAD, CleanText, TokenizedDocument
+from worker.pipeline.tokenize import LONGEST_WORD, Tokenizer, parts_of, windows, words
 
 LESSONS = ["The tea was lovely", "lovely weather today", "今天天气很好", "机器学习很有意思"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.pipeline.records import IntArray
+from worker.pipeline.records import PAD, IntArray
 
 BUDGET: Final = 4096
 """Most padded tokens of a micro-batch where nobody measured the device and nothing is learned."""
@@ -34,9 +34,9 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def pad(windows: Sequence[IntArray]) -> tuple[Tensor, Tensor]:
-    """Stack windows: token ids (rows, longest) padded with 0, and lengths (rows,)."""
+    """Stack windows: token ids (rows, longest) padded with `PAD`, and lengths (rows,)."""
     lengths = [len(window) for window in windows]
-    ids = np.zeros((len(windows), max(lengths)), dtype=np.int64)
+    ids = np.full((len(windows), max(lengths)), PAD, dtype=np.int64)
     for row, window in zip(ids, windows, strict=True):
         row[: len(window)] = window
     return torch.from_numpy(ids), torch.tensor(lengths)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.pipeline.model import Model
-from worker.pipeline.records import Encoded, IntArray, Prediction
+from worker.pipeline.records import PAD, Encoded, IntArray, Prediction
 from worker.pipeline.recurrence import prepared
 
 
@@ -85,7 +85,7 @@ class Kernel:
 
     def _encoded(self, placed: Layout) -> Encoded:
         mask = torch.arange(len(placed.counts)) < placed.lengths[:, None]
-        ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, placed.ids)
+        ids = torch.full(mask.shape, PAD).masked_scatter_(mask, placed.ids)
         return Encoded(ids, self.states(placed), mask)
 
 

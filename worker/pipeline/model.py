@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from schema.documents import Task
 from worker.pipeline.decoders import CrfDecoder, Decoder, SigmoidDecoder, SoftmaxDecoder
-from worker.pipeline.records import Encoded, Prediction
+from worker.pipeline.records import PAD, Encoded, Prediction
 
 Cell = Literal["rnn", "lstm", "gru"]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -91,7 +91,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(config.vocabulary, config.embedding, padding_idx=0)
+        self.embedding = nn.Embedding(config.vocabulary, config.embedding, padding_idx=PAD)
         self.ahead = _CELLS[config.cell](config.embedding, config.hidden, batch_first=True)
         self.back = _CELLS[config.cell](config.embedding, config.hidden, batch_first=True)
         self.word_dropout = config.word_dropout

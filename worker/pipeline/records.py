@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from schema.outcomes import Language
 
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
+
+PAD: Final = 0
+"""Token id that fills up a micro-batch; no text contains it."""
 
 
 @dataclass(frozen=True, slots=True)

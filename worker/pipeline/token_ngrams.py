@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worker.pipeline.records import PAD
+
 BUCKETS: Final = 131_071
 """A prime; pairs that fall into one bucket share their scores."""
 _MULTIPLIER: Final = 48_271
@@ -29,7 +31,7 @@ class TokenNgrams(nn.Module):
     def __init__(self, vocabulary: int, labels: int) -> None:
         super().__init__()
         self.vocabulary = vocabulary
-        self.scores = nn.Embedding(vocabulary + BUCKETS, labels, padding_idx=0)
+        self.scores = nn.Embedding(vocabulary + BUCKETS, labels, padding_idx=PAD)
         nn.init.zeros_(self.scores.weight)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -40,8 +42,8 @@ class TokenNgrams(nn.Module):
             mask: (batch, time), True for tokens.
         """
         pairs = self.vocabulary + (ids[:, :-1] * _MULTIPLIER + ids[:, 1:]) % BUCKETS
-        found = torch.cat([ids * mask, pairs * mask[:, 1:]], dim=1)  # 0 outside of the text
-        total = functional.embedding_bag(found, self.scores.weight, mode="sum", padding_idx=0)
+        found = torch.cat([ids * mask, pairs * mask[:, 1:]], dim=1)  # `PAD` outside of the text
+        total = functional.embedding_bag(found, self.scores.weight, mode="sum", padding_idx=PAD)
         total = total * (_GAIN / mask.sum(1, keepdim=True).sqrt())
         if not self.training:
             return total

@@ -20,9 +20,6 @@ from schema.outcomes import ErrorCode, Stage
 from worker.pipeline.characters import HAN
 from worker.pipeline.records import CleanText, IntArray, TokenizedDocument
 
-PAD = 0
-"""Vocabulary entry that fills up a micro-batch; no text contains it."""
-
 LONGEST_WORD = 64
 """Characters; longer runs are cut, so that no single word costs much time or memory."""
 
@@ -87,7 +84,7 @@ class Tokenizer:
         encoder.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=size,
-            special_tokens=["<pad>"],
+            special_tokens=["<pad>"],  # the first of them has the id `PAD`
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
