@@ -12,10 +12,17 @@ from rich.table import Table
 
 from schema.documents import Task, option_fault
 from schema.errors import ArtifactError, InputError
-from schema.outcomes import Evidence, Failure, KeywordsResult, ModerationResult, SentimentResult
+from schema.outcomes import (
+    Evidence,
+    Failure,
+    KeywordsResult,
+    ModerationResult,
+    Result,
+    SentimentResult,
+)
 from worker.commands.console import make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
-from worker.pipeline import NO_GENERATOR, AnyResult
+from worker.pipeline import NO_GENERATOR
 from worker.pipeline.analysis import analyse
 from worker.training.rows import STANDARD_INPUT, read_texts
 
@@ -119,14 +126,14 @@ def _is_file(source: str) -> bool:
         return False
 
 
-def _json_line(outcome: AnyResult | Failure) -> str:
+def _json_line(outcome: Result | Failure) -> str:
     name = "error" if isinstance(outcome, Failure) else "result"
     status = "failed" if isinstance(outcome, Failure) else "succeeded"
     line = {"status": status, name: outcome.model_dump(mode="json")}
     return json.dumps(line, ensure_ascii=False)
 
 
-def _cells(text: str, outcome: AnyResult | Failure) -> tuple[str, str, str]:
+def _cells(text: str, outcome: Result | Failure) -> tuple[str, str, str]:
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     match outcome:
         case Failure():

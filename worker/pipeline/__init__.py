@@ -22,8 +22,7 @@ from schema.outcomes import (
     ErrorCode,
     Failure,
     KeywordsResult,
-    ModerationResult,
-    SentimentResult,
+    Result,
     Stage,
 )
 from worker.pipeline.artifact import (
@@ -62,8 +61,6 @@ NO_GENERATOR: Final = (
     "the model cannot generate keywords; leave `generate` out, or add a generator to it with:"
     " textmill-worker extend"
 )
-
-AnyResult = SentimentResult | ModerationResult | KeywordsResult
 
 
 class Pipeline:
@@ -208,7 +205,7 @@ class Pipeline:
 
     def finish(
         self, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
-    ) -> AnyResult:
+    ) -> Result:
         """Turn the predictions of a document's windows into its result.
 
         Args:
@@ -223,7 +220,7 @@ class Pipeline:
             return self._result(text, document, predictions)
 
     def question(
-        self, result: AnyResult, document: TokenizedDocument, predictions: Sequence[Prediction]
+        self, result: Result, document: TokenizedDocument, predictions: Sequence[Prediction]
     ) -> Question | None:
         """What to ask of the model to explain a result; None of keywords.
 
@@ -245,11 +242,11 @@ class Pipeline:
 
     def explained(
         self,
-        result: AnyResult,
+        result: Result,
         document: TokenizedDocument,
         asked: Question,
         answers: Sequence[Prediction],
-    ) -> AnyResult:
+    ) -> Result:
         """A result with its explanation.
 
         Args:
@@ -267,8 +264,8 @@ class Pipeline:
             return explained(result, document, asked, cast("Sequence[FloatArray]", answers))
 
     def completed(
-        self, result: AnyResult, text: str, document: TokenizedDocument, made: Prediction
-    ) -> AnyResult:
+        self, result: Result, text: str, document: TokenizedDocument, made: Prediction
+    ) -> Result:
         """A result of keywords with those that were made.
 
         Args:
@@ -303,7 +300,7 @@ class Pipeline:
 
     def _result(
         self, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
-    ) -> AnyResult:
+    ) -> Result:
         thresholds, version = self.thresholds, self.model_version
         match self.task:
             case Task.SENTIMENT:

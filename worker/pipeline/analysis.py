@@ -10,8 +10,8 @@ from itertools import repeat
 from typing import NamedTuple, Protocol, cast
 
 from schema.errors import DocumentError
-from schema.outcomes import Failure
-from worker.pipeline import AnyResult, Pipeline, failure_of
+from schema.outcomes import Failure, Result
+from worker.pipeline import Pipeline, failure_of
 from worker.pipeline.batch import BUDGET, micro_batches
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, IntArray, Prediction, TokenizedDocument
@@ -50,7 +50,7 @@ def analyse(
     *,
     explain: bool = False,
     generate: bool = False,
-) -> list[AnyResult | Failure]:
+) -> list[Result | Failure]:
     """`outcomes` in this thread, in micro-batches of at most `budget` padded tokens."""
     ask = in_this_thread(pipeline, budget)
     return outcomes(pipeline, texts, ask, explain=explain, generate=generate)
@@ -74,7 +74,7 @@ def outcomes(
     *,
     explain: bool = False,
     generate: bool = False,
-) -> list[AnyResult | Failure]:
+) -> list[Result | Failure]:
     """Carry documents through a pipeline; what goes wrong with one is its failure.
 
     Args:
@@ -156,7 +156,7 @@ def _prepared(
 
 def _outcome(
     pipeline: Pipeline, item: Predicted, made: Answer | None, *, ask: Ask, explain: bool
-) -> AnyResult | Failure:
+) -> Result | Failure:
     """What becomes of one document.
 
     Its explanation is asked for alone: its windows fill micro-batches, and memory stays bounded.

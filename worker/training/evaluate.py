@@ -13,8 +13,10 @@ from schema.documents import Task
 from schema.outcomes import (
     MODERATION_LABELS,
     SENTIMENT_LABELS,
+    Failure,
     KeywordsResult,
     ModerationResult,
+    Result,
     SentimentResult,
     is_absent,
 )
@@ -223,7 +225,7 @@ def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> KeywordsMeasur
     )
 
 
-def _listed(result: object, *, generated: bool) -> tuple[list[str], list[float]]:
+def _listed(result: Result | Failure, *, generated: bool) -> tuple[list[str], list[float]]:
     """Folded keywords that were generated, or that were found, and their scores."""
     if not isinstance(result, KeywordsResult):
         return [], []
@@ -286,7 +288,7 @@ def _label(
 
 def _results(
     pipeline: Pipeline, rows: Sequence[LabelledRow], *, generate: bool = False
-) -> Iterator[object]:
+) -> Iterator[Result | Failure]:
     for first in range(0, len(rows), _BLOCK):
         texts = [row.text for row in rows[first : first + _BLOCK]]
         yield from analyse(pipeline, texts, generate=generate)
