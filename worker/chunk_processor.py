@@ -18,7 +18,7 @@ from worker.heartbeat import Heartbeat, Lease
 from worker.meter import Meter
 from worker.models import Models
 from worker.pipeline import Pipeline
-from worker.pipeline.analysis import outcomes
+from worker.pipeline.analysis import outcomes_of
 from worker.pipeline.records import Answer, IntArray
 from worker.retry import condition, is_outage
 from worker.schedule import AbandonedError
@@ -174,7 +174,7 @@ class ChunkProcessor:
                 ask = partial(self._ask, lease, pipeline)
                 wanted = _checked(lease, texts)
                 with self._engine.core.turn(claim.lane):
-                    return outcomes(
+                    return outcomes_of(
                         pipeline, wanted, ask, explain=claim.explain, generate=claim.generate
                     )
         except ArtifactError as error:

@@ -51,9 +51,9 @@ def analyse(
     explain: bool = False,
     generate: bool = False,
 ) -> list[Result | Failure]:
-    """`outcomes` in this thread, in micro-batches of at most `budget` padded tokens."""
+    """`outcomes_of` in this thread, in micro-batches of at most `budget` padded tokens."""
     ask = in_this_thread(pipeline, budget)
-    return outcomes(pipeline, texts, ask, explain=explain, generate=generate)
+    return outcomes_of(pipeline, texts, ask, explain=explain, generate=generate)
 
 
 def in_this_thread(pipeline: Pipeline, budget: int = BUDGET) -> Ask:
@@ -67,7 +67,7 @@ def in_this_thread(pipeline: Pipeline, budget: int = BUDGET) -> Ask:
     return ask
 
 
-def outcomes(
+def outcomes_of(
     pipeline: Pipeline,
     texts: Iterable[str],
     ask: Ask,
