@@ -41,7 +41,7 @@ Value = TypeVar("Value")
 class ChunkProcessor:
     """Claims a chunk, carries its documents through the pipeline, stores their outcomes."""
 
-    def __init__(  # the parts of a process meet here
+    def __init__(
         self,
         chunks: ChunkStore,
         heartbeat: Heartbeat,
@@ -75,7 +75,8 @@ class ChunkProcessor:
             return False
         logger.info(
             "chunk %d of job %s is in work or done, or its job is paused or over",
-            *(message.chunk_no, message.job_id),
+            message.chunk_no,
+            message.job_id,
         )
         return True
 
@@ -93,7 +94,9 @@ class ChunkProcessor:
             except (LeaseLostError, AbandonedError):
                 logger.warning(
                     "attempt %d of chunk %d of job %s lost its lease; its outcomes are dropped",
-                    *(claim.attempt, claim.chunk_no, claim.job_id),
+                    claim.attempt,
+                    claim.chunk_no,
+                    claim.job_id,
                 )
             except sa.exc.DBAPIError as error:
                 # Without the driver's text, and so without a traceback: it may quote results.
