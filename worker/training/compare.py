@@ -18,6 +18,7 @@ from schema.base import Frozen
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
+from worker.pipeline.records import FloatArray
 from worker.training.evaluate import (
     moderation_gold,
     moderation_scores,
@@ -35,8 +36,6 @@ BEST: Final = 5
 
 _BLOCK: Final = 100
 _SEED: Final = 20261123
-
-Counts = NDArray[np.float32]
 
 
 class Comparison(Frozen):
@@ -103,8 +102,8 @@ class Comparisons(Frozen):
         )
 
 
-class _Counts(NamedTuple):
-    """What a model said of documents, each (documents, labels).
+class _Agreement(NamedTuple):
+    """How far a model and the gold agree, each (documents, labels).
 
     Attributes:
         hit: labels that were given and are right.
@@ -112,9 +111,14 @@ class _Counts(NamedTuple):
         gold: labels that are right.
     """
 
-    hit: Counts
-    given: Counts
-    gold: Counts
+    hit: FloatArray
+    given: FloatArray
+    gold: FloatArray
+
+    @classmethod
+    def of(cls, given: FloatArray, gold: FloatArray) -> "_Agreement":
+        """Of labels, each of which is 1 where it holds and 0 where not."""
+        return cls(given * gold, given, gold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +174,16 @@ def shown(compared: Comparison) -> str:
 
 
 def _sample(parent: Pipeline, candidate: Pipeline, rows: Sequence[LabelledRow]) -> _Sample:
-    both = [_counts(pipeline, rows) for pipeline in (parent, candidate)]
+    both = [_agreement(pipeline, rows) for pipeline in (parent, candidate)]
     whole = np.ones((1, len(rows)), dtype=np.float32)
     generator = np.random.default_rng(_SEED)
     chances = np.full(len(rows), 1 / len(rows))
     differences = []
     for _ in range(0, DRAWS, _BLOCK):
         drawn = generator.multinomial(len(rows), chances, size=_BLOCK).astype(np.float32)
-        before, after = (_f1(counts, drawn) for counts in both)
+        before, after = (_f1(agreement, drawn) for agreement in both)
         differences.append(after - before)
-    old, new = (float(_f1(counts, whole)[0]) for counts in both)
+    old, new = (float(_f1(agreement, whole)[0]) for agreement in both)
     return _Sample(len(rows), old, new, np.concatenate(differences))
 
 
@@ -193,53 +197,49 @@ def _mean(samples: Sequence[_Sample]) -> _Sample:
     )
 
 
-def _f1(counts: _Counts, drawn: Counts) -> NDArray[np.float64]:
+def _f1(agreement: _Agreement, drawn: FloatArray) -> NDArray[np.float64]:
     """Mean F1 of the labels that occur, for each row of `drawn` (draws, documents): (draws,)."""
-    occurs = counts.gold.any(axis=0)
+    occurs = agreement.gold.any(axis=0)
     if not occurs.any():
         return np.zeros(len(drawn))
-    hits = drawn @ counts.hit[:, occurs]
-    total = drawn @ (counts.given + counts.gold)[:, occurs]
+    hits = drawn @ agreement.hit[:, occurs]
+    total = drawn @ (agreement.given + agreement.gold)[:, occurs]
     return np.asarray((2 * hits / np.maximum(total, 1)).mean(axis=1), dtype=np.float64)
 
 
-def _counts(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> _Counts:
+def _agreement(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> _Agreement:
     match pipeline.task:
         case Task.SENTIMENT:
             label = [SENTIMENT_LABELS.index(cast("SentimentRow", row).label) for row in rows]
             one_hot = np.eye(len(SENTIMENT_LABELS), dtype=np.float32)
-            return _agreement(
+            return _Agreement.of(
                 one_hot[sentiment_scores(pipeline, rows).argmax(axis=1)], one_hot[label]
             )
         case Task.MODERATION:
             thresholds = [pipeline.thresholds[label] for label in MODERATION_LABELS]
             holds, known = moderation_gold(cast("Sequence[ModerationRow]", rows))
             decided = (moderation_scores(pipeline, rows) >= thresholds) & known
-            return _agreement(_with_clean(decided), _with_clean(holds))
+            return _Agreement.of(_with_clean(decided), _with_clean(holds))
         case Task.KEYWORDS:
             return _keywords(pipeline, cast("Sequence[KeywordsRow]", rows))
 
 
-def _agreement(given: Counts, gold: Counts) -> _Counts:
-    return _Counts(given * gold, given, gold)
-
-
-def _with_clean(holds: NDArray[np.bool_]) -> Counts:
+def _with_clean(holds: NDArray[np.bool_]) -> FloatArray:
     """One more label, where none of the others holds."""
     clean = ~holds.any(axis=1, keepdims=True)
     return np.concatenate([holds, clean], axis=1).astype(np.float32)
 
 
-def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> _Counts:
+def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> _Agreement:
     """Numbers of keywords, (documents, 1); of a document none of whose keywords occurs, nothing."""
     golds = [present_keywords(row) for row in rows]
     best = [set(phrases[:BEST]) for phrases, _ in ranked_phrases(pipeline, rows)]
     pairs = [(gold, given if gold else set()) for gold, given in zip(golds, best, strict=True)]
 
-    def column(numbers: list[int]) -> Counts:
+    def column(numbers: list[int]) -> FloatArray:
         return np.array(numbers, dtype=np.float32)[:, None]
 
-    return _Counts(
+    return _Agreement(
         column([len(gold & given) for gold, given in pairs]),
         column([len(given) for _, given in pairs]),
         column([len(gold) for gold, _ in pairs]),
