@@ -123,6 +123,6 @@ def _seconds(pipeline: Pipeline, budget: int, clock: Callable[[], float]) -> flo
 
 
 def _windows(pipeline: Pipeline, rows: int) -> Sequence[IntArray]:
-    generator = np.random.default_rng(rows)
-    ids = generator.integers(1, pipeline.vocabulary, (rows, TRIED_TOKENS))
+    rng = np.random.default_rng(rows)
+    ids = rng.integers(1, pipeline.vocabulary, (rows, TRIED_TOKENS))
     return list(ids.astype(np.int32))

@@ -20,11 +20,9 @@ pytestmark = [
 
 
 def windows(pipeline: Pipeline) -> list[IntArray]:
-    generator = np.random.default_rng(7)
-    lengths = generator.integers(1, 257, 100)
-    return [
-        generator.integers(1, pipeline.vocabulary, length).astype(np.int32) for length in lengths
-    ]
+    rng = np.random.default_rng(7)
+    lengths = rng.integers(1, 257, 100)
+    return [rng.integers(1, pipeline.vocabulary, length).astype(np.int32) for length in lengths]
 
 
 @pytest.mark.parametrize("task", list(Task))

@@ -51,9 +51,9 @@ def test_each_noise_does_something(noise: Noise, text: str) -> None:
 
 def test_about_half_of_all_texts_stay_as_they_are() -> None:
     """Without it a model would learn that text is always damaged."""
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
-    same = sum(augment(ENGLISH, generator) == ENGLISH for _ in range(2000)) / 2000
+    same = sum(augment(ENGLISH, rng) == ENGLISH for _ in range(2000)) / 2000
 
     assert 0.45 < same < 0.7
 
@@ -103,10 +103,10 @@ def test_a_typo_never_loses_a_chinese_character(seed: int) -> None:
 
 def test_a_row_keeps_its_gold() -> None:
     """Without it noise would teach wrong labels."""
-    generator = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     row = SentimentRow(text=CHINESE, label="positive")
 
-    noisy = [augment_row(row, generator) for _ in range(50)]
+    noisy = [augment_row(row, rng) for _ in range(50)]
 
     assert {item.text for item in noisy} - {CHINESE}
     assert all(isinstance(item, SentimentRow) and item.label == "positive" for item in noisy)

@@ -311,8 +311,8 @@ def test_abandoned_generation_ends_at_the_next_micro_batch(model: FakeModel) -> 
 
 def test_padding_stays_small_on_mixed_lengths(model: FakeModel) -> None:
     """Without it the device computes what nobody reads."""
-    generator = np.random.default_rng(0)
-    lengths = np.clip(generator.lognormal(3, 0.8, 768).astype(int), 1, 256)
+    rng = np.random.default_rng(0)
+    lengths = np.clip(rng.lognormal(3, 0.8, 768).astype(int), 1, 256)
     meter = Meter()
 
     with Engine({as_pipeline(model): 4096}, linger=0, meter=meter) as running:

@@ -52,10 +52,10 @@ def test_initials_follow_the_sound() -> None:
 
 def test_the_mix_leaves_a_stated_share_of_texts_alone() -> None:
     """Without it a model would learn that words are always disguised."""
-    generator = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     text = "stupid idiots 强奸骗钱 are everywhere around here"
 
-    same = sum(evade_randomly(text, generator) == text for _ in range(2000)) / 2000
+    same = sum(evade_randomly(text, rng) == text for _ in range(2000)) / 2000
 
     assert same > 1 - sum(MIX.values()) - 0.03
     assert same < 0.85

@@ -74,9 +74,9 @@ def test_phrases_do_not_depend_on_batch_mates(learned: Generation) -> None:
 
 def test_a_token_that_can_only_be_copied_is_copied() -> None:
     """Without it names that training never asked for could not be in a phrase."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     examples = []
-    for token in chance.integers(1, 250, 160).tolist():
+    for token in rng.integers(1, 250, 160).tolist():
         gold = np.zeros((1, MOST_TOKENS), dtype=np.int32)
         gold[0, :2] = SIGNS + token + 1, END + 1
         examples.append(Example(np.array([251, 252, token, 253], dtype=np.int32), gold))

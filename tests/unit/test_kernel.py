@@ -30,8 +30,8 @@ def network(cell: Cell) -> Model:
 
 
 def windows() -> list[IntArray]:
-    generator = np.random.default_rng(1)
-    return [generator.integers(1, VOCABULARY, length).astype(np.int32) for length in LENGTHS]
+    rng = np.random.default_rng(1)
+    return [rng.integers(1, VOCABULARY, length).astype(np.int32) for length in LENGTHS]
 
 
 @pytest.mark.parametrize("cell", get_args(Cell))

@@ -121,6 +121,6 @@ def _by_place(candidates: Prediction) -> dict[tuple[int, int], float]:
 
 
 def _trial(vocabulary: int) -> list[IntArray]:
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(1, 100, 64)
-    return [generator.integers(1, vocabulary, length).astype(np.int32) for length in lengths]
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 100, 64)
+    return [rng.integers(1, vocabulary, length).astype(np.int32) for length in lengths]

@@ -1,4 +1,4 @@
-"""Noise that real text has, for training: pure, and decided by the generator alone.
+"""Noise that real text has, for training: pure, and decided by `rng` alone.
 
 No noise changes what a text says: emoji are without feeling, masks stand for what platforms mask.
 Case, width and script are undone by cleaning; they are here so that a change of cleaning cannot
@@ -62,13 +62,13 @@ _PUNCTUATION: Final = re.compile(r"(?<!\w)[^\w\s@#]|[^\w\s@#](?!\w)|[，。！�
 """Signs that join no two letters or digits: `3.5`, `don't` and `a-b` keep theirs."""
 
 
-def augment_row(row: LabelledRow, generator: np.random.Generator) -> LabelledRow:
+def augment_row(row: LabelledRow, rng: np.random.Generator) -> LabelledRow:
     """A row with its text under noise; the gold stays true of it.
 
     A keyword that stood in the text must still stand there for cleaning's eyes; otherwise the row
     is returned as it is.
     """
-    text = augment(row.text, generator)
+    text = augment(row.text, rng)
     if text == row.text or clean_text(text) is None:
         return row
     if isinstance(row, KeywordsRow) and not _keeps(row, text):
@@ -76,36 +76,36 @@ def augment_row(row: LabelledRow, generator: np.random.Generator) -> LabelledRow
     return row.model_copy(update={"text": text})
 
 
-def augment(text: str, generator: np.random.Generator, mix: Mapping[Noise, float] = MIX) -> str:
+def augment(text: str, rng: np.random.Generator, mix: Mapping[Noise, float] = MIX) -> str:
     """Put noise on a text.
 
     Args:
         text: any text.
-        generator: decides everything; the same state gives the same text.
+        rng: decides everything; the same state gives the same text.
         mix: chance of each noise; a noise that finds nothing to do leaves the text.
 
     Returns:
         The text, never longer than twice its length and 16 characters.
     """
     # One draw a noise whatever the text, so that texts do not shift each other's luck.
-    for noise, draw in zip(_NOISES, generator.random(len(_NOISES)), strict=True):
+    for noise, draw in zip(_NOISES, rng.random(len(_NOISES)), strict=True):
         if draw < mix.get(noise, 0.0):
-            text = _NOISES[noise](text, generator)
+            text = _NOISES[noise](text, rng)
     return text
 
 
-def _typo(text: str, generator: np.random.Generator) -> str:
+def _typo(text: str, rng: np.random.Generator) -> str:
     letters = [match.start() for match in _LETTER.finditer(text)]
     if not letters:
         return text
-    count = min(1 + int(generator.poisson(TYPOS_A_LETTER * len(letters))), len(letters))
+    count = min(1 + int(rng.poisson(TYPOS_A_LETTER * len(letters))), len(letters))
     characters = list(text)
-    for at in sorted(generator.choice(letters, count, replace=False).tolist()):
-        characters[at] = _mistyped(characters, at, int(generator.integers(4)), generator)
+    for at in sorted(rng.choice(letters, count, replace=False).tolist()):
+        characters[at] = _mistyped(characters, at, int(rng.integers(4)), rng)
     return "".join(characters)
 
 
-def _mistyped(characters: list[str], at: int, kind: int, generator: np.random.Generator) -> str:
+def _mistyped(characters: list[str], at: int, kind: int, rng: np.random.Generator) -> str:
     """What stands at a letter's place after one slip; a swap changes its right neighbour too."""
     letter = characters[at]
     match kind:
@@ -118,7 +118,7 @@ def _mistyped(characters: list[str], at: int, kind: int, generator: np.random.Ge
             return swapped
         case _:
             near = _neighbours().get(letter.lower(), letter)
-            return near[int(generator.integers(len(near)))]
+            return near[int(rng.integers(len(near)))]
 
 
 @cache
@@ -133,39 +133,39 @@ def _neighbours() -> dict[str, str]:
     return near | alike
 
 
-def _case(text: str, generator: np.random.Generator) -> str:
+def _case(text: str, rng: np.random.Generator) -> str:
     changes: tuple[Callable[[str], str], ...] = (str.lower, str.upper, str.title, str.swapcase)
-    return changes[int(generator.integers(len(changes)))](text)
+    return changes[int(rng.integers(len(changes)))](text)
 
 
-def _punctuation(text: str, generator: np.random.Generator) -> str:
+def _punctuation(text: str, rng: np.random.Generator) -> str:
     """Without any, without the last, or with the last one repeated."""
-    match int(generator.integers(3)):
+    match int(rng.integers(3)):
         case 0:
             return " ".join(_PUNCTUATION.sub(" ", text).split())
         case 1:
             return _SENTENCE_END.sub("", text)
         case _:
             last = _SENTENCE_END.search(text)
-            return text + last[0][-1] * int(generator.integers(1, 4)) if last else text
+            return text + last[0][-1] * int(rng.integers(1, 4)) if last else text
 
 
-def _emoji(text: str, generator: np.random.Generator) -> str:
+def _emoji(text: str, rng: np.random.Generator) -> str:
     """A picture of a thing, at an end or at a blank."""
-    put = _EMOJI[int(generator.integers(len(_EMOJI)))] * int(generator.integers(1, 3))
+    put = _EMOJI[int(rng.integers(len(_EMOJI)))] * int(rng.integers(1, 3))
     blanks = [place for place, character in enumerate(text) if character == " "]
     places = [0, len(text), len(text), *blanks[:64]]
-    at = places[int(generator.integers(len(places)))]
+    at = places[int(rng.integers(len(places)))]
     return text[:at] + put + text[at:]
 
 
-def _mask(text: str, generator: np.random.Generator) -> str:
+def _mask(text: str, rng: np.random.Generator) -> str:
     """Addresses, names and numbers as platforms and data sets mask them."""
     for pattern, kind in ((_URL, "url"), (_NAME, "name"), (_DIGITS, "digits")):
         masks = _MASKS[kind]
-        mask = masks[int(generator.integers(len(masks)))]
-        if kind == "digits" and generator.random() < 1 / 2:
-            shift = int(generator.integers(1, 10))
+        mask = masks[int(rng.integers(len(masks)))]
+        if kind == "digits" and rng.random() < 1 / 2:
+            shift = int(rng.integers(1, 10))
             text = pattern.sub(lambda found, by=shift: _other_number(found[0], by), text)  # type: ignore[misc]
         else:
             text = pattern.sub(mask, text)

@@ -53,8 +53,8 @@ def fit_character_ngrams(
     weights = torch.tensor(start.weights, requires_grad=True)
     bias = torch.tensor(start.bias, dtype=torch.float, requires_grad=True)
     optimizer = torch.optim.Adagrad([weights, bias], eps=1e-8)
-    generator = np.random.default_rng(seed)
-    order = np.concatenate([generator.permutation(len(found)) for _ in range(EPOCHS)])
+    rng = np.random.default_rng(seed)
+    order = np.concatenate([rng.permutation(len(found)) for _ in range(EPOCHS)])
     for first in range(0, len(order), ROWS):
         chosen = order[first : first + ROWS]
         for group in optimizer.param_groups:

@@ -1,6 +1,6 @@
 """What people do to words to get past moderation: training noise, and the test of robustness.
 
-Pure, and decided by the generator alone. Some of it cleaning undoes; the rest a model has to learn.
+Pure, and decided by `rng` alone. Some of it cleaning undoes; the rest a model has to learn.
 """
 
 import re
@@ -127,83 +127,81 @@ _INITIALS: Final = (
 _LAST_BY_SOUND: Final = 0xD7F9
 
 
-def evade_randomly(
-    text: str, generator: np.random.Generator, mix: Mapping[Evasion, float] = MIX
-) -> str:
+def evade_randomly(text: str, rng: np.random.Generator, mix: Mapping[Evasion, float] = MIX) -> str:
     """Put at most one evasion on a text, by the chances of `mix`, which sum to at most 1."""
-    draw = float(generator.random())
+    draw = float(rng.random())
     for evasion, chance in mix.items():
         if draw < chance:
-            return evade(text, evasion, generator)
+            return evade(text, evasion, rng)
         draw -= chance
     return text
 
 
-def evade(text: str, evasion: Evasion, generator: np.random.Generator, share: float = SHARE) -> str:
+def evade(text: str, evasion: Evasion, rng: np.random.Generator, share: float = SHARE) -> str:
     """Change words of a text as someone does who means to be read by people only.
 
     Args:
         text: any text.
         evasion: how; where it does not apply to the text's script, the text stays.
-        generator: decides everything; the same state gives the same text.
+        rng: decides everything; the same state gives the same text.
         share: chance of each word to be changed: of Latin words from three letters on, of runs of
             two to four Han characters.
     """
     change = _EVASIONS[evasion]
     return _WORD.sub(
-        lambda match: change(match[0], generator) if generator.random() < share else match[0], text
+        lambda match: change(match[0], rng) if rng.random() < share else match[0], text
     )
 
 
-def _zero_width(word: str, generator: np.random.Generator) -> str:
-    signs = (_ZERO_WIDTH[int(generator.integers(len(_ZERO_WIDTH)))] for _ in word)
+def _zero_width(word: str, rng: np.random.Generator) -> str:
+    signs = (_ZERO_WIDTH[int(rng.integers(len(_ZERO_WIDTH)))] for _ in word)
     return "".join(map("".join, zip(word, signs, strict=True)))
 
 
-def _spaced(word: str, generator: np.random.Generator) -> str:
-    return _SEPARATORS[int(generator.integers(len(_SEPARATORS)))].join(word)
+def _spaced(word: str, rng: np.random.Generator) -> str:
+    return _SEPARATORS[int(rng.integers(len(_SEPARATORS)))].join(word)
 
 
-def _leetspeak(word: str, generator: np.random.Generator) -> str:
+def _leetspeak(word: str, rng: np.random.Generator) -> str:
     """Digits and signs for at least one letter inside, where there is a lookalike."""
     inside = [place for place in range(1, len(word) - 1) if word[place].lower() in _LEET]
     if not inside or not word.isascii():
         return word
-    count = int(generator.integers(1, min(len(inside), 2) + 1))
+    count = int(rng.integers(1, min(len(inside), 2) + 1))
     letters = list(word)
-    for place in generator.choice(inside, count, replace=False).tolist():
+    for place in rng.choice(inside, count, replace=False).tolist():
         signs = _LEET[letters[place].lower()]
-        letters[place] = signs[int(generator.integers(len(signs)))]
+        letters[place] = signs[int(rng.integers(len(signs)))]
     return "".join(letters)
 
 
-def _homoglyphs(word: str, generator: np.random.Generator) -> str:
+def _homoglyphs(word: str, rng: np.random.Generator) -> str:
     if not word.isascii():
         return word
-    change = generator.random(len(word)) < 1 / 2
+    change = rng.random(len(word)) < 1 / 2
     return "".join(
         letter.translate(_LOOKALIKES) if changed else letter
         for letter, changed in zip(word, change.tolist(), strict=True)
     )
 
 
-def _repeated(word: str, generator: np.random.Generator) -> str:
+def _repeated(word: str, rng: np.random.Generator) -> str:
     """One letter, at least three times as often as it was written."""
     if not word.isascii():
         return word
-    at = int(generator.integers(len(word)))
-    return word[:at] + word[at] * int(generator.integers(3, 7)) + word[at + 1 :]
+    at = int(rng.integers(len(word)))
+    return word[:at] + word[at] * int(rng.integers(3, 7)) + word[at + 1 :]
 
 
 def _split_characters(word: str, _: np.random.Generator) -> str:
     return "".join(_PARTS.get(character, character) for character in word)
 
 
-def _pinyin_initials(word: str, generator: np.random.Generator) -> str:
+def _pinyin_initials(word: str, rng: np.random.Generator) -> str:
     """The initial of a sound for one Han character of the word."""
     if not _HAN.match(word):
         return word
-    at = int(generator.integers(len(word)))
+    at = int(rng.integers(len(word)))
     return word[:at] + _initial(word[at]) + word[at + 1 :]
 
 

@@ -15,14 +15,14 @@ SHORTEST: Final = 3
 """Words of an excerpt; two thirds of the text at most."""
 
 
-def excerpts(texts: Iterable[str], generator: np.random.Generator) -> Iterator[str]:
+def excerpts(texts: Iterable[str], rng: np.random.Generator) -> Iterator[str]:
     """One excerpt of each text that is long enough, from a random word on."""
     for text in texts:
         pieces: list[str] = rjieba.cut(text, False)  # noqa: FBT003  # positional only: no guessed words
         places = [place for place, piece in enumerate(pieces) if not piece.isspace()]
         if len(places) < FEWEST:
             continue
-        length = int(generator.integers(SHORTEST, len(places) * 2 // 3 + 1))
-        first = int(generator.integers(len(places) - length + 1))
+        length = int(rng.integers(SHORTEST, len(places) * 2 // 3 + 1))
+        first = int(rng.integers(len(places) - length + 1))
         last = places[first + length - 1]
         yield "".join(pieces[places[first] : last + 1])

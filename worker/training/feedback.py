@@ -37,13 +37,13 @@ class Feedback:
     replay: int
 
     def replayed(
-        self, sets: Sequence[Sequence[LabelledRow]], generator: np.random.Generator
+        self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
     ) -> list[Sequence[LabelledRow]]:
         """A random part of each set of rows, the same share of all, without judged texts."""
         others = self.unjudged(sets)
         share = min(1.0, self.replay / max(sum(map(len, others)), 1))
         return [
-            [rows[place] for place in sorted(generator.permutation(len(rows))[:count])]
+            [rows[place] for place in sorted(rng.permutation(len(rows))[:count])]
             for rows in others
             for count in [round(share * len(rows))]
         ]

@@ -147,10 +147,10 @@ def train(
 def _epoch(
     state: TrainingState[NetworkT], examples: Sequence[Example], config: TrainingConfig
 ) -> Iterator[StepReport]:
-    # Every epoch draws from generators of its own, so a resumed training needs none of the past.
-    generator = np.random.default_rng([config.seed, state.epoch])
-    torch.manual_seed(int(generator.integers(2**62)))
-    batches = _batches(examples, config.budget, generator)
+    # Every epoch draws random numbers of its own, so a resumed training needs none of the past.
+    rng = np.random.default_rng([config.seed, state.epoch])
+    torch.manual_seed(int(rng.integers(2**62)))
+    batches = _batches(examples, config.budget, rng)
     state.model.train()
     for step, batch in enumerate(batches, start=1):
         progress = (state.epoch + step / len(batches)) / config.epochs
@@ -199,17 +199,15 @@ def _stack_gold(batch: Sequence[Example]) -> Tensor:
     )
 
 
-def _batches(
-    examples: Sequence[Example], budget: int, generator: np.random.Generator
-) -> list[list[int]]:
+def _batches(examples: Sequence[Example], budget: int, rng: np.random.Generator) -> list[list[int]]:
     """Random micro-batches of similar length."""
-    order = generator.permutation(len(examples)).tolist()
+    order = rng.permutation(len(examples)).tolist()
     batches: list[list[int]] = []
     for first in range(0, len(order), _POOL):
         pool = order[first : first + _POOL]
         lengths = [len(examples[index].ids) for index in pool]
         batches += [[pool[row] for row in rows] for rows in micro_batches(lengths, budget)]
-    return [batches[index] for index in generator.permutation(len(batches))]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def _rate(progress: float, config: TrainingConfig) -> float:

@@ -22,11 +22,11 @@ have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2
 
 def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
     """Encode the training rows of all sources, and noisy copies of some of them."""
-    generator = np.random.default_rng(recipe.training.seed)
+    rng = np.random.default_rng(recipe.training.seed)
     sets = recipe.training_sets()
     copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
     if recipe.task is not Task.KEYWORDS:
-        written = recipe.written_rows(sets, generator)
+        written = recipe.written_rows(sets, rng)
         if recipe.task is Task.MODERATION:
             sets.append(recipe.ordinary_training_set())
         else:
@@ -35,14 +35,14 @@ def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
         copies += [NOISY, NOISY]
     judged: Sequence[LabelledRow] = []
     if recipe.feedback is not None:
-        sets = recipe.feedback.replayed(sets, generator)
+        sets = recipe.feedback.replayed(sets, rng)
         judged = recipe.feedback.repeated(sum(map(len, sets)))
     replayed = [
         example
         for rows, share in zip(sets, copies, strict=True)
-        for example in examples([*rows, *_noisy_copies(rows, share, generator)], tokenizer)
+        for example in examples([*rows, *_noisy_copies(rows, share, rng)], tokenizer)
     ]
-    noisy = _noisy_copies(judged, NOISY, generator)
+    noisy = _noisy_copies(judged, NOISY, rng)
     return [*replayed, *examples([*judged, *noisy], tokenizer, any_label=True)]
 
 
@@ -54,13 +54,13 @@ def _copies(task: Task, rows: int, largest: int) -> float:
 
 
 def _noisy_copies(
-    rows: Sequence[LabelledRow], share: float, generator: np.random.Generator
+    rows: Sequence[LabelledRow], share: float, rng: np.random.Generator
 ) -> Iterator[LabelledRow]:
     for row in rows:
-        for _ in range(int(share + generator.random())):
-            noisy = augment_row(row, generator)
+        for _ in range(int(share + rng.random())):
+            noisy = augment_row(row, rng)
             if isinstance(noisy, ModerationRow):
-                evasive = evade_randomly(noisy.text, generator)
+                evasive = evade_randomly(noisy.text, rng)
                 noisy = noisy.model_copy(update={"text": evasive})
             if noisy.text != row.text:
                 yield noisy

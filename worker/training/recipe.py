@@ -175,15 +175,15 @@ class Recipe:
         return [row for taught in self.soft_labels for row in taught.beyond(texts)]
 
     def written_rows(
-        self, sets: Sequence[Sequence[LabelledRow]], generator: np.random.Generator
+        self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
     ) -> list[LabelledRow]:
         """Texts written for training, as many as go beside `sets`: of templates, and sentences."""
         rows = sum(map(len, sets))
 
         def written(task: Task) -> tuple[list[LabelledRow], list[LabelledRow]]:
             return (
-                template_rows(task, int(TEMPLATES[task] * rows), generator),
-                sentence_rows(task, int(SENTENCES[task] * rows), generator),
+                template_rows(task, int(TEMPLATES[task] * rows), rng),
+                sentence_rows(task, int(SENTENCES[task] * rows), rng),
             )
 
         filled, sentences = written(self.task)
@@ -197,12 +197,12 @@ class Recipe:
 
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
         """Rows without noise: of each source, those written, and those of feedback."""
-        generator = np.random.default_rng(self.training.seed)
+        rng = np.random.default_rng(self.training.seed)
         sets = self.training_sets()
-        sets.append(self.written_rows(sets, generator))
+        sets.append(self.written_rows(sets, rng))
         if self.feedback is None:
             return sets, []
-        sets = self.feedback.replayed(sets, generator)
+        sets = self.feedback.replayed(sets, rng)
         return sets, self.feedback.repeated(sum(map(len, sets)))
 
     def language_model(self) -> Pretraining:

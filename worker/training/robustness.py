@@ -22,8 +22,8 @@ def sample(rows: Sequence[LabelledRow], most: int = ROWS) -> list[LabelledRow]:
 
 def disguised(rows: Sequence[LabelledRow], evasion: Evasion) -> list[LabelledRow]:
     """The rows with three in ten words disguised, the same at every call."""
-    generator = np.random.default_rng(SEED)
-    return [row.model_copy(update={"text": evade(row.text, evasion, generator)}) for row in rows]
+    rng = np.random.default_rng(SEED)
+    return [row.model_copy(update={"text": evade(row.text, evasion, rng)}) for row in rows]
 
 
 def evasion_kept(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> dict[Evasion, float]:

@@ -16,15 +16,15 @@ MOST_TIMES = 5
 """Times that one is repeated at most."""
 
 
-def sentence_rows(task: Task, texts: int, generator: np.random.Generator) -> list[LabelledRow]:
+def sentence_rows(task: Task, texts: int, rng: np.random.Generator) -> list[LabelledRow]:
     """Draw from the sentences, each about as often; of moderation every label is annotated.
 
     Args:
         task: sentiment or moderation.
         texts: how many to draw; fewer come of it where each would come more than 5 times.
-        generator: draws.
+        rng: draws.
     """
     with as_file(files("worker.training").joinpath(f"{task}_sentences.jsonl")) as path:
         rows = list(RowFile(path, ROW_TYPES[task]))
     times = min(texts / len(rows), MOST_TIMES)
-    return [row for row in rows for _ in range(int(times + generator.random()))]
+    return [row for row in rows for _ in range(int(times + rng.random()))]

@@ -202,7 +202,7 @@ def _alone(
     if not teaching.unlabelled:
         return []
     recipe = teaching.recipe
-    generator = np.random.default_rng(recipe.training.seed)
+    rng = np.random.default_rng(recipe.training.seed)
     held_out = {
         fold(row.text)
         for split in ("valid", "test")
@@ -214,7 +214,7 @@ def _alone(
         for source in recipe.unlabelled_sources()
     ]
     texts += [
-        (part.source, "excerpts", excerpts((row.text for row in part.rows), generator))
+        (part.source, "excerpts", excerpts((row.text for row in part.rows), rng))
         for part in training
     ]
     return _parts(

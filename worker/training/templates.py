@@ -30,13 +30,13 @@ class _Templates(Frozen):
     group: tuple[_Group, ...]
 
 
-def template_rows(task: Task, texts: int, generator: np.random.Generator) -> list[LabelledRow]:
+def template_rows(task: Task, texts: int, rng: np.random.Generator) -> list[LabelledRow]:
     """Draw about as many texts, from all groups alike; of moderation every label is annotated.
 
     Args:
         task: sentiment or moderation.
         texts: how many to draw; fewer come of it, since none comes twice.
-        generator: draws.
+        rng: draws.
     """
     path = files("worker.training").joinpath(f"{task}_templates.toml")
     content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def template_rows(task: Task, texts: int, generator: np.random.Generator) -> lis
     return [
         _ROW[task](text, group.labels)
         for group in templates.group
-        for text in sorted({_fill(group, templates, generator) for _ in draws})
+        for text in sorted({_fill(group, templates, rng) for _ in draws})
     ]
 
 
@@ -64,11 +64,11 @@ _ROW: Final[dict[Task, Callable[[str, tuple[str, ...]], LabelledRow]]] = {
 }
 
 
-def _fill(group: _Group, templates: _Templates, generator: np.random.Generator) -> str:
+def _fill(group: _Group, templates: _Templates, rng: np.random.Generator) -> str:
     """A random text of the group, each slot filled anew wherever it stands."""
     filled = []
-    for literal, slot, _, _ in Formatter().parse(str(generator.choice(group.texts))):
+    for literal, slot, _, _ in Formatter().parse(str(rng.choice(group.texts))):
         filled.append(literal)
         if slot is not None:
-            filled.append(str(generator.choice(templates.slots[slot])))
+            filled.append(str(rng.choice(templates.slots[slot])))
     return "".join(filled)
