@@ -25,9 +25,9 @@ def test_what_it_says_are_its_scores(data_folder: Path, artifacts: Path) -> None
 
     assert known.keys() == {row.text for row in rows}
     scores = sentiment_scores(Pipeline.load(start, "cpu"), rows)
-    for row, chances in zip(rows, scores.tolist(), strict=True):
+    for row, row_scores in zip(rows, scores.tolist(), strict=True):
         assert known[row.text] == pytest.approx(
-            dict(zip(TAUGHT[Task.SENTIMENT], chances, strict=True)), abs=1e-5
+            dict(zip(TAUGHT[Task.SENTIMENT], row_scores, strict=True)), abs=1e-5
         )
 
 

@@ -1,7 +1,7 @@
 """From the encoder's states to labels, their loss and their probabilities.
 
 Gold labels of both classifiers are one number per label: 1 holds, 0 does not hold, between them the
-chance that it holds, `UNKNOWN` the source says nothing.
+probability that it holds, `UNKNOWN` the source says nothing.
 """
 
 import math
@@ -87,8 +87,8 @@ def softmax_loss(logits: Tensor, gold: Tensor) -> Tensor:
 
     Args:
         logits: (batch, labels).
-        gold: 1 for the label and 0 for others, or the chance of each; `UNKNOWN` for those that the
-            source lacks.
+        gold: 1 for the label and 0 for others, or the probability of each; `UNKNOWN` for those
+            that the source lacks.
     """
     priors = torch.where(gold == UNKNOWN, math.log(ABSENT), 0.0)
     return functional.cross_entropy(logits + priors, gold.clamp(min=0).to(logits.dtype))
@@ -99,7 +99,8 @@ def sigmoid_loss(logits: Tensor, gold: Tensor) -> Tensor:
 
     Args:
         logits: (batch, labels).
-        gold: 1 where a label holds and 0 where not, or its chance; `UNKNOWN` where nobody knows.
+        gold: 1 where a label holds and 0 where not, or its probability; `UNKNOWN` where nobody
+            knows.
     """
     known = gold != UNKNOWN
     losses = functional.binary_cross_entropy_with_logits(

@@ -47,12 +47,12 @@ class _Beam(NamedTuple):
     Attributes:
         memory: of the decoder.
         tokens: made so far, the first one `END`.
-        chances: probability of each.
+        probabilities: of each.
     """
 
     memory: _Memory
     tokens: Tensor
-    chances: Tensor
+    probabilities: Tensor
 
 
 class Generator(nn.Module):
@@ -99,7 +99,7 @@ class Generator(nn.Module):
             given = wanted.clamp(min=END)
         inside = goal >= 0
         wanted = goal[inside]
-        copies, made = self._chances(torch.stack(both, 2)[inside])
+        copies, made = self._probabilities(torch.stack(both, 2)[inside])
         places = self._places()[wanted]
         made = made.gather(1, places.clamp(min=0)[:, None])[:, 0] * (places >= 0)
         ids = (source.ids + SIGNS)[:, None, None].expand(*goal.shape, -1)[inside]
@@ -111,7 +111,7 @@ class Generator(nn.Module):
         """The likeliest phrases of each window, at most `BEAM`, best first.
 
         No window influences another. A phrase's score is its probability among all phrases,
-        calibrated to the chance that it is a keyword.
+        calibrated to the probability that it is a keyword.
         """
         outputs = self._output_ids()
         # What can be made here: far less than the vocabulary.
@@ -120,22 +120,22 @@ class Generator(nn.Module):
         copied_at = torch.searchsorted(known, source.ids + SIGNS)
         beam = self._begin(source)
         ended: list[tuple[Tensor, Tensor]] = []
-        best = beam.chances.new_zeros(len(source.ids), BEAM)
+        best = beam.probabilities.new_zeros(len(source.ids), BEAM)
         for _ in range(MOST_TOKENS):
             memory, weight = self._step(beam.tokens[:, :, -1], beam.memory, source)
-            copies, made = self._chances(torch.cat(memory, dim=2))
-            chances = made.new_zeros(*made.shape[:2], len(known))
-            chances[:, :, made_at] = (1 - copies)[:, :, None] * made
+            copies, made = self._probabilities(torch.cat(memory, dim=2))
+            probabilities = made.new_zeros(*made.shape[:2], len(known))
+            probabilities[:, :, made_at] = (1 - copies)[:, :, None] * made
             index = copied_at[:, None].expand_as(weight)
-            chances.scatter_add_(2, index, copies[:, :, None] * weight)
-            chances *= beam.chances[:, :, None]
-            closed = chances[:, :, END].clone()
-            chances[:, :, END] = 0
+            probabilities.scatter_add_(2, index, copies[:, :, None] * weight)
+            probabilities *= beam.probabilities[:, :, None]
+            closed = probabilities[:, :, END].clone()
+            probabilities[:, :, END] = 0
             ended.append((beam.tokens, closed))
             best = torch.cat([best, closed], dim=1).topk(BEAM).values
-            beam = _longer(_Beam(memory, beam.tokens, beam.chances), chances, known)
+            beam = _longer(_Beam(memory, beam.tokens, beam.probabilities), probabilities, known)
             # A longer phrase is never likelier than its beginning.
-            if bool((beam.chances[:, 0] <= best[:, -1]).all()):
+            if bool((beam.probabilities[:, 0] <= best[:, -1]).all()):
                 break
         return self._phrases(ended)
 
@@ -169,8 +169,8 @@ class Generator(nn.Module):
         weight = functional.softmax(match.masked_fill(~source.mask[:, None], -torch.inf), dim=2)
         return _Memory(hidden, weight @ source.states), weight
 
-    def _chances(self, both: Tensor) -> tuple[Tensor, Tensor]:
-        """Chance to copy (…,), and of each output where it is made (…, SIGNS + outputs)."""
+    def _probabilities(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability to copy (…,), and of each output where it is made (…, SIGNS + outputs)."""
         both = self.dropout(both)
         guess = torch.tanh(self.output(both))
         vectors = torch.cat([self.signs, self._shared[0](self.get_buffer("outputs"))])
@@ -179,37 +179,37 @@ class Generator(nn.Module):
 
     def _begin(self, source: Encoded) -> _Beam:
         windows = len(source.ids)
-        chances = source.states.new_zeros(windows, BEAM)
-        chances[:, 0] = 1  # the others would be the same beginning again
+        probabilities = source.states.new_zeros(windows, BEAM)
+        probabilities[:, 0] = 1  # the others would be the same beginning again
         tokens = torch.full((windows, BEAM, 1), END, device=source.ids.device)
-        return _Beam(self._first(source, BEAM), tokens, chances)
+        return _Beam(self._first(source, BEAM), tokens, probabilities)
 
     def _phrases(self, ended: list[tuple[Tensor, Tensor]]) -> list[list[Generated]]:
         """The likeliest of all phrases that ended at any step."""
-        chances = torch.cat([chance for _, chance in ended], dim=1)  # (windows, steps * BEAM)
-        best = chances.topk(BEAM)
+        closed = torch.cat([one for _, one in ended], dim=1)  # (windows, steps * BEAM)
+        best = closed.topk(BEAM)
         slope, shift = self.get_buffer("calibration")
         scores = torch.sigmoid(slope * best.values.clamp(min=_LEAST).log() + shift)
-        found: list[list[Generated]] = [[] for _ in chances]
+        found: list[list[Generated]] = [[] for _ in closed]
         for row, (places, given, score) in enumerate(
             zip(best.indices.tolist(), best.values.tolist(), scores.tolist(), strict=True)
         ):
-            for place, chance, value in zip(places, given, score, strict=True):
+            for place, probability, value in zip(places, given, score, strict=True):
                 tokens = ended[place // BEAM][0][row, place % BEAM].tolist()[1:]
-                if tokens and chance > 0:
+                if tokens and probability > 0:
                     found[row].append(Generated(_words(tokens), value))
         return found
 
 
-def _longer(beam: _Beam, chances: Tensor, known: Tensor) -> _Beam:
+def _longer(beam: _Beam, probabilities: Tensor, known: Tensor) -> _Beam:
     """The likeliest beginnings that are one token longer.
 
     Args:
         beam: the beginnings.
-        chances: of each with each further token, (windows, phrases, tokens).
+        probabilities: of each with each further token, (windows, phrases, tokens).
         known: ids of the tokens, (tokens,).
     """
-    best = chances.flatten(1).topk(BEAM)
+    best = probabilities.flatten(1).topk(BEAM)
     origin = best.indices // len(known)
     tokens = beam.tokens.gather(1, origin[:, :, None].expand_as(beam.tokens))
     added = known[best.indices % len(known)]

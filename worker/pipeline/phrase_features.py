@@ -289,8 +289,8 @@ def _word_hashes(text: str, words: _Words) -> tuple[NDArray[np.bool_], HashArray
     return inside, hashes
 
 
-def _logit(chance: NDArray[np.float64]) -> NDArray[np.float64]:
-    near = chance.clip(_FAR, 1 - _FAR)
+def _logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    near = probability.clip(_FAR, 1 - _FAR)
     return np.asarray(np.log(near / (1 - near)))
 
 

@@ -17,8 +17,8 @@ def phrases_of(document: TokenizedDocument, predictions: Sequence[list[Candidate
     """Merge the candidates of all windows into phrases, best first.
 
     A candidate is widened to whole words. Candidates that read the same in the cleaned text, where
-    case, width, script and blanks are folded, are one phrase; its score is the chance that at least
-    one of its places is a keyword, `1 - ∏(1 - p)`, places taken as independent.
+    case, width, script and blanks are folded, are one phrase; its score is the probability that at
+    least one of its places is a keyword, `1 - ∏(1 - p)`, places taken as independent.
 
     Args:
         document: the document, with spans.

@@ -142,7 +142,7 @@ def with_generated(
     """
     known = {span for keyword in result.keywords for span in keyword.spans}
     made: dict[str, Keyword] = {}
-    for text, chance in phrases:
+    for text, score in phrases:
         if not text or text in made or UNFIT.search(text) or STUTTER.fullmatch(text):
             continue
         spans = [
@@ -150,8 +150,9 @@ def with_generated(
         ]
         if known.isdisjoint(spans):
             shown = original[slice(*spans[0])] if spans else text
-            score = round(chance, DECIMALS)
-            made[text] = Keyword(text=shown, score=score, spans=spans, generated=True)
+            made[text] = Keyword(
+                text=shown, score=round(score, DECIMALS), spans=spans, generated=True
+            )
     return result.model_copy(update={"keywords": [*result.keywords, *made.values()]})
 
 
@@ -164,7 +165,7 @@ def _most_promising(scores: Sequence[float], total: float) -> int:
     """How many of the best phrases promise the highest F1, at least one.
 
     Args:
-        scores: chance of each phrase to be a keyword, best first.
+        scores: probability of each phrase to be a keyword, best first.
         total: keywords that the document is expected to have.
     """
     counts = np.arange(1, len(scores) + 1)

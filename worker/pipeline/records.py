@@ -123,7 +123,7 @@ class Phrase(NamedTuple):
 
     Attributes:
         text: as it reads in the cleaned text.
-        score: chance that it is a keyword.
+        score: probability that it is a keyword.
         best: highest probability of one of its places.
         proposed: places at which the model proposes it.
         first: where the first of these begins in the cleaned text.

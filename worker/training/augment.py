@@ -28,7 +28,7 @@ MIX: Final[Mapping[Noise, float]] = {
     "traditional": 0.08,
     "full_width": 0.04,
 }
-"""Chance of each noise, drawn independently: a little over half of all texts stay as they are."""
+"""Probability of each noise, drawn by itself: a little over half of all texts stay as they are."""
 
 TYPOS_A_LETTER: Final = 0.02
 """Expected typos of a text that gets some, beyond the first."""
@@ -82,7 +82,7 @@ def augment(text: str, rng: np.random.Generator, mix: Mapping[Noise, float] = MI
     Args:
         text: any text.
         rng: decides everything; the same state gives the same text.
-        mix: chance of each noise; a noise that finds nothing to do leaves the text.
+        mix: probability of each noise; a noise that finds nothing to do leaves the text.
 
     Returns:
         The text, never longer than twice its length and 16 characters.

@@ -161,7 +161,7 @@ def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]])
 def generator_calibration(
     pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]
 ) -> tuple[tuple[float, float], float]:
-    """How scores of generated keywords become chances, and the chance from which one is given.
+    """How scores of generated keywords become probabilities, and that from which one is given.
 
     Slope and shift of the logarithm of a phrase's probability are those with the least loss (Platt
     1999); the threshold has the best F1@5, each source counting alike.
@@ -182,7 +182,7 @@ def generator_calibration(
     logits = np.concatenate([item.scores for item in items])
     gold = np.array([phrase in item.gold for item in items for phrase in item.phrases])
     slope, shift = _line(logits, gold)
-    chances = [
+    calibrated = [
         [
             item._replace(scores=1 / (1 + np.exp(-slope * item.scores - shift)))
             for item in rows
@@ -190,7 +190,7 @@ def generator_calibration(
         ]
         for rows in scored
     ]
-    return (slope, shift), _best_threshold(chances)
+    return (slope, shift), _best_threshold(calibrated)
 
 
 def _line(logits: metrics.Floats, gold: metrics.Bools) -> tuple[float, float]:
@@ -205,8 +205,8 @@ def _line(logits: metrics.Floats, gold: metrics.Bools) -> tuple[float, float]:
 
 
 def _log_odds(scores: Sequence[float]) -> metrics.Floats:
-    chance = np.clip(scores, 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(chance / (1 - chance)))
+    probability = np.clip(scores, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(probability / (1 - probability)))
 
 
 def _best_threshold(sets: Sequence[Sequence[ScoredPhrases]]) -> float:

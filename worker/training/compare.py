@@ -177,10 +177,10 @@ def _sample(parent: Pipeline, candidate: Pipeline, rows: Sequence[LabelledRow]) 
     both = [_agreement(pipeline, rows) for pipeline in (parent, candidate)]
     whole = np.ones((1, len(rows)), dtype=np.float32)
     rng = np.random.default_rng(_SEED)
-    chances = np.full(len(rows), 1 / len(rows))
+    probabilities = np.full(len(rows), 1 / len(rows))
     differences = []
     for _ in range(0, DRAWS, _BLOCK):
-        drawn = rng.multinomial(len(rows), chances, size=_BLOCK).astype(np.float32)
+        drawn = rng.multinomial(len(rows), probabilities, size=_BLOCK).astype(np.float32)
         before, after = (_f1(agreement, drawn) for agreement in both)
         differences.append(after - before)
     old, new = (float(_f1(agreement, whole)[0]) for agreement in both)

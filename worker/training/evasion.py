@@ -34,10 +34,10 @@ MIX: Final[Mapping[Evasion, float]] = {
     "split_characters": 0.05,
     "pinyin_initials": 0.05,
 }
-"""Chance of each evasion as training noise; at most one is put on a text."""
+"""Probability of each evasion as training noise; at most one is put on a text."""
 
 SHARE: Final = 0.3
-"""Chance that a word of the text is changed."""
+"""Probability that a word of the text is changed."""
 
 _WORD: Final = re.compile(r"(?<![\w@#/&.])[A-Za-z]{3,24}(?![\w@/;.])|[\u4e00-\u9fff]{2,4}")
 _HAN: Final = re.compile("[\u4e00-\u9fff]")
@@ -128,12 +128,12 @@ _LAST_BY_SOUND: Final = 0xD7F9
 
 
 def evade_randomly(text: str, rng: np.random.Generator, mix: Mapping[Evasion, float] = MIX) -> str:
-    """Put at most one evasion on a text, by the chances of `mix`, which sum to at most 1."""
+    """Put at most one evasion on a text, by the probabilities of `mix`, which sum to at most 1."""
     draw = float(rng.random())
-    for evasion, chance in mix.items():
-        if draw < chance:
+    for evasion, probability in mix.items():
+        if draw < probability:
             return evade(text, evasion, rng)
-        draw -= chance
+        draw -= probability
     return text
 
 
@@ -144,8 +144,8 @@ def evade(text: str, evasion: Evasion, rng: np.random.Generator, share: float = 
         text: any text.
         evasion: how; where it does not apply to the text's script, the text stays.
         rng: decides everything; the same state gives the same text.
-        share: chance of each word to be changed: of Latin words from three letters on, of runs of
-            two to four Han characters.
+        share: probability of each word to be changed: of Latin words from three letters on, of
+            runs of two to four Han characters.
     """
     change = _EVASIONS[evasion]
     return _WORD.sub(

@@ -43,8 +43,8 @@ def remembered(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
     scores = _scores(Pipeline.load(start.folder, "cpu"), rows)
     labels = TAUGHT[recipe.task]
     return {
-        row.text: dict(zip(labels, chances, strict=True))
-        for row, chances in zip(rows, scores, strict=True)
+        row.text: dict(zip(labels, row_scores, strict=True))
+        for row, row_scores in zip(rows, scores, strict=True)
     }
 
 

@@ -234,16 +234,16 @@ def _examples(part: _Part) -> Iterator[Example]:
 
 
 def _measures(transformer: Transformer, part: _Part) -> Measures:
-    chances = transformer.chances(part.texts)
+    probabilities = transformer.probabilities(part.texts)
     if transformer.task is Task.SENTIMENT:
-        return sentiment_measures(cast("list[SentimentRow]", part.rows), chances)
-    return moderation_measures(cast("list[ModerationRow]", part.rows), chances, _THRESHOLDS)
+        return sentiment_measures(cast("list[SentimentRow]", part.rows), probabilities)
+    return moderation_measures(cast("list[ModerationRow]", part.rows), probabilities, _THRESHOLDS)
 
 
 def _soft_labels(transformer: Transformer, part: _Part) -> dict[str, SoftLabel]:
     labels = TAUGHT[transformer.task]
-    found = transformer.chances(part.texts).round(_DIGITS).tolist()
+    found = transformer.probabilities(part.texts).round(_DIGITS).tolist()
     return {
-        row.text: dict(zip(labels, chances, strict=True))
-        for row, chances in zip(part.rows, found, strict=True)
+        row.text: dict(zip(labels, probabilities, strict=True))
+        for row, probabilities in zip(part.rows, found, strict=True)
     }

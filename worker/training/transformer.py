@@ -41,8 +41,8 @@ class Transformer(Network):
         return (softmax_loss if self.task is Task.SENTIMENT else sigmoid_loss)(logits, gold)
 
     @torch.inference_mode()
-    def chances(self, texts: Sequence[IntArray]) -> metrics.Floats:
-        """How likely each label holds, (texts, labels); in evaluation mode.
+    def probabilities(self, texts: Sequence[IntArray]) -> metrics.Floats:
+        """That each label holds, (texts, labels); in evaluation mode.
 
         Args:
             texts: token ids of each, at least one.
