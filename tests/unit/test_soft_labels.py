@@ -112,7 +112,7 @@ def test_ordinary_texts_are_learned_with_their_soft_labels(
 def test_soft_labels_of_other_data_are_refused(
     data_folder: Path, language_model: Path, taught: Path, tmp_path: Path
 ) -> None:
-    """Without it a teacher may have seen what is held out today."""
+    """Without it a teacher may have seen what is validation or test today."""
     folder = tmp_path / "data"
     shutil.copytree(data_folder, folder)
     rows = [SentimentRow(text="The harbour is quiet", label="neutral")]

@@ -104,22 +104,22 @@ def test_a_teacher_of_moderation_judges_ordinary_texts_too(
     assert (uses["mail"], uses["notes"]) == ("labels", "ordinary text")
 
 
-def test_a_teacher_reads_no_text_that_is_held_out_for_it(
+def test_a_teacher_reads_no_text_of_validation_and_test(
     data_folder: Path, transformer: Path, tmp_path: Path
 ) -> None:
     """Without it a network would be taught what it is measured on."""
     folder = tmp_path / "data"
     shutil.copytree(data_folder, folder)
-    held_out = [SentimentRow(text="The harbour is quiet", label="neutral")]
+    left_out = [SentimentRow(text="The harbour is quiet", label="neutral")]
     for split in ("valid", "test"):
-        write_rows(folder / "sentiment" / "notes" / f"{split}.jsonl.gz", held_out)
+        write_rows(folder / "sentiment" / "notes" / f"{split}.jsonl.gz", left_out)
 
     for _ in teach(teaching(folder, transformer), tmp_path / "taught", resume=False):
         pass
 
     by_text = SoftLabels.load(tmp_path / "taught", Task.SENTIMENT, "C").by_text
     assert PLAIN[0] in by_text
-    assert held_out[0].text not in by_text
+    assert left_out[0].text not in by_text
 
 
 def test_a_teacher_may_judge_texts_that_nobody_labelled(
@@ -128,9 +128,9 @@ def test_a_teacher_may_judge_texts_that_nobody_labelled(
     """Without it what a teacher knows of other texts than the labelled ones would go unlearned."""
     folder = tmp_path / "data"
     shutil.copytree(data_folder, folder)
-    held_out = [SentimentRow(text=ADVERTS[0], label="neutral")]
+    left_out = [SentimentRow(text=ADVERTS[0], label="neutral")]
     for split in ("valid", "test"):
-        write_rows(folder / "sentiment" / "notes" / f"{split}.jsonl.gz", held_out)
+        write_rows(folder / "sentiment" / "notes" / f"{split}.jsonl.gz", left_out)
     asked = replace(teaching(folder, transformer), unlabelled=True)
 
     for _ in teach(asked, tmp_path / "taught", resume=False):

@@ -52,7 +52,7 @@ class LanguageModelCard(Frozen):
         data_hash: over every file of the sources.
         sources: whose texts it read.
         epochs: passes over them.
-        likelihood: geometric mean of the probability of a held-out token.
+        likelihood: geometric mean of the probability of a validation token.
     """
 
     command: str

@@ -102,13 +102,13 @@ def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]
     if not learned:
         msg = f"no keyword of {extension.data} is absent from its text: there is nothing to learn"
         raise InputError(msg)
-    held_out = _examples(extension, "valid", tokenizer) or learned
+    validation = _examples(extension, "valid", tokenizer) or learned
     state = _fresh_state(extension, encoder, learned)
     if resume:
         load_checkpoint(checkpoint, state, extension.identity())
 
     def validate(model: Generation) -> float:
-        return model.likelihood(held_out)
+        return model.likelihood(validation)
 
     yield from train_with_checkpoints(
         state,

@@ -30,7 +30,7 @@ def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
         if recipe.task is Task.MODERATION:
             sets.append(recipe.ordinary_training_set())
         else:
-            sets.append(recipe.judged_alone(row for rows in sets for row in rows))
+            sets.append(recipe.taught_alone(row for rows in sets for row in rows))
         sets.append(written)
         copies += [NOISY, NOISY]
     judged: Sequence[LabelledRow] = []

@@ -50,7 +50,7 @@ VOCABULARY: Final = 24_000
 """Token ids of the shipped models."""
 WINDOW: Final = 96
 """Most tokens of a training window; longer texts give several."""
-HELD_OUT: Final = 2000
+VALIDATION_WINDOWS: Final = 2000
 """Windows of the validation splits that measure the model after each epoch."""
 NOISE_TOKENS: Final = 512
 """Tokens drawn a step, against which all its targets are told apart."""
@@ -161,14 +161,15 @@ def pretrain(
     tokenizer = _tokenizer(pretraining, out, resume=resume)
     yield "encoding the texts of all tasks"
     windows = pretraining.make_windows(tokenizer, "train")
-    held_out = pretraining.make_windows(tokenizer, "valid")
-    held_out = held_out[:: max(1, len(held_out) // HELD_OUT)] or windows[:HELD_OUT]
+    validation = pretraining.make_windows(tokenizer, "valid")
+    validation = validation[:: max(1, len(validation) // VALIDATION_WINDOWS)]
+    validation = validation or windows[:VALIDATION_WINDOWS]
     state = pretraining.fresh_state(tokenizer, windows)
     if resume and is_checkpoint(checkpoint):
         load_checkpoint(checkpoint, state, pretraining.identity())
 
     def validate(model: LanguageModel) -> float:
-        return model.likelihood(held_out)
+        return model.likelihood(validation)
 
     yield from train_with_checkpoints(
         state,
@@ -235,7 +236,7 @@ class LanguageModel(Network):
 
     @torch.inference_mode()
     def likelihood(self, windows: list[IntArray]) -> float:
-        """Geometric mean of the probability of a held-out token, over the whole vocabulary."""
+        """Geometric mean of the probability of a token, over the whole vocabulary."""
         lost, count = 0.0, 0
         for rows in micro_batches([len(window) for window in windows], BUDGET):
             guesses, targets = self._guesses(*pad([windows[row] for row in rows]))

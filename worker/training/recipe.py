@@ -169,8 +169,8 @@ class Recipe:
         """Ordinary text to learn from, with soft labels where there are."""
         return self._taught(self.ordinary("train"))
 
-    def judged_alone(self, known: Iterable[LabelledRow]) -> list[LabelledRow]:
-        """Rows of sentiment that only a teacher judged, which are none of `known`."""
+    def taught_alone(self, known: Iterable[LabelledRow]) -> list[LabelledRow]:
+        """Rows of sentiment that only a teacher labelled, which are none of `known`."""
         texts = {row.text for row in known}
         return [row for taught in self.soft_labels for row in taught.beyond(texts)]
 

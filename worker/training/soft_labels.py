@@ -90,7 +90,7 @@ class SoftLabels:
     def check(self, sources: Iterable[Source]) -> None:
         """See that the teacher learned from these sources as they are now.
 
-        Otherwise it may have seen what today is held out.
+        Otherwise it may have seen what is validation or test today.
 
         Raises:
             InputError: they are others.

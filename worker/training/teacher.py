@@ -197,13 +197,13 @@ def _alone(
 ) -> list[_Part]:
     """What nobody but the teacher judges: texts of other tasks, excerpts of the labelled ones.
 
-    What is held out of the task is left out.
+    Texts of the validation and test splits of the task are left out.
     """
     if not teaching.unlabelled:
         return []
     recipe = teaching.recipe
     rng = np.random.default_rng(recipe.training.seed)
-    held_out = {
+    left_out = {
         fold(row.text)
         for split in ("valid", "test")
         for _, _, rows in _labelled(recipe, split)
@@ -221,7 +221,7 @@ def _alone(
         teaching,
         tokenizer,
         [
-            (source, use, [Row(text=text) for text in some if fold(text) not in held_out])
+            (source, use, [Row(text=text) for text in some if fold(text) not in left_out])
             for source, use, some in texts
         ],
     )
