@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import any_texts
@@ -18,8 +18,9 @@ def only(noise: Noise, text: str, seed: int = 0) -> str:
     return augment(text, np.random.default_rng(seed), {noise: 1.0})
 
 
+@settings(deadline=None)  # the first conversion reads dictionaries
 @given(any_texts, st.integers(0, 2**32))
-def test_the_same_generator_gives_the_same_text(text: str, seed: int) -> None:
+def test_the_same_seed_gives_the_same_text(text: str, seed: int) -> None:
     """Without it a training could not be repeated."""
     first, second = (
         augment(text, np.random.default_rng(seed), dict.fromkeys(MIX, 1.0)) for _ in "ab"
@@ -28,6 +29,7 @@ def test_the_same_generator_gives_the_same_text(text: str, seed: int) -> None:
     assert first == second
 
 
+@settings(deadline=None)  # the first conversion reads dictionaries
 @given(any_texts, st.integers(0, 2**32))
 def test_noise_never_bloats_a_text(text: str, seed: int) -> None:
     """Without it noisy copies would fill the memory of a training."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import any_texts
@@ -12,8 +12,9 @@ LATIN_ONLY = {"leetspeak", "homoglyphs", "full_width", "repeated"}
 HAN_ONLY = {"traditional", "split_characters", "pinyin_initials"}
 
 
+@settings(deadline=None)  # the first conversion reads dictionaries
 @given(any_texts, st.sampled_from(EVASIONS), st.integers(0, 2**32))
-def test_the_same_generator_gives_the_same_text(text: str, evasion: Evasion, seed: int) -> None:
+def test_the_same_seed_gives_the_same_text(text: str, evasion: Evasion, seed: int) -> None:
     """Without it neither a training nor a measurement could be repeated."""
     first, second = (evade(text, evasion, np.random.default_rng(seed)) for _ in "ab")
 
