@@ -13,6 +13,7 @@ from schema.documents import Lane, Task
 from schema.model_tables import model_promotion, model_version, training_run
 from schema.outcomes import Stage
 from schema.states import TERMINAL_JOB_STATES, ChunkState, JobState
+from schema.sweep_tables import sweep, sweep_run
 
 __all__ = [
     "MIGRATION",
@@ -277,76 +278,4 @@ feedback = sa.Table(
         name="feedback_correction",
     ),
     sa.CheckConstraint("char_length(annotator) between 1 and 200", name="feedback_annotator"),
-)
-
-sweep = sa.Table(
-    "sweep",
-    metadata,
-    sa.Column("sweep_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("cron", sa.Text, nullable=False),
-    sa.Column("timezone", sa.Text, nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("query", sa.Text, nullable=False),
-    sa.Column("watermark_column", sa.Text, nullable=False),
-    sa.Column("watermark_kind", sa.Text, nullable=False),
-    sa.Column("watermark", sa.Text, nullable=False),
-    sa.Column("settle", pg.INTERVAL, nullable=False, server_default=sa.text("'0'::interval")),
-    sa.Column("deadline", pg.INTERVAL),
-    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.text("false")),
-    sa.Column("next_run_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("created_by", sa.Text, nullable=False, server_default=sa.text("session_user")),
-    now("created_at"),
-    sa.PrimaryKeyConstraint("sweep_id", name="sweep_pkey"),
-    sa.UniqueConstraint("name", name="sweep_name"),
-    sa.CheckConstraint(
-        "watermark_kind in ('number', 'text', 'timestamp', 'timestamptz', 'uuid')",
-        name="sweep_watermark_kind",
-    ),
-    sa.CheckConstraint("settle >= '0'::interval", name="sweep_settle"),
-    sa.CheckConstraint("deadline > settle", name="sweep_deadline"),
-)
-
-sweep_run = sa.Table(
-    "sweep_run",
-    metadata,
-    sa.Column("run_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
-    sa.Column("sweep_id", sa.BigInteger, nullable=False),
-    sa.Column("state", sa.Text, nullable=False, server_default="settling"),
-    sa.Column("scheduled_for", sa.DateTime(timezone=True), nullable=False),
-    now("started_at"),
-    now("ready_at"),
-    sa.Column("from_watermark", sa.Text, nullable=False),
-    sa.Column("to_watermark", sa.Text),
-    sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
-    sa.Column("errors", sa.Integer, nullable=False, server_default=sa.text("0")),
-    sa.Column("lease_expires_at", sa.DateTime(timezone=True)),
-    sa.Column("job_id", sa.Uuid),
-    sa.Column("finished_at", sa.DateTime(timezone=True)),
-    sa.Column("swept", sa.BigInteger),
-    sa.Column("flagged", sa.BigInteger),
-    sa.Column("labels", pg.JSONB),
-    sa.Column("usual_rate", sa.Double),
-    sa.Column("alert", sa.Text),
-    sa.Column("error", sa.Text),
-    sa.PrimaryKeyConstraint("run_id", name="sweep_run_pkey"),
-    sa.ForeignKeyConstraint(
-        ["sweep_id"], ["textmill.sweep.sweep_id"], name="sweep_run_sweep", ondelete="CASCADE"
-    ),
-    sa.CheckConstraint(
-        "state in ('settling', 'running', 'finished', 'failed')", name="sweep_run_state"
-    ),
-    sa.CheckConstraint(
-        "(state in ('finished', 'failed')) = (finished_at is not null)", name="sweep_run_finished"
-    ),
-    sa.CheckConstraint("state <> 'running' or job_id is not null", name="sweep_run_job"),
-    sa.CheckConstraint("errors between 0 and attempt", name="sweep_run_errors"),
-    sa.CheckConstraint("flagged between 0 and swept", name="sweep_run_counts"),
-    sa.Index(
-        "sweep_run_open",
-        "sweep_id",
-        unique=True,
-        postgresql_where=sa.text("state in ('settling', 'running')"),
-    ),
-    sa.Index("sweep_run_latest", "sweep_id", "run_id"),
 )
