@@ -5,8 +5,6 @@ again since, or its job ended, nothing is written. Times are the database's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -15,6 +13,7 @@ from schema.errors import LeaseLostError
 from schema.messages import PENDING_CHANNEL, ChunkMessage
 from schema.outcomes import Failure, Result
 from schema.states import AttemptEnd
+from worker.claims import Claim, Fence
 from worker.outcome_rows import insert_failures, insert_results
 from worker.retry import GiveUp, decide, gives_up
 
@@ -22,50 +21,6 @@ LOCK_TIMEOUT = "3s"
 """How long a statement waits for a lock. Whoever sits at an open prompt may hold a job or a chunk
 for hours: a thread that is told so tries again, one that waits is taken for stuck. The first
 statement of a transaction sets it, which costs no way to and fro of its own."""
-
-
-class Fence(NamedTuple):
-    """What every write after the claim matches."""
-
-    job_id: JobId
-    chunk_no: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to one attempt at a chunk.
-
-    Attributes:
-        job_id: the chunk's job.
-        chunk_no: its number in the job.
-        attempt: number of this attempt, from 1; the fencing token.
-        task: the job's task.
-        lane: the job's lane.
-        first_seq: first document of the chunk.
-        last_seq: last document of the chunk.
-        errors: attempts that failed as a whole so far.
-        explain: whether results say what moved their scores.
-        generate: whether results give keywords that do not stand in the text.
-        model_version: the model that the job is pinned to; None: what serves.
-    """
-
-    job_id: JobId
-    chunk_no: int
-    attempt: int
-    task: Task
-    lane: Lane
-    first_seq: int
-    last_seq: int
-    errors: int = 0
-    explain: bool = False
-    generate: bool = False
-    model_version: str | None = None
-
-    @property
-    def fence(self) -> Fence:
-        """The attempt, as the database knows it."""
-        return Fence(self.job_id, self.chunk_no, self.attempt)
 
 
 LoadedDocument = sa.Row[int, str | None]

@@ -17,7 +17,8 @@ from schema.database import reachable
 from schema.documents import Task
 from schema.errors import LeaseLostError
 from schema.settings import WorkerSettings
-from worker.chunks import ChunkStore, Claim
+from worker.chunks import ChunkStore
+from worker.claims import Claim
 from worker.exit_codes import EXIT_NO_HEARTBEAT, EXIT_STUCK
 from worker.meter import Meter
 from worker.retry import condition, may_pass

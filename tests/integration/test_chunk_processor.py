@@ -17,7 +17,8 @@ from tests.fixtures.postgres import read_only
 from tests.fixtures.processes import PATIENCE
 from worker.artifact_folders import ArtifactFolders
 from worker.chunk_processor import ChunkProcessor
-from worker.chunks import ChunkStore, Claim
+from worker.chunks import ChunkStore
+from worker.claims import Claim
 from worker.engine import Engine
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat

@@ -24,7 +24,8 @@ from schema.outcomes import ErrorCode, Failure, Result, Stage
 from tests.fixtures import invariants
 from tests.fixtures.chunks import add_job, end_attempt, expire, mark, published, waiting_for_locks
 from tests.fixtures.outcomes import POSITIVE
-from worker.chunks import ChunkStore, Claim
+from worker.chunks import ChunkStore
+from worker.claims import Claim
 
 FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 DOCUMENTS = 7

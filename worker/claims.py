@@ -1,0 +1,50 @@
+"""The right to one attempt at a chunk, and what fences its writes."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from schema.documents import JobId, Lane, Task
+
+
+class Fence(NamedTuple):
+    """What every write after the claim matches."""
+
+    job_id: JobId
+    chunk_no: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to one attempt at a chunk.
+
+    Attributes:
+        job_id: the chunk's job.
+        chunk_no: its number in the job.
+        attempt: number of this attempt, from 1; the fencing token.
+        task: the job's task.
+        lane: the job's lane.
+        first_seq: first document of the chunk.
+        last_seq: last document of the chunk.
+        errors: attempts that failed as a whole so far.
+        explain: whether results say what moved their scores.
+        generate: whether results give keywords that do not stand in the text.
+        model_version: the model that the job is pinned to; None: what serves.
+    """
+
+    job_id: JobId
+    chunk_no: int
+    attempt: int
+    task: Task
+    lane: Lane
+    first_seq: int
+    last_seq: int
+    errors: int = 0
+    explain: bool = False
+    generate: bool = False
+    model_version: str | None = None
+
+    @property
+    def fence(self) -> Fence:
+        """The attempt, as the database knows it."""
+        return Fence(self.job_id, self.chunk_no, self.attempt)
