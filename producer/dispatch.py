@@ -11,16 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import psycopg
 import sqlalchemy as sa
 
 from producer.broker import Broker
+from producer.capacity import free_slots, live_workers, under_way
 from producer.control import close_batch
 from producer.doorbell import Doorbell
 from producer.loading import purge_part
-from producer.marking import Addressed, Slots, mark, mark_again
+from producer.marking import Addressed, mark, mark_again
 from producer.rescue import rescue
 from producer.turn import Turn
 from schema.database import check_version, reachable
@@ -42,7 +43,6 @@ CLOSED_AT_ONCE = 20
 UPKEEP_INTERVAL = 60
 """Seconds between looks for abandoned loads, missing partitions and rows of dead hosts."""
 
-
 _WAITING = """
     select lane from unnest(cast(:lanes as text[])) as lane where exists (
         select from textmill.job j
@@ -55,22 +55,6 @@ _WAITING = """
 """
 """Lanes with chunks that wait. Asked by a lateral join: as `exists` alone, the planner reads all
 chunks where most are pending."""
-
-
-class LiveWorker(NamedTuple):
-    """A worker process that lives: what it serves, and chunks in work at once."""
-
-    tasks: Sequence[str]
-    threads: int
-
-
-class UnderWay(NamedTuple):
-    """How many chunks of a lane and task take a thread or soon will; how many no worker claimed."""
-
-    lane: Lane
-    task: Task
-    chunks: int
-    dispatched: int
 
 
 class Dispatcher:
@@ -106,7 +90,8 @@ class Dispatcher:
         """
         with reachable(self._engine), self._engine.connect() as connection:
             check_version(connection)
-            threads = sum(worker.threads for worker in self._workers(connection))
+            workers = live_workers(connection, self._settings.worker_timeout)
+            threads = sum(worker.threads for worker in workers)
         begins = "dispatch begins: a step every %g s, for %d threads of workers so far"
         logger.info(begins, self._settings.poll_interval, threads)
         with Doorbell(self._engine) as doorbell:
@@ -193,26 +178,17 @@ class Dispatcher:
         waiting = connection.scalars(sa.text(_WAITING), {"lanes": list(Lane)}).all()
         if not waiting:
             return []
-        workers, published = self._workers(connection), _published(connection)
+        workers = live_workers(connection, self._settings.worker_timeout)
+        published = under_way(connection)
         shared = Lane.BULK in waiting or any(
-            under_way.dispatched for under_way in published if under_way.lane == Lane.BULK
+            each.dispatched for each in published if each.lane == Lane.BULK
         )
         marked: list[Addressed] = []
         for lane in Lane:
             if lane in waiting:
                 places = {each.task: each.chunks for each in published if each.lane == lane}
-                marked += mark(connection, lane, _slots(workers, places, shared=shared))
+                marked += mark(connection, lane, free_slots(workers, places, shared=shared))
         return marked
-
-    def _workers(self, connection: sa.Connection) -> Sequence[LiveWorker]:
-        rows = connection.execute(
-            sa.text(
-                "select tasks, threads from textmill.worker"
-                " where heartbeat_at > now() - make_interval(secs => :timeout)"
-            ),
-            {"timeout": self._settings.worker_timeout},
-        )
-        return [LiveWorker(*row) for row in rows]
 
     def _republish(self) -> int:
         """Publish again chunks that nobody claimed, as many as the queues lack messages.
@@ -283,48 +259,3 @@ def _ending(connection: sa.Connection) -> Sequence[JobId]:
     return connection.scalars(
         sa.text("select job_id from textmill.job where state = 'cancelling'")
     ).all()
-
-
-def _published(connection: sa.Connection) -> Sequence[UnderWay]:
-    """What is under way of each lane and task.
-
-    Chunks of a paused job that wait take no thread.
-    """
-    rows = connection.execute(
-        sa.text(
-            "select j.lane, j.task, count(*) as chunks,"
-            " count(*) filter (where c.state = 'dispatched') as dispatched"
-            " from textmill.chunk c join textmill.job j using (job_id)"
-            " where c.state in ('dispatched', 'running')"
-            " and (c.state = 'running' or j.state in ('pending', 'running'))"
-            " group by j.lane, j.task"
-        )
-    )
-    return [UnderWay(Lane(lane), Task(task), *counts) for lane, task, *counts in rows]
-
-
-def _slots(workers: Sequence[LiveWorker], published: Mapping[Task, int], *, shared: bool) -> Slots:
-    """Free places of a lane.
-
-    Args:
-        workers: the processes that live.
-        published: the lane's chunks that take a place already.
-        shared: whether a thread of every process is left to the other lane, since bulk chunks wait
-            to be published or claimed: so an interactive chunk always finds one free, and a stream
-            of them, which workers take first, never stops the bulk lane. If not, there are two
-            places for every thread.
-    """
-    served = {Task(task) for worker in workers for task in worker.tasks}
-
-    def capacity(threads: int) -> int:
-        return threads - 1 if shared else threads * 2
-
-    return Slots(
-        total=sum(capacity(worker.threads) for worker in workers)
-        - sum(published.get(task, 0) for task in served),
-        by_task={
-            task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
-            - published.get(task, 0)
-            for task in Task
-        },
-    )

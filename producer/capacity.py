@@ -1,0 +1,84 @@
+"""How many more chunks the workers that live can take."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from producer.marking import Slots
+from schema.documents import Lane, Task
+
+
+class LiveWorker(NamedTuple):
+    """A worker process that lives: what it serves, and chunks in work at once."""
+
+    tasks: Sequence[str]
+    threads: int
+
+
+class UnderWay(NamedTuple):
+    """How many chunks of a lane and task take a thread or soon will; how many no worker claimed."""
+
+    lane: Lane
+    task: Task
+    chunks: int
+    dispatched: int
+
+
+def live_workers(connection: sa.Connection, timeout: float) -> Sequence[LiveWorker]:
+    """The worker processes whose latest heartbeat is no older than `timeout` seconds."""
+    rows = connection.execute(
+        sa.text(
+            "select tasks, threads from textmill.worker"
+            " where heartbeat_at > now() - make_interval(secs => :timeout)"
+        ),
+        {"timeout": timeout},
+    )
+    return [LiveWorker(*row) for row in rows]
+
+
+def under_way(connection: sa.Connection) -> Sequence[UnderWay]:
+    """What is under way of each lane and task.
+
+    Chunks of a paused job that wait take no thread.
+    """
+    rows = connection.execute(
+        sa.text(
+            "select j.lane, j.task, count(*) as chunks,"
+            " count(*) filter (where c.state = 'dispatched') as dispatched"
+            " from textmill.chunk c join textmill.job j using (job_id)"
+            " where c.state in ('dispatched', 'running')"
+            " and (c.state = 'running' or j.state in ('pending', 'running'))"
+            " group by j.lane, j.task"
+        )
+    )
+    return [UnderWay(Lane(lane), Task(task), *counts) for lane, task, *counts in rows]
+
+
+def free_slots(
+    workers: Sequence[LiveWorker], published: Mapping[Task, int], *, shared: bool
+) -> Slots:
+    """Free places of a lane.
+
+    Args:
+        workers: the processes that live.
+        published: the lane's chunks that take a place already.
+        shared: whether a thread of every process is left to the other lane, since bulk chunks wait
+            to be published or claimed: so an interactive chunk always finds one free, and a stream
+            of them, which workers take first, never stops the bulk lane. If not, there are two
+            places for every thread.
+    """
+    served = {Task(task) for worker in workers for task in worker.tasks}
+
+    def capacity(threads: int) -> int:
+        return threads - 1 if shared else threads * 2
+
+    return Slots(
+        total=sum(capacity(worker.threads) for worker in workers)
+        - sum(published.get(task, 0) for task in served),
+        by_task={
+            task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
+            - published.get(task, 0)
+            for task in Task
+        },
+    )
