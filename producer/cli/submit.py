@@ -17,12 +17,12 @@ from producer.cli.connected import connected, connected_with_workers, is_served
 from producer.cli.ended import interruptible
 from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
+from producer.durations import parse_duration
 from producer.jobs import JobStatus, refusals, wait
 from producer.readers import Format, naming_file, read_documents
 from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
-from producer.sweeps.definitions import parse_duration
 from schema.documents import JobOptions, Lane, Record, Rejected, Task
 from schema.errors import InputError, TextmillError
 from schema.outcomes import ErrorCode

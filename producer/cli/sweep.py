@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from rich.table import Table
 
 from producer.cli.show import console, make_console
+from producer.durations import parse_duration
 from producer.sweeps import definitions, listing
-from producer.sweeps.definitions import define, parse_duration
+from producer.sweeps.definitions import define
 from producer.sweeps.source import OWN, is_lowest, open_source
 from schema.base import json_line
 from schema.database import create_engine

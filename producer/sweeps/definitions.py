@@ -1,6 +1,5 @@
 """Which sweeps there are: added, paused and removed by an operator."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -12,9 +11,6 @@ from producer.sweeps.source import Source
 from schema.base import Frozen
 from schema.database import reachable
 from schema.errors import InputError, UsageError
-
-_DURATION = re.compile(r"(\d{1,6})([smhd])")  # longer ones may reach beyond the calendar
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Definition(Frozen):
@@ -39,19 +35,6 @@ class Definition(Frozen):
     watermark_column: str
     settle: timedelta
     deadline: timedelta | None
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `5m`, `4h` or `1d`.
-
-    Raises:
-        InputError: it is none of these.
-    """
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        msg = f"{text!r} is no duration; write 90s, 5m, 4h or 1d"
-        raise InputError(msg)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def define(**fields: object) -> Definition:

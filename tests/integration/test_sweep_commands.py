@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from producer.durations import parse_duration
 from producer.sweeps import Sweeper
-from producer.sweeps.definitions import add, parse_duration
+from producer.sweeps.definitions import add
 from producer.sweeps.source import Source
 from tests.fixtures.commands import invoke
 from tests.fixtures.postgres import DatabaseUrls

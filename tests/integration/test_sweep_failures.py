@@ -5,8 +5,9 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from producer.durations import parse_duration
 from producer.sweeps import Sweeper
-from producer.sweeps.definitions import add, make_due, parse_duration
+from producer.sweeps.definitions import add, make_due
 from producer.sweeps.source import Source
 from schema.database import create_engine
 from tests.fixtures.postgres import DatabaseUrls

@@ -6,9 +6,10 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from producer.durations import parse_duration
 from producer.jobs import latest
 from producer.sweeps import Sweeper
-from producer.sweeps.definitions import add, make_due, parse_duration
+from producer.sweeps.definitions import add, make_due
 from producer.sweeps.source import Source
 from schema.documents import Task
 from tests.fixtures.outcomes import RESULTS, work_off

@@ -1,0 +1,22 @@
+"""Durations as people type them."""
+
+import re
+from datetime import timedelta
+
+from schema.errors import InputError
+
+_DURATION = re.compile(r"(\d{1,6})([smhd])")  # longer ones may reach beyond the calendar
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `90s`, `5m`, `4h` or `1d`.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        msg = f"{text!r} is no duration; write 90s, 5m, 4h or 1d"
+        raise InputError(msg)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
