@@ -5,9 +5,13 @@ Their imports take most of a second, in which Ctrl-C would end in a traceback ou
 
 import os
 import signal
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 
-_INTERRUPTED = 130  # of `schema.errors`, whose import is one of those that take long
+# Of `schema.errors`, whose import is one of those that take long.
+_INTERRUPTED = 130
+_USAGE = 2
 
 
 def textmill() -> None:
@@ -16,7 +20,13 @@ def textmill() -> None:
 
 
 def textmill_worker() -> None:
-    """Run `textmill-worker`."""
+    """Run `textmill-worker`, where its extra is installed."""
+    if find_spec("torch") is None:
+        sys.stderr.write(
+            "textmill-worker: this installation has no worker; from a clone, install it with:"
+            " pip install -c requirements.lock '.[worker]'\n"
+        )
+        sys.exit(_USAGE)
     _run("worker.cli")
 
 

@@ -66,9 +66,9 @@ def _flagged(connection: sa.Connection, job_id: UUID) -> tuple[int, dict[str, in
     ).scalar_one()
     labels = connection.execute(
         sa.text(
-            "select label, count(*) from textmill.result,"  # noqa: S608
-            " jsonb_array_elements_text(payload -> 'labels') as label"
-            f" where {flagged} group by label order by label"
+            "select held.label, count(*) from textmill.result,"  # noqa: S608
+            " jsonb_array_elements_text(payload -> 'labels') as held (label)"
+            f" where {flagged} group by held.label order by held.label"
         ),
         {"job_id": job_id},
     )

@@ -250,6 +250,28 @@ def test_wait_that_fails_names_its_job_to_programs(
     assert f"job {answer['job_id']} stays" in ended.stderr
 
 
+def test_wait_on_a_named_database_starts_nothing(
+    database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without it, a host that only submits runs a Redis and workers of its own, or needs torch."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["producer.cli.submit"], "wait", stop)
+    environment = {
+        "TEXTMILL_DATABASE_URL": database.producer,
+        "TEXTMILL_BROKER_URL": "",
+        "TEXTMILL_DATA_DIR": str(tmp_path / "data"),
+    }
+
+    arguments = ["submit", "sentiment", "-", "--wait"]
+    ended = CliRunner().invoke(main, arguments, input=GOOD, env=environment)
+
+    assert f"job {ended.stdout.strip()} stays" in ended.stderr
+    assert not (tmp_path / "data").exists()
+
+
 def test_job_that_nothing_runs_says_so(tmp_path: Path) -> None:
     """Without it, a job waits for ever for workers that nobody started."""
     environment = {

@@ -12,9 +12,11 @@ from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due
 from producer.sweeps.source import Source
 from schema.documents import Task
-from tests.fixtures.outcomes import RESULTS, work_off
+from tests.fixtures.outcomes import RESULTS, SPAM, work_off
 from tests.fixtures.processes import PATIENCE, Start
 from tests.fixtures.shop import QUERY, change, definition, one, swept, wait_for, write
+
+SCAM = SPAM.model_copy(update={"labels": ["spam", "fraud"]})
 
 
 def test_every_row_is_swept_once(
@@ -34,7 +36,7 @@ def test_every_row_is_swept_once(
     make_due(engine, "posts")
     sweeper.step()
     job = latest(producer_engine, 1)[0]
-    work_off(producer_engine, worker_engine, job.job_id, RESULTS[Task.MODERATION])
+    work_off(producer_engine, worker_engine, job.job_id, SCAM)
     sweeper.step()
     first = one(engine, "sweep_history")
     write(shop, 13)
@@ -47,7 +49,7 @@ def test_every_row_is_swept_once(
         "finished",
         3,
         3,
-        {"spam": 3},
+        {"fraud": 3, "spam": 3},
     )
     assert (first.flag_rate, first.to_watermark, first.job_id) == (1, "12", job.job_id)
     assert one(engine, "sweep_status").watermark == "13"

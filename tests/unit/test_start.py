@@ -1,0 +1,18 @@
+"""Where both programs begin."""
+
+import pytest
+
+from schema import start
+
+
+def test_installation_without_a_worker_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it, `textmill-worker --help` of a producer ends in a traceback."""
+    monkeypatch.setattr(start, "find_spec", lambda _: None)
+
+    with pytest.raises(SystemExit) as ended:
+        start.textmill_worker()
+
+    assert ended.value.code == 2
+    assert "this installation has no worker" in capsys.readouterr().err
