@@ -1,15 +1,21 @@
 """`textmill-worker train`, `evaluate` and `predict`."""
 
 import json
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from schema.documents import Task
 from tests.fixtures.phrases import POSTS
 from worker.cli import main
 from worker.commands.options import command_line
+from worker.training.loop import TrainingConfig
+from worker.training.recipe import REFINING, TRAINING, Recipe
+from worker.training.run import Report
 
 SENTIMENT_FIELDS = {
     "file",
@@ -276,6 +282,30 @@ def test_train_says_what_is_missing(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert "holds no source" in result.stderr
+
+
+@pytest.mark.parametrize(("start", "training"), [("artifact", REFINING), ("language", TRAINING)])
+def test_an_artifact_is_refined_gently(
+    start: str,
+    training: Mapping[Task, TrainingConfig],
+    data_folder: Path,
+    artifacts: Path,
+    language_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it a few labels of one's own would undo what the model knew."""
+    begun: list[Recipe] = []
+
+    def begin(recipe: Recipe, *_: object, **__: object) -> list[Report]:
+        begun.append(recipe)
+        return []
+
+    monkeypatch.setattr(import_module("worker.commands.train"), "train_artifact", begin)
+    folder = artifacts / "sentiment" if start == "artifact" else language_model
+
+    run("train", "sentiment", "--data", data_folder, "--start", folder)
+
+    assert [recipe.training for recipe in begun] == [training[Task.SENTIMENT]]
 
 
 def test_document_is_no_markup(artifacts: Path) -> None:

@@ -17,9 +17,10 @@ from worker.commands.options import (
     seed_option,
 )
 from worker.commands.progress import run_through
+from worker.pipeline.artifact import CONFIG
 from worker.pipeline.model import Cell
 from worker.training.corpus import LicenceClass
-from worker.training.recipe import TRAINING, Recipe
+from worker.training.recipe import REFINING, TRAINING, Recipe
 from worker.training.run import train_artifact
 from worker.training.soft_labels import SoftLabels
 
@@ -62,9 +63,10 @@ def command(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Train a model for TASK and write its artifact.
 
-    It starts from a language model over the texts of all tasks, or from what --start names: so
-    your own labels refine the model that ships. The best weights on validation are kept,
-    calibrated, and measured once on every test split; the figures go to the artifact's card.
+    It starts from a language model over the texts of all tasks, or from what --start names. An
+    artifact is refined, gently: so your own labels improve the model that ships. The best weights
+    on validation are kept, calibrated, and measured once on every test split; the figures go to the
+    artifact's card.
 
     \b
     Examples:
@@ -75,12 +77,14 @@ def command(  # noqa: PLR0913 - one parameter an option
     """
     chosen = Task(task)
     folder = out or Path("models") / task
+    refines = start is not None and (start / CONFIG).is_file()
+    training = (REFINING if refines else TRAINING)[chosen]
     recipe = Recipe(
         task=chosen,
         data=data,
         licence_class=licence_class,
         cell=cell,
-        training=replace(TRAINING[chosen], seed=seed),
+        training=replace(training, seed=seed),
         command=command_line(
             "train",
             task,

@@ -42,7 +42,7 @@ REFINING: Final[dict[Task, TrainingConfig]] = {
     task: replace(config, epochs=2, learning_rate=config.learning_rate / 4)
     for task, config in TRAINING.items()
 }
-"""How a model that serves is trained on with feedback: gently, since it knows most already."""
+"""How an artifact is trained on: gently, since it knows most already."""
 
 FOLDS: Final = 2
 """Into which the training texts of keywords fall; see `worker.training.ranker`."""
