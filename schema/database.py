@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
+from schema.database_errors import IDLED, READ_ONLY, TOO_LARGE, what_it_says
 from schema.errors import (
     InputError,
     SchemaVersionError,
@@ -20,12 +21,6 @@ from schema.urls import database_place, parse_database_url
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
 
-TOO_LARGE = "54"
-"""SQLSTATE class of what is too large for Postgres. Sent again, it still is."""
-
-_QUOTING = ("22", "23", "38", "39", "HV", "P0", "XX")
-"""SQLSTATE classes whose messages may quote a row: of values, constraints, functions, servers."""
-
 _LOGIN_STATES = ("28", "3D")
 """SQLSTATE classes of a refused login: another try is refused, too."""
 
@@ -37,12 +32,6 @@ _LOGIN_TEXTS = re.compile(
 
 _IN_THE_WAY = ("40", "55")
 """SQLSTATE classes that say: another session was in the way."""
-
-IDLED = psycopg.errors.IdleInTransactionSessionTimeout
-"""Postgres ended the transaction of a process that had been frozen, and its connection with it."""
-
-READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
-"""Postgres is a standby, or was closed to writing, as some do when a disk is nearly full."""
 
 _ROLE = "textmill_role"
 """Option of an engine: the role that its login should be a member of."""
@@ -132,15 +121,6 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
         if told is None:
             raise
         raise told from error
-
-
-def what_it_says(cause: BaseException | None) -> str:
-    """What an error of Postgres says, as a line; where it may quote a row, the condition alone."""
-    state = str(getattr(cause, "sqlstate", ""))
-    if not state.startswith(_QUOTING):
-        return str(cause).strip().partition("\n")[0]
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(cause).__name__).lower()
-    return f"{state} {name}; its text may quote a row, so run the query there to read it"
 
 
 def _told(cause: BaseException | None, engine: sa.Engine) -> TextmillError | None:

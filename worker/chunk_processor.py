@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from schema.database_errors import condition, is_outage
 from schema.errors import ArtifactError, LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import ErrorCode, Failure, Result, Stage
@@ -20,7 +21,6 @@ from worker.models import Models
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import outcomes_of
 from worker.pipeline.records import Answer, IntArray
-from worker.retry import condition, is_outage
 from worker.schedule import AbandonedError
 
 logger = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from schema.database_errors import condition, may_pass
 from schema.documents import Task
 from schema.errors import UsageError
 from schema.states import AttemptEnd
 from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS
-from worker.retry import condition, may_pass
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from typing import Self
 import sqlalchemy as sa
 
 from schema.database import reachable
+from schema.database_errors import condition, may_pass
 from schema.documents import Task
 from schema.errors import LeaseLostError
 from schema.settings import WorkerSettings
@@ -21,7 +22,6 @@ from worker.chunks import ChunkStore
 from worker.claims import Claim
 from worker.exit_codes import EXIT_NO_HEARTBEAT, EXIT_STUCK
 from worker.meter import Meter
-from worker.retry import condition, may_pass
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from producer.sweeps.counting import finish_runs, summarise
 from producer.sweeps.schedule import next_after
 from producer.sweeps.source import Source, open_source
 from producer.sweeps.summary import Counts
-from schema.database import reachable, what_it_says
+from schema.database import reachable
+from schema.database_errors import what_it_says
 from schema.documents import JobId, JobOptions, Record, Task
 from schema.errors import InputError, LeaseLostError, TextmillError, UsageError
 from schema.settings import IntakeSettings, SweepSettings

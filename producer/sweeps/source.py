@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 import sqlalchemy as sa
 from psycopg.types.string import TextLoader
 
-from schema.database import create_engine, what_it_says
+from schema.database import create_engine
+from schema.database_errors import what_it_says
 from schema.errors import InputError, SourceError
 from schema.settings import SweepSettings
 

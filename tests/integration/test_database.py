@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from schema.database import reachable
+from schema.database_errors import is_outage
 from schema.errors import ServiceUnavailableError
-from worker.retry import is_outage
 
 
 def test_transaction_that_idled_too_long_counts_as_an_outage(engine: sa.Engine) -> None:

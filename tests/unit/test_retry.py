@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.retry import LONGEST, GiveUp, Retry, condition, decide, is_outage, may_pass
+from schema.database_errors import is_outage
+from worker.retry import LONGEST, GiveUp, Retry, decide
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -82,40 +83,3 @@ def test_transient_error_is_tried_a_bounded_number_of_times(error: Exception) ->
     tried = [decide(error, attempt, NOW, max_attempts=3) for attempt in (1, 2, 3)]
 
     assert [type(decision) for decision in tried] == [Retry, Retry, GiveUp]
-
-
-@pytest.mark.parametrize(
-    "cause",
-    [
-        psycopg.OperationalError(),
-        psycopg.errors.DiskFull(),
-        psycopg.errors.CannotConnectNow(),
-        psycopg.errors.LockNotAvailable(),
-        psycopg.errors.DeadlockDetected(),
-    ],
-)
-def test_outage_of_postgres_is_told_from_faults_of_a_chunk(cause: psycopg.Error) -> None:
-    """Without it, a restart of Postgres counts against the chunks in work."""
-    assert is_outage(database_error(sa.exc.OperationalError, cause))
-    assert is_outage(database_error(sa.exc.InternalError, psycopg.errors.ReadOnlySqlTransaction()))
-    assert not is_outage(OSError())
-
-
-@pytest.mark.parametrize("cause", [psycopg.errors.QueryCanceled(), psycopg.errors.IoError()])
-def test_what_a_chunk_may_have_caused_is_no_outage(cause: psycopg.Error) -> None:
-    """Without it, a chunk that takes longer than a limit of the login is tried for ever."""
-    error = database_error(sa.exc.OperationalError, cause)
-
-    assert not is_outage(error)
-    assert may_pass(error)
-
-
-def test_log_names_the_condition_and_quotes_no_row() -> None:
-    """Without it, keywords of a document stand in a log, or nobody knows what happened."""
-    quoting = psycopg.errors.UntranslatableCharacter("bad\nCONTEXT: secret")
-    waiting = psycopg.errors.LockNotAvailable("canceling\nCONTEXT: while updating")
-
-    assert "secret" not in condition(database_error(sa.exc.DataError, quoting))
-    assert condition(database_error(sa.exc.DataError, quoting)).startswith("22P05 ")
-    assert condition(database_error(sa.exc.OperationalError, waiting)) == "55P03 canceling"
-    assert condition(database_error(sa.exc.OperationalError, psycopg.OperationalError("x"))) == "x"
