@@ -39,13 +39,13 @@ class AttemptEnd(StrEnum):
     """How an attempt ends that wrote no outcomes, as `textmill.end_attempt` takes it.
 
     A `released` one counts for nothing, `crashed` makes its chunk a suspect, after `retry` it
-    waits, and a `hopeless` chunk is halved.
+    waits, and a `given_up` chunk is halved.
     """
 
     RELEASED = "released"
     CRASHED = "crashed"
     RETRY = "retry"
-    HOPELESS = "hopeless"
+    GIVEN_UP = "given_up"
 
 
 JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {

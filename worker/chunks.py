@@ -268,7 +268,7 @@ class ChunkStore:
             decision = decide(error, claim.errors + 1, now, self._max_attempts)
             if isinstance(decision, GiveUp):
                 why = f"every attempt failed: {type(error).__name__}"
-                return _end(connection, claim, AttemptEnd.HOPELESS, why=why)
+                return _end(connection, claim, AttemptEnd.GIVEN_UP, why=why)
             wait = (decision.at - now).total_seconds()
             return _end(connection, claim, AttemptEnd.RETRY, wait=wait)
 

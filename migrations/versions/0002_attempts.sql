@@ -80,7 +80,7 @@ $$;
 -- End an attempt without outcomes. `how` it ended:
 --   released  it was given back unharmed: nothing counts, the next claim goes on
 --   retry     it failed as a whole: the next one may begin `wait` seconds later
---   hopeless  it would fail again: halved, down to the one document, which fails with `why`
+--   given_up  it would fail again: halved, down to the one document, which fails with `why`
 --   crashed   its process died. Together with others, the chunk becomes a suspect, which runs
 --             alone; alone, it is halved, and one document that crashed three times so fails
 -- Null: another attempt owns the chunk by now; nothing happened. Otherwise its new state.
@@ -101,15 +101,15 @@ begin
     if not found then
         return null;
     end if;
-    if how not in ('released', 'retry', 'hopeless', 'crashed') then
+    if how not in ('released', 'retry', 'given_up', 'crashed') then
         raise exception 'an attempt does not end as "%"', how
             using errcode = 'invalid_parameter_value';
     end if;
-    if (how = 'hopeless' or (how = 'crashed' and ended.alone))
+    if (how = 'given_up' or (how = 'crashed' and ended.alone))
         and textmill.halve_chunk(of_job, of_chunk_no, suspected => how = 'crashed') then
         return 'split';
     end if;
-    if how = 'hopeless' then
+    if how = 'given_up' then
         perform textmill.fail_chunk(of_job, of_chunk_no, 'stage_error',
             coalesce(why, 'every attempt failed'));
         return 'done';

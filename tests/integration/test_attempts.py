@@ -237,7 +237,7 @@ def test_lease_that_a_living_process_let_lapse_does_not_count(
     assert (chunk.state, chunk.suspect) == ("pending", False)
 
 
-@pytest.mark.parametrize("how", ["released", "retry", "hopeless", "crashed"])
+@pytest.mark.parametrize("how", ["released", "retry", "given_up", "crashed"])
 def test_late_word_about_an_attempt_changes_nothing(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore, how: str
 ) -> None:

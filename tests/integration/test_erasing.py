@@ -165,7 +165,7 @@ def test_half_that_is_cut_at_that_moment_is_held(
     with ThreadPoolExecutor(1) as pool, engine.connect() as connection:
         with worker_engine.begin() as halving:
             halving.execute(
-                sa.text("select textmill.end_attempt(:job_id, :chunk_no, :attempt, 'hopeless')"),
+                sa.text("select textmill.end_attempt(:job_id, :chunk_no, :attempt, 'given_up')"),
                 claim.fence._asdict(),
             )
             held = pool.submit(

@@ -32,7 +32,7 @@ FORBIDDEN = {
         "delete from textmill.chunk",
         "update textmill.chunk set first_seq = 2",
         "select textmill.count_outcomes(job_id, 0, 1) from textmill.job",
-        "select textmill.end_attempt(job_id, 0, 1, 'hopeless', 'forged') from textmill.job",
+        "select textmill.end_attempt(job_id, 0, 1, 'given_up', 'forged') from textmill.job",
         "insert into textmill.worker values ('w', 'h', 1, 'cpu', '{}', 2)",
         "update textmill.feedback set verdict = 'agree'",
         "insert into textmill.feedback (text) values ('forged')",
