@@ -21,7 +21,7 @@ from schema.database_errors import condition, may_pass
 from schema.documents import Task
 from schema.errors import UsageError
 from schema.states import AttemptEnd
-from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS
+from worker.exit_codes import EXIT_CANNOT_START, EXIT_DEVICE_LOST
 
 logger = logging.getLogger(__name__)
 
@@ -150,17 +150,17 @@ class Supervisor:
         """Supervise until SIGTERM or SIGINT; a second one ends the processes at once.
 
         Returns:
-            The exit code: 0, or that of a process which would only fail again.
+            The exit code: 0, or that of a process which cannot start.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         while not self._signals:
             self._end_late_attempts()
             for slot in self._slots:
-                if self._tend(slot) == EXIT_HOPELESS:
+                if self._tend(slot) == EXIT_CANNOT_START:
                     logger.error("a process cannot start; see its message above")
                     self._stop()
-                    return EXIT_HOPELESS
+                    return EXIT_CANNOT_START
             time.sleep(0.2)
         self._stop()
         return 0
@@ -181,7 +181,7 @@ class Supervisor:
         why = " (the device failed)" if code == EXIT_DEVICE_LOST else ""
         logger.error("%s ended with exit code %d%s", slot.name, code, why)
         slot.process = None
-        if code == EXIT_HOPELESS:
+        if code == EXIT_CANNOT_START:
             return code  # it claimed nothing
         found = self._end_attempts(slot.name, AttemptEnd.CRASHED)
         if found or time.monotonic() - slot.started > SETTLED:

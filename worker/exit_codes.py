@@ -12,5 +12,6 @@ EXIT_NO_HEARTBEAT = 72
 EXIT_NOT_LOADED = 73
 """A model that is whole could not be loaded: no memory, device or file system; it may pass."""
 
-EXIT_HOPELESS = 78
-"""The process would only fail again: a broken artifact, another migration, a wrong setting."""
+EXIT_CANNOT_START = 78
+"""The process cannot start, nor could another one: a broken artifact, another migration, a wrong
+setting."""

@@ -33,7 +33,7 @@ from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
 from worker.core import Core
 from worker.engine import Engine
-from worker.exit_codes import EXIT_DEVICE_LOST, EXIT_HOPELESS, EXIT_NOT_LOADED
+from worker.exit_codes import EXIT_CANNOT_START, EXIT_DEVICE_LOST, EXIT_NOT_LOADED
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.meter import Meter, Reporter
@@ -132,7 +132,7 @@ def _exit_code(error: TextmillError) -> int:
         case ServiceUnavailableError():
             return EXIT_UNREACHABLE
         case _:
-            return EXIT_HOPELESS
+            return EXIT_CANNOT_START
 
 
 def _budgets(
