@@ -57,7 +57,7 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
         ), candidate as (
             select j.job_id, j.task, c.chunk_no,
                 (under_way.tokens + sum(c.tokens) over (partition by j.job_id order by c.chunk_no))
-                    / j.weight as turn
+                    / j.weight as share
             from considered j
             cross join lateral (
                 select coalesce(sum(tokens), 0) as tokens from textmill.chunk
@@ -70,13 +70,13 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
                 order by chunk_no limit :total
             ) as c
         ), ranked as (
-            select *, row_number() over (partition by task order by turn, job_id) as place
+            select *, row_number() over (partition by task order by share, job_id) as place
             from candidate
         ), chosen as (
-            select job_id, chunk_no, turn from ranked
+            select job_id, chunk_no, share from ranked
             join unnest(:tasks, :slots) as free (task, slots) using (task)
             where place <= slots
-            order by turn, job_id
+            order by share, job_id
             limit :total
         ), free as (
             select c.job_id, c.chunk_no from chosen

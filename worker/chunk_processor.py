@@ -176,7 +176,7 @@ class ChunkProcessor:
             with self._models.using(claim.task, claim.model_version) as pipeline:
                 ask = partial(self._ask, lease, pipeline)
                 wanted = _checked(lease, texts)
-                with self._engine.core.turn(claim.lane):
+                with self._engine.core.held(claim.lane):
                     return outcomes_of(
                         pipeline, wanted, ask, explain=claim.explain, generate=claim.generate
                     )

@@ -43,7 +43,7 @@ class Engine:
     """Runs windows of any chunk on one device, in micro-batches.
 
     Attributes:
-        core: where chunk threads compute; those of the bulk lane take turns there.
+        core: where chunk threads compute; one of the bulk lane at a time.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Turns of chunk threads at the core that is the device as well."""
+"""Which thread holds the core that is the device as well."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ def test_bulk_threads_compute_one_at_a_time() -> None:
 
     def work(_: int) -> bool:
         alone = True
-        with core.turn(Lane.BULK):
+        with core.held(Lane.BULK):
             for _ in range(5):
                 alone &= at_once.acquire(blocking=False)
                 time.sleep(0)  # others may run, if they can
@@ -37,15 +37,15 @@ def test_bulk_threads_compute_one_at_a_time() -> None:
     assert is_free(core)
 
 
-def test_interactive_threads_wait_for_no_turn() -> None:
+def test_interactive_threads_do_not_wait() -> None:
     """Without it, an interactive document waits until a bulk chunk is prepared."""
     core = Core(is_device=True)
 
     def urgent() -> None:
-        with core.turn(Lane.INTERACTIVE), core.elsewhere(Lane.INTERACTIVE):
+        with core.held(Lane.INTERACTIVE), core.elsewhere(Lane.INTERACTIVE):
             pass
 
-    with core.turn(Lane.BULK), ThreadPoolExecutor(1) as pool:
+    with core.held(Lane.BULK), ThreadPoolExecutor(1) as pool:
         pool.submit(urgent).result(PATIENCE)
 
 
@@ -55,7 +55,7 @@ def test_the_engine_finds_the_core_free_between_turns() -> None:
     found: list[bool] = []
     core.on_free = lambda: found.append(is_free(core))
 
-    with core.turn(Lane.BULK):
+    with core.held(Lane.BULK):
         assert not is_free(core)
         with core.elsewhere(Lane.BULK):
             assert is_free(core)
@@ -64,11 +64,11 @@ def test_the_engine_finds_the_core_free_between_turns() -> None:
     assert found == [True, True]
 
 
-def test_a_turn_ends_with_an_error() -> None:
+def test_core_is_let_go_with_an_error() -> None:
     """Without it, one chunk that fails stops the bulk lane of its process."""
     core = Core(is_device=True)
 
-    with pytest.raises(ZeroDivisionError), core.turn(Lane.BULK), core.elsewhere(Lane.BULK):
+    with pytest.raises(ZeroDivisionError), core.held(Lane.BULK), core.elsewhere(Lane.BULK):
         raise ZeroDivisionError
 
     assert is_free(core)
@@ -78,5 +78,5 @@ def test_beside_a_gpu_nobody_waits() -> None:
     """Without it, documents are prepared one chunk at a time while a GPU idles."""
     core = Core(is_device=False)
 
-    with core.turn(Lane.BULK), core.turn(Lane.BULK), core.elsewhere(Lane.BULK):
+    with core.held(Lane.BULK), core.held(Lane.BULK), core.elsewhere(Lane.BULK):
         assert is_free(core)

@@ -222,7 +222,7 @@ def test_bulk_windows_wait_while_a_chunk_thread_computes(model: FakeModel) -> No
     core = Core(is_device=True)
 
     with engine(model, core=core) as running, ThreadPoolExecutor(1) as pool:
-        with core.turn(Lane.BULK):
+        with core.held(Lane.BULK):
             bulk = pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(1)])
             until_waiting(running, 1)
             urgent = running.predict(as_pipeline(model), Lane.INTERACTIVE, [window(99)])
