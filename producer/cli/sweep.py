@@ -12,7 +12,7 @@ from producer.cli.show import console, make_console
 from producer.durations import parse_duration
 from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define
-from producer.sweeps.source import OWN, is_lowest, open_source
+from producer.sweeps.source import OWN_DATABASE, is_lowest, open_source
 from schema.base import json_line
 from schema.database import create_engine
 from schema.settings import ServiceSettings, SweepSettings, read
@@ -42,7 +42,9 @@ def sweep() -> None:
 @click.option("--timezone", default="UTC", show_default=True, help="Where that is the time.")
 @click.option("--query", required=True, help="SELECT with id and text, above :watermark.")
 @click.option("--watermark", "column", required=True, help="Column by which rows are new.")
-@click.option("--source", default=OWN, show_default=True, help="A name in TEXTMILL_SOURCES.")
+@click.option(
+    "--source", default=OWN_DATABASE, show_default=True, help="A name in TEXTMILL_SOURCES."
+)
 @click.option("--from", "begin", help="Begin above this watermark; default: with every row.")
 @click.option("--settle", default="5m", show_default=True, help="Time for rows committed late.")
 @click.option("--deadline", help="How long a run may take; default: any time.")

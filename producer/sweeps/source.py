@@ -17,7 +17,7 @@ from schema.settings import SweepSettings
 if TYPE_CHECKING:
     import psycopg
 
-OWN: Final = "textmill"
+OWN_DATABASE: Final = "textmill"
 """Name of Textmill's own database as a source."""
 
 ROWS_AT_ONCE = 1000
@@ -211,7 +211,7 @@ def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:
         SourceError: the settings name no such source.
         SettingsError: its URL is none of Postgres.
     """
-    if name == OWN:
+    if name == OWN_DATABASE:
         url = own_url
     elif name in settings.sources:
         url = settings.sources[name].get_secret_value()
