@@ -8,7 +8,7 @@
     pages.py          what is shown, and what becomes of a verdict
     orders.py         which document comes next
     documents.py      one document with its result and what people said of it
-    document_view.py  one document on the page: text in pieces, scores, answers to choose
+    document_view.py  one document on the page: text in pieces, scores, choices
     progress.py       how far an annotator is
     highlight.py      a text in pieces: spans marked, hidden characters made visible
 

@@ -1,4 +1,4 @@
-"""A document on the page: its text in pieces, its scores, the answers to choose from."""
+"""A document on the page: its text in pieces, its scores, what there is to choose."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Self
@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 from starlette.datastructures import FormData
 
 from producer.review import highlight
-from producer.review.documents import Item
+from producer.review.documents import ReviewedDocument
 from producer.review.highlight import Mark, Piece
 from producer.review.orders import LABELS
 from schema.outcomes import KeywordsResult
@@ -15,7 +15,7 @@ SHOWN = 20_000
 """Characters of a text that are shown at first."""
 
 DIGITS = "1234567890"
-"""Keys of the answers, in their order."""
+"""Keys of the choices, in their order."""
 
 
 class VerdictForm(NamedTuple):
@@ -23,7 +23,7 @@ class VerdictForm(NamedTuple):
 
     Attributes:
         agrees: whether the result was called right as it stands.
-        chosen: of the answers to choose from, those that are right.
+        chosen: of the choices, those that are right.
         more: keywords that are missing there, separated by semicolons.
         comment: anything else.
     """
@@ -50,7 +50,7 @@ class VerdictForm(NamedTuple):
         return list(dict.fromkeys([*self.chosen, *filter(None, map(str.strip, more))]))
 
 
-class Answer(NamedTuple):
+class Choice(NamedTuple):
     """A label or keyword to choose.
 
     Attributes:
@@ -74,43 +74,45 @@ class DocumentView(NamedTuple):
     """A document on the page.
 
     Attributes:
-        item: the document.
+        document: the document.
         pieces: its text, or the beginning of it.
         hidden: how many characters are left out.
-        answers: what there is to choose.
+        choices: what there is to choose.
         reasons: labels of which it is known what moved their score.
         reason: the one that is shown.
         more: keywords that were typed in.
         comment: as it was typed in.
     """
 
-    item: Item
+    document: ReviewedDocument
     pieces: list[Piece]
     hidden: int
-    answers: list[Answer]
+    choices: list[Choice]
     reasons: list[str]
     reason: str | None
     more: str
     comment: str
 
 
-def document_view(item: Item, asked: Mapping[str, str], form: VerdictForm | None) -> DocumentView:
+def document_view(
+    document: ReviewedDocument, asked: Mapping[str, str], form: VerdictForm | None
+) -> DocumentView:
     """The document as the page shows it.
 
     Args:
-        item: the document.
+        document: the document.
         asked: `whole` shows all of a long text, `reason` chooses a label to explain.
         form: what the form held, where it was refused.
     """
-    text = item.text or ""
+    text = document.text or ""
     shown = text if asked.get("whole") else text[:SHOWN]
-    reasons = _reasons(item)
+    reasons = _reasons(document)
     reason = asked.get("reason") if asked.get("reason") in reasons else next(iter(reasons), None)
     return DocumentView(
-        item=item,
-        pieces=highlight.pieces(shown, _marks(item, reason)),
+        document=document,
+        pieces=highlight.pieces(shown, _marks(document, reason)),
         hidden=len(text) - len(shown),
-        answers=_answers(item, item.given if form is None or form.agrees else form.chosen),
+        choices=_choices(document, document.given if form is None or form.agrees else form.chosen),
         reasons=reasons,
         reason=reason,
         more=form.more if form else "",
@@ -118,29 +120,29 @@ def document_view(item: Item, asked: Mapping[str, str], form: VerdictForm | None
     )
 
 
-def _reasons(item: Item) -> list[str]:
-    if isinstance(item.result, KeywordsResult):
+def _reasons(document: ReviewedDocument) -> list[str]:
+    if isinstance(document.result, KeywordsResult):
         return []
-    return list(item.result.explanation or {})
+    return list(document.result.explanation or {})
 
 
-def _marks(item: Item, reason: str | None) -> list[Mark]:
-    if isinstance(item.result, KeywordsResult):
-        return highlight.of_keywords(item.result.keywords)
-    evidence = {str(label): parts for label, parts in (item.result.explanation or {}).items()}
+def _marks(document: ReviewedDocument, reason: str | None) -> list[Mark]:
+    if isinstance(document.result, KeywordsResult):
+        return highlight.of_keywords(document.result.keywords)
+    evidence = {str(label): parts for label, parts in (document.result.explanation or {}).items()}
     return highlight.of_evidence(evidence[reason], reason) if reason else []
 
 
-def _answers(item: Item, chosen: list[str]) -> list[Answer]:
-    if isinstance(item.result, KeywordsResult):
-        scores = {keyword.text: keyword.score for keyword in item.result.keywords}
-        made = {keyword.text for keyword in item.result.keywords if keyword.generated}
+def _choices(document: ReviewedDocument, chosen: list[str]) -> list[Choice]:
+    if isinstance(document.result, KeywordsResult):
+        scores = {keyword.text: keyword.score for keyword in document.result.keywords}
+        made = {keyword.text for keyword in document.result.keywords if keyword.generated}
     else:
         made = set()
-        given = {str(label): score for label, score in item.result.scores.items()}
-        scores = {label: given.get(label, 0.0) for label in LABELS[item.task]}
+        given = {str(label): score for label, score in document.result.scores.items()}
+        scores = {label: given.get(label, 0.0) for label in LABELS[document.task]}
     keys = DIGITS.ljust(len(scores))
     return [
-        Answer(name, score, key.strip(), name in item.given, name in chosen, name in made)
+        Choice(name, score, key.strip(), name in document.given, name in chosen, name in made)
         for (name, score), key in zip(scores.items(), keys, strict=False)
     ]

@@ -10,8 +10,8 @@ from schema.documents import Task
 from schema.outcomes import RESULT, Result, SentimentResult
 
 
-class Item(NamedTuple):
-    """A document with its result.
+class ReviewedDocument(NamedTuple):
+    """A document with its result, to be reviewed.
 
     Attributes:
         place: where it stands.
@@ -72,7 +72,7 @@ class GivenVerdict(NamedTuple):
     adjudicates: bool
 
 
-def load(connection: sa.Connection, place: Place) -> Item | None:
+def load(connection: sa.Connection, place: Place) -> ReviewedDocument | None:
     """The document at `place`; None where there is none with a result."""
     row = connection.execute(
         sa.text("""
@@ -86,7 +86,7 @@ def load(connection: sa.Connection, place: Place) -> Item | None:
     ).one_or_none()
     if row is None:
         return None
-    return Item(
+    return ReviewedDocument(
         place=place,
         external_id=row.external_id,
         text=row.text,

@@ -16,7 +16,7 @@ from starlette.templating import Jinja2Templates
 from producer import feedback
 from producer.review import progress
 from producer.review.document_view import VerdictForm, document_view
-from producer.review.documents import Item, last_verdict, load, verdicts
+from producer.review.documents import ReviewedDocument, last_verdict, load, verdicts
 from producer.review.guard import Keys, same
 from producer.review.orders import ORDERS, Order, Place, Selection, following
 from schema.database import reachable
@@ -78,18 +78,18 @@ class Pages:
         after = _place(request.query_params.get("after"))
         with reachable(self._engine), self._engine.connect() as connection:
             place = following(connection, selection, self._annotator, after)
-            item = load(connection, place) if place else None
-            return self._document(request, connection, selection, item, after=after)
+            document = load(connection, place) if place else None
+            return self._document(request, connection, selection, document, after=after)
 
     def document(self, request: Request) -> Response:
         """One document, whatever its turn."""
         found = _place(f"{request.path_params['job_id']}/{request.path_params['seq']}")
         with reachable(self._engine), self._engine.connect() as connection:
-            item = load(connection, found) if found else None
-            if item is None:
+            document = load(connection, found) if found else None
+            if document is None:
                 raise HTTPException(404, "There is no such document with a result.")
-            selection = _selection(item.task, request.query_params)
-            return self._document(request, connection, selection, item)
+            selection = _selection(document.task, request.query_params)
+            return self._document(request, connection, selection, document)
 
     def annotators(self, request: Request) -> Response:
         """Who judged how much, and how far people agree."""
@@ -114,29 +114,31 @@ class Pages:
     def _judge(self, request: Request, form: FormData) -> Response:
         place = _place(str(form.get("place")))
         with reachable(self._engine), self._engine.connect() as connection:
-            item = load(connection, place) if place else None
-        if item is None:
+            document = load(connection, place) if place else None
+        if document is None:
             raise HTTPException(404, "There is no such document with a result.")
-        selection = _selection(item.task, form)
+        selection = _selection(document.task, form)
         verdict_form = VerdictForm.from_form(form)
         try:
-            feedback.add(self._engine, self._verdict(item, selection, verdict_form))
+            feedback.add(self._engine, self._verdict(document, selection, verdict_form))
         except InputError as error:
             with reachable(self._engine), self._engine.connect() as connection:
                 return self._document(
-                    request, connection, selection, item, error=str(error), form=verdict_form
+                    request, connection, selection, document, error=str(error), form=verdict_form
                 )
         return RedirectResponse(
-            address(f"/review/{item.task}", selection, after=item.place), SEE_OTHER
+            address(f"/review/{document.task}", selection, after=document.place), SEE_OTHER
         )
 
-    def _verdict(self, item: Item, selection: Selection, form: VerdictForm) -> feedback.Verdict:
-        agrees = form.agrees or set(form.answer) == set(item.given)
-        of_keywords = item.task is Task.KEYWORDS
+    def _verdict(
+        self, document: ReviewedDocument, selection: Selection, form: VerdictForm
+    ) -> feedback.Verdict:
+        agrees = form.agrees or set(form.answer) == set(document.given)
+        of_keywords = document.task is Task.KEYWORDS
         return feedback.parse(
             {
-                "job_id": item.place.job_id,
-                "external_id": item.external_id,
+                "job_id": document.place.job_id,
+                "external_id": document.external_id,
                 "verdict": "agree" if agrees else "disagree",
                 "keywords" if of_keywords else "labels": None if agrees else form.answer,
                 "comment": form.comment,
@@ -170,24 +172,24 @@ class Pages:
         request: Request,
         connection: sa.Connection,
         selection: Selection,
-        item: Item | None,
+        document: ReviewedDocument | None,
         *,
         after: Place | None = None,
         error: str | None = None,
         form: VerdictForm | None = None,
     ) -> Response:
-        disputed = item is not None and selection.order is Order.DISPUTED
+        disputed = document is not None and selection.order is Order.DISPUTED
         return self._page(
             request,
             "review.html",
             status=REFUSED if error else 200,
             selection=selection,
             orders=ORDERS[selection.task],
-            jobs=progress.choices(connection, selection.task),
+            jobs=progress.job_choices(connection, selection.task),
             progress=progress.progress(connection, selection, self._annotator),
             last=last_verdict(connection, self._annotator, selection.task),
-            view=item and document_view(item, request.query_params, form),
-            verdicts=verdicts(connection, item.place) if item and disputed else [],
+            view=document and document_view(document, request.query_params, form),
+            verdicts=verdicts(connection, document.place) if document and disputed else [],
             after=after,
             error=error,
         )

@@ -30,7 +30,7 @@ class Progress(NamedTuple):
     left: int
 
 
-class Choice(NamedTuple):
+class JobChoice(NamedTuple):
     """A job to choose; see the view `textmill.job_status`."""
 
     job_id: UUID
@@ -59,7 +59,7 @@ def progress(connection: sa.Connection, selection: Selection, annotator: str) ->
     return Progress(judged.reviewed, judged.agreed, max(left or 0, 0))
 
 
-def choices(connection: sa.Connection, task: Task) -> list[Choice]:
+def job_choices(connection: sa.Connection, task: Task) -> list[JobChoice]:
     """The latest jobs with results of `task`, newest first."""
     rows = connection.execute(
         sa.text("""
@@ -68,7 +68,7 @@ def choices(connection: sa.Connection, task: Task) -> list[Choice]:
         """),
         {"task": task, "jobs": JOBS},
     )
-    return [Choice(*row) for row in rows]
+    return [JobChoice(*row) for row in rows]
 
 
 class Annotator(NamedTuple):
@@ -78,13 +78,13 @@ class Annotator(NamedTuple):
         annotator: who.
         reviewed: documents judged.
         agreed: of these, results that were right.
-        decided: documents adjudicated.
+        adjudicated: documents adjudicated, for all to go by.
     """
 
     annotator: str
     reviewed: int
     agreed: int
-    decided: int
+    adjudicated: int
 
 
 class Pair(NamedTuple):
@@ -104,7 +104,7 @@ def annotators(connection: sa.Connection, task: Task) -> list[Annotator]:
         sa.text("""
             select annotator, count(*) filter (where not adjudicates) as reviewed,
                 count(*) filter (where not adjudicates and verdict = 'agree') as agreed,
-                count(*) filter (where adjudicates) as decided
+                count(*) filter (where adjudicates) as adjudicated
             from textmill.feedback where task = :task
             group by annotator order by reviewed desc, annotator
         """),

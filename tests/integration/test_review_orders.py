@@ -193,7 +193,7 @@ def test_no_page_reads_more_than_a_few_rows(engine: sa.Engine, annotator_engine:
                     documents.load(connection, place)
                     progress.progress(connection, selection, "kim")
                     documents.last_verdict(connection, "kim", task)
-                    progress.choices(connection, task)
+                    progress.job_choices(connection, task)
 
                 for statement, values in said:
                     for node in nodes_of(engine, statement, values):
