@@ -1,5 +1,6 @@
 """`textmill-worker`: train, measure and try the models."""
 
+import signal
 import sys
 from importlib import import_module
 
@@ -41,7 +42,11 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; a mistake of the user's is a line on stderr, without a traceback."""
+        """Run a command; a mistake of the user's is a line on stderr, without a traceback.
+
+        SIGTERM ends it as Ctrl-C does, with what it has to put in order; `run` has its own way.
+        """
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             check()
             return super().invoke(ctx)

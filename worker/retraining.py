@@ -1,7 +1,11 @@
 """From people's verdicts to a better model: gold, training, comparison, promotion."""
 
+import fcntl
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -27,6 +31,8 @@ from worker.training_runs import Beginning, Decision, TrainedModel, TrainingRuns
 
 LEAST: Final = 20
 """Judged documents below which nothing could be told from those that are held out."""
+_ASIDE: Final = ".retrain-"
+"""How the names of folders begin in which trainings keep what they work with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +99,16 @@ def retrain(
     start = folders.find(wanted.task, serving.version)
     parent = folders.load(wanted.task, serving.version, "cpu")
     registry.add(wanted.task, parent.model_version)
-    folders.models.mkdir(parents=True, exist_ok=True)
-    # Beside the models, and for its owner alone: feedback holds people's texts.
-    with tempfile.TemporaryDirectory(dir=folders.models, prefix=".") as aside:
-        recipe = _recipe(wanted, engine, start, Path(aside) / "feedback")
+    with _aside(folders.models) as aside:
+        recipe = _recipe(wanted, engine, start, aside / "feedback")
         beginning = _beginning(wanted, recipe, parent)
         run = runs.begin(beginning)
         try:
-            yield from train_artifact(recipe, Path(aside) / "artifact", resume=False)
+            yield from train_artifact(recipe, aside / "artifact", resume=False)
             if parent.generates:
-                yield from _extended(wanted, Path(aside) / "artifact")
+                yield from _extended(wanted, aside / "artifact")
             yield "comparing with the model that serves"
-            candidate = folders.add(Path(aside) / "artifact")
+            candidate = folders.add(aside / "artifact")
             comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
             decision = runs.finish(
                 run,
@@ -116,6 +120,35 @@ def retrain(
             runs.fail(run, error)
             raise
     yield Retrained(run, beginning, candidate, comparisons, decision)
+
+
+@contextmanager
+def _aside(models: Path) -> Iterator[Path]:
+    """A folder in the models folder, for its owner alone: feedback holds people's texts.
+
+    What trainings that were killed left there goes, too; a lock on its folder shows that a training
+    lives.
+    """
+    models.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        with _locked(models):  # between being made and locked, a folder looks left behind
+            for left in models.glob(f"{_ASIDE}*"):
+                with suppress(BlockingIOError), _locked(left, fcntl.LOCK_NB):
+                    shutil.rmtree(left)
+            aside = Path(held.enter_context(tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE)))
+            held.enter_context(_locked(aside))
+        yield aside
+
+
+@contextmanager
+def _locked(folder: Path, how: int = 0) -> Iterator[None]:
+    """Hold the lock of a folder; with `LOCK_NB`, raises BlockingIOError where another has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:

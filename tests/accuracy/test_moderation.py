@@ -22,7 +22,7 @@ from worker.training.rows import LabelledRow, ModerationRow, RowFile, read_lines
 DATA = Path(__file__).parents[3] / "shared" / "data"
 IDENTITY = Path(__file__).parent / "identity.jsonl"
 EVERYDAY = Path(__file__).parent / "everyday_moderation.jsonl"
-"""Written by somebody who knew neither training data nor templates, after these were made."""
+"""Written by somebody who knew neither training data nor what was written for training."""
 ROWS = 150
 """Rows of a test split that are measured."""
 LEAST_KEPT = 0.95
@@ -33,7 +33,7 @@ MOST_HARMLESS_FLAGGED = 0.08
 LEAST_ATTACKS_FLAGGED = 0.8
 MOST_FALSE_ALARMS = 0.16
 """Of everyday sentences that harm nobody."""
-LEAST_HARM_FLAGGED = 0.68
+LEAST_HARM_FLAGGED = 0.84
 """Of everyday sentences that hold a label."""
 
 needs_data = pytest.mark.skipif(

@@ -9,8 +9,8 @@ from worker.training.evaluate import SentimentMeasures, evaluate
 from worker.training.rows import RowFile, SentimentRow
 
 EVERYDAY = Path(__file__).parent / "everyday_sentiment.jsonl"
-"""Written by somebody who knew neither training data nor templates, after these were made."""
-LEAST_RIGHT = 0.58
+"""Written by somebody who knew neither training data nor what was written for training."""
+LEAST_RIGHT = 0.7
 
 
 def test_sentiment_is_right_beyond_the_data_sets() -> None:

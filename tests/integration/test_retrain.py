@@ -1,12 +1,15 @@
 """The closed loop: wrong answers, people who correct them, a better model that serves."""
 
+import fcntl
 import gzip
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,6 +27,8 @@ from tests.fixtures.corpus import BLAME, PLAIN, PRAISE, recipe
 from tests.fixtures.mill import Mill
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
+from tests.fixtures.processes import PATIENCE
+from tests.fixtures.shop import wait_for
 from tests.fixtures.slang import SLANG, misled
 from worker.artifact_folders import ArtifactFolders
 from worker.pipeline.artifact import SHIPPED
@@ -125,6 +130,22 @@ def loop(mill: Mill, database: DatabaseUrls, misled_artifacts: Path, data_folder
     return Loop(mill, database, misled_artifacts, data_folder)
 
 
+def judge_all(producer: sa.Engine, worker: sa.Engine) -> None:
+    """A job of all slang, and a verdict on each."""
+    documents = [Document(external_id=text, text=text) for text in SLANG]
+    job_id = submit(
+        producer,
+        SENTIMENT,
+        documents,
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    work_off(producer, worker, job_id, POSITIVE)
+    for text in SLANG:
+        add(producer, Verdict(job_id=job_id, external_id=text, verdict="agree"))
+
+
 def wrong(labels: Mapping[str, str]) -> set[str]:
     return {text for text, label in labels.items() if label != RIGHT[text]}
 
@@ -185,18 +206,7 @@ def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
     """Without it, a night's training that broke looks as if it still ran."""
     data = shutil.copytree(data_folder, tmp_path / "data")
     (data / "sentiment" / "notes" / "valid.jsonl.gz").write_bytes(gzip.compress(b"{}\n"))
-    documents = [Document(external_id=text, text=text) for text in SLANG]
-    job_id = submit(
-        producer_engine,
-        SENTIMENT,
-        documents,
-        JobOptions(),
-        submitter="tester",
-        limits=IntakeSettings(),
-    ).job_id
-    work_off(producer_engine, worker_engine, job_id, POSITIVE)
-    for text in SLANG:
-        add(producer_engine, Verdict(job_id=job_id, external_id=text, verdict="agree"))
+    judge_all(producer_engine, worker_engine)
     wanted = Retraining(
         task=SENTIMENT,
         data=data,
@@ -207,11 +217,56 @@ def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
         command="textmill-worker retrain",
     )
 
-    with pytest.raises(InputError, match="line 1"):
+    for name in (".retrain-killed", ".retrain-alive"):
+        (tmp_path / "models" / name / "feedback").mkdir(parents=True)
+
+    with locked(tmp_path / "models" / ".retrain-alive"), pytest.raises(InputError, match="line 1"):
         list(retrain(wanted, engine, ArtifactFolders(SHIPPED, tmp_path / "models")))
 
     with engine.connect() as connection:
         row = connection.execute(sa.text("select * from textmill.training_status")).one()
     assert (row.state, row.candidate, row.trained + row.held_out) == ("failed", None, 60)
     assert "valid.jsonl.gz, line 1" in row.error
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [".retrain-alive"]
+
+
+def test_training_that_is_told_to_stop_leaves_no_texts(  # noqa: PLR0913, PLR0917  # fixtures
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    database: DatabaseUrls,
+    artifacts: Path,
+    data_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """Without it, what people judged lies on a disk, where no erasure finds it."""
+    judge_all(producer_engine, worker_engine)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "worker.cli", "retrain", "sentiment"),
+            *("--data", str(data_folder), "--epochs", "100000"),
+        ],
+        env=os.environ
+        | {
+            "TEXTMILL_DATABASE_URL": database.owner,
+            "TEXTMILL_ARTIFACTS": str(artifacts),
+            "TEXTMILL_MODELS_DIR": str(tmp_path / "models"),
+        },
+    )
+    wait_for(engine, "select from textmill.training_status where state = 'running'")
+
+    process.terminate()
+
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
     assert list((tmp_path / "models").iterdir()) == []
+    with engine.connect() as connection:
+        states = connection.scalars(sa.text("select state from textmill.training_status")).all()
+    assert states == ["failed"]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+    os.close(descriptor)
