@@ -33,7 +33,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint  ## format, lint, types, import contracts and all tests
+test: lint  ## format, lint, types, import contracts, and all tests but the slow ones
 	# Tests mostly wait for processes: two at a time, each with servers of its own.
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 

@@ -116,7 +116,7 @@ def running(
 
     Args:
         services: URLs of the user's own servers, and the data directory.
-        workers: number of worker processes; None leaves it to the devices, 0 runs none.
+        workers: processes for each device; None leaves it to the devices, 0 runs none.
         durable: False for tests: a crash of the machine may lose everything.
 
     Yields:
