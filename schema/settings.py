@@ -159,7 +159,7 @@ class WorkerSettings(BaseSettings):
         metrics_port: where the first process of a host answers Prometheus, the next one on the
             next port; None does not.
         cache_dir: what was measured of this host's devices.
-        artifacts: folder with one artifact a task; None takes those that ship.
+        artifacts: folder with the default artifact of each task; None: those that ship.
         models_dir: folder with one artifact a model version, where promoted and pinned ones are
             found; the same one on every host.
     """

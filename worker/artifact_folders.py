@@ -1,8 +1,8 @@
-"""Where a worker finds artifacts: those it brings along, and the models folder.
+"""Where a worker finds artifacts: the defaults, and the models folder.
 
 ::
 
-    TEXTMILL_ARTIFACTS/<task>              one a task; those that ship, where it is not set
+    TEXTMILL_ARTIFACTS/<task>              the default of a task; where not set, the one that ships
     TEXTMILL_MODELS_DIR/<model version>    one a model version, the same on every host
 """
 
@@ -25,11 +25,11 @@ class ArtifactFolders:
     """The artifacts of a host.
 
     Attributes:
-        own: what workers bring along, one folder a task.
+        defaults: a folder for each task, with what serves until another model is promoted.
         models: the models folder; it need not exist.
     """
 
-    own: Path
+    defaults: Path
     models: Path
 
     @classmethod
@@ -38,7 +38,7 @@ class ArtifactFolders:
         return cls(settings.artifacts or SHIPPED, settings.models_dir)
 
     def load(self, task: Task, version: str | None, device: str) -> Pipeline:
-        """Load a model version; None: what workers bring along.
+        """Load a model version; None: the default.
 
         Raises:
             ArtifactError: it is not there, broken, or not what its name says.
@@ -61,27 +61,27 @@ class ArtifactFolders:
         return pipeline
 
     def find(self, task: Task, version: str | None) -> Path:
-        """The folder of a model version; None: what workers bring along.
+        """The folder of a model version; None: the default.
 
         Raises:
-            ArtifactError: it is neither in the models folder nor what workers bring along.
+            ArtifactError: it is neither in the models folder nor the default.
         """
-        own = self.own / task
+        default = self.defaults / task
         if version is None:
-            return own
+            return default
         if re.fullmatch("[0-9a-f]{16}", version) and (self.models / version).is_dir():
             return self.models / version
-        if self.own_version(task) == version:
-            return own
+        if self.default_version(task) == version:
+            return default
         msg = (
             f"{self.models} does not hold model {version};"
             " copy its folder there, or share the models folder between hosts"
         )
         raise ArtifactError(msg)
 
-    def own_version(self, task: Task) -> str | None:
-        """The version of what workers bring along; None where they bring none for this task."""
-        folder = self.own / task
+    def default_version(self, task: Task) -> str | None:
+        """The version of the default; None where this task has none."""
+        folder = self.defaults / task
         try:
             return model_version(folder, read_config(folder))
         except ArtifactError:  # a worker of other tasks alone

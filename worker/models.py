@@ -37,26 +37,30 @@ class Models:
     """
 
     def __init__(
-        self, own: Mapping[Task, Pipeline], folders: ArtifactFolders, engine: Engine, device: str
+        self,
+        defaults: Mapping[Task, Pipeline],
+        folders: ArtifactFolders,
+        engine: Engine,
+        device: str,
     ) -> None:
-        """Serve what the process brings along.
+        """Serve the defaults.
 
         Args:
-            own: of each task that it serves; known to the engine.
+            defaults: of each task that it serves; known to the engine.
             folders: where others are found.
             engine: runs them.
             device: where their weights go.
         """
-        self._own = own
+        self._defaults = defaults
         self._folders = folders
         self._engine = engine
         self._device = device
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._loaded = {
-            pipeline.model_version: _Loaded(pipeline, users=1) for pipeline in own.values()
-        }  # the least recently used first; own ones have a user for good
-        self._serving = {task: pipeline.model_version for task, pipeline in own.items()}
+            pipeline.model_version: _Loaded(pipeline, users=1) for pipeline in defaults.values()
+        }  # the least recently used first; the defaults have a user for good
+        self._serving = {task: pipeline.model_version for task, pipeline in defaults.items()}
         self._faults: dict[Task, str] = {}
         self._due: dict[str, float] = {}
 
@@ -91,10 +95,10 @@ class Models:
         """Serve what was promoted; where that cannot be loaded, the model before goes on.
 
         Args:
-            promoted: of each task the model version; None: what the process brings along.
+            promoted: of each task the model version; None: the default.
         """
-        for task, own in self._own.items():
-            version = promoted.get(task) or own.model_version
+        for task, default in self._defaults.items():
+            version = promoted.get(task) or default.model_version
             if version == self._serving[task]:
                 self._faults.pop(task, None)
             elif time.monotonic() >= self._due.get(version, 0):
@@ -125,7 +129,7 @@ class Models:
                 loaded = self._find(wanted)
             if loaded is None:
                 pipeline = self._folders.load(task, wanted, self._device)
-                self._engine.adopt(pipeline, self._own[task])
+                self._engine.adopt(pipeline, self._defaults[task])
                 loaded = _Loaded(pipeline, users=1)
                 with self._lock:
                     self._loaded[wanted] = loaded

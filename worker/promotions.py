@@ -38,7 +38,7 @@ class Promotions:
         self._thread = threading.Thread(target=self._run, name="promotions", daemon=True)
 
     def __enter__(self) -> Self:
-        """Make the models known that the process brings along, and serve what is promoted.
+        """Make the defaults of the process known, and serve what is promoted.
 
         Raises:
             ServiceUnavailableError: Postgres does not answer.

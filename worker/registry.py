@@ -16,7 +16,7 @@ class Promoted:
     """What serves a task.
 
     Attributes:
-        version: the model; None: what each worker brings along.
+        version: the model; None: each worker's default.
         number: of the promotion; 0 before the first one.
     """
 
@@ -135,7 +135,7 @@ def promote_model(
     Args:
         connection: of a role that may promote.
         task: the task.
-        version: the model; None: what each worker brings along.
+        version: the model; None: each worker's default.
         instead_of: what must serve until now; None: anything.
 
     Returns:

@@ -42,7 +42,7 @@ create table textmill.model_version (
     constraint model_version_hash check (model_version ~ '^[0-9a-f]{16}$')
 );
 
--- The latest row of a task says what serves; without a version, what each worker brings along.
+-- The latest row of a task says what serves; without a version, each worker's default.
 -- `previous` is the row that a rollback goes back to. Rows are added by functions with the owner's
 -- rights alone, so that `promoted_by` is who did it.
 create table textmill.model_promotion (
@@ -94,7 +94,7 @@ begin
 end
 $$;
 
--- Have a version serve a task; null: what each worker brings along. Running workers follow. Returns
+-- Have a version serve a task; null: each worker's default. Running workers follow. Returns
 -- the promotion's number; null, where `instead_of` is no longer the latest one (0: none).
 create function textmill.promote_model(task text, model_version text,
     instead_of bigint default null) returns bigint
@@ -122,8 +122,8 @@ begin
 end
 $$;
 
--- Have the version serve that was promoted before the present one. Returns it; null: what each
--- worker brings along. Said again, it goes back further.
+-- Have the version serve that was promoted before the present one. Returns it; null: each
+-- worker's default. Said again, it goes back further.
 create function textmill.rollback_model(task text) returns text
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp

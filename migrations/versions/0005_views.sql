@@ -9,7 +9,7 @@ left join lateral (
 comment on view textmill.promoted_model is 'One row per task: which model serves it.';
 comment on column textmill.promoted_model.task is 'sentiment, keywords or moderation.';
 comment on column textmill.promoted_model.model_version is
-    'The promoted model; null: what each worker brings along.';
+    'The promoted model; null: each worker''s default.';
 comment on column textmill.promoted_model.promotion_id is
     'Number of the promotion; null before the first one.';
 comment on column textmill.promoted_model.promoted_by is 'Who promoted it.';
@@ -26,10 +26,10 @@ comment on view textmill.promotion_history is
 comment on column textmill.promotion_history.promotion_id is 'Its number.';
 comment on column textmill.promotion_history.task is 'sentiment, keywords or moderation.';
 comment on column textmill.promotion_history.model_version is
-    'What served from then on; null: what each worker brings along.';
+    'What served from then on; null: each worker''s default.';
 comment on column textmill.promotion_history.rollback is 'Whether it went back to an earlier one.';
 comment on column textmill.promotion_history.instead_of is
-    'What served until then; null: what each worker brings along.';
+    'What served until then; null: each worker''s default.';
 comment on column textmill.promotion_history.promoted_by is 'Who said so.';
 comment on column textmill.promotion_history.promoted_at is 'When.';
 

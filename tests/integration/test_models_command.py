@@ -77,15 +77,15 @@ def test_lists_are_readable_too(command: Command) -> None:
     command("promote", "sentiment", version)
 
     table, page = command("list").stdout, command("show", version).stdout
-    command("promote", "sentiment", "own")
+    command("promote", "sentiment", "default")
     of_workers = command("list").stdout
 
     assert version in table
-    assert (table.split()[11], of_workers.split()[11]) == ("yes", "ships")
+    assert (table.split()[11], of_workers.split()[11]) == ("yes", "default")
     assert f"model_version: {version}" in page
     assert "promotions:" in page
-    assert command("promote", "sentiment", "own").stdout == (
-        "sentiment is served by what each worker brings along\n"
+    assert command("promote", "sentiment", "default").stdout == (
+        "sentiment is served by the default of each worker\n"
     )
 
 
@@ -95,7 +95,7 @@ def test_lists_are_readable_too(command: Command) -> None:
         (["promote", "sentiment", "0123456789abcdef"], "textmill-worker models list"),
         (["show", "0123456789abcdef"], "textmill-worker models list"),
         (["rollback", "sentiment"], "no model of sentiment was promoted before"),
-        (["promote", "poetry", "own"], "is not one of"),
+        (["promote", "poetry", "default"], "is not one of"),
     ],
 )
 def test_what_cannot_be_done_is_said(command: Command, arguments: list[str], message: str) -> None:

@@ -27,20 +27,20 @@ SENTIMENT = Task.SENTIMENT
 
 
 @pytest.fixture(scope="module")
-def own() -> Pipeline:
+def default() -> Pipeline:
     return Pipeline.load(SHIPPED / SENTIMENT, "cpu")
 
 
 @pytest.fixture
-def engine(own: Pipeline) -> Iterator[Engine]:
-    with Engine({own: 4096}, linger=0) as engine:
+def engine(default: Pipeline) -> Iterator[Engine]:
+    with Engine({default: 4096}, linger=0) as engine:
         yield engine
 
 
 @pytest.fixture
-def models(own: Pipeline, engine: Engine, tmp_path: Path) -> Models:
+def models(default: Pipeline, engine: Engine, tmp_path: Path) -> Models:
     """Models with an empty models folder, `tmp_path`."""
-    return Models({SENTIMENT: own}, ArtifactFolders(SHIPPED, tmp_path), engine, "cpu")
+    return Models({SENTIMENT: default}, ArtifactFolders(SHIPPED, tmp_path), engine, "cpu")
 
 
 def ask(engine: Engine, pipeline: Pipeline) -> None:
@@ -67,14 +67,14 @@ def test_chunk_keeps_its_model_while_another_begins_to_serve(
 
 
 def test_without_a_promotion_the_process_serves_what_it_brings_along(
-    models: Models, own: Pipeline, tmp_path: Path
+    models: Models, default: Pipeline, tmp_path: Path
 ) -> None:
     """Without it, a rollback of the first promotion has nowhere to go."""
     models.follow({SENTIMENT: variant(tmp_path, 1)})
     models.follow({SENTIMENT: None})
 
     with models.using(SENTIMENT) as pipeline:
-        assert pipeline is own
+        assert pipeline is default
 
 
 @pytest.mark.parametrize("fault", ["missing", "broken", "misnamed", "another task's"])
@@ -143,7 +143,7 @@ def test_model_that_arrives_late_is_served_then(models: Models, tmp_path: Path) 
 
 
 def test_pinned_models_are_loaded_on_demand_and_few_of_them_kept(
-    models: Models, engine: Engine, own: Pipeline, tmp_path: Path
+    models: Models, engine: Engine, default: Pipeline, tmp_path: Path
 ) -> None:
     """Without it, jobs pinned to many versions fill the memory."""
     versions = [variant(tmp_path, number) for number in range(IDLE + 2)]
@@ -159,7 +159,7 @@ def test_pinned_models_are_loaded_on_demand_and_few_of_them_kept(
 
     assert [pipeline.model_version for pipeline in used] == versions
     assert again is used[-1]
-    assert serving is own
+    assert serving is default
     with models.using(SENTIMENT, versions[0]) as loaded_anew:
         assert loaded_anew is not used[0]
 

@@ -17,8 +17,8 @@ from worker.commands.options import TASK, json_option
 from worker.pipeline.artifact import read_config
 from worker.registry import Registry
 
-OWN = "own"
-"""Stands for what each worker brings along."""
+DEFAULT = "default"
+"""Stands for the model that a worker serves while none is promoted."""
 
 COLUMNS = (
     "task",
@@ -55,9 +55,9 @@ def list_(*, task: str | None, as_json: bool) -> None:
         _print_json(models)
         return
     table = Table(*COLUMNS, box=None, pad_edge=False)
-    own = _own_in_use(models)
+    defaults = _defaults_in_use(models)
     for model in models:
-        shown = model | ({"promoted": "ships"} if model["model_version"] in own else {})
+        shown = model | ({"promoted": DEFAULT} if model["model_version"] in defaults else {})
         table.add_row(*(_cell(shown[column]) for column in COLUMNS))
     console = make_console()
     if not console.is_terminal:
@@ -108,16 +108,16 @@ def add(*, folder: Path, as_json: bool) -> None:
 @click.argument("version")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a line.")
 def promote(*, task: str, version: str, as_json: bool) -> None:
-    """Have workers serve TASK with model VERSION; `own` is what each brings along.
+    """Have workers serve TASK with model VERSION; `default` is each worker's default.
 
     The model is loaded here first: a broken one is refused. Running workers follow within seconds.
 
     \b
     Examples:
       textmill-worker models promote sentiment 5c1f0e8d2b7a9463
-      textmill-worker models promote sentiment own
+      textmill-worker models promote sentiment default
     """
-    chosen = None if version == OWN else version
+    chosen = None if version == DEFAULT else version
     with connected() as engine:
         registry = Registry(engine)
         if chosen is not None:
@@ -142,10 +142,10 @@ def rollback(*, task: str, as_json: bool) -> None:
     _announce(task, version, as_json=as_json)
 
 
-def _own_in_use(models: Sequence[Mapping[str, object]]) -> set[str | None]:
-    """What workers bring along for each task of which nothing is promoted."""
+def _defaults_in_use(models: Sequence[Mapping[str, object]]) -> set[str | None]:
+    """The defaults of the tasks of which nothing is promoted."""
     chosen = {model["task"] for model in models if model["promoted"]}
-    return {_folders().own_version(task) for task in Task if task not in chosen}
+    return {_folders().default_version(task) for task in Task if task not in chosen}
 
 
 def _folders() -> ArtifactFolders:
@@ -156,7 +156,7 @@ def _announce(task: str, version: str | None, *, as_json: bool) -> None:
     if as_json:
         _print_json([{"task": task, "model_version": version}])
     else:
-        click.echo(f"{task} is served by {version or 'what each worker brings along'}")
+        click.echo(f"{task} is served by {version or 'the default of each worker'}")
 
 
 def _print_json(rows: Sequence[Mapping[str, object]]) -> None:
