@@ -5,7 +5,7 @@ same rules.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 from uuid import UUID
 
 import psycopg
@@ -16,6 +16,7 @@ from schema.base import Frozen
 from schema.database import reachable
 from schema.documents import ShortText, Task
 from schema.errors import InputError
+from schema.states import Agreement
 
 # Postgres stores no NUL.
 Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
@@ -38,7 +39,7 @@ class Verdict(Frozen):
 
     job_id: UUID
     external_id: Words
-    verdict: Literal["agree", "disagree"]
+    verdict: Agreement
     labels: list[Words] | None = None
     keywords: list[Words] | None = None
     comment: Words | None = None
@@ -157,7 +158,7 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
 
 def _gold(row: sa.Row[tuple[object, ...]]) -> dict[str, object]:
     """The right answer: the correction, or the result itself where the person agrees."""
-    agrees = row.verdict == "agree"
+    agrees = row.verdict == Agreement.AGREE
     match Task(row.task):
         case Task.SENTIMENT:
             return {"label": row.payload["label"] if agrees else row.labels[0]}

@@ -1,16 +1,15 @@
 """What the tables are made of."""
 
-import sqlalchemy as sa
+from collections.abc import Iterable
+from enum import StrEnum
 
-from schema.documents import Lane, Task
-from schema.outcomes import Stage
-from schema.states import ChunkState, JobState
+import sqlalchemy as sa
 
 metadata = sa.MetaData(schema="textmill")
 
 
-def one_of(column: str, values: type[Task | Lane | Stage | JobState | ChunkState]) -> str:
-    """The check that a column holds a value of an enumeration."""
+def one_of(column: str, values: Iterable[StrEnum]) -> str:
+    """The check that a column holds one of these values, such as those of an enumeration."""
     listed = ", ".join(f"'{value}'" for value in values)
     return f"{column} in ({listed})"
 

@@ -1,6 +1,6 @@
-"""Job and chunk states, and every legal transition between them.
+"""States, and every legal transition between them.
 
-Triggers hold the database to these tables; a test compares the two.
+Triggers hold jobs and chunks to these tables; a test compares the two.
 """
 
 from collections.abc import Mapping
@@ -48,6 +48,45 @@ class AttemptEnd(StrEnum):
     GIVEN_UP = "given_up"
 
 
+class SweepRunState(StrEnum):
+    """Where a run of a sweep stands.
+
+    A `settling` one waits for rows that are committed late, a `running` one for its job. One that
+    finds no row finishes without a job.
+    """
+
+    SETTLING = "settling"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class TrainingState(StrEnum):
+    """Where a training on feedback stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class Agreement(StrEnum):
+    """What a verdict says of a result: that it is right, or not."""
+
+    AGREE = "agree"
+    DISAGREE = "disagree"
+
+
+class FeedbackState(StrEnum):
+    """Where the verdicts on a document stand; worked out anew with each of them.
+
+    `agreed`: all give one answer; `disputed`: they do not; `adjudicated`: someone decided for all.
+    """
+
+    AGREED = "agreed"
+    DISPUTED = "disputed"
+    ADJUDICATED = "adjudicated"
+
+
 JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.LOADING: frozenset({JobState.PENDING, JobState.COMPLETED}),
     JobState.PENDING: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLING}),
@@ -72,6 +111,21 @@ CHUNK_TRANSITIONS: Mapping[ChunkState, frozenset[ChunkState]] = {
     ChunkState.DONE: frozenset({ChunkState.PENDING}),  # retry of its failures
     ChunkState.SPLIT: frozenset(),
     ChunkState.CANCELLED: frozenset(),
+}
+
+SWEEP_RUN_TRANSITIONS: Mapping[SweepRunState, frozenset[SweepRunState]] = {
+    SweepRunState.SETTLING: frozenset(
+        {SweepRunState.RUNNING, SweepRunState.FINISHED, SweepRunState.FAILED}
+    ),
+    SweepRunState.RUNNING: frozenset({SweepRunState.FINISHED}),
+    SweepRunState.FINISHED: frozenset(),
+    SweepRunState.FAILED: frozenset(),
+}
+
+TRAINING_TRANSITIONS: Mapping[TrainingState, frozenset[TrainingState]] = {
+    TrainingState.RUNNING: frozenset({TrainingState.FINISHED, TrainingState.FAILED}),
+    TrainingState.FINISHED: frozenset(),
+    TrainingState.FAILED: frozenset(),
 }
 
 TERMINAL_JOB_STATES = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED})

@@ -3,7 +3,11 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from schema.columns import metadata, now
+from schema.columns import metadata, now, one_of
+from schema.states import SWEEP_RUN_TRANSITIONS, SweepRunState
+
+_ENDED = [state for state, following in SWEEP_RUN_TRANSITIONS.items() if not following]
+_OPEN = [state for state in SweepRunState if state not in _ENDED]
 
 sweep = sa.Table(
     "sweep",
@@ -38,7 +42,7 @@ sweep_run = sa.Table(
     metadata,
     sa.Column("run_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
     sa.Column("sweep_id", sa.BigInteger, nullable=False),
-    sa.Column("state", sa.Text, nullable=False, server_default="settling"),
+    sa.Column("state", sa.Text, nullable=False, server_default=SweepRunState.SETTLING),
     sa.Column("scheduled_for", sa.DateTime(timezone=True), nullable=False),
     now("started_at"),
     now("ready_at"),
@@ -59,20 +63,20 @@ sweep_run = sa.Table(
     sa.ForeignKeyConstraint(
         ["sweep_id"], ["textmill.sweep.sweep_id"], name="sweep_run_sweep", ondelete="CASCADE"
     ),
+    sa.CheckConstraint(one_of("state", SweepRunState), name="sweep_run_state"),
     sa.CheckConstraint(
-        "state in ('settling', 'running', 'finished', 'failed')", name="sweep_run_state"
+        f"({one_of('state', _ENDED)}) = (finished_at is not null)", name="sweep_run_finished"
     ),
     sa.CheckConstraint(
-        "(state in ('finished', 'failed')) = (finished_at is not null)", name="sweep_run_finished"
+        f"state <> '{SweepRunState.RUNNING}' or job_id is not null", name="sweep_run_job"
     ),
-    sa.CheckConstraint("state <> 'running' or job_id is not null", name="sweep_run_job"),
     sa.CheckConstraint("errors between 0 and attempt", name="sweep_run_errors"),
     sa.CheckConstraint("flagged between 0 and swept", name="sweep_run_counts"),
     sa.Index(
         "sweep_run_open",
         "sweep_id",
         unique=True,
-        postgresql_where=sa.text("state in ('settling', 'running')"),
+        postgresql_where=sa.text(one_of("state", _OPEN)),
     ),
     sa.Index("sweep_run_latest", "sweep_id", "run_id"),
 )

@@ -12,7 +12,7 @@ from schema.columns import metadata, now, one_of
 from schema.documents import Lane, Task
 from schema.model_tables import model_promotion, model_version, training_run
 from schema.outcomes import Stage
-from schema.states import TERMINAL_JOB_STATES, ChunkState, JobState
+from schema.states import TERMINAL_JOB_STATES, Agreement, ChunkState, JobState
 from schema.sweep_tables import sweep, sweep_run
 
 __all__ = [
@@ -271,10 +271,10 @@ feedback = sa.Table(
         postgresql_where=sa.text("adjudicates"),
     ),
     sa.Index("feedback_by_annotator", "annotator", "feedback_id"),
-    sa.CheckConstraint("verdict in ('agree', 'disagree')", name="feedback_verdict"),
+    sa.CheckConstraint(one_of("verdict", Agreement), name="feedback_verdict"),
     sa.CheckConstraint(one_of("task", Task), name="feedback_task"),
     sa.CheckConstraint(
-        "num_nonnulls(labels, keywords) = case verdict when 'agree' then 0 else 1 end",
+        f"num_nonnulls(labels, keywords) = case verdict when '{Agreement.AGREE}' then 0 else 1 end",
         name="feedback_correction",
     ),
     sa.CheckConstraint("char_length(annotator) between 1 and 200", name="feedback_annotator"),

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from schema.database import reachable
 from schema.documents import Task
 from schema.errors import TextmillError
+from schema.states import TrainingState
 from worker.registry import Promoted, promote_model
 from worker.training.compare import Comparisons
 
@@ -101,6 +102,7 @@ class TrainingRuns:
                 _FINISH,
                 {
                     "run": run,
+                    "finished": TrainingState.FINISHED,
                     "candidate": made.version,
                     "metrics": comparisons.model_dump_json(),
                     "better": better,
@@ -114,7 +116,7 @@ class TrainingRuns:
         """Note that a training failed; what is no error made for people may hold texts."""
         said = str(error) if isinstance(error, TextmillError) else type(error).__name__
         with reachable(self._engine), self._engine.begin() as connection:
-            connection.execute(_FAIL, {"run": run, "error": said})
+            connection.execute(_FAIL, {"run": run, "failed": TrainingState.FAILED, "error": said})
 
 
 _BEGIN = sa.text("""
@@ -127,12 +129,12 @@ _MODEL = sa.text("""
     values (:version, :task, :parent, :run) on conflict do nothing
 """)
 _FINISH = sa.text("""
-    update textmill.training_run set state = 'finished', candidate = :candidate,
+    update textmill.training_run set state = :finished, candidate = :candidate,
         metrics = cast(:metrics as jsonb), better = :better, promoted = :promoted,
         reason = :reason, finished_at = now()
     where run_id = :run
 """)
 _FAIL = sa.text("""
-    update textmill.training_run set state = 'failed', error = :error, finished_at = now()
+    update textmill.training_run set state = :failed, error = :error, finished_at = now()
     where run_id = :run
 """)

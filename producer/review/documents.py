@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from producer.review.orders import Place
 from schema.documents import Task
 from schema.outcomes import RESULT, Result, SentimentResult
+from schema.states import Agreement
 
 
 class ReviewedDocument(NamedTuple):
@@ -66,7 +67,7 @@ class GivenVerdict(NamedTuple):
     place: Place
     external_id: str
     annotator: str
-    verdict: str
+    verdict: Agreement
     answer: list[str]
     comment: str | None
     adjudicates: bool
@@ -134,7 +135,7 @@ def _given_verdicts(connection: sa.Connection, which: str, **given: object) -> l
             place=Place(row.job_id, row.seq),
             external_id=row.external_id,
             annotator=row.annotator,
-            verdict=row.verdict,
+            verdict=Agreement(row.verdict),
             answer=row.answer,
             comment=row.comment,
             adjudicates=row.adjudicates,

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from schema.base import Frozen
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from schema.states import FeedbackState
 
 
 class Order(StrEnum):
@@ -167,7 +168,7 @@ def _disputed(selection: Selection, after: Place | None) -> str:
     further = " and (s.job_id, s.seq) < (:after_job, :after_seq)" if after else ""
     return (
         "select s.job_id, s.seq from textmill.feedback_status s"  # noqa: S608
-        f" where s.task = :task and s.state = 'disputed'{of_job}{further}"
+        f" where s.task = :task and s.state = '{FeedbackState.DISPUTED}'{of_job}{further}"
         " and exists (select from textmill.result r where r.job_id = s.job_id and r.seq = s.seq)"
         " order by s.job_id desc, s.seq desc limit 1"
     )

@@ -22,6 +22,7 @@ from producer.review.orders import ORDERS, Order, Place, Selection, following
 from schema.database import reachable
 from schema.documents import Task
 from schema.errors import InputError
+from schema.states import Agreement
 
 SEE_OTHER = 303
 REFUSED = 422
@@ -139,7 +140,7 @@ class Pages:
             {
                 "job_id": document.place.job_id,
                 "external_id": document.external_id,
-                "verdict": "agree" if agrees else "disagree",
+                "verdict": Agreement.AGREE if agrees else Agreement.DISAGREE,
                 "keywords" if of_keywords else "labels": None if agrees else form.answer,
                 "comment": form.comment,
                 "annotator": self._annotator,

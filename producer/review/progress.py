@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from producer.review.orders import Order, Selection, unjudged
 from schema.documents import Task
+from schema.states import FeedbackState
 
 MOST = 1000
 """Up to here what is left is counted; above, it is "1,000+"."""
@@ -137,7 +138,7 @@ def _left(selection: Selection) -> str:
         case Order.DISPUTED:
             return (
                 "select count(*) from textmill.feedback_status"  # noqa: S608
-                f" where task = :task and state = 'disputed'{of_job}"
+                f" where task = :task and state = '{FeedbackState.DISPUTED}'{of_job}"
             )
         case Order.UNCERTAIN:
             theirs = " and (annotator = :annotator or adjudicates)" if selection.second else ""

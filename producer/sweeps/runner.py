@@ -26,6 +26,7 @@ from schema.database_errors import what_it_says
 from schema.documents import JobId, JobOptions, Record, Task
 from schema.errors import InputError, LeaseLostError, TextmillError, UsageError
 from schema.settings import IntakeSettings, SweepSettings
+from schema.states import SweepRunState
 
 logger = logging.getLogger(__name__)
 
@@ -243,9 +244,9 @@ class Sweeper:
         if final:
             self._write(
                 step,
-                "state = 'failed', finished_at = now(), error = :error, lease_expires_at = null,"
+                "state = :failed, finished_at = now(), error = :error, lease_expires_at = null,"
                 " alert = 'the run failed: ' || :error",
-                {"error": error},
+                {"failed": SweepRunState.FAILED, "error": error},
             )
         else:
             self._write(
@@ -284,8 +285,8 @@ def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) ->
     _fenced(
         connection,
         step,
-        "state = 'running', job_id = :job_id, error = null, lease_expires_at = null",
-        {"job_id": job_id},
+        "state = :running, job_id = :job_id, error = null, lease_expires_at = null",
+        {"running": SweepRunState.RUNNING, "job_id": job_id},
     )
     connection.execute(
         sa.text("update textmill.sweep set watermark = :up_to where sweep_id = :sweep_id"),
@@ -299,9 +300,14 @@ def _fenced(
     written = connection.execute(
         sa.text(
             f"update textmill.sweep_run set {changes} where run_id = :run_id"  # noqa: S608
-            " and attempt = :attempt and state = 'settling'"
+            " and attempt = :attempt and state = :settling"
         ),
-        {**values, "run_id": step.run_id, "attempt": step.attempt},
+        {
+            **values,
+            "settling": SweepRunState.SETTLING,
+            "run_id": step.run_id,
+            "attempt": step.attempt,
+        },
     )
     if written.rowcount == 0:
         msg = f"another dispatcher went on with run {step.run_id} of sweep {step.name}"

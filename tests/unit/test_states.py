@@ -3,9 +3,13 @@
 from schema.states import (
     CHUNK_TRANSITIONS,
     JOB_TRANSITIONS,
+    SWEEP_RUN_TRANSITIONS,
     TERMINAL_JOB_STATES,
+    TRAINING_TRANSITIONS,
     ChunkState,
     JobState,
+    SweepRunState,
+    TrainingState,
 )
 
 
@@ -13,6 +17,8 @@ def test_every_state_has_its_row() -> None:
     """Without it, a state is added that nothing may leave or reach by design."""
     assert set(JOB_TRANSITIONS) == set(JobState)
     assert set(CHUNK_TRANSITIONS) == set(ChunkState)
+    assert set(SWEEP_RUN_TRANSITIONS) == set(SweepRunState)
+    assert set(TRAINING_TRANSITIONS) == set(TrainingState)
 
 
 def test_every_state_but_the_first_can_be_reached() -> None:
@@ -20,6 +26,12 @@ def test_every_state_but_the_first_can_be_reached() -> None:
     reached = set().union(*JOB_TRANSITIONS.values())
     assert set(JobState) - reached == {JobState.LOADING}
     assert set(ChunkState) - set().union(*CHUNK_TRANSITIONS.values()) == set()
+    assert set(SweepRunState) - set().union(*SWEEP_RUN_TRANSITIONS.values()) == {
+        SweepRunState.SETTLING
+    }
+    assert set(TrainingState) - set().union(*TRAINING_TRANSITIONS.values()) == {
+        TrainingState.RUNNING
+    }
 
 
 def test_only_retry_leaves_a_finished_job() -> None:
