@@ -14,7 +14,12 @@ from schema.urls import broker_place, login_refused
 
 
 class Broker:
-    """Publishes chunk messages to the queues of the workers."""
+    """Publishes chunk messages to the queues of the workers.
+
+    Args:
+        url: of Redis.
+        key_prefix: what all its keys begin with.
+    """
 
     def __init__(self, url: str, key_prefix: str) -> None:
         self._url = url

@@ -58,7 +58,15 @@ chunks where most are pending."""
 
 
 class Dispatcher:
-    """Moves chunks from `pending` to `dispatched` and into Redis."""
+    """Moves chunks from `pending` to `dispatched` and into Redis.
+
+    Args:
+        engine: connects as a role that may dispatch.
+        broker: where chunks are published.
+        settings: seconds between steps, until a worker counts as dead, and until a lost message is
+            published again.
+        limits: seconds after which a load counts as abandoned.
+    """
 
     def __init__(
         self,

@@ -28,6 +28,13 @@ PURGED_AT_ONCE = 20_000
 class Load:
     """One job in state `loading`, inside the transactions of `connection`'s owner.
 
+    Args:
+        connection: in whose transactions the job is loaded.
+        task: of the job.
+        options: how the job is to be run.
+        submitter: in whose name; idempotency keys are unique per submitter.
+        limits: how many documents may be pending.
+
     Attributes:
         job_id: id of the job, set by the first batch.
         accepted: records added so far.

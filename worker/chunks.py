@@ -31,19 +31,17 @@ that was erased. A row as it comes: to make something else of it takes as long a
 class ChunkStore:
     """The chunks table, for one worker process.
 
+    Args:
+        engine: connects as a role that may write outcomes.
+        worker: name of this process.
+        lease: seconds that a claim lasts.
+        max_attempts: failed attempts after which a chunk is given up as a whole.
+
     Attributes:
         worker: name of the process.
     """
 
     def __init__(self, engine: sa.Engine, worker: str, lease: float, max_attempts: int = 5) -> None:
-        """Keep what every statement needs.
-
-        Args:
-            engine: connects as a role that may write outcomes.
-            worker: name of this process.
-            lease: seconds that a claim lasts.
-            max_attempts: failed attempts after which a chunk is given up as a whole.
-        """
         self._engine = engine
         self.worker = worker
         self._lease = lease

@@ -16,16 +16,14 @@ from schema.documents import Lane
 class Core:
     """Who computes on it.
 
+    Args:
+        is_device: whether the engine computes here, too; otherwise nobody waits.
+
     Attributes:
         on_free: called, from any thread, when a chunk thread lets the core go.
     """
 
     def __init__(self, *, is_device: bool) -> None:
-        """Nobody holds the core.
-
-        Args:
-            is_device: whether the engine computes here, too; otherwise nobody waits.
-        """
         self.on_free: Callable[[], object] = lambda: None
         self._is_device = is_device
         self._held = threading.Lock()

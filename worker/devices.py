@@ -108,7 +108,17 @@ class _Slot:
 
 
 class Supervisor:
-    """Keeps the processes of all devices running until it is told to stop."""
+    """Keeps the processes of all devices running until it is told to stop.
+
+    Args:
+        devices: what to run on.
+        processes: how many for each device; None takes `default_processes`.
+        tasks: whose chunks to process.
+        database: to end the leases of a process that died.
+        drain: seconds that running chunks get after SIGTERM.
+        metrics_port: where the first process answers Prometheus, the next one on the next
+            port, and so on; None: nowhere.
+    """
 
     def __init__(
         self,
@@ -120,17 +130,6 @@ class Supervisor:
         drain: float,
         metrics_port: int | None = None,
     ) -> None:
-        """Plan the processes; `run` starts them.
-
-        Args:
-            devices: what to run on.
-            processes: how many for each device; None takes `default_processes`.
-            tasks: whose chunks to process.
-            database: to end the leases of a process that died.
-            drain: seconds that running chunks get after SIGTERM.
-            metrics_port: where the first process answers Prometheus, the next one on the next
-                port, and so on; None: nowhere.
-        """
         self._slots = [
             _Slot(device)
             for device in devices

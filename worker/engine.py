@@ -42,6 +42,18 @@ class DeviceLostError(Exception):
 class Engine:
     """Runs windows of any chunk on one device, in micro-batches.
 
+    Entering its context begins the thread that runs them.
+
+    Args:
+        budgets: of each pipeline, the most padded tokens (longest times rows) of a
+            micro-batch.
+        linger: seconds to wait for more windows when the device is idle and those at hand do
+            not fill a micro-batch.
+        core: None: chunk threads compute elsewhere than on the device.
+        meter: counts micro-batches.
+        on_lost: called when the device is lost, before the callers hear of it.
+        on_ceiling: called with a pipeline's budget when the device's memory lowered it.
+
     Attributes:
         core: where chunk threads compute; one of the bulk lane at a time.
     """
@@ -56,18 +68,6 @@ class Engine:
         on_lost: Callable[[Exception], object] = lambda _: None,
         on_ceiling: Callable[[Pipeline, int], object] = lambda *_: None,
     ) -> None:
-        """Keep the models; entering the context begins the thread.
-
-        Args:
-            budgets: of each pipeline, the most padded tokens (longest times rows) of a
-                micro-batch.
-            linger: seconds to wait for more windows when the device is idle and those at hand do
-                not fill a micro-batch.
-            core: None: chunk threads compute elsewhere than on the device.
-            meter: counts micro-batches.
-            on_lost: called when the device is lost, before the callers hear of it.
-            on_ceiling: called with a pipeline's budget when the device's memory lowered it.
-        """
         self._schedule = Schedule(budgets)
         self._linger = linger
         self.core = core or Core(is_device=False)

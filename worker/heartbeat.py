@@ -64,7 +64,16 @@ class Lease:
 
 
 class Heartbeat:
-    """One row in `worker`, refreshed while the process lives, removed when it ends in order."""
+    """One row in `worker`, refreshed while the process lives, removed when it ends in order.
+
+    Args:
+        engine: connects as a role that may write the worker's row.
+        chunks: the chunks of this process, whose leases are renewed.
+        settings: seconds between beats, of a lease, and that a chunk may be in work.
+        meter: knows how many documents are finished.
+        device: what the process computes on, for people.
+        tasks: whose chunks it takes.
+    """
 
     def __init__(
         self,

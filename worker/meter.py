@@ -117,17 +117,16 @@ def summary(before: Counts, after: Counts, seconds: float, waiting: int) -> str:
 
 
 class Reporter:
-    """The thread that logs once a minute, and the port that Prometheus asks."""
+    """The thread that logs once a minute, and the port that Prometheus asks.
+
+    Args:
+        meter: what to read.
+        port: where to answer Prometheus, on every interface: it may be in another container;
+            None does not.
+        interval: seconds between two lines.
+    """
 
     def __init__(self, meter: Meter, port: int | None, interval: float = INTERVAL) -> None:
-        """Keep what to report.
-
-        Args:
-            meter: what to read.
-            port: where to answer Prometheus, on every interface: it may be in another container;
-                None does not.
-            interval: seconds between two lines.
-        """
         self._meter = meter
         self._port = port
         self._interval = interval

@@ -34,6 +34,12 @@ class Models:
 
     A chunk keeps the model it was given until it is done, so that its documents agree with each
     other, and a model stays loaded for as long as any chunk has it.
+
+    Args:
+        defaults: of each task that it serves; known to the engine.
+        folders: where others are found.
+        engine: runs them.
+        device: where their weights go.
     """
 
     def __init__(
@@ -43,14 +49,6 @@ class Models:
         engine: Engine,
         device: str,
     ) -> None:
-        """Serve the defaults.
-
-        Args:
-            defaults: of each task that it serves; known to the engine.
-            folders: where others are found.
-            engine: runs them.
-            device: where their weights go.
-        """
         self._defaults = defaults
         self._folders = folders
         self._engine = engine

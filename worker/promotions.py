@@ -19,17 +19,15 @@ class Promotions:
     """Has a process serve what is promoted, from its start on.
 
     A thread of its own, since loading a model takes longer than leases should wait for.
+
+    Args:
+        engine: connects as a role that may write the worker's row, which must be there.
+        models: swapped here.
+        worker: name of the process.
+        interval: seconds between two looks.
     """
 
     def __init__(self, engine: sa.Engine, models: Models, *, worker: str, interval: float) -> None:
-        """Keep what to follow.
-
-        Args:
-            engine: connects as a role that may write the worker's row, which must be there.
-            models: swapped here.
-            worker: name of the process.
-            interval: seconds between two looks.
-        """
         self._engine = engine
         self._models = models
         self._worker = worker

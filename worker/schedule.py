@@ -23,15 +23,13 @@ class Schedule:
     first whose request waits longest, and a round of theirs that was begun is ended.
 
     One thread uses it, but for `adopt`, `dismiss` and `waiting`, which any may call.
+
+    Args:
+        budgets: of each pipeline, the most padded tokens (longest times rows) of a
+            micro-batch.
     """
 
     def __init__(self, budgets: Mapping[Pipeline, int]) -> None:
-        """Nothing waits.
-
-        Args:
-            budgets: of each pipeline, the most padded tokens (longest times rows) of a
-                micro-batch.
-        """
         self._lock = threading.Lock()
         self._budgets = dict(budgets)
         self._waiting = {

@@ -38,6 +38,10 @@ class TokenBudgets:
     """Token budgets by device and artifact, kept in a file of the cache directory.
 
     Losing the file costs a second at the next start; one that cannot be written is measured anew.
+
+    Args:
+        folder: the cache directory; it need not exist.
+        device: as torch names it.
     """
 
     def __init__(self, folder: Path, device: str) -> None:

@@ -65,6 +65,11 @@ class Window:
 class Request:
     """The windows of one call, and its answers as they come in.
 
+    Args:
+        stream: where its windows wait.
+        windows: the token ids of each, at least one.
+        abandoned: set by whoever no longer wants the answers; None: they are always wanted.
+
     Attributes:
         stream: where its windows wait.
         windows: in the order of the call.

@@ -60,7 +60,13 @@ class Step:
 
 
 class Sweeper:
-    """Runs sweeps when they are due."""
+    """Runs sweeps when they are due.
+
+    Args:
+        engine: Textmill's database, in the operator's role.
+        settings: the databases that sweeps read, and seconds that a statement there may take.
+        limits: what a job may hold.
+    """
 
     def __init__(self, engine: sa.Engine, settings: SweepSettings, limits: IntakeSettings) -> None:
         self._engine = engine

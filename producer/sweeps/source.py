@@ -59,7 +59,13 @@ _KINDS: Mapping[int, Kind] = {
 
 
 class Source:
-    """A query on some database, with the column that its rows are new by."""
+    """A query on some database, with the column that its rows are new by.
+
+    Args:
+        engine: of the database that is read; closed with the source.
+        name: what people call the database.
+        timeout: seconds that a statement may take.
+    """
 
     def __init__(self, engine: sa.Engine, name: str, timeout: float) -> None:
         self._engine = engine
