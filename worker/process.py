@@ -24,7 +24,6 @@ from schema.errors import (
     NotLoadedError,
     ServiceUnavailableError,
     TextmillError,
-    UsageError,
 )
 from schema.settings import ServiceSettings, WorkerSettings, read
 from worker.artifact_folders import ArtifactFolders
@@ -40,6 +39,7 @@ from worker.meter import Meter, Reporter
 from worker.models import Models
 from worker.pipeline import Pipeline
 from worker.promotions import Promotions
+from worker.server_urls import server_urls
 from worker.token_budgets import TokenBudgets
 
 
@@ -79,17 +79,15 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         NotLoadedError: one that is whole could not be loaded.
         SchemaVersionError: the database is of another migration.
         ServiceUnavailableError: Postgres does not answer.
-        SettingsError: Postgres or Redis refuses the login.
+        SettingsError: Postgres or Redis is not set, or refuses the login.
     """
     services = read(ServiceSettings)
+    urls = server_urls(services)
     settings = read(WorkerSettings)
-    if services.database_url is None or services.broker_url is None:
-        msg = "set TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, or run: textmill up"
-        raise UsageError(msg)
     if device == "cpu":
         torch.set_num_threads(1)  # a process a core; more threads only fight over it
     database = create_engine(
-        services.database_url.get_secret_value(),
+        urls.database,
         application=name,
         role="textmill_worker",
         connections=settings.threads + 2,
@@ -97,7 +95,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     )
     with reachable(database), database.connect() as connection:
         check_version(connection)
-    check_login(services.broker_url.get_secret_value())
+    check_login(urls.broker)
     folders = ArtifactFolders.of(settings)
     pipelines = {task: folders.load(task, None, device) for task in tasks}
     budgets, remember = _budgets(settings, pipelines.values(), device)
@@ -106,7 +104,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     gc.freeze()
     meter = Meter()
     chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
-    app = create_app(services.broker_url.get_secret_value(), services.key_prefix)
+    app = create_app(urls.broker, services.key_prefix)
     with (
         Engine(
             budgets,

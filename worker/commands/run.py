@@ -10,6 +10,7 @@ from schema.documents import Task
 from schema.errors import UsageError
 from schema.settings import ServiceSettings, WorkerSettings, read
 from worker.devices import Supervisor, parse_devices
+from worker.server_urls import server_urls
 
 
 @click.command("run")
@@ -44,12 +45,8 @@ def command(*, devices: str, processes: int | None, tasks: str) -> None:
     logging.basicConfig(
         format="%(asctime)s %(levelname)s supervisor: %(message)s", level=logging.INFO
     )
-    services = read(ServiceSettings)
-    if services.database_url is None or services.broker_url is None:
-        msg = "set TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, or run: textmill up"
-        raise UsageError(msg)
     engine = create_engine(
-        services.database_url.get_secret_value(),
+        server_urls(read(ServiceSettings)).database,
         application="textmill-supervisor",
         role="textmill_worker",
         connections=1,

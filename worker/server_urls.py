@@ -1,0 +1,27 @@
+"""Where a worker finds Postgres and Redis."""
+
+from typing import NamedTuple
+
+from schema.errors import SettingsError
+from schema.settings import ServiceSettings
+
+
+class ServerUrls(NamedTuple):
+    """With passwords: not for logs."""
+
+    database: str
+    broker: str
+
+
+def server_urls(services: ServiceSettings) -> ServerUrls:
+    """The servers that the settings name; workers look for no embedded stack.
+
+    Raises:
+        SettingsError: one of them is not set.
+    """
+    if services.database_url is None or services.broker_url is None:
+        msg = "set TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, or run: textmill up"
+        raise SettingsError(msg)
+    return ServerUrls(
+        services.database_url.get_secret_value(), services.broker_url.get_secret_value()
+    )
