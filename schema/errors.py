@@ -2,21 +2,24 @@
 
 ::
 
-    TextmillError
-    ├── UsageError                 the caller can mend it: exit code 2
-    │   ├── SettingsError
-    │   ├── InputError
-    │   ├── JobNotFoundError
-    │   ├── DocumentsGoneError
-    │   ├── SourceError
-    │   ├── IdempotencyConflictError
-    │   └── PendingLimitError
-    ├── ServiceUnavailableError    a server does not answer: exit code 3
-    ├── SchemaVersionError         the database has another migration: exit code 3
-    ├── ArtifactError              a model folder is missing, broken or of another task
-    │   └── NotLoadedError         it is whole; memory, device or file system failed, it may pass
-    ├── DocumentError              one document fails, its neighbours go on
-    └── LeaseLostError             another attempt owns the chunk; nothing was written
+    TextmillError                         2
+    ├── UsageError                        2  the caller can mend it
+    │   ├── SettingsError                 2
+    │   ├── InputError                    2
+    │   ├── JobNotFoundError              2
+    │   ├── DocumentsGoneError            2
+    │   ├── SourceError                   2
+    │   ├── IdempotencyConflictError      2
+    │   └── PendingLimitError             2
+    ├── ServiceUnavailableError           3  a server does not answer
+    ├── SchemaVersionError                3  the database has another migration
+    ├── ArtifactError                     2  a model folder is missing, broken or of another task
+    │   └── NotLoadedError                3  it is whole; memory, device or file system failed
+    ├── DocumentError                     2  one document fails, its neighbours go on
+    └── LeaseLostError                    2  another attempt goes on; nothing was written
+
+The number is the exit code of a command that meets the error. 2: it cannot be carried out as given.
+3: something that it needs is away, and the same command may succeed later.
 """
 
 from schema.outcomes import ErrorCode, Stage
@@ -93,10 +96,10 @@ class DocumentError(TextmillError):
 
 
 class LeaseLostError(TextmillError):
-    """The chunk was claimed again since; this attempt may write nothing."""
+    """What was claimed, a chunk or the step of a sweep, is no longer this attempt's to write."""
 
 
 def exit_code(error: TextmillError) -> int:
     """What a command ends with that ran into an error."""
-    away = isinstance(error, ServiceUnavailableError | SchemaVersionError)
+    away = isinstance(error, ServiceUnavailableError | SchemaVersionError | NotLoadedError)
     return EXIT_UNREACHABLE if away else EXIT_USAGE
