@@ -1,5 +1,6 @@
 -- What people do to jobs. Each is idempotent: where a job cannot go there, it stays as it is. Those
--- that move counters are SECURITY DEFINER, the others run with the caller's rights.
+-- that move counters, or say that a deadline has passed, are SECURITY DEFINER, the others run with the
+-- caller's rights.
 
 create function textmill.job_state(job uuid) returns text
     language plpgsql stable
@@ -132,7 +133,7 @@ $$;
 -- Begin the end of every job whose deadline has passed; how many. Locked ones are left for the next
 -- call.
 create function textmill.expire_jobs() returns bigint
-    language sql
+    language sql security definer
     set search_path = pg_catalog, pg_temp
 as $$
     with late as (

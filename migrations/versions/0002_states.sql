@@ -118,11 +118,12 @@ create trigger job_kept before update on textmill.job for each row
     when (old.state <> 'loading' and (
         (old.job_id, old.task, old.lane, old.submitted_by, old.idempotency_key, old.content_hash,
             old.options, old.accepted, old.rejected, old.succeeded, old.failed, old.cancelled,
-            old.created_at, old.started_at, old.finished_at)
+            old.created_at, old.loaded_at, old.started_at, old.finished_at, old.expired)
         is distinct from
             (new.job_id, new.task, new.lane, new.submitted_by, new.idempotency_key,
                 new.content_hash, new.options, new.accepted, new.rejected, new.succeeded,
-                new.failed, new.cancelled, new.created_at, new.started_at, new.finished_at)
+                new.failed, new.cancelled, new.created_at, new.loaded_at, new.started_at,
+                new.finished_at, new.expired)
         or new.state in ('pending', 'running')
             and (new.state = 'pending') <> (new.started_at is null)))
     execute function textmill.check_job_kept();

@@ -197,6 +197,8 @@ def test_open_job_stays_as_it_was_handed_over(
         "update textmill.job set job_id = textmill.new_job_id()",
         "update textmill.job set state = 'running'",
         "update textmill.job set started_at = now()",
+        "update textmill.job set loaded_at = now()",
+        "update textmill.job set state = 'cancelling', expired = true",
     ],
 )
 def test_producer_changes_nothing_of_an_open_job(
