@@ -12,6 +12,9 @@ from schema.tables import MIGRATION
 _LOCK = sa.text("select pg_advisory_xact_lock(hashtext('textmill.upgrade'))")
 """One upgrade of a database at a time: until the end of its transaction."""
 
+_TRIES = 10
+"""At granting; a try in vain waits for another database of the server to be upgraded."""
+
 
 def upgrade(engine: sa.Engine) -> str | None:
     """Bring the database to the latest migration and grant the roles their rights.
@@ -36,11 +39,29 @@ def upgrade(engine: sa.Engine) -> str | None:
         connection.commit()
     roles = package.joinpath("roles.sql").read_text(encoding="utf-8")
     try:
-        with engine.begin() as connection:
-            connection.execute(_LOCK)
-            connection.execution_options(no_parameters=True).exec_driver_sql(roles)
+        _grant(engine, roles)
     except sa.exc.ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) != "42501":  # insufficient_privilege
             raise
         return roles
     return None
+
+
+def _grant(engine: sa.Engine, roles: str) -> None:
+    """Run the SQL of the roles, again where another database of the server set theirs meanwhile."""
+    for left in reversed(range(_TRIES)):
+        try:
+            with engine.begin() as connection:
+                connection.execute(_LOCK)
+                connection.execution_options(no_parameters=True).exec_driver_sql(roles)
+        except sa.exc.DBAPIError as error:
+            if left == 0 or not _is_overtaken(error):
+                raise
+        else:
+            return
+
+
+def _is_overtaken(error: sa.exc.DBAPIError) -> bool:
+    """Whether another transaction wrote the row of a role, or of its settings, at that moment."""
+    said = str(error.orig)
+    return "tuple concurrently updated" in said or "pg_db_role_setting" in said

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -11,10 +12,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from migrations import upgrade
 from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState
 from schema.tables import MIGRATION, metadata
 from tests.fixtures.commands import invoke
 from tests.fixtures.postgres import DatabaseUrls
+from tests.fixtures.waiting import until
 
 CONSTRAINTS = """
     select c.conname, c.conrelid::regclass::text, pg_get_constraintdef(c.oid)
@@ -134,3 +137,20 @@ def test_several_may_upgrade_at_once(database: DatabaseUrls, engine: sa.Engine) 
     ended = [(upgrade.communicate()[1], upgrade.returncode) for upgrade in upgrades]
 
     assert [code for _, code in ended] == [0] * 4, ended
+
+
+def test_two_databases_of_a_server_may_be_upgraded_at_once(engine: sa.Engine) -> None:
+    """Without it, one of two that set the limits of the same role ends in a traceback."""
+    blocked = sa.text(
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and cardinality(pg_blocking_pids(pid)) > 0"
+    )
+
+    with ThreadPoolExecutor(1) as pool, engine.connect() as other, engine.connect() as watch:
+        watch.execution_options(isolation_level="AUTOCOMMIT")  # so that it sees what changes
+        other.exec_driver_sql("alter role textmill_reader set statement_timeout = '60s'")
+        left = pool.submit(upgrade, engine)
+        until(lambda: watch.scalar(blocked) == 1)
+        other.commit()
+
+        assert left.result() is None
