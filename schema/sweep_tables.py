@@ -33,8 +33,16 @@ sweep = sa.Table(
         "watermark_kind in ('number', 'text', 'timestamp', 'timestamptz', 'uuid')",
         name="sweep_watermark_kind",
     ),
-    sa.CheckConstraint("settle >= '0'::interval", name="sweep_settle"),
-    sa.CheckConstraint("deadline > settle", name="sweep_deadline"),
+    sa.CheckConstraint(
+        "settle between '0'::interval and '999999 days'::interval", name="sweep_settle"
+    ),
+    sa.CheckConstraint(
+        "deadline > settle and deadline <= '999999 days'::interval", name="sweep_deadline"
+    ),
+    sa.CheckConstraint(
+        "next_run_at between '1970-01-01 00:00Z'::timestamptz and '9999-01-01 00:00Z'::timestamptz",
+        name="sweep_next_run",
+    ),
 )
 
 sweep_run = sa.Table(

@@ -82,8 +82,11 @@ create table textmill.sweep (
     constraint sweep_name unique (name),
     constraint sweep_watermark_kind check (watermark_kind in
         ('number', 'text', 'timestamp', 'timestamptz', 'uuid')),
-    constraint sweep_settle check (settle >= '0'::interval),
-    constraint sweep_deadline check (deadline > settle)
+    -- Times that every program can read, also when they are added up.
+    constraint sweep_settle check (settle between '0'::interval and '999999 days'::interval),
+    constraint sweep_deadline check (deadline > settle and deadline <= '999999 days'::interval),
+    constraint sweep_next_run check (next_run_at
+        between '1970-01-01 00:00Z'::timestamptz and '9999-01-01 00:00Z'::timestamptz)
 );
 
 -- Dispatch reads Textmill's own database with its own login, which sees every text: who defines such

@@ -83,6 +83,25 @@ def test_operator_who_may_see_no_text_sweeps_none(engine: sa.Engine, statement: 
     change(engine, as_operator + "update textmill.sweep set paused = true")
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update textmill.sweep set next_run_at = 'infinity'",
+        "update textmill.sweep set next_run_at = '-infinity'",
+        "update textmill.sweep set next_run_at = '12000-01-01'",
+        "update textmill.sweep set next_run_at = '0044-03-15 BC'",
+        "update textmill.sweep set settle = '9000 years'",
+        "update textmill.sweep set deadline = '9000 years'",
+    ],
+)
+def test_time_that_no_program_reads_is_refused(engine: sa.Engine, statement: str) -> None:
+    """Without it, one sweep takes the list from everybody, and stops every other."""
+    change(engine, ADDED.format("shop"))
+
+    with pytest.raises(sa.exc.IntegrityError, match="violates check constraint"):
+        change(engine, f"set local role textmill_operator; {statement}")
+
+
 def test_source_url_stays_out_of_the_database(
     engine: sa.Engine, source: Source, shop_url: str
 ) -> None:
