@@ -91,7 +91,10 @@ grant select on textmill.document, textmill.result, textmill.feedback, textmill.
 grant select on textmill.sweep, textmill.sweep_run to textmill_producer, textmill_operator;
 grant update (watermark, next_run_at) on textmill.sweep to textmill_producer;
 grant insert, update on textmill.sweep_run to textmill_producer;
-grant insert, update, delete on textmill.sweep to textmill_operator;
+grant insert (name, cron, timezone, source, query, watermark_column, watermark_kind, watermark,
+    settle, deadline, paused, next_run_at), delete on textmill.sweep to textmill_operator;
+grant update (cron, timezone, source, query, watermark_column, watermark_kind, watermark, settle,
+    deadline, paused, next_run_at) on textmill.sweep to textmill_operator;
 
 -- An operator also says which model serves; a trainer reads feedback with its texts, makes models of
 -- it, and promotes the better ones.

@@ -102,6 +102,25 @@ def test_time_that_no_program_reads_is_refused(engine: sa.Engine, statement: str
         change(engine, f"set local role textmill_operator; {statement}")
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        ADDED.format("shop")
+        .replace("next_run_at)", "next_run_at, created_by)")
+        .replace("now())", "now(), 'another')"),
+        "update textmill.sweep set created_by = 'another'",
+        "update textmill.sweep set created_at = 'infinity'",
+        "update textmill.sweep set name = 'other'",
+    ],
+)
+def test_operator_names_no_other_as_who_added_a_sweep(engine: sa.Engine, statement: str) -> None:
+    """Without it, who may run queries on other databases does so in the name of another."""
+    change(engine, ADDED.format("posts"))
+
+    with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+        change(engine, f"set local role textmill_operator; {statement}")
+
+
 def test_source_url_stays_out_of_the_database(
     engine: sa.Engine, source: Source, shop_url: str
 ) -> None:
