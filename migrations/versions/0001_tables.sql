@@ -162,6 +162,9 @@ create table textmill.turn (
 
 insert into textmill.turn values ('dispatch'), ('partitions'), ('pressure'), ('promotion');
 
+-- `given` is what the result said, `answer` what the person holds to be right, both sorted; the
+-- trigger sets them. An adjudicating verdict decides for all annotators of its document. `given_by` is
+-- the login that handed the verdict over, in whose name ever; no role may set it.
 create table textmill.feedback (
     feedback_id bigint generated always as identity,
     job_id uuid not null,
@@ -177,11 +180,16 @@ create table textmill.feedback (
     text text not null,
     payload jsonb not null,
     model_version text not null,
+    given_by text not null default session_user,
+    adjudicates boolean not null default false,
+    given text[] not null,
+    answer text[] not null,
     constraint feedback_pkey primary key (feedback_id),
-    constraint feedback_once unique (job_id, seq, annotator),
+    constraint feedback_once unique (job_id, seq, annotator, adjudicates),
     constraint feedback_verdict check (verdict in ('agree', 'disagree')),
     constraint feedback_task check (task in ('sentiment', 'keywords', 'moderation')),
     constraint feedback_annotator check (char_length(annotator) between 1 and 200),
     constraint feedback_correction check (num_nonnulls(labels, keywords)
         = case verdict when 'agree' then 0 else 1 end)
 );
+create unique index feedback_adjudicated on textmill.feedback (job_id, seq) where adjudicates;

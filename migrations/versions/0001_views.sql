@@ -4,8 +4,21 @@ select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
     rejected,
     case accepted when 0 then 100.0
         else round(100.0 * (succeeded + failed + cancelled) / accepted, 1) end as percent,
-    submitted_by, created_at, started_at, finished_at
+    submitted_by, created_at, started_at, finished_at,
+    rate::real as documents_per_second,
+    -- Beyond a year it says nothing, and far beyond it is no time that Postgres knows.
+    case when state = 'running'
+            and accepted - succeeded - failed - cancelled < rate * 365 * 24 * 60 * 60
+        then now() + make_interval(secs => (accepted - succeeded - failed - cancelled) / rate)
+        end as eta,
+    coalesce(finished_at, now()) - created_at as age,
+    deadline_at
 from textmill.job
+cross join lateral (
+    select (succeeded + failed - rejected)
+        / nullif(extract(epoch from coalesce(finished_at, now()) - started_at)::double precision, 0)
+        as rate
+) as speed
 where state <> 'loading';
 
 comment on view textmill.job_status is
@@ -29,11 +42,25 @@ comment on column textmill.job_status.submitted_by is 'Who submitted the job.';
 comment on column textmill.job_status.created_at is 'When loading began.';
 comment on column textmill.job_status.started_at is 'When the first chunk was claimed.';
 comment on column textmill.job_status.finished_at is 'When the last outcome was written.';
+comment on column textmill.job_status.documents_per_second is
+    'Outcomes a second since the first claim; pauses count.';
+comment on column textmill.job_status.eta is
+    'When a running job will be done if it goes on like that; null beyond a year.';
+comment on column textmill.job_status.age is
+    'Time since it was handed over, or until its last outcome.';
+comment on column textmill.job_status.deadline_at is 'When it is given up.';
 
+-- LATERAL: whichever way the jobs are chosen, only their failures are read.
 create view textmill.job_failure_summary as
-select job_id, code, stage, count(*) as documents, min(message) as example
-from textmill.failure
-group by job_id, code, stage;
+select j.job_id, f.code, f.stage, f.documents, f.example
+from textmill.job j
+cross join lateral (
+    select code, stage, count(*) as documents, min(message) as example
+    from textmill.failure
+    where job_id = j.job_id
+    group by code, stage
+) as f
+where j.state <> 'loading';
 
 comment on view textmill.job_failure_summary is 'Failures of each job, counted by code and stage.';
 comment on column textmill.job_failure_summary.job_id is 'Id of the job.';
@@ -70,6 +97,7 @@ comment on column textmill.document_status.message is 'What to know about the fa
 comment on column textmill.document_status.line is 'Line of the input file where it stood.';
 comment on column textmill.document_status.finished_at is 'When the outcome was written.';
 
+-- LEFT: where no query asks for external_id, the documents are not read.
 create view textmill.sentiment_result as
 select r.job_id, r.seq, d.external_id, r.label, r.score,
     (r.payload -> 'scores' ->> 'negative')::real as negative,
@@ -78,7 +106,7 @@ select r.job_id, r.seq, d.external_id, r.label, r.score,
     r.payload ->> 'language' as language, r.model_version, r.created_at
 from textmill.result r
 join textmill.job j using (job_id)
-join textmill.document d using (job_id, seq)
+left join textmill.document d using (job_id, seq)
 where j.task = 'sentiment';
 
 comment on view textmill.sentiment_result is 'Results of sentiment jobs.';
@@ -101,7 +129,7 @@ select r.job_id, r.seq, d.external_id, (r.payload ->> 'flagged')::boolean as fla
     r.payload ->> 'language' as language, r.model_version, r.created_at
 from textmill.result r
 join textmill.job j using (job_id)
-join textmill.document d using (job_id, seq)
+left join textmill.document d using (job_id, seq)
 where j.task = 'moderation';
 
 comment on view textmill.moderation_result is 'Results of moderation jobs.';
@@ -121,10 +149,11 @@ comment on column textmill.moderation_result.created_at is 'When.';
 create view textmill.keyword_result as
 select r.job_id, r.seq, d.external_id, k.rank::integer as rank, k.keyword ->> 'text' as keyword,
     (k.keyword ->> 'score')::real as score, k.keyword -> 'spans' as spans,
-    r.payload ->> 'language' as language, r.model_version, r.created_at
+    r.payload ->> 'language' as language, r.model_version, r.created_at,
+    coalesce((k.keyword ->> 'generated')::boolean, false) as generated
 from textmill.result r
 join textmill.job j using (job_id)
-join textmill.document d using (job_id, seq)
+left join textmill.document d using (job_id, seq)
 cross join lateral jsonb_array_elements(r.payload -> 'keywords')
     with ordinality as k (keyword, rank)
 where j.task = 'keywords';
@@ -134,10 +163,13 @@ comment on column textmill.keyword_result.job_id is 'Id of the job.';
 comment on column textmill.keyword_result.seq is 'Position in the job, from 1.';
 comment on column textmill.keyword_result.external_id is 'The producer''s own id.';
 comment on column textmill.keyword_result.rank is 'Place of the keyword in the document, from 1.';
-comment on column textmill.keyword_result.keyword is 'The keyword as it first stands in the text.';
+comment on column textmill.keyword_result.keyword is
+    'The keyword as it first stands in the text; in lower case where it does not.';
 comment on column textmill.keyword_result.score is 'How sure the model is, 0 to 1.';
 comment on column textmill.keyword_result.spans is
-    'Places in the original text: [start, end) in code points.';
+    'Places in the original text: [start, end) in code points; null where it does not stand there.';
 comment on column textmill.keyword_result.language is 'zh, en, mixed or other.';
 comment on column textmill.keyword_result.model_version is 'Which model said so.';
 comment on column textmill.keyword_result.created_at is 'When.';
+comment on column textmill.keyword_result.generated is
+    'Whether the model made it instead of finding it.';

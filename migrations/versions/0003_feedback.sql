@@ -10,6 +10,28 @@ as $$
     end
 $$;
 
+-- The right answer by a verdict, sorted: what the person names, or else what the result says.
+create function textmill.answer_of(task text, verdict text, payload jsonb, labels text[],
+    keywords text[]) returns text[]
+    language sql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(array_agg(word order by word collate "C"), '{}')
+    from (
+        select unnest(labels) as word where verdict = 'disagree' and task <> 'keywords'
+        union
+        select unnest(keywords) where verdict = 'disagree' and task = 'keywords'
+        union
+        select payload ->> 'label' where verdict = 'agree' and task = 'sentiment'
+        union
+        select jsonb_array_elements_text(payload -> 'labels')
+            where verdict = 'agree' and task = 'moderation'
+        union
+        select jsonb_array_elements(payload -> 'keywords') ->> 'text'
+            where verdict = 'agree' and task = 'keywords'
+    ) as words
+$$;
+
 -- Feedback speaks of one result: find it, check the verdict against its task, copy what later training
 -- needs. A disagreement that gives the result's own answer is refused. Messages say what is wrong with
 -- which document, hints what to do; `textmill` prints both. SECURITY DEFINER, so that whoever may insert

@@ -19,12 +19,6 @@ VIEWS = (
     "model_quality",
     "feedback_status",
     "moderation_flag",
-    "keyword_result",
-    "moderation_result",
-    "sentiment_result",
-    "document_status",
-    "job_failure_summary",
-    "job_status",
 )
 FUNCTIONS = (
     "submit_query(text, text, jsonb)",
@@ -63,24 +57,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take it all back; second verdicts of adjudicators who also annotated must not exist."""
+    """Take it all back."""
     connection = op.get_bind().execution_options(no_parameters=True)
-    folder = files("migrations").joinpath("versions")
     for view in VIEWS:
         connection.exec_driver_sql(f"drop view textmill.{view}")
-    views = folder.joinpath("0001_views.sql").read_text(encoding="utf-8")
-    connection.exec_driver_sql(views)
     connection.exec_driver_sql("""
         drop trigger feedback_check on textmill.feedback;
         drop table textmill.sweep_run, textmill.sweep;
-        drop index textmill.feedback_adjudicated, textmill.result_flagged, textmill.result_label;
-        alter table textmill.feedback
-            drop constraint feedback_once,
-            add constraint feedback_once unique (job_id, seq, annotator),
-            drop column given_by,
-            drop column adjudicates,
-            drop column given,
-            drop column answer;
+        drop index textmill.result_flagged, textmill.result_label;
         alter table textmill.worker drop column documents, drop column documents_per_second,
             drop column models, drop column model_error;
     """)

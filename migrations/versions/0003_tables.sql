@@ -22,46 +22,6 @@ create index result_flagged on textmill.result (job_id, score, seq)
 -- Labels of a job are counted without reading its results.
 create index result_label on textmill.result (job_id, label, score, seq);
 
--- `given` is what the result said, `answer` what the person holds to be right, both sorted; the
--- trigger sets them. An adjudicating verdict decides for all annotators of its document. `given_by` is
--- the login that handed the verdict over, in whose name ever; no role may set it.
-alter table textmill.feedback
-    add column given_by text not null default session_user,
-    add column adjudicates boolean not null default false,
-    add column given text[],
-    add column answer text[];
-
-create function textmill.answer_of(task text, verdict text, payload jsonb, labels text[],
-    keywords text[]) returns text[]
-    language sql immutable
-    set search_path = pg_catalog, pg_temp
-as $$
-    select coalesce(array_agg(word order by word collate "C"), '{}')
-    from (
-        select unnest(labels) as word where verdict = 'disagree' and task <> 'keywords'
-        union
-        select unnest(keywords) where verdict = 'disagree' and task = 'keywords'
-        union
-        select payload ->> 'label' where verdict = 'agree' and task = 'sentiment'
-        union
-        select jsonb_array_elements_text(payload -> 'labels')
-            where verdict = 'agree' and task = 'moderation'
-        union
-        select jsonb_array_elements(payload -> 'keywords') ->> 'text'
-            where verdict = 'agree' and task = 'keywords'
-    ) as words
-$$;
-
-update textmill.feedback set
-    given = textmill.answer_of(task, 'agree', payload, null, null),
-    answer = textmill.answer_of(task, verdict, payload, labels, keywords);
-alter table textmill.feedback
-    alter column given set not null,
-    alter column answer set not null,
-    drop constraint feedback_once,
-    add constraint feedback_once unique (job_id, seq, annotator, adjudicates);
-create unique index feedback_adjudicated on textmill.feedback (job_id, seq) where adjudicates;
-
 create table textmill.sweep (
     sweep_id bigint generated always as identity,
     name text not null,
