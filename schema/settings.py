@@ -147,7 +147,8 @@ class WorkerSettings(BaseSettings):
 
     Attributes:
         threads: chunks in work at once in a process.
-        lease: seconds that a claim lasts; renewed while the process lives.
+        lease: seconds that a claim lasts, an hour at most, as `textmill.rescue_chunks` holds;
+            renewed while the process lives.
         heartbeat: seconds between heartbeats; a third of the lease at most.
         chunk_timeout: seconds after which a chunk in work counts as stuck, and its process ends.
         max_attempts: failed attempts at a chunk after which it is halved, and in the end the one
@@ -167,7 +168,7 @@ class WorkerSettings(BaseSettings):
     model_config = _FROM_ENVIRONMENT
 
     threads: Annotated[int, Field(ge=2)] = 4
-    lease: Annotated[float, Field(gt=0)] = 25
+    lease: Annotated[float, Field(gt=0, le=3600)] = 25
     heartbeat: Annotated[float, Field(gt=0)] = 5
     chunk_timeout: Annotated[float, Field(gt=0)] = 900
     max_attempts: Annotated[int, Field(ge=1)] = 5

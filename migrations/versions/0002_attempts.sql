@@ -138,10 +138,21 @@ $$;
 --
 -- Chunks that are locked, or whose job is, are left for the next time: whoever holds them is about to
 -- finish them, and nobody waits for a person who does not end a transaction.
+--
+-- A lease that ends in more than an hour, the longest one, was given before the clock was set back. It
+-- is cut and not ended: whoever lives renews it.
 create function textmill.rescue_chunks() returns bigint
     language sql security definer
     set search_path = pg_catalog, pg_temp
 as $$
+    with ahead as (
+        select job_id, chunk_no from textmill.chunk
+        where state = 'running' and lease_expires_at > now() + interval '1 hour'
+        for update skip locked
+    )
+    update textmill.chunk c set lease_expires_at = now() + interval '1 hour'
+    from ahead where c.job_id = ahead.job_id and c.chunk_no = ahead.chunk_no;
+
     with lapsed as (
         select c.job_id, c.chunk_no, c.attempt, exists (
             select from textmill.worker w

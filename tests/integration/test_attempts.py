@@ -2,8 +2,10 @@
 
 import pytest
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from producer.rescue import rescue
+from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunks, claim_one, end_attempt, expire, mark
 from tests.fixtures.outcomes import POSITIVE
 from worker.chunks import ChunkStore
@@ -235,6 +237,36 @@ def test_lease_that_a_living_process_let_lapse_does_not_count(
 
     (chunk,) = chunks(producer_engine)
     assert (chunk.state, chunk.suspect) == ("pending", False)
+
+
+def test_lease_that_ends_later_than_any_can_is_cut(
+    engine: sa.Engine, producer_engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, chunks of a lost host wait for a time that the clock stepped back from."""
+    longest = 3600
+    with pytest.raises(ValidationError, match="less than or equal"):
+        WorkerSettings(lease=longest + 1)
+    add_job(producer_engine, 2, chunk=1)
+    for message in mark(producer_engine):
+        assert store.claim(message) is not None
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "update textmill.chunk set lease_expires_at = now() + interval '1 year'"
+            " where chunk_no = 0"
+        )
+
+    with producer_engine.begin() as connection:
+        assert rescue(connection) == 0
+        left = connection.scalars(
+            sa.text(
+                "select extract(epoch from lease_expires_at - now()) from textmill.chunk"
+                " order by chunk_no"
+            )
+        ).all()
+
+    assert left[0] == longest
+    assert left[1] <= 60
+    assert [c.state for c in chunks(producer_engine)] == ["running"] * 2
 
 
 @pytest.mark.parametrize("how", ["released", "retry", "given_up", "crashed"])
