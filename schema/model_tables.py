@@ -5,7 +5,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from schema.columns import metadata, now, one_of
 from schema.documents import Task
-from schema.states import TrainingState
+from schema.states import TrainingRunState
 
 training_run = sa.Table(
     "training_run",
@@ -13,7 +13,7 @@ training_run = sa.Table(
     sa.Column("run_id", sa.BigInteger, sa.Identity(always=True), nullable=False),
     sa.Column("task", sa.Text, nullable=False),
     sa.Column("parent", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False, server_default=TrainingState.RUNNING),
+    sa.Column("state", sa.Text, nullable=False, server_default=TrainingRunState.RUNNING),
     sa.Column("options", pg.JSONB, nullable=False),
     sa.Column("data_hash", sa.Text, nullable=False),
     sa.Column("trained", sa.Integer, nullable=False),
@@ -29,18 +29,19 @@ training_run = sa.Table(
     sa.Column("finished_at", sa.DateTime(timezone=True)),
     sa.PrimaryKeyConstraint("run_id", name="training_run_pkey"),
     sa.CheckConstraint(one_of("task", Task), name="training_run_task"),
-    sa.CheckConstraint(one_of("state", TrainingState), name="training_run_state"),
+    sa.CheckConstraint(one_of("state", TrainingRunState), name="training_run_state"),
     sa.CheckConstraint("trained >= 0 and held_out >= 0", name="training_run_counts"),
     sa.CheckConstraint(
-        f"(state = '{TrainingState.RUNNING}') = (finished_at is null)", name="training_run_finished"
+        f"(state = '{TrainingRunState.RUNNING}') = (finished_at is null)",
+        name="training_run_finished",
     ),
     sa.CheckConstraint(
-        f"(state = '{TrainingState.FINISHED}')"
+        f"(state = '{TrainingRunState.FINISHED}')"
         " = (num_nonnulls(candidate, metrics, better, promoted, reason) = 5)",
         name="training_run_decided",
     ),
     sa.CheckConstraint(
-        f"(state = '{TrainingState.FAILED}') = (error is not null)", name="training_run_failed"
+        f"(state = '{TrainingRunState.FAILED}') = (error is not null)", name="training_run_failed"
     ),
 )
 

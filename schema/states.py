@@ -61,7 +61,7 @@ class SweepRunState(StrEnum):
     FAILED = "failed"
 
 
-class TrainingState(StrEnum):
+class TrainingRunState(StrEnum):
     """Where a training on feedback stands."""
 
     RUNNING = "running"
@@ -120,12 +120,6 @@ SWEEP_RUN_TRANSITIONS: Mapping[SweepRunState, frozenset[SweepRunState]] = {
     SweepRunState.RUNNING: frozenset({SweepRunState.FINISHED}),
     SweepRunState.FINISHED: frozenset(),
     SweepRunState.FAILED: frozenset(),
-}
-
-TRAINING_TRANSITIONS: Mapping[TrainingState, frozenset[TrainingState]] = {
-    TrainingState.RUNNING: frozenset({TrainingState.FINISHED, TrainingState.FAILED}),
-    TrainingState.FINISHED: frozenset(),
-    TrainingState.FAILED: frozenset(),
 }
 
 TERMINAL_JOB_STATES = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED})

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from schema.database import reachable
 from schema.documents import Task
 from schema.errors import TextmillError
-from schema.states import TrainingState
+from schema.states import TrainingRunState
 from worker.registry import Promoted, promote_model
 from worker.training.compare import Comparisons
 
@@ -102,7 +102,7 @@ class TrainingRuns:
                 _FINISH,
                 {
                     "run": run,
-                    "finished": TrainingState.FINISHED,
+                    "finished": TrainingRunState.FINISHED,
                     "candidate": made.version,
                     "metrics": comparisons.model_dump_json(),
                     "better": better,
@@ -116,7 +116,9 @@ class TrainingRuns:
         """Note that a training failed; what is no error made for people may hold texts."""
         said = str(error) if isinstance(error, TextmillError) else type(error).__name__
         with reachable(self._engine), self._engine.begin() as connection:
-            connection.execute(_FAIL, {"run": run, "failed": TrainingState.FAILED, "error": said})
+            connection.execute(
+                _FAIL, {"run": run, "failed": TrainingRunState.FAILED, "error": said}
+            )
 
 
 _BEGIN = sa.text("""

@@ -168,14 +168,12 @@ class Source:
                 ),
                 {"watermark": watermark, "textmill_up_to": up_to},
             )
-            described = [
+            forms = [
                 (str(f[0]), _parsed if f[1] in _JSON_TYPES else _plain)
                 for f in rows.cursor.description
             ]
             for row in rows:
-                yield {
-                    name: form(value) for (name, form), value in zip(described, row, strict=True)
-                }
+                yield {field: form(value) for (field, form), value in zip(forms, row, strict=True)}
 
     def _quoted(self, column: str) -> str:
         return f"swept.{self._engine.dialect.identifier_preparer.quote_identifier(column)}"

@@ -5,11 +5,9 @@ from schema.states import (
     JOB_TRANSITIONS,
     SWEEP_RUN_TRANSITIONS,
     TERMINAL_JOB_STATES,
-    TRAINING_TRANSITIONS,
     ChunkState,
     JobState,
     SweepRunState,
-    TrainingState,
 )
 
 
@@ -18,7 +16,6 @@ def test_every_state_has_its_row() -> None:
     assert set(JOB_TRANSITIONS) == set(JobState)
     assert set(CHUNK_TRANSITIONS) == set(ChunkState)
     assert set(SWEEP_RUN_TRANSITIONS) == set(SweepRunState)
-    assert set(TRAINING_TRANSITIONS) == set(TrainingState)
 
 
 def test_every_state_but_the_first_can_be_reached() -> None:
@@ -28,9 +25,6 @@ def test_every_state_but_the_first_can_be_reached() -> None:
     assert set(ChunkState) - set().union(*CHUNK_TRANSITIONS.values()) == set()
     assert set(SweepRunState) - set().union(*SWEEP_RUN_TRANSITIONS.values()) == {
         SweepRunState.SETTLING
-    }
-    assert set(TrainingState) - set().union(*TRAINING_TRANSITIONS.values()) == {
-        TrainingState.RUNNING
     }
 
 
