@@ -29,6 +29,8 @@ grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz)
     textmill.labels_of(text), textmill.is_alive(timestamptz)
     to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
         textmill_trainer;
+grant execute on function textmill.annotated_of(text, jsonb)
+    to textmill_producer, textmill_annotator, textmill_trainer;
 grant execute on function textmill.make_partitions(integer), textmill.dispatch_turn()
     to textmill_producer;
 grant execute on function textmill.submit(text, jsonb, jsonb),
@@ -107,12 +109,16 @@ grant insert (task, parent, options, data_hash, trained, held_out) on textmill.t
 grant update (state, candidate, metrics, better, promoted, reason, error, finished_at)
     on textmill.training_run to textmill_trainer;
 
--- Reads the views; texts stay out of sight.
+-- Gold holds texts: for those who may read feedback.
+grant select on textmill.gold to textmill_producer, textmill_annotator, textmill_trainer;
+
+-- Reads the other views; texts stay out of sight.
 do $$
 declare
     readable text;
 begin
-    for readable in select viewname from pg_views where schemaname = 'textmill' loop
+    for readable in select viewname from pg_views
+            where schemaname = 'textmill' and viewname <> 'gold' loop
         execute format('grant select on textmill.%I to textmill_producer, textmill_worker,'
             ' textmill_reader, textmill_operator, textmill_annotator, textmill_trainer', readable);
     end loop;

@@ -120,28 +120,21 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
     Args:
         engine: database of a migrated Textmill.
         task: whose results.
-        gold: one row for each document whose answer is settled, because it was adjudicated or all
-            its annotators agree; otherwise every verdict.
+        gold: the rows of the view `textmill.gold`, one for each text whose answer is settled;
+            otherwise every verdict.
 
     Yields:
-        Rows as the trainer reads them: `id`, `text`, `labels` or `keywords` as they should be,
-        beside `verdict`, `annotator`, `comment`, `model_version`, `job_id` and `external_id`.
+        Rows as the trainer reads them: `id`, `text`, `label`, `labels` or `keywords` as they should
+        be, for moderation `annotated`, the labels that the judged result has scores for, beside
+        `verdict`, `annotator`, `comment`, `model_version`, `job_id` and `external_id`.
     """
-    settled = (
-        "select distinct on (f.job_id, f.seq) f.* from textmill.feedback f"
-        " join textmill.feedback_status s using (job_id, seq)"
-        " where f.task = :task and f.answer = s.gold"
-        " order by f.job_id, f.seq, f.adjudicates desc, f.feedback_id"
+    everything = (
+        "select f.*, textmill.annotated_of(f.task, f.payload) as annotated from textmill.feedback f"
     )
-    everything = "select * from textmill.feedback where task = :task"
+    chosen = "select * from textmill.gold" if gold else everything
+    query = sa.text(f"{chosen} where task = :task order by feedback_id")
     with reachable(engine), engine.connect() as connection:
-        rows = connection.execution_options(yield_per=1000).execute(
-            sa.text(
-                f"select * from ({settled if gold else everything}) as chosen"  # noqa: S608
-                " order by feedback_id"
-            ),
-            {"task": task},
-        )
+        rows = connection.execution_options(yield_per=1000).execute(query, {"task": task})
         for row in rows:
             yield {
                 "id": f"feedback-{row.feedback_id}",
@@ -157,17 +150,14 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
 
 
 def _gold(row: sa.Row[tuple[object, ...]]) -> dict[str, object]:
-    """The right answer: the correction, or the result itself where the person agrees."""
-    agrees = row.verdict == Agreement.AGREE
+    """The right answer, as rows of the task name it."""
     match Task(row.task):
         case Task.SENTIMENT:
-            return {"label": row.payload["label"] if agrees else row.labels[0]}
+            return {"label": row.answer[0]}
         case Task.MODERATION:
-            labels = row.payload["labels"] if agrees else row.labels
-            return {"labels": labels, "annotated": list(row.payload["scores"])}
+            return {"labels": row.answer, "annotated": row.annotated}
         case Task.KEYWORDS:
-            given = [keyword["text"] for keyword in row.payload["keywords"]]
-            return {"keywords": given if agrees else row.keywords}
+            return {"keywords": row.answer}
 
 
 def _read(name: str, value: object) -> object:

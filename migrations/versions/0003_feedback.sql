@@ -32,6 +32,17 @@ as $$
     ) as words
 $$;
 
+-- The labels that a person judged who saw this result, sorted: those that it has scores for; of others
+-- the verdict says nothing. Null but for moderation, whose labels are each a question of its own.
+create function textmill.annotated_of(task text, payload jsonb) returns text[]
+    language sql immutable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select case task when 'moderation' then array(
+        select label from jsonb_object_keys(payload -> 'scores') as label
+        order by label collate "C") end
+$$;
+
 -- Feedback speaks of one result: find it, check the verdict against its task, copy what later training
 -- needs. A disagreement that gives the result's own answer is refused. Messages say what is wrong with
 -- which document, hints what to do; `textmill` prints both. SECURITY DEFINER, so that whoever may insert

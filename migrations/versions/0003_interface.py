@@ -17,6 +17,7 @@ VIEWS = (
     "worker_status",
     "annotator_agreement",
     "model_quality",
+    "gold",
     "feedback_status",
     "moderation_flag",
 )
@@ -42,6 +43,7 @@ FUNCTIONS = (
     "labels_of(text)",
     "check_sweep_source()",
     "is_alive(timestamptz)",
+    "annotated_of(text, jsonb)",
     "answer_of(text, text, jsonb, text[], text[])",
 )
 

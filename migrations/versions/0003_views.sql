@@ -58,6 +58,35 @@ comment on column textmill.feedback_status.gold is
 comment on column textmill.feedback_status.first_at is 'When the first verdict came.';
 comment on column textmill.feedback_status.last_at is 'When the last one came.';
 
+-- What `textmill feedback export --gold` prints and `textmill-worker retrain` learns from. Its texts
+-- and comments are for those who may read textmill.feedback. DISTINCT ON the task as well, so that one
+-- task is read alone.
+create view textmill.gold as
+select distinct on (f.task, f.text) f.feedback_id, f.job_id, f.seq, f.external_id, f.task, f.text,
+    f.answer, textmill.annotated_of(f.task, f.payload) as annotated, f.verdict, f.annotator,
+    f.comment, f.model_version
+from textmill.feedback f join textmill.feedback_status s using (task, job_id, seq)
+where f.answer = s.gold
+order by f.task, f.text, f.feedback_id desc;
+
+comment on view textmill.gold is
+    'One row per text whose answer is settled, adjudicated or agreed; of a text that was judged in'
+    ' several documents the latest. For roles that may read textmill.feedback.';
+comment on column textmill.gold.feedback_id is
+    'Number of the verdict, the latest that gives this answer.';
+comment on column textmill.gold.job_id is 'Id of the job.';
+comment on column textmill.gold.seq is 'Position in the job, from 1.';
+comment on column textmill.gold.external_id is 'The producer''s own id.';
+comment on column textmill.gold.task is 'sentiment, keywords or moderation.';
+comment on column textmill.gold.text is 'The text.';
+comment on column textmill.gold.answer is 'The right labels or keywords, sorted.';
+comment on column textmill.gold.annotated is
+    'moderation: the labels that were judged, those that the result has scores for; else null.';
+comment on column textmill.gold.verdict is 'agree or disagree.';
+comment on column textmill.gold.annotator is 'Whose verdict it is.';
+comment on column textmill.gold.comment is 'What the annotator added.';
+comment on column textmill.gold.model_version is 'Which model made the result.';
+
 create view textmill.model_quality as
 with judged as (
     select task, model_version, given, gold, count(*) as documents

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from producer.feedback import Verdict, add
+from producer.feedback import Verdict, add, export
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
 from schema.settings import IntakeSettings
@@ -20,7 +20,13 @@ from worker.training.feedback import (
     Feedback,
     write_source,
 )
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import (
+    ROW_TYPES,
+    KeywordsRow,
+    LabelledRow,
+    ModerationRow,
+    SentimentRow,
+)
 
 MANY: list[LabelledRow] = [SentimentRow(text=f"text {n}", label="neutral") for n in range(1000)]
 
@@ -78,6 +84,63 @@ def test_gold_is_what_is_settled_once_a_text(
     assert SentimentRow(text="green tea, b pot", label="negative") in read_gold(
         engine, Task.SENTIMENT
     )
+
+
+def test_exported_gold_is_what_retrain_learns_from(
+    producer_engine: sa.Engine,
+    engine: sa.Engine,
+    jobs: dict[Task, list[UUID]],
+) -> None:
+    """Without it, who trains elsewhere makes another model of the same verdicts."""
+    right = {
+        Task.SENTIMENT: {"labels": ["neutral"]},
+        Task.MODERATION: {"labels": ["violence", "hate"]},
+        Task.KEYWORDS: {"keywords": ["teapot", "pot"]},
+    }
+    for task, (first, second) in jobs.items():
+        judge(producer_engine, first, "a")
+        judge(producer_engine, first, "b")
+        judge(producer_engine, second, "a", verdict="disagree", **right[task])
+
+    learned = {task: read_gold(engine, task) for task in Task}
+
+    assert [len(rows) for rows in learned.values()] == [2, 2, 2]
+    assert learned == {
+        task: [
+            ROW_TYPES[task].model_validate(row) for row in export(producer_engine, task, gold=True)
+        ]
+        for task in Task
+    }
+
+
+@pytest.mark.parametrize("verdict", [{"verdict": "agree"}, {"verdict": "disagree", "labels": []}])
+def test_only_labels_that_a_result_scored_were_judged(
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    engine: sa.Engine,
+    verdict: dict[str, object],
+) -> None:
+    """Without it, a model learns that nobody objected to a label which nobody was asked about."""
+    job_id = submit(
+        producer_engine,
+        Task.MODERATION,
+        [Document(external_id="a", text="green tea")],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    scores = {"spam": 0.875, "hate": 0.125}
+    result = RESULTS[Task.MODERATION].model_copy(update={"scores": scores})
+    work_off(producer_engine, worker_engine, job_id, result)
+    judge(producer_engine, job_id, "a", **verdict)
+
+    (learned,) = read_gold(engine, Task.MODERATION)
+    (settled,) = export(producer_engine, Task.MODERATION, gold=True)
+    (said,) = export(producer_engine, Task.MODERATION)
+
+    assert isinstance(learned, ModerationRow)
+    assert learned.annotated == {"spam", "hate"}
+    assert settled["annotated"] == said["annotated"] == ["hate", "spam"]
 
 
 def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
