@@ -11,7 +11,7 @@ from psycopg.types.string import TextLoader
 
 from schema.database import create_engine
 from schema.database_errors import what_it_says
-from schema.errors import InputError, SourceError
+from schema.errors import InputError, SettingsError, SourceError
 from schema.settings import SweepSettings
 
 if TYPE_CHECKING:
@@ -212,8 +212,7 @@ def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:
         settings: URLs and the timeout.
 
     Raises:
-        SourceError: the settings name no such source.
-        SettingsError: its URL is none of Postgres.
+        SettingsError: the settings name no such source, or its URL is none of Postgres.
     """
     if name == OWN_DATABASE:
         url = own_url
@@ -223,7 +222,7 @@ def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:
         msg = (
             f"TEXTMILL_SOURCES names no source {name!r}; it must do so here and where dispatch runs"
         )
-        raise SourceError(msg)
+        raise SettingsError(msg)
     engine = create_engine(url, application="textmill-sweep", connections=1)
     return Source(engine, name, settings.source_timeout)
 

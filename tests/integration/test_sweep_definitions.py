@@ -6,8 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from producer.sweeps.definitions import add
-from producer.sweeps.source import Source
+from producer.sweeps.source import Source, open_source
 from schema.errors import InputError, SettingsError, SourceError
+from schema.settings import SweepSettings
 from tests.fixtures.shop import QUERY, change, definition, write
 
 KINDS = ["smallint", "integer", "bigint", "numeric", "double precision", "text", "uuid"]
@@ -45,6 +46,12 @@ def test_sweep_that_could_not_run_is_refused(
 
     with pytest.raises((InputError, SourceError), match=reason):
         add(engine, definition(**changes), source, None)
+
+
+def test_source_that_the_settings_do_not_name_is_refused() -> None:
+    """Without it, an operator looks for a server that is down where a variable is missing."""
+    with pytest.raises(SettingsError, match="TEXTMILL_SOURCES names no source 'shop'"):
+        open_source("shop", "", SweepSettings())
 
 
 def test_only_an_operator_adds_sweeps(
