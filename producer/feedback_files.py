@@ -17,6 +17,7 @@ FORMATS: Final = (Format.JSONL, Format.CSV, Format.TSV, Format.PARQUET)
 
 _FIELDS: Final = tuple(Verdict.model_fields)
 _NEEDED: Final = tuple(name for name, field in Verdict.model_fields.items() if field.is_required())
+_EXAMPLE: Final = "{" + ", ".join(f'"{name}": ...' for name in _NEEDED) + "}"
 _SHOWN: Final = 20  # columns named
 _NAME_SHOWN: Final = 40  # characters of a column's name
 
@@ -47,7 +48,7 @@ def read_rows(
     name = display_name(path)
     with opened(path) as stream:
         # What `Expected` says of a missing field speaks of documents.
-        rows = readers.read_rows(stream, chosen, Expected(name, ()), limits)
+        rows = readers.read_rows(stream, chosen, Expected(name, (), _EXAMPLE), limits)
         yield from rows if chosen is Format.JSONL else _known(rows, name, ignoring)
 
 

@@ -47,7 +47,7 @@ def _rows(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Rejected]
         elif line.text and not line.text.isspace():
             if line.number == 1:
                 _refuse_array(line, expected.name)
-            parsed = _parse(line)
+            parsed = _parse(line, expected.example)
             if line.number == 1 and isinstance(parsed, Rejected) and _JOINED.search(line.text):
                 raise expected.carriage_returns()
             yield parsed
@@ -62,7 +62,7 @@ def _refuse_array(line: Line, name: str) -> None:
         raise InputError(msg)
 
 
-def _parse(line: Line) -> Row | Rejected:
+def _parse(line: Line, example: str) -> Row | Rejected:
     try:
         fields = _value(line.text)
     except json.JSONDecodeError as error:
@@ -76,7 +76,7 @@ def _parse(line: Line) -> Row | Rejected:
         reason = "the line is nested too deep"
         return _refused(line, ErrorCode.INVALID_JSON, reason)
     if not isinstance(fields, dict):
-        reason = 'the line is JSON but no object; write {"text": ...}'
+        reason = f"the line is JSON but no object; write {example}"
         return _refused(line, ErrorCode.INVALID_RECORD, reason)
     return Row(line.number, fields)
 

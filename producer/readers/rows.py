@@ -31,10 +31,12 @@ class Expected:
     Attributes:
         name: what people call the file.
         fields: fields or columns that must exist.
+        example: a record, as its refusal shows it.
     """
 
     name: str
     fields: Sequence[str]
+    example: str = '{"text": ...}'
 
     def check(self, found: Sequence[str]) -> None:
         """Compare with the fields a file has.

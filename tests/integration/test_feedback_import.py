@@ -73,6 +73,19 @@ def test_ids_may_be_integers_as_in_a_submit(
     assert f"{file}:2: external_id: it must be the id of a document" in imported.stderr
 
 
+def test_line_that_is_no_object_is_told_the_fields_of_a_verdict(
+    database: DatabaseUrls, tmp_path: Path
+) -> None:
+    """Without it, it is told those of a document, which an import refuses."""
+    file = tmp_path / "a.jsonl"
+    file.write_text('"agree"\n', encoding="utf-8")
+
+    imported = invoke(database, "feedback", "import", file)
+
+    example = '{"job_id": ..., "external_id": ..., "verdict": ...}'
+    assert f"{file}:1: the line is JSON but no object; write {example}" in imported.stderr
+
+
 def test_verdict_that_is_too_long_for_postgres_ends_no_import(
     database: DatabaseUrls, engine: sa.Engine, jobs: dict[Task, UUID], tmp_path: Path
 ) -> None:
