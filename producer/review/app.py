@@ -63,7 +63,7 @@ def create_app(engine: sa.Engine, annotator: str, keys: Keys, host: str) -> ASGI
             Route(guard.START, pages.start),
             Route("/", pages.home),
             Route("/review/{task}", pages.review),
-            Route("/document/{job_id}/{seq:int}", pages.document),
+            Route("/document/{job_id}/{seq}", pages.document),
             Route("/progress/{task}", pages.annotators),
             Route("/verdict", pages.verdict, methods=["POST"]),
             Route("/undo", pages.undo, methods=["POST"]),

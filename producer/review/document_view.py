@@ -14,6 +14,9 @@ from schema.outcomes import KeywordsResult
 SHOWN = 20_000
 """Characters of a text that are shown at first."""
 
+LONGEST_COMMENT = 2000
+"""Characters of a comment."""
+
 DIGITS = "1234567890"
 """Keys of the choices, in their order."""
 
@@ -40,7 +43,8 @@ class VerdictForm(NamedTuple):
             agrees=form.get("action") == "agree",
             chosen=[str(value) for value in form.getlist("answer")],
             more=str(form.get("more") or ""),
-            comment=str(form.get("comment") or "").strip(),
+            # A browser sends line breaks as two characters, and counts them as one.
+            comment=str(form.get("comment") or "").replace("\r\n", "\n").strip(),
         )
 
     @property

@@ -107,7 +107,10 @@ class Guard:
 
 def _is_from_here(headers: Headers) -> bool:
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers["host"]:
+    try:
+        if origin is not None and urlsplit(origin).netloc != headers["host"]:
+            return False
+    except ValueError:
         return False
     return headers.get("sec-fetch-site", "same-origin") == "same-origin"
 

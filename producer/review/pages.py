@@ -15,7 +15,7 @@ from starlette.templating import Jinja2Templates
 
 from producer import feedback
 from producer.review import progress
-from producer.review.document_view import VerdictForm, document_view
+from producer.review.document_view import LONGEST_COMMENT, VerdictForm, document_view
 from producer.review.documents import ReviewedDocument, last_verdict, load, verdicts
 from producer.review.guard import Keys, same
 from producer.review.orders import ORDERS, Order, Place, Selection, following
@@ -26,6 +26,9 @@ from schema.states import Agreement
 
 SEE_OTHER = 303
 REFUSED = 422
+
+_MOST_DIGITS = 18
+"""Of a number in an address or a form; those of Postgres have no more."""
 
 
 class Pages:
@@ -48,6 +51,7 @@ class Pages:
         templates.env.globals |= {
             "address": address,
             "form_token": keys.form,
+            "longest_comment": LONGEST_COMMENT,
             "most": progress.MOST,
             "tasks": list(ORDERS),
         }
@@ -120,6 +124,8 @@ class Pages:
             raise HTTPException(404, "There is no such document with a result.")
         selection = _selection(document.task, form)
         verdict_form = VerdictForm.from_form(form)
+        if len(verdict_form.comment) > LONGEST_COMMENT:
+            raise HTTPException(400, f"A comment has at most {LONGEST_COMMENT:,} characters.")
         try:
             feedback.add(self._engine, self._verdict(document, selection, verdict_form))
         except InputError as error:
@@ -150,10 +156,10 @@ class Pages:
 
     def _withdraw(self, form: FormData) -> Response:
         place = _place(str(form.get("place")))
-        number = str(form.get("feedback_id"))
-        if place is None or not number.isdecimal():
+        number = _number(str(form.get("feedback_id")))
+        if place is None or number is None:
             raise HTTPException(400, "This form is not one of ours.")
-        feedback.withdraw(self._engine, int(number), self._annotator)
+        feedback.withdraw(self._engine, number, self._annotator)
         selection = _selection(str(form.get("task")), form)
         return RedirectResponse(
             address(f"/document/{place.job_id}/{place.seq}", selection), SEE_OTHER
@@ -241,7 +247,14 @@ def _place(text: str | None) -> Place | None:
     if not text:
         return None
     job_id, _, seq = text.partition("/")
+    number = _number(seq)
     try:
-        return Place(UUID(job_id), int(seq))
+        if number is not None:
+            return Place(UUID(job_id), number)
     except ValueError:
-        raise HTTPException(400, "This address is not one of ours.") from None
+        pass
+    raise HTTPException(400, "This address is not one of ours.")
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None

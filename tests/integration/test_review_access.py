@@ -85,11 +85,12 @@ def test_form_of_another_site_is_refused(visit: Visit, engine: sa.Engine) -> Non
             "/verdict", {"form_token": page.field("form_token")}, Origin="http://evil.example"
         ),
         kim.post("/verdict", {"form_token": page.field("form_token")}, Origin="null"),
+        kim.post("/verdict", {"form_token": page.field("form_token")}, Origin="http://[::1"),
         kim.post("/verdict", {}, **{"Sec-Fetch-Site": "cross-site"}),
         kim.get("/verdict"),
     ]
 
-    assert [answer.status for answer in answers] == [403] * 6 + [405]
+    assert [answer.status for answer in answers] == [403] * 7 + [405]
     assert said(engine) == []
 
 
@@ -173,7 +174,10 @@ def test_hostile_names_are_text_and_huge_texts_are_cut(
         ("/review/sentiment?after=0190f3c2-0000-7000-8000-000000000000/7", 200),
         ("/review/sentiment?job=0190f3c2-0000-7000-8000-000000000000", 200),
         ("/document/0190f3c2-0000-7000-8000-000000000000/7", 404),
-        ("/document/0190f3c2-0000-7000-8000-000000000000/99999999999999999999", 404),
+        ("/document/0190f3c2-0000-7000-8000-000000000000/99999999999999999999", 400),
+        (f"/document/0190f3c2-0000-7000-8000-000000000000/{'9' * 18}", 404),
+        (f"/document/0190f3c2-0000-7000-8000-000000000000/{'9' * 4500}", 400),
+        (f"/review/sentiment?after=0190f3c2-0000-7000-8000-000000000000/{'9' * 19}", 400),
         ("/document/x/7", 400),
         ("/static/../app.py", 404),
         ("/static/%2e%2e/app.py", 404),
@@ -182,6 +186,31 @@ def test_hostile_names_are_text_and_huge_texts_are_cut(
 def test_address_that_leads_nowhere_says_so(visit: Visit, path: str, status: int) -> None:
     """Without it, a mistyped address looks like a fault of the server."""
     assert visit("kim").get(path).status == status
+
+
+@pytest.mark.usefixtures("invented")
+@pytest.mark.parametrize("digits", [19, 5000])
+def test_verdict_of_no_number_cannot_be_undone(visit: Visit, digits: int) -> None:
+    """Without it, a form that somebody made up looks like a fault of the server."""
+    kim = visit("kim")
+    page = kim.get("/review/moderation")
+    form = {name: page.field(name) for name in ("form_token", "task", "order", "place")}
+
+    assert kim.post("/undo", {**form, "feedback_id": "9" * digits}).status == 400
+
+
+@pytest.mark.usefixtures("invented")
+def test_comment_has_a_limit_that_browsers_count_alike(visit: Visit, engine: sa.Engine) -> None:
+    """Without it, the clipboard fills the database, or a comment that a browser took is lost."""
+    kim = visit("kim")
+    page = kim.get("/review/moderation")
+
+    refused = kim.judge(page, comment="x" * 2001)
+
+    assert 'maxlength="2000"' in page.text
+    assert (refused.status, "at most 2,000 characters" in refused.text) == (400, True)
+    assert said(engine) == []
+    assert kim.judge(page, comment="x\r\n" * 999 + "xx").status == 303
 
 
 @pytest.mark.usefixtures("invented")
