@@ -21,11 +21,32 @@ from schema.stack import database_url
 SHOWN = 30
 """Runs that `textmill sweep history` lists."""
 
-SWEEP = ["name", "paused", "cron", "timezone", "watermark", "next_run_at", "last_state"]
-SWEEP += ["last_swept", "last_flagged", "note"]
+SWEEP = (
+    "name",
+    "paused",
+    "cron",
+    "timezone",
+    "watermark",
+    "next_run_at",
+    "last_state",
+    "last_swept",
+    "last_flagged",
+    "note",
+)
+"""Columns of `textmill sweep list`."""
 
-RUN = ["started_at", "state", "to_watermark", "swept", "flagged", "flag_rate", "usual_rate"]
-RUN += ["labels", "note"]
+RUN = (
+    "started_at",
+    "state",
+    "to_watermark",
+    "swept",
+    "flagged",
+    "flag_rate",
+    "usual_rate",
+    "labels",
+    "note",
+)
+"""Columns of `textmill sweep history`."""
 
 
 @click.group()
@@ -88,7 +109,13 @@ def add(  # noqa: PLR0913  # one argument an option
 @sweep.command("list")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a sweep and line.")
 def list_(*, as_json: bool) -> None:
-    """List the sweeps, each with its latest run."""
+    """List the sweeps, each with its latest run.
+
+    \b
+    Examples:
+      textmill sweep list
+      textmill sweep list --json
+    """
     with _operator() as (engine, _):
         _show(listing.listed(engine), SWEEP, as_json=as_json)
 
@@ -97,7 +124,13 @@ def list_(*, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a run and line.")
 def history(name: str, *, as_json: bool) -> None:
-    """List the latest runs of a sweep, newest first."""
+    """List the latest runs of the sweep NAME, newest first.
+
+    \b
+    Examples:
+      textmill sweep history posts
+      textmill sweep history posts --json
+    """
     with _operator() as (engine, _):
         _show(listing.history(engine, name, SHOWN), RUN, as_json=as_json)
 
@@ -106,9 +139,9 @@ def history(name: str, *, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Do it, instead of at its time.")
 def run(name: str, *, now: bool) -> None:
-    """Say what a run would sweep; with --now, run it.
+    """Say what a run of the sweep NAME would take; with --now, run it.
 
-    Dispatch does, at once.
+    With --now the run is due, and dispatch runs it at once.
 
     \b
     Examples:
@@ -133,7 +166,12 @@ def run(name: str, *, now: bool) -> None:
 @sweep.command()
 @click.argument("name")
 def pause(name: str) -> None:
-    """Let a sweep rest; a run that is under way ends."""
+    """Let the sweep NAME rest; a run that is under way ends.
+
+    \b
+    Example:
+      textmill sweep pause posts
+    """
     with _operator() as (engine, _):
         definitions.set_paused(engine, name, paused=True)
     console.print(f"sweep {name} is paused")
@@ -142,7 +180,12 @@ def pause(name: str) -> None:
 @sweep.command()
 @click.argument("name")
 def resume(name: str) -> None:
-    """Let a sweep go on at its next time, from where it stood."""
+    """Let the sweep NAME go on at its next time, from where it stood.
+
+    \b
+    Example:
+      textmill sweep resume posts
+    """
     with _operator() as (engine, _):
         due = definitions.set_paused(engine, name, paused=False)
     console.print(f"sweep {name} runs next at {due:%Y-%m-%d %H:%M %Z}")
@@ -151,7 +194,12 @@ def resume(name: str) -> None:
 @sweep.command()
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove a sweep with its history; its jobs stay."""
+    """Remove the sweep NAME with its history; its jobs stay.
+
+    \b
+    Example:
+      textmill sweep remove posts
+    """
     with _operator() as (engine, _):
         definitions.remove(engine, name)
     console.print(f"sweep {name} is removed")

@@ -36,26 +36,31 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 def test_every_command_is_documented_with_its_options() -> None:
     """Without it a command is known only to those who read the code."""
-    from producer.cli import main as textmill  # noqa: PLC0415  both build command trees
-    from worker.cli import main as textmill_worker  # noqa: PLC0415
-
     page = (ROOT / "docs/commands.md").read_text()
     parts = re.split(r"^##+ `(.+)`$", page, flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
 
-    commands = {
-        **dict(_commands("textmill", textmill)),
-        **dict(_commands("textmill-worker", textmill_worker)),
-    }
+    commands = dict(_commands())
 
     assert set(commands) <= set(sections)
     missing = {
         f"{name} {option}"
-        for name, options in commands.items()
-        for option in options
+        for name, command in commands.items()
+        for option in _options(command)
         if f"`{option}" not in sections[name]
     }
     assert not missing
+
+
+def test_every_command_has_examples_in_its_help() -> None:
+    """Without it, who asks for help learns each option and still guesses what to type."""
+    without = [
+        name
+        for name, command in _commands()
+        if not re.search(rf"\bExamples?:\n.*\b{name}\b", command.help or "", re.DOTALL)
+    ]
+
+    assert not without
 
 
 def test_exit_codes_of_worker_processes_are_documented() -> None:
@@ -115,17 +120,30 @@ def _settings() -> Iterator[tuple[str, FieldInfo]]:
                 yield f"TEXTMILL_{name.upper()}", field
 
 
-def _commands(name: str, command: click.Command) -> Iterator[tuple[str, list[str]]]:
-    """Every command at or below `command` that does something itself, with its options."""
+def _commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command of both programs."""
+    from producer.cli import main as textmill  # noqa: PLC0415  both build command trees
+    from worker.cli import main as textmill_worker  # noqa: PLC0415
+
+    yield from _below("textmill", textmill)
+    yield from _below("textmill-worker", textmill_worker)
+
+
+def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """Every command at or below `command` that does something itself."""
     if isinstance(command, click.Group):
         context = click.Context(command)
         for part in command.list_commands(context):
             below = command.get_command(context, part)
             assert below is not None
-            yield from _commands(f"{name} {part}", below)
+            yield from _below(f"{name} {part}", below)
     else:
-        options = [part for part in command.params if isinstance(part, click.Option)]
-        yield name, [option.opts[-1] for option in options if not option.hidden]
+        yield name, command
+
+
+def _options(command: click.Command) -> list[str]:
+    options = [part for part in command.params if isinstance(part, click.Option)]
+    return [option.opts[-1] for option in options if not option.hidden]
 
 
 @pytest.mark.parametrize(
