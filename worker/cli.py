@@ -1,4 +1,4 @@
-"""`textmill-worker`: train, measure and try the models."""
+"""`textmill-worker`: train, measure, promote and run the models."""
 
 import signal
 import sys

@@ -48,8 +48,8 @@ def main() -> None:
     Without TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, the commands use an embedded Postgres
     and Redis, kept in TEXTMILL_DATA_DIR.
 
-    Exit codes: 0 all well, 1 the job ended with failures, 2 usage, 3 a service is unreachable,
-    130 Ctrl-C.
+    Exit codes: 0 all well, 1 failures (of a job with --wait, of a damaged file, of a verdict),
+    2 usage, 3 a service is unreachable, 130 Ctrl-C.
     """
 
 
