@@ -31,7 +31,7 @@ from schema.settings import IntakeSettings, ServiceSettings, read
 )
 @click.option("--open/--no-open", "opens", help="Open it in the web browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the URL alone.")
-def review(  # a parameter for each option
+def review(
     *,
     host: str,
     port: int,

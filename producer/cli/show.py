@@ -67,8 +67,15 @@ LEFT: Final = ("job_id", "task", "name", "state")
 """Columns that are no numbers."""
 
 DISPENSABLE: Final = (
-    *("per second", "cancelled", "eta", "succeeded", "created_at", "name", "accepted"),
-    *("pending", "task"),
+    "per second",
+    "cancelled",
+    "eta",
+    "succeeded",
+    "created_at",
+    "name",
+    "accepted",
+    "pending",
+    "task",
 )
 """Columns that a narrow terminal does without, the first one first."""
 
