@@ -125,8 +125,8 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
 
     Yields:
         Rows as the trainer reads them: `id`, `text`, `label`, `labels` or `keywords` as they should
-        be, for moderation `annotated`, the labels that the judged result has scores for, beside
-        `verdict`, `annotator`, `comment`, `model_version`, `job_id` and `external_id`.
+        be, sorted, for moderation `annotated`, the labels that the judged result has scores for,
+        beside `verdict`, `annotator`, `comment`, `model_version`, `job_id` and `external_id`.
     """
     everything = (
         "select f.*, textmill.annotated_of(f.task, f.payload) as annotated from textmill.feedback f"

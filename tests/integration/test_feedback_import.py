@@ -48,7 +48,7 @@ def test_import_takes_the_good_lines_and_names_the_bad(
     assert f"{file}:{line}: verdict: it must be agree or disagree\n" in imported.stderr
     assert "2 verdicts added, 1 refused" in imported.stderr
     labels = [json.loads(row)["labels"] for row in exported.stdout.splitlines()]
-    assert labels == [["spam", "fraud"], []]
+    assert labels == [["fraud", "spam"], []]
 
 
 def test_ids_may_be_integers_as_in_a_submit(
