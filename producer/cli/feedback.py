@@ -129,7 +129,7 @@ def import_(file: str, file_format: str | None, *, as_json: bool) -> None:
 
 @feedback.command()
 @click.argument("task", type=click.Choice([*map(str, Task)]), metavar="TASK")
-@click.option("--gold", is_flag=True, help="Only what is settled, once for each document.")
+@click.option("--gold", is_flag=True, help="Only what is settled, once for each text.")
 def export(task: str, *, gold: bool) -> None:
     """Print verdicts as JSON Lines that a trainer can read.
 
