@@ -1,11 +1,10 @@
 """From people's verdicts to a better model: gold, training, comparison, promotion."""
 
 import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -33,6 +32,9 @@ LEAST: Final = 20
 """Judged documents below which nothing could be told from those that are held out."""
 _ASIDE: Final = ".retrain-"
 """How the names of folders begin in which trainings keep what they work with."""
+_FEEDBACK: Final = "feedback"
+_LOCK: Final = "lock"
+"""A file that its training holds locked; over NFS, hosts share locks of files, not of folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def retrain(
     parent = folders.load(wanted.task, serving.version, "cpu")
     registry.add(wanted.task, parent.model_version)
     with _aside(folders.models) as aside:
-        recipe = _recipe(wanted, engine, start, aside / "feedback")
+        recipe = _recipe(wanted, engine, start, aside / _FEEDBACK)
         beginning = _beginning(wanted, recipe, parent)
         run = runs.begin(beginning)
         try:
@@ -126,29 +128,31 @@ def retrain(
 def _aside(models: Path) -> Iterator[Path]:
     """A folder in the models folder, for its owner alone: feedback holds people's texts.
 
-    What trainings that were killed left there goes, too; a lock on its folder shows that a training
-    lives.
+    What trainings that were killed left there goes, too; a lock tells that one lives.
     """
     models.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        with _locked(models):  # between being made and locked, a folder looks left behind
-            for left in models.glob(f"{_ASIDE}*"):
-                with suppress(BlockingIOError), _locked(left, fcntl.LOCK_NB):
-                    shutil.rmtree(left)
-            aside = Path(held.enter_context(tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE)))
-            held.enter_context(_locked(aside))
-        yield aside
+    for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
+        if not _lives(feedback.parent):
+            shutil.rmtree(feedback.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,
+        (Path(name) / _LOCK).open("wb") as lock,
+    ):
+        with suppress(OSError):  # without locks, no training removes another's folder
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield Path(name)  # feedback comes after the lock: never does it look left behind
 
 
-@contextmanager
-def _locked(folder: Path, how: int = 0) -> Iterator[None]:
-    """Hold the lock of a folder; with `LOCK_NB`, raises BlockingIOError where another has it."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _lives(aside: Path) -> bool:
+    """Whether the training of a folder goes on; also where nothing tells."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
-        yield
-    finally:
-        os.close(descriptor)
+        with (aside / _LOCK).open("r+b") as lock:  # NFS locks only what may be written
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:  # its removal was broken off
+        return False
+    except OSError:  # it is locked, or another login's, or the file system has no locks
+        return True
+    return False
 
 
 def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:

@@ -1,5 +1,6 @@
 """The closed loop: wrong answers, people who correct them, a better model that serves."""
 
+import errno
 import fcntl
 import gzip
 import json
@@ -8,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from tests.fixtures.corpus import BLAME, PLAIN, PRAISE, recipe
 from tests.fixtures.mill import Mill
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.processes import PATIENCE
+from tests.fixtures.processes import PATIENCE, Start
 from tests.fixtures.shop import wait_for
 from tests.fixtures.slang import SLANG, misled
 from worker.artifact_folders import ArtifactFolders
@@ -146,6 +147,28 @@ def judge_all(producer: sa.Engine, worker: sa.Engine) -> None:
         add(producer, Verdict(job_id=job_id, external_id=text, verdict="agree"))
 
 
+def retraining(data: Path) -> Retraining:
+    return Retraining(
+        task=SENTIMENT,
+        data=data,
+        licence_class="C",
+        training=REFINING[SENTIMENT],
+        replay=10,
+        promotes=True,
+        command="textmill-worker retrain",
+    )
+
+
+def write(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def no_locks(*_: object) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
 def wrong(labels: Mapping[str, str]) -> set[str]:
     return {text for text, label in labels.items() if label != RIGHT[text]}
 
@@ -207,27 +230,48 @@ def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
     data = shutil.copytree(data_folder, tmp_path / "data")
     (data / "sentiment" / "notes" / "valid.jsonl.gz").write_bytes(gzip.compress(b"{}\n"))
     judge_all(producer_engine, worker_engine)
-    wanted = Retraining(
-        task=SENTIMENT,
-        data=data,
-        licence_class="C",
-        training=REFINING[SENTIMENT],
-        replay=10,
-        promotes=True,
-        command="textmill-worker retrain",
-    )
 
-    for name in (".retrain-killed", ".retrain-alive"):
-        (tmp_path / "models" / name / "feedback").mkdir(parents=True)
-
-    with locked(tmp_path / "models" / ".retrain-alive"), pytest.raises(InputError, match="line 1"):
-        list(retrain(wanted, engine, ArtifactFolders(SHIPPED, tmp_path / "models")))
+    with pytest.raises(InputError, match="line 1"):
+        list(retrain(retraining(data), engine, ArtifactFolders(SHIPPED, tmp_path / "models")))
 
     with engine.connect() as connection:
         row = connection.execute(sa.text("select * from textmill.training_status")).one()
     assert (row.state, row.candidate, row.trained + row.held_out) == ("failed", None, 60)
     assert "valid.jsonl.gz, line 1" in row.error
-    assert [path.name for path in (tmp_path / "models").iterdir()] == [".retrain-alive"]
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(
+    engine: sa.Engine, data_folder: Path, tmp_path: Path
+) -> None:
+    """Without it, texts outlive their erasure, or one training pulls the rug from under another."""
+    models = tmp_path / "models"
+    for name in (".retrain-killed", ".retrain-half-removed", ".retrain-alive"):
+        write(models / name / "feedback" / "train.jsonl.gz")
+    write(models / ".retrain-killed" / "lock")
+
+    with write(models / ".retrain-alive" / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="people agree on 0 documents"):
+            list(retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, models)))
+
+    assert [path.name for path in models.iterdir()] == [".retrain-alive"]
+    assert (models / ".retrain-alive" / "feedback" / "train.jsonl.gz").exists()
+
+
+def test_without_locks_a_retraining_goes_on_and_removes_nobody_elses_folder(
+    engine: sa.Engine, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, nobody trains who keeps the models on such a file system."""
+    models = tmp_path / "models"
+    write(models / ".retrain-other" / "feedback" / "train.jsonl.gz")
+    write(models / ".retrain-other" / "lock")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+
+    with pytest.raises(InputError, match="people agree on 0 documents"):
+        list(retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, models)))
+
+    assert [path.name for path in models.iterdir()] == [".retrain-other"]
 
 
 def test_training_that_is_told_to_stop_leaves_no_texts(  # noqa: PLR0913, PLR0917  # fixtures
@@ -235,38 +279,31 @@ def test_training_that_is_told_to_stop_leaves_no_texts(  # noqa: PLR0913, PLR091
     producer_engine: sa.Engine,
     worker_engine: sa.Engine,
     database: DatabaseUrls,
+    start: Start,
     artifacts: Path,
     data_folder: Path,
     tmp_path: Path,
 ) -> None:
     """Without it, what people judged lies on a disk, where no erasure finds it."""
+    models = tmp_path / "models"
     judge_all(producer_engine, worker_engine)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "worker.cli", "retrain", "sentiment"),
-            *("--data", str(data_folder), "--epochs", "100000"),
-        ],
-        env=os.environ
-        | {
-            "TEXTMILL_DATABASE_URL": database.owner,
-            "TEXTMILL_ARTIFACTS": str(artifacts),
-            "TEXTMILL_MODELS_DIR": str(tmp_path / "models"),
-        },
+    training = start(
+        *("worker.cli", "retrain", "sentiment", "--data", str(data_folder), "--epochs", "100000"),
+        TEXTMILL_DATABASE_URL=database.owner,
+        TEXTMILL_ARTIFACTS=str(artifacts),
+        TEXTMILL_MODELS_DIR=str(models),
     )
     wait_for(engine, "select from textmill.training_status where state = 'running'")
+    other = replace(retraining(data_folder), task=Task.MODERATION)
+    with pytest.raises(InputError, match="people agree on 0 documents"):
+        list(retrain(other, engine, ArtifactFolders(artifacts, models)))
+    assert list(models.glob(".retrain-*/feedback/*"))
 
-    process.terminate()
+    training.terminate()
 
-    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
-    assert list((tmp_path / "models").iterdir()) == []
+    said, _ = training.communicate(timeout=PATIENCE)
+    assert training.returncode == 128 + signal.SIGTERM, said
+    assert list(models.iterdir()) == []
     with engine.connect() as connection:
         states = connection.scalars(sa.text("select state from textmill.training_status")).all()
     assert states == ["failed"]
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    yield
-    os.close(descriptor)
