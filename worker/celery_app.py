@@ -10,6 +10,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from schema.documents import Lane, Task
 from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
 from schema.urls import login_refused
+from worker.transport import Connection
 
 
 class LanesInOrder:
@@ -37,6 +38,7 @@ class LanesInOrder:
 def create_app(broker_url: str, key_prefix: str) -> Celery:
     """A Celery application that consumes chunk messages; connects to nothing yet."""
     app = Celery("textmill", broker=broker_url, set_as_current=False)
+    app.amqp.Connection = Connection
     app.conf.update(
         accept_content=["json"],
         # A worker outlives an outage of Redis, however long.

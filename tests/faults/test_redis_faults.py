@@ -44,6 +44,28 @@ def test_flushall_in_the_middle_of_a_job_costs_time_only(mill: Mill, recovery: R
     assert set(mill.attempts(job_id)) == {1}
 
 
+def test_connection_lost_while_every_thread_works_is_made_again(
+    mill: Mill, proxies: Callable[[str], Proxy], recovery: Recovered
+) -> None:
+    """Without it, a process whose acknowledgements all failed consumes nothing for ever."""
+    wire = proxies(mill.broker_url)
+    mill.broker_url = wire.url(mill.broker_url)
+    mill.dispatch()
+    mill.workers(TEXTMILL_THREADS="2", TEXTMILL_LEASE="600")
+    mill.hold()
+    job_id = mill.submit(TEXTS * 4, lane=Lane.INTERACTIVE)
+    mill.until(lambda: len(mill.running()) == 2, "every thread works")
+
+    wire.stop()
+    mill.let_go()
+    mill.until(lambda: mill.log().count("Couldn't ack") == 2, "no acknowledgement gets through")
+    wire.start()
+    began = time.monotonic()
+
+    assert mill.finished(job_id).succeeded == 16
+    recovery(time.monotonic() - began)
+
+
 @pytest.mark.slow
 def test_redis_killed_and_restarted_empty_under_load_costs_time_only(
     mill: Mill, own_servers: OwnServers, recovery: Recovered
