@@ -1,13 +1,12 @@
 """Engines for Postgres: one way to connect, with timeouts and errors that say what to do."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 import sqlalchemy as sa
 
-from schema.database_errors import IDLED, READ_ONLY, TOO_LARGE, what_it_says
+from schema.database_errors import IDLED, READ_ONLY, TOO_LARGE, refuses_login, what_it_says
 from schema.errors import (
     InputError,
     SchemaVersionError,
@@ -20,15 +19,6 @@ from schema.urls import database_place, parse_database_url
 
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
-
-_LOGIN_STATES = ("28", "3D")
-"""SQLSTATE classes of a refused login: another try is refused, too."""
-
-_LOGIN_TEXTS = re.compile(
-    r"no password supplied|FATAL: +(.*authentication failed|.*pg_hba\.conf|no such (user|database)"
-    r'|(role|database) ".*" (does not exist|is not permitted)|permission denied for database)'
-)
-"""Messages of a refused login, for which the driver has no SQLSTATE."""
 
 _IN_THE_WAY = ("40", "55")
 """SQLSTATE classes that say: another session was in the way."""
@@ -134,7 +124,7 @@ def _told(cause: BaseException | None, engine: sa.Engine) -> TextmillError | Non
             return SettingsError(
                 f"{msg}; let TEXTMILL_DATABASE_URL name one that is a member of {role}"
             )
-        case psycopg.OperationalError(sqlstate=state) if _refuses_login(state, said):
+        case psycopg.OperationalError() if refuses_login(cause):
             msg = f"Postgres at {where} refuses the login ({said})"
             return SettingsError(f"{msg}; correct TEXTMILL_DATABASE_URL")
         case psycopg.ProgrammingError() if said.startswith("invalid connection option"):
@@ -147,12 +137,6 @@ def _told(cause: BaseException | None, engine: sa.Engine) -> TextmillError | Non
         case _:
             why = _unavailable(cause, said, where)
             return None if why is None else ServiceUnavailableError(why)
-
-
-def _refuses_login(state: str | None, said: str) -> bool:
-    if state is not None:
-        return state.startswith(_LOGIN_STATES)
-    return _LOGIN_TEXTS.search(said) is not None
 
 
 def _unavailable(cause: BaseException | None, said: str, where: str) -> str | None:

@@ -12,6 +12,15 @@ COUNTED = ("57014", "58")
 """SQLSTATEs, or classes of them, that a chunk may have caused itself: of a statement that was
 cancelled, such as for the time it took, and of a system error, such as an unreadable page."""
 
+_LOGIN_STATES = ("28", "3D")
+"""SQLSTATE classes of a refused login: another try is refused, too."""
+
+_LOGIN_TEXTS = re.compile(
+    r"no password supplied|FATAL: +(.*authentication failed|.*pg_hba\.conf|no such (user|database)"
+    r'|(role|database) ".*" (does not exist|is not permitted)|permission denied for database)'
+)
+"""Messages of a refused login, for which the driver has no SQLSTATE."""
+
 _QUOTING = ("22", "23", "38", "39", "HV", "P0", "XX")
 """SQLSTATE classes whose messages may quote a row: of values, constraints, functions, servers."""
 
@@ -35,6 +44,14 @@ def condition(error: sa.exc.DBAPIError) -> str:
     """What Postgres says, for a log: with its SQLSTATE, and without what may quote a row."""
     state, said = getattr(error.orig, "sqlstate", None), what_it_says(error.orig)
     return said if state is None or said.startswith(state) else f"{state} {said}"
+
+
+def refuses_login(cause: BaseException | None) -> bool:
+    """Whether an error of Postgres says that a login will not do, however often it is tried."""
+    state = getattr(cause, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_LOGIN_STATES)
+    return _LOGIN_TEXTS.search(what_it_says(cause)) is not None
 
 
 def is_outage(error: Exception) -> bool:

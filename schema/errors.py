@@ -9,6 +9,7 @@
     │   ├── JobNotFoundError              2
     │   ├── DocumentsGoneError            2
     │   ├── SourceError                   2
+    │   │   └── SourceAwayError           3  it does not answer
     │   ├── IdempotencyConflictError      2
     │   └── PendingLimitError             2
     ├── ServiceUnavailableError           3  a server does not answer
@@ -54,7 +55,11 @@ class DocumentsGoneError(UsageError):
 
 
 class SourceError(UsageError):
-    """The database that a sweep reads does not answer, or refuses the query."""
+    """The database that a sweep reads refuses the login or the query, or does not answer."""
+
+
+class SourceAwayError(SourceError):
+    """The database that a sweep reads does not answer; it may later."""
 
 
 class IdempotencyConflictError(UsageError):
@@ -101,5 +106,5 @@ class LeaseLostError(TextmillError):
 
 def exit_code(error: TextmillError) -> int:
     """What a command ends with that ran into an error."""
-    away = isinstance(error, ServiceUnavailableError | SchemaVersionError | NotLoadedError)
-    return EXIT_UNREACHABLE if away else EXIT_USAGE
+    may_pass = (ServiceUnavailableError, SchemaVersionError, NotLoadedError, SourceAwayError)
+    return EXIT_UNREACHABLE if isinstance(error, may_pass) else EXIT_USAGE

@@ -45,16 +45,7 @@ class ArtifactFolders:
             NotLoadedError: memory, the device or the file system did not let it be loaded.
         """
         folder = self.find(task, version)
-        try:
-            pipeline = Pipeline.load(folder, device, task)
-        except (OSError, MemoryError, RuntimeError) as error:
-            msg = f"cannot load {folder}: {type(error).__name__}: {error}"
-            raise NotLoadedError(msg) from error
-        except TextmillError:
-            raise
-        except Exception as error:  # what is read of damaged files may break anything
-            msg = f"{folder} is damaged ({type(error).__name__}: {error}); copy it anew"
-            raise ArtifactError(msg) from error
+        pipeline = load_artifact(folder, device, task)
         if version not in (None, pipeline.model_version):
             msg = f"{folder} holds model {pipeline.model_version}, not {version}; copy it anew"
             raise ArtifactError(msg)
@@ -94,8 +85,9 @@ class ArtifactFolders:
 
         Raises:
             ArtifactError: it is broken.
+            NotLoadedError: as `load_artifact`.
         """
-        version = Pipeline.load(folder, "cpu").model_version
+        version = load_artifact(folder, "cpu").model_version
         if not self._holds(version):
             self.models.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.models, prefix=".") as aside:
@@ -116,3 +108,22 @@ class ArtifactFolders:
             return model_version(folder, read_config(folder)) == version
         except (ArtifactError, OSError):
             return False
+
+
+def load_artifact(folder: Path, device: str, task: Task | None = None) -> Pipeline:
+    """Load an artifact, of `task` where it is given.
+
+    Raises:
+        ArtifactError: it is missing, broken, or another task's.
+        NotLoadedError: memory, the device or the file system did not let it be loaded.
+    """
+    try:
+        return Pipeline.load(folder, device, task)
+    except (OSError, MemoryError, RuntimeError) as error:
+        msg = f"cannot load {folder}: {type(error).__name__}: {error}"
+        raise NotLoadedError(msg) from error
+    except TextmillError:
+        raise
+    except Exception as error:  # what is read of damaged files may break anything
+        msg = f"{folder} is damaged ({type(error).__name__}: {error}); copy it anew"
+        raise ArtifactError(msg) from error

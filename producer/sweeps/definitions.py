@@ -68,7 +68,7 @@ def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | 
 
     Raises:
         InputError: there is a sweep of this name, or its schedule or query breaks a rule.
-        SourceError: the source does not answer, or refuses the query.
+        SourceError: the source refuses the query, or does not answer.
         SettingsError: the role that logs in is no operator.
     """
     kind = source.kind(definition.query, definition.watermark_column)

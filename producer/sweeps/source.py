@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from psycopg.types.string import TextLoader
 
 from schema.database import create_engine
-from schema.database_errors import what_it_says
-from schema.errors import InputError, SettingsError, SourceError
+from schema.database_errors import is_outage, refuses_login, what_it_says
+from schema.errors import InputError, SettingsError, SourceAwayError, SourceError
 from schema.settings import SweepSettings
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Source:
 
         Raises:
             InputError: the query lacks `:watermark` or a column.
-            SourceError: the database does not answer, or refuses the query.
+            SourceError: the database refuses the query, or does not answer.
         """
         binds = set(sa.text(query).compile().params)
         if binds != {"watermark"}:
@@ -119,7 +119,7 @@ class Source:
         Infinite values and those that are no number are passed over: nothing is above them.
 
         Raises:
-            SourceError: the database does not answer, or refuses the query.
+            SourceError: the database refuses the query, or does not answer.
         """
         name = self._quoted(column)
         with self._reading() as connection:
@@ -139,7 +139,7 @@ class Source:
         """How many rows are above the watermark.
 
         Raises:
-            SourceError: the database does not answer, or refuses the query.
+            SourceError: the database refuses the query, or does not answer.
         """
         with self._reading() as connection:
             return int(
@@ -155,7 +155,7 @@ class Source:
         """The rows above the watermark and not above `up_to`, streamed.
 
         Raises:
-            SourceError: the database does not answer, or refuses the query.
+            SourceError: the database refuses the query, or does not answer.
         """
         name = self._quoted(column)
         with self._reading() as connection:
@@ -195,7 +195,9 @@ class Source:
                 yield connection
         except sa.exc.DBAPIError as error:
             msg = f"the source {self._name!r} says: {what_it_says(error.orig)}"
-            raise SourceError(msg) from None  # what it is from may quote a row
+            away = is_outage(error) and not refuses_login(error.orig)
+            kind = SourceAwayError if away else SourceError
+            raise kind(msg) from None  # what it is from may quote a row
 
 
 def is_lowest(watermark: str) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -36,6 +37,9 @@ from tests.fixtures.servers import OwnServers
 DOCUMENTS = 50_000
 CHUNK = 64
 SEED_BOUND = 1_000_000
+REPORTED = 2.0
+"""Seconds after which every process has said what it did."""
+
 PATIENCE = 3600
 """Seconds that the jobs get to end once the monkey is gone."""
 
@@ -103,18 +107,23 @@ def main() -> None:
         ) as progress:
             _rage(monkey, mill, expected, chance, progress, arguments)
             _finish(mill, expected, progress)
+        idle = _idle(mill)
         broken = invariants.broken(mill.engine)
         wrong = expected.wrong(mill)
         documents = sum(map(len, expected.outcomes.values()))
     _report(monkey)
     print(f"seed {seed}: {documents} documents in {len(expected.outcomes)} jobs")  # noqa: T201
-    if broken or wrong:
+    if broken or wrong or idle:
+        for worker in idle:
+            print(f"IDLE: {worker} lives, and takes no chunk")  # noqa: T201
         for rule, rows in broken.items():
             print(f"BROKEN: {rule}: {rows}")  # noqa: T201
         print("\n".join(wrong[:50]))  # noqa: T201
         print(f"{len(broken)} rules broken, {len(wrong)} documents with a wrong outcome")  # noqa: T201
         sys.exit(1)
-    print("every rule holds, every document has the outcome that it must have")  # noqa: T201
+    print(  # noqa: T201
+        "every rule holds, every document has the outcome that it must have, every process works"
+    )
 
 
 @contextmanager
@@ -186,6 +195,29 @@ def _finish(mill: Mill, expected: Expected, progress: Progress) -> None:
         return all(job.finished for job in seen)
 
     mill.until(finished, "every job ends", PATIENCE)
+
+
+def _idle(mill: Mill) -> list[str]:
+    """The processes that live and yet have no part in work that is enough for all.
+
+    The others hide such a one from all that counts outcomes.
+    """
+
+    def documents() -> dict[str, int]:
+        with mill.engine.connect() as connection:
+            rows = connection.execute(
+                sa.text(
+                    "select worker, documents from textmill.worker_status"
+                    " where silent < interval '5 seconds'"
+                )
+            )
+            return {row.worker: row.documents for row in rows}
+
+    before = documents()
+    job_id = mill.submit(SENTENCES * 200, lane=Lane.INTERACTIVE, chunk=1)
+    mill.until(lambda: status(mill.engine, job_id).finished, "the last job ends")
+    time.sleep(REPORTED)
+    return [worker for worker, count in documents().items() if count <= before.get(worker, 0)]
 
 
 def _report(monkey: Monkey) -> None:

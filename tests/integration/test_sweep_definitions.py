@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from producer.sweeps.definitions import add
 from producer.sweeps.source import Source, open_source
-from schema.errors import InputError, SettingsError, SourceError
+from schema.database import create_engine
+from schema.errors import InputError, SettingsError, SourceAwayError, SourceError, exit_code
 from schema.settings import SweepSettings
 from tests.fixtures.shop import QUERY, change, definition, write
 
@@ -202,6 +203,24 @@ def test_values_that_python_has_no_form_for_are_read_as_text(
         "prices": ["1.5"],
         "keys": ["00000000-0000-0000-0000-000000000001"],
     }
+
+
+def test_source_that_is_away_is_no_mistake_of_the_user(shop_url: str) -> None:
+    """Without it, a script takes a restart of the source for a wrong command and gives up."""
+    url = sa.make_url(shop_url)
+    away = create_engine(_text(url.set(port=1)), application="test")
+    refusing = create_engine(_text(url.set(username="stranger")), application="test")
+
+    with pytest.raises(SourceAwayError, match=r"^the source 'shop' says: ") as answer:
+        Source(away, "shop", 10).kind(QUERY, "id")
+    with pytest.raises(SourceError, match="password authentication failed") as refusal:
+        Source(refusing, "shop", 10).kind(QUERY, "id")
+
+    assert (exit_code(answer.value), exit_code(refusal.value)) == (3, 2)
+
+
+def _text(url: sa.URL) -> str:
+    return url.render_as_string(hide_password=False)
 
 
 @pytest.mark.parametrize(

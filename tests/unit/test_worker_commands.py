@@ -13,6 +13,7 @@ from schema.documents import Task
 from tests.fixtures.phrases import POSTS
 from worker.cli import main
 from worker.commands.options import command_line
+from worker.pipeline import Pipeline
 from worker.training.loop import TrainingConfig
 from worker.training.recipe import REFINING, TRAINING, Recipe
 from worker.training.run import Report
@@ -229,6 +230,25 @@ def test_a_model_of_another_task_is_refused(artifacts: Path) -> None:
 
     assert result.exit_code == 2
     assert "is a model for moderation" in result.stderr
+
+
+def test_model_that_may_load_later_ends_a_command_with_3(
+    artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, want of memory ends in a traceback that names no artifact."""
+    folder = artifacts / "sentiment"
+
+    def no_memory(*_: object) -> None:
+        message = "you need 8 GB more"
+        raise MemoryError(message)
+
+    monkeypatch.setattr(Pipeline, "load", no_memory)
+    (tmp_path / "test.jsonl").write_text('{"text": "hello", "label": "neutral"}\n')
+    for arguments in (("predict", "sentiment"), ("evaluate", "sentiment", tmp_path / "test.jsonl")):
+        result = run(*arguments, "--artifact", folder, stdin="hello")
+
+        assert result.exit_code == 3, result.output
+        assert f"cannot load {folder}: MemoryError: you need 8 GB more" in result.stderr
 
 
 def test_predict_marks_generated_keywords(generating: Path) -> None:

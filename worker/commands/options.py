@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from schema.documents import Task
+from worker.artifact_folders import load_artifact
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
 
@@ -71,5 +72,6 @@ def open_pipeline(task: Task, artifact: Path | None) -> Pipeline:
 
     Raises:
         ArtifactError: it is missing, broken, or another task's.
+        NotLoadedError: memory or the file system did not let it be loaded.
     """
-    return Pipeline.load(artifact or SHIPPED / task, "cpu", task)
+    return load_artifact(artifact or SHIPPED / task, "cpu", task)
