@@ -45,8 +45,14 @@ class Monkey:
         self._mill = mill
         self._servers = servers
         self._chance = chance
-        self._dispatchers = [mill.dispatch(), mill.dispatch()]
-        self._supervisors = [mill.workers(tasks=ALL_TASKS), mill.workers(tasks=ALL_TASKS)]
+        # Of two, each may take over from the other; one alone cannot hang unseen.
+        self._dispatchers = [mill.dispatch() for _ in range(chance.choice([1, 2]))]
+        self._supervisors = [mill.workers(tasks=ALL_TASKS) for _ in range(chance.choice([1, 2]))]
+
+    @property
+    def processes(self) -> str:
+        """As `1 dispatcher(s), 2 worker(s)`."""
+        return f"{len(self._dispatchers)} dispatcher(s), {len(self._supervisors)} worker(s)"
 
     def act(self) -> None:
         """Do one fault, and wait for the first outcome after its end."""
