@@ -1,6 +1,6 @@
 """Files of verdicts, read as files of documents are: a verdict a row."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from producer import readers
@@ -27,6 +27,7 @@ def read_rows(
     file_format: Format | None,
     limits: IntakeSettings,
     *,
+    given: Collection[str] = (),
     ignoring: Callable[[str], None],
 ) -> Iterator[Row | Rejected]:
     """Read what may be verdicts; those of a table have no fields but a verdict's.
@@ -35,11 +36,12 @@ def read_rows(
         path: the file, plain or gzip-compressed; `-` is standard input.
         file_format: one of `FORMATS`; None guesses from the name, standard input being JSON Lines.
         limits: the largest text, which a row may hold beside its verdict.
+        given: fields that a row may lack, since they come from elsewhere.
         ignoring: told once which columns of a table are left out, where there are any.
 
     Raises:
         InputError: the file cannot be read, is of another format, or is a table that lacks a column
-            which every verdict needs.
+            which every verdict needs and `given` does not name.
     """
     chosen = file_format or guess_format(path)
     if chosen not in FORMATS:
@@ -49,28 +51,34 @@ def read_rows(
     with opened(path) as stream:
         # What `Expected` says of a missing field speaks of documents.
         rows = readers.read_rows(stream, chosen, Expected(name, (), _EXAMPLE), limits)
-        yield from rows if chosen is Format.JSONL else _known(rows, name, ignoring)
+        needed = [field for field in _NEEDED if field not in given]
+        yield from rows if chosen is Format.JSONL else _known(rows, name, needed, ignoring)
 
 
 def _known(
-    rows: Iterator[Row | Rejected], name: str, ignoring: Callable[[str], None]
+    rows: Iterator[Row | Rejected],
+    name: str,
+    needed: Sequence[str],
+    ignoring: Callable[[str], None],
 ) -> Iterator[Row | Rejected]:
     """The rows of a table with the columns that a verdict has."""
     columns: Sequence[str] | None = None
     for row in rows:
         if isinstance(row, Row):
             if columns is None:
-                columns = _checked(list(row.fields), name, ignoring)
+                columns = _checked(list(row.fields), name, needed, ignoring)
             yield Row(row.line, {column: row.fields[column] for column in columns})
         else:
             yield row
 
 
-def _checked(found: Sequence[str], name: str, ignoring: Callable[[str], None]) -> Sequence[str]:
-    if lacking := [column for column in _NEEDED if column not in found]:
+def _checked(
+    found: Sequence[str], name: str, needed: Sequence[str], ignoring: Callable[[str], None]
+) -> Sequence[str]:
+    if lacking := [column for column in needed if column not in found]:
         msg = (
             f"{name} has no column {', '.join(lacking)}; verdicts have the columns"
-            f" {', '.join(_FIELDS)}, of which {', '.join(_NEEDED)} are needed;"
+            f" {', '.join(_FIELDS)}, of which {', '.join(needed)} are needed;"
             f" it has: {_listed(found)}"
         )
         raise InputError(msg)

@@ -82,8 +82,9 @@ def add(
     type=click.Choice([*map(str, FORMATS)]),
     help="Default: by the suffix; jsonl for standard input.",
 )
+@click.option("--job", type=job_argument, help="That of the rows which name no job_id.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
-def import_(file: str, file_format: str | None, *, as_json: bool) -> None:
+def import_(file: str, file_format: str | None, job: UUID | str | None, *, as_json: bool) -> None:
     """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.
 
     - is standard input. A refused line is named, the others count; exit code 1 when one was
@@ -94,21 +95,24 @@ def import_(file: str, file_format: str | None, *, as_json: bool) -> None:
     \b
     Examples:
       textmill feedback import reviewed.csv
+      textmill feedback import reviewed.jsonl --job 0190f3c2
       zcat reviewed.csv.gz | textmill feedback import - --format csv
     """
     rows = read_rows(
         file,
         Format(file_format) if file_format else None,
         read(IntakeSettings),
+        given=() if job is None else ("job_id",),
         ignoring=lambda columns: say(f"{file}: ignored, no columns of verdicts: {columns}"),
     )
     first = next(rows, None)  # a wrong file is refused before a server is started
     added = 0
     refusals: Counter[str] = Counter()
     with connected() as textmill:
+        job_id = None if job is None else resolved(textmill.engine, job)
         for row in chain([] if first is None else [first], rows):
             try:
-                textmill.add_feedback(_verdict(row))
+                textmill.add_feedback(_verdict(row, job_id))
                 added += 1
             except InputError as error:
                 kind = _kind(row, error)
@@ -145,10 +149,10 @@ def export(task: str, *, gold: bool) -> None:
             click.echo(json.dumps(row, ensure_ascii=False))
 
 
-def _verdict(row: Row | Rejected) -> Verdict:
+def _verdict(row: Row | Rejected, job_id: UUID | None) -> Verdict:
     if isinstance(row, Rejected):
         raise InputError(row.message)
-    return verdicts.parse(row.fields)
+    return verdicts.parse({**row.fields, "job_id": row.fields.get("job_id") or job_id})
 
 
 def _kind(row: Row | Rejected, error: InputError) -> str:

@@ -51,6 +51,40 @@ def test_import_takes_the_good_lines_and_names_the_bad(
     assert labels == [["fraud", "spam"], []]
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_rows_without_a_job_judge_the_one_that_is_named(
+    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path, form: str
+) -> None:
+    """Without it, whoever judges a file of results has to write a job's id into each row."""
+    job, other = jobs[Task.SENTIMENT], jobs[Task.MODERATION]
+    file = tmp_path / f"reviewed.{form}"
+    rows = [
+        {"external_id": "a", "verdict": "disagree", "labels": "neutral", "job_id": ""},
+        {"external_id": "b", "verdict": "disagree", "labels": "clean", "job_id": str(other)},
+    ]
+    if form == "csv":
+        with file.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        del rows[0]["job_id"]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    unnamed = invoke(database, "feedback", "import", file)
+    named = invoke(database, "feedback", "import", file, "--job", str(job))
+    without_column = tmp_path / "short.csv"
+    without_column.write_text("external_id,verdict\nb,agree\n", encoding="utf-8")
+    short = invoke(database, "feedback", "import", without_column, "--job", str(job))
+
+    assert "job_id: it is missing" in unnamed.stderr
+    assert "1 verdict added, 1 refused" in unnamed.stderr
+    assert "1 verdict added, 1 refused" in named.stderr
+    assert short.exit_code == 0, short.stderr
+    exported = invoke(database, "feedback", "export", "sentiment").stdout.splitlines()
+    assert [json.loads(row)["external_id"] for row in exported] == ["a", "b"]
+
+
 def test_ids_may_be_integers_as_in_a_submit(
     database: DatabaseUrls,
     producer_engine: sa.Engine,
