@@ -9,6 +9,8 @@ from worker.pipeline.artifact import SHIPPED
 from worker.training.artifact import CARD
 from worker.training.card import FINDS_ONLY, GENERATES, LIMITS, Card, limits_of
 
+WRITTEN = "written for training"
+
 
 @pytest.mark.parametrize("task", list(Task))
 def test_card_speaks_of_the_data_it_was_made_from_alone(task: Task, artifacts: Path) -> None:
@@ -17,6 +19,25 @@ def test_card_speaks_of_the_data_it_was_made_from_alone(task: Task, artifacts: P
 
     assert card.limits == tuple(limit.text for limit in LIMITS[task] if not limit.sources)
     assert card.limits
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        (Task.SENTIMENT, {"sentiment sentences"}),
+        (Task.MODERATION, {"moderation sentences", "sentiment sentences"}),
+        (Task.KEYWORDS, set()),
+    ],
+)
+def test_card_names_what_was_written_for_training(
+    task: Task, names: set[str], artifacts: Path
+) -> None:
+    """Without it, a card is silent about thousands of texts that its model learned."""
+    card = Card.model_validate_json((artifacts / task / CARD).read_bytes())
+
+    written = {entry.name: entry.rows for entry in card.sources if entry.use == WRITTEN}
+    assert set(written) == names
+    assert all(rows > 5000 for rows in written.values())
 
 
 @pytest.mark.parametrize("task", list(Task))

@@ -16,9 +16,11 @@ from worker.training.evaluate import (
 from worker.training.evasion import Evasion
 from worker.training.rows import Row
 
-Use = Literal["labels", "ordinary text", "unlabelled text", "excerpts", "language"]
+Use = Literal[
+    "labels", "ordinary text", "unlabelled text", "excerpts", "language", "written for training"
+]
 """What a source gives: its labels, texts taken for clean, texts or parts of them that a teacher
-alone judges, or just language."""
+alone judges, or just language; or it comes with the code, see `worker.training.written`."""
 
 
 class SourceEntry(Frozen):

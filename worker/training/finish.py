@@ -42,6 +42,7 @@ from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 from worker.training.start import Start
 from worker.training.validation import Validation
+from worker.training.written import written_entries
 
 _COMMON_KEYWORDS: Final = 2000
 
@@ -172,6 +173,7 @@ def _card(
             for source in recipe.ordinary_sources()
             if (texts := ordinary_rows(source, "train"))
         ),
+        *written_entries(recipe.task),
     ]
     names = {entry.name for entry in own}
     known = (*own, *(entry for entry in start.sources if entry.name not in names))

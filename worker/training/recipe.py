@@ -30,6 +30,7 @@ from worker.training.sentences import sentence_rows
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, with_soft_labels
 from worker.training.start import Start
 from worker.training.templates import template_rows
+from worker.training.written import written_hash
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.SENTIMENT: TrainingConfig(epochs=4),
@@ -112,6 +113,7 @@ class Recipe:
             replay,
             taught,
             self.left_out,
+            written_hash(self.task),
         ]
         used = [*self.sources(), *self.ordinary_sources()]
         return identity_of(options, used)
