@@ -15,7 +15,7 @@ from producer.jobs import JobStatus, OutcomeRow
 from producer.local import Stack, joined, own_workers, servers
 from producer.submit import Submission, submit
 from schema.database import create_engine
-from schema.documents import Document, JobOptions, Record, Rejected, Task
+from schema.documents import Document, JobId, JobOptions, Record, Rejected, Task
 from schema.errors import JobNotFoundError
 from schema.settings import IntakeSettings, ServiceSettings, read
 from schema.states import JobState
@@ -240,11 +240,11 @@ class Textmill:
         return stack.urls.producer
 
 
-def _job_id(given: UUID | str) -> UUID:
+def _job_id(given: UUID | str) -> JobId:
     if isinstance(given, UUID):
-        return given
+        return JobId(given)
     try:
-        return UUID(given)
+        return JobId(UUID(given))
     except (TypeError, ValueError, AttributeError):  # of what is no text
         msg = f"there is no job {given!r}; give the id that `submit` returns, a UUID or its text"
         raise JobNotFoundError(msg) from None

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
 
 from producer.jobs import job_not_found
 from schema.database import reachable
+from schema.documents import JobId
 from schema.states import JobState
 
 
-def cancel(engine: sa.Engine, job_id: UUID) -> JobState:
+def cancel(engine: sa.Engine, job_id: JobId) -> JobState:
     """Stop a job: outcomes that are there stay, all other documents count as cancelled.
 
     Returns:
@@ -27,7 +27,7 @@ def cancel(engine: sa.Engine, job_id: UUID) -> JobState:
     return JobState(_call(engine, "job_state", job_id))
 
 
-def pause(engine: sa.Engine, job_id: UUID) -> JobState:
+def pause(engine: sa.Engine, job_id: JobId) -> JobState:
     """Begin no further chunk of a job; those in work are finished. Returns its state.
 
     Raises:
@@ -36,7 +36,7 @@ def pause(engine: sa.Engine, job_id: UUID) -> JobState:
     return JobState(_call(engine, "pause", job_id))
 
 
-def resume(engine: sa.Engine, job_id: UUID) -> JobState:
+def resume(engine: sa.Engine, job_id: JobId) -> JobState:
     """Go on with a paused job. Returns its state.
 
     Raises:
@@ -45,7 +45,7 @@ def resume(engine: sa.Engine, job_id: UUID) -> JobState:
     return JobState(_call(engine, "resume", job_id))
 
 
-def retry(engine: sa.Engine, job_id: UUID) -> int:
+def retry(engine: sa.Engine, job_id: JobId) -> int:
     """Run the failed documents of a completed job again.
 
     Those that were refused at intake or erased, or held nothing to analyse, would fail again and
@@ -60,7 +60,7 @@ def retry(engine: sa.Engine, job_id: UUID) -> int:
     return int(_call(engine, "retry", job_id))
 
 
-def close_chunks(engine: sa.Engine, job_id: UUID) -> None:
+def close_chunks(engine: sa.Engine, job_id: JobId) -> None:
     """Close the chunks of a job that is being ended, in short transactions.
 
     Locked ones are left to dispatch; a job that is not being ended is left alone.
@@ -71,7 +71,7 @@ def close_chunks(engine: sa.Engine, job_id: UUID) -> None:
             closed = close_batch(connection, job_id)
 
 
-def close_batch(connection: sa.Connection, job_id: UUID) -> int:
+def close_batch(connection: sa.Connection, job_id: JobId) -> int:
     """Close as many chunks of a job that is being ended as a short transaction may.
 
     Returns:
@@ -82,7 +82,7 @@ def close_batch(connection: sa.Connection, job_id: UUID) -> int:
     )
 
 
-def _call(engine: sa.Engine, function: str, job_id: UUID) -> str:
+def _call(engine: sa.Engine, function: str, job_id: JobId) -> str:
     with _known(job_id), reachable(engine), engine.begin() as connection:
         return str(
             connection.scalar(
@@ -93,7 +93,7 @@ def _call(engine: sa.Engine, function: str, job_id: UUID) -> str:
 
 
 @contextmanager
-def _known(job_id: UUID) -> Iterator[None]:
+def _known(job_id: JobId) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:

@@ -6,7 +6,6 @@ same rules.
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
-from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ from pydantic import StringConstraints, ValidationError
 
 from schema.base import Frozen
 from schema.database import reachable
-from schema.documents import ShortText, Task
+from schema.documents import JobId, ShortText, Task
 from schema.errors import InputError
 from schema.states import Agreement
 
@@ -37,7 +36,7 @@ class Verdict(Frozen):
         adjudicates: whether this verdict decides for all annotators of the document.
     """
 
-    job_id: UUID
+    job_id: JobId
     external_id: Words
     verdict: Agreement
     labels: list[Words] | None = None

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from schema.base import Frozen
 from schema.database import reachable
-from schema.documents import Lane, Task
+from schema.documents import JobId, Lane, Task
 from schema.errors import DocumentsGoneError, JobNotFoundError, UsageError
 from schema.outcomes import ErrorCode
 from schema.states import TERMINAL_JOB_STATES, JobState
@@ -38,7 +38,7 @@ CHARACTERS_AT_ONCE = 16_000_000
 class JobStatus(Frozen):
     """A row of the view `textmill.job_status`."""
 
-    job_id: UUID
+    job_id: JobId
     task: Task
     name: str | None
     lane: Lane
@@ -88,7 +88,7 @@ class OutcomeRow(TypedDict):
     text: NotRequired[str | None]
 
 
-def status(engine: sa.Engine, job_id: UUID) -> JobStatus:
+def status(engine: sa.Engine, job_id: JobId) -> JobStatus:
     """The status of one job.
 
     Raises:
@@ -104,12 +104,12 @@ def status(engine: sa.Engine, job_id: UUID) -> JobStatus:
     return JobStatus.model_validate(row._asdict())
 
 
-def job_not_found(job_id: UUID) -> JobNotFoundError:
+def job_not_found(job_id: JobId) -> JobNotFoundError:
     """The error of an id that is no job's."""
     return JobNotFoundError(f"there is no job {job_id}; `textmill status` lists the latest")
 
 
-def beginning_with(engine: sa.Engine, digits: str) -> UUID:
+def beginning_with(engine: sa.Engine, digits: str) -> JobId:
     """The job whose id begins with these hexadecimal digits.
 
     Raises:
@@ -131,7 +131,7 @@ def beginning_with(engine: sa.Engine, digits: str) -> UUID:
     if len(found) > 1:
         msg = f"several jobs' ids begin with {digits}, such as {found[0]} and {found[1]}; type more"
         raise UsageError(msg)
-    return found[0]
+    return JobId(found[0])
 
 
 def latest(engine: sa.Engine, limit: int) -> list[JobStatus]:
@@ -149,7 +149,7 @@ def latest(engine: sa.Engine, limit: int) -> list[JobStatus]:
 
 def wait(
     engine: sa.Engine,
-    job_id: UUID,
+    job_id: JobId,
     *,
     timeout: float | None = None,
     progress: Callable[[JobStatus], None] = lambda _: None,
@@ -180,7 +180,7 @@ def wait(
         pause = min(pause * 1.5, POLL_INTERVAL)
 
 
-def outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool = False) -> Generator[OutcomeRow]:
+def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Generator[OutcomeRow]:
     """Every document of a job with its outcome, in the order of submission, streamed.
 
     Args:
@@ -198,7 +198,7 @@ def outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool = False) -> Generat
     return _outcomes(engine, job_id, texts=texts)
 
 
-def are_gone(engine: sa.Engine, job_id: UUID) -> bool:
+def are_gone(engine: sa.Engine, job_id: JobId) -> bool:
     """Whether a job has counted documents or outcomes of which none is left."""
     with reachable(engine), engine.connect() as connection:
         return bool(
@@ -217,7 +217,7 @@ def are_gone(engine: sa.Engine, job_id: UUID) -> bool:
         )
 
 
-def gone(job_id: UUID) -> str:
+def gone(job_id: JobId) -> str:
     """What to say of such a job."""
     return (
         f"the documents of job {job_id} are gone, or their outcomes: their month was dropped;"
@@ -233,7 +233,7 @@ class Refusals(NamedTuple):
     example: str
 
 
-def refusals(engine: sa.Engine, job_id: UUID) -> list[Refusals]:
+def refusals(engine: sa.Engine, job_id: JobId) -> list[Refusals]:
     """Why documents of a job were refused at intake, the commonest reason first.
 
     Before all others comes a damaged file, whose one refusal stands for any number of documents.
@@ -250,7 +250,7 @@ def refusals(engine: sa.Engine, job_id: UUID) -> list[Refusals]:
         return [Refusals(*row) for row in rows]
 
 
-def _outcomes(engine: sa.Engine, job_id: UUID, *, texts: bool) -> Generator[OutcomeRow]:
+def _outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool) -> Generator[OutcomeRow]:
     text = ", d.text" if texts else ""
     at_once = TEXTS_AT_FIRST if texts else ROWS_AT_ONCE
     with reachable(engine), engine.connect() as connection:

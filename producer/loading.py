@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
-from uuid import UUID
 
 import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
@@ -231,7 +230,7 @@ class Load:
         return True
 
 
-def purge_part(connection: sa.Connection, job_id: UUID) -> bool:
+def purge_part(connection: sa.Connection, job_id: JobId) -> bool:
     """Remove a part of a job that is loading, and the job with the last one.
 
     It counts no documents from the first part on, so whoever loads it finds another count than it

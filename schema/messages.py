@@ -1,12 +1,11 @@
 """The Celery message: a pointer to a chunk, never its content."""
 
 from typing import Annotated, Final, Literal
-from uuid import UUID
 
 from pydantic import Field
 
 from schema.base import Frozen
-from schema.documents import Lane, Task
+from schema.documents import JobId, Lane, Task
 
 MESSAGE_VERSION: Final = 1
 TASK_NAME = "textmill.process_chunk"
@@ -19,7 +18,7 @@ class ChunkMessage(Frozen):
     """Points at one chunk of one job."""
 
     v: Literal[1] = MESSAGE_VERSION
-    job_id: UUID
+    job_id: JobId
     chunk_no: Annotated[int, Field(ge=0)]
     task: Task
 

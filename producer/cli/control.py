@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable, Container
 from typing import Final
-from uuid import UUID
 
 import click
 import sqlalchemy as sa
@@ -14,6 +13,7 @@ from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
 from producer.cli.show import say
 from producer.jobs import JobStatus, are_gone, gone
+from schema.documents import JobId
 from schema.errors import EXIT_USAGE
 from schema.states import JobState
 
@@ -28,7 +28,7 @@ _as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON o
 @click.command()
 @_jobs
 @_as_json
-def cancel(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
+def cancel(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Stop jobs, keeping what is done.
 
     Outcomes that are there stay, all other documents count as cancelled.
@@ -43,7 +43,7 @@ def cancel(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
 @click.command()
 @_jobs
 @_as_json
-def pause(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
+def pause(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Begin no further chunk of jobs; those in work are finished.
 
     \b
@@ -56,7 +56,7 @@ def pause(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
 @click.command()
 @_jobs
 @_as_json
-def resume(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
+def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Go on with paused jobs.
 
     \b
@@ -69,7 +69,7 @@ def resume(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
 @click.command()
 @_jobs
 @_as_json
-def retry(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
+def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Run the failed documents of completed jobs again.
 
     Documents that were refused at intake or erased, or held nothing to analyse, stay as they are.
@@ -99,8 +99,8 @@ def retry(jobs: tuple[UUID | str, ...], *, as_json: bool) -> None:
 
 
 def _each(
-    jobs: tuple[UUID | str, ...],
-    do: Callable[[sa.Engine, UUID], JobState],
+    jobs: tuple[JobId | str, ...],
+    do: Callable[[sa.Engine, JobId], JobState],
     wanted: Container[JobState],
     *,
     as_json: bool,
@@ -120,7 +120,7 @@ def _each(
     _end_if_all_refused(refused, jobs)
 
 
-def _end_if_all_refused(refused: int, jobs: tuple[UUID | str, ...]) -> None:
+def _end_if_all_refused(refused: int, jobs: tuple[JobId | str, ...]) -> None:
     if refused == len(jobs):
         sys.exit(EXIT_USAGE)
 

@@ -4,7 +4,6 @@ import json
 import sys
 from collections import Counter
 from itertools import chain
-from uuid import UUID
 
 import click
 
@@ -16,7 +15,7 @@ from producer.feedback import Verdict
 from producer.feedback_files import FORMATS, read_rows
 from producer.readers.formats import Format
 from producer.readers.rows import Row
-from schema.documents import Rejected, Task
+from schema.documents import JobId, Rejected, Task
 from schema.errors import InputError
 from schema.settings import IntakeSettings, read
 
@@ -46,7 +45,7 @@ def feedback() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
 def add(
     *,
-    job: UUID | str,
+    job: JobId | str,
     labels: tuple[str, ...],
     clean: bool,
     keywords: tuple[str, ...],
@@ -84,7 +83,7 @@ def add(
 )
 @click.option("--job", type=job_argument, help="That of the rows which name no job_id.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
-def import_(file: str, file_format: str | None, job: UUID | str | None, *, as_json: bool) -> None:
+def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_json: bool) -> None:
     """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.
 
     - is standard input. A refused line is named, the others count; exit code 1 when one was
@@ -149,7 +148,7 @@ def export(task: str, *, gold: bool) -> None:
             click.echo(json.dumps(row, ensure_ascii=False))
 
 
-def _verdict(row: Row | Rejected, job_id: UUID | None) -> Verdict:
+def _verdict(row: Row | Rejected, job_id: JobId | None) -> Verdict:
     if isinstance(row, Rejected):
         raise InputError(row.message)
     return verdicts.parse({**row.fields, "job_id": row.fields.get("job_id") or job_id})

@@ -8,17 +8,18 @@ import click
 import sqlalchemy as sa
 
 from producer import jobs
+from schema.documents import JobId
 
 _BEGINNING: Final = re.compile(r"[0-9a-f]{8,31}")
 
 
-def job_argument(value: str) -> UUID | str:
+def job_argument(value: str) -> JobId | str:
     """The type of an argument that names a job: its id, or the digits it begins with.
 
     `resolved` makes an id of either.
     """
     try:
-        return UUID(value)
+        return JobId(UUID(value))
     except ValueError:
         digits = value.replace("-", "").lower()
     if not _BEGINNING.fullmatch(digits):
@@ -27,10 +28,10 @@ def job_argument(value: str) -> UUID | str:
     return digits
 
 
-def resolved(engine: sa.Engine, job: UUID | str) -> UUID:
+def resolved(engine: sa.Engine, job: JobId | str) -> JobId:
     """The id of the job that such an argument names.
 
     Raises:
         UsageError: no job's id begins so, or that of several.
     """
-    return job if isinstance(job, UUID) else jobs.beginning_with(engine, job)
+    return job if not isinstance(job, str) else jobs.beginning_with(engine, job)

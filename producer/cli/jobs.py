@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import click
 from rich.live import Live
@@ -19,6 +19,7 @@ from producer.client import Textmill
 from producer.jobs import POLL_INTERVAL, JobStatus
 from producer.workers import any_alive
 from producer.writers import OutputFormat, write_outcomes
+from schema.documents import JobId
 from schema.errors import InputError
 from schema.states import JobState
 
@@ -42,7 +43,7 @@ class _Job(click.Argument):
 @click.argument("job", cls=_Job, type=job_argument, required=False)
 @click.option("--watch", is_flag=True, help="Follow it until it is finished.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a job and line.")
-def status(job: UUID | str | None, *, watch: bool, as_json: bool) -> None:
+def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
     """Show one job, or the latest ones.
 
     \b
@@ -97,7 +98,7 @@ def status(job: UUID | str | None, *, watch: bool, as_json: bool) -> None:
     help="Default, and -: standard output.",
 )
 @click.option("--text", "texts", is_flag=True, help="With the text of each document.")
-def results(job: UUID | str, file_format: str | None, output: Path | None, *, texts: bool) -> None:
+def results(job: JobId | str, file_format: str | None, output: Path | None, *, texts: bool) -> None:
     """Write every document of a job with its outcome.
 
     They come in the order of submission. CSV and Parquet have label, score, keywords, code and

@@ -8,12 +8,11 @@ what was judged meanwhile is left out.
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
-from uuid import UUID
 
 import sqlalchemy as sa
 
 from schema.base import Frozen
-from schema.documents import Task
+from schema.documents import JobId, Task
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from schema.states import FeedbackState
 
@@ -41,7 +40,7 @@ ORDERS: Mapping[Task, tuple[Order, ...]] = {
 class Place(NamedTuple):
     """Where a document stands."""
 
-    job_id: UUID
+    job_id: JobId
     seq: int
 
 
@@ -57,7 +56,7 @@ class Selection(Frozen):
 
     task: Task
     order: Order
-    job: UUID | None = None
+    job: JobId | None = None
     second: bool = False
 
 

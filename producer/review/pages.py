@@ -20,7 +20,7 @@ from producer.review.documents import ReviewedDocument, last_verdict, load, verd
 from producer.review.guard import Keys, same
 from producer.review.orders import ORDERS, Order, Place, Selection, following
 from schema.database import reachable
-from schema.documents import Task
+from schema.documents import JobId, Task
 from schema.errors import InputError
 from schema.states import Agreement
 
@@ -250,7 +250,7 @@ def _place(text: str | None) -> Place | None:
     number = _number(seq)
     try:
         if number is not None:
-            return Place(UUID(job_id), number)
+            return Place(JobId(UUID(job_id)), number)
     except ValueError:
         pass
     raise HTTPException(400, "This address is not one of ours.")

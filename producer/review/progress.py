@@ -2,12 +2,11 @@
 
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
 
 import sqlalchemy as sa
 
 from producer.review.orders import Order, Selection, unjudged
-from schema.documents import Task
+from schema.documents import JobId, Task
 from schema.states import FeedbackState
 
 MOST = 1000
@@ -34,7 +33,7 @@ class Progress(NamedTuple):
 class JobChoice(NamedTuple):
     """A job to choose; see the view `textmill.job_status`."""
 
-    job_id: UUID
+    job_id: JobId
     name: str | None
     created_at: datetime
     succeeded: int

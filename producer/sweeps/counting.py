@@ -2,11 +2,11 @@
 
 import json
 from typing import cast
-from uuid import UUID
 
 import sqlalchemy as sa
 
 from producer.sweeps.summary import RUNS_COMPARED, Counts, alert, usual_rate
+from schema.documents import JobId
 from schema.states import SweepRunState
 
 
@@ -64,7 +64,7 @@ def summarise(connection: sa.Connection, sweep_id: int, run_id: int, counts: Cou
     )
 
 
-def _flagged(connection: sa.Connection, job_id: UUID) -> tuple[int, dict[str, int]]:
+def _flagged(connection: sa.Connection, job_id: JobId) -> tuple[int, dict[str, int]]:
     """How many documents of a job are flagged, in all and with each label."""
     flagged = "job_id = :job_id and (payload ->> 'flagged')::boolean"
     documents = connection.execute(

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -26,7 +25,7 @@ from rich.table import Table
 
 from producer.jobs import status
 from schema.database import create_engine
-from schema.documents import Lane, Task
+from schema.documents import JobId, Lane, Task
 from tests.faults.monkey import FAULTS, Monkey
 from tests.faults.planted import Plant
 from tests.fixtures import invariants
@@ -63,7 +62,7 @@ DEADLY = {Plant.SEGFAULT: "worker_crashed", Plant.KILLED: "worker_crashed"}
 class Expected:
     """What must become of every document, by job and position."""
 
-    outcomes: dict[UUID, list[str]] = field(default_factory=dict)
+    outcomes: dict[JobId, list[str]] = field(default_factory=dict)
 
     def wrong(self, mill: Mill) -> list[str]:
         """The documents that something else became of."""

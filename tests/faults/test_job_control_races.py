@@ -2,14 +2,13 @@
 
 import random
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from producer.jobs import status
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.mill import Mill
@@ -18,12 +17,12 @@ TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop
 SEED = 20
 
 
-def call(mill: Mill, function: str, job_id: UUID) -> None:
+def call(mill: Mill, function: str, job_id: JobId) -> None:
     with mill.engine.begin() as connection:
         connection.execute(sa.text(f"select textmill.{function}(:job_id)"), {"job_id": job_id})
 
 
-def submit_until(mill: Mill, deadline: datetime) -> UUID:
+def submit_until(mill: Mill, deadline: datetime) -> JobId:
     return submit(
         mill.engine,
         Task.SENTIMENT,

@@ -1,12 +1,10 @@
 """The chunk protocol of a worker: claim, load, renew, store, fail."""
 
-from uuid import UUID
-
 import pytest
 import sqlalchemy as sa
 
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Rejected, Task
+from schema.documents import Document, JobId, JobOptions, Rejected, Task
 from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import RESULT, ErrorCode, Failure, Keyword, KeywordsResult, Result, Stage
@@ -24,7 +22,7 @@ FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it f
 
 
 @pytest.fixture
-def job_id(producer_engine: sa.Engine) -> UUID:
+def job_id(producer_engine: sa.Engine) -> JobId:
     """A job of three good documents and a refused one, its only chunk dispatched."""
     job_id = submit(
         producer_engine,
@@ -64,7 +62,7 @@ def expire_and_rescue(producer: sa.Engine, worker: sa.Engine) -> None:
     dispatch(producer)
 
 
-def message(job_id: UUID) -> ChunkMessage:
+def message(job_id: JobId) -> ChunkMessage:
     return ChunkMessage(job_id=job_id, chunk_no=0, task=Task.SENTIMENT)
 
 
@@ -73,7 +71,7 @@ def job(engine: sa.Engine) -> sa.Row[tuple[object, ...]]:
         return connection.execute(sa.text("select * from textmill.job_status")).one()
 
 
-def test_chunk_is_claimed_once(worker_engine: sa.Engine, job_id: UUID) -> None:
+def test_chunk_is_claimed_once(worker_engine: sa.Engine, job_id: JobId) -> None:
     """Without it, a message delivered twice runs the chunk twice."""
     chunks = ChunkStore(worker_engine, "w1", lease=60)
 
@@ -86,7 +84,7 @@ def test_chunk_is_claimed_once(worker_engine: sa.Engine, job_id: UUID) -> None:
     assert job(worker_engine).state == "running"
 
 
-def test_work_is_what_has_no_outcome(worker_engine: sa.Engine, job_id: UUID) -> None:
+def test_work_is_what_has_no_outcome(worker_engine: sa.Engine, job_id: JobId) -> None:
     """Without it, a refused document is processed, or one gets two outcomes."""
     chunks = ChunkStore(worker_engine, "w1", lease=60)
     claim = chunks.claim(message(job_id))
@@ -95,7 +93,7 @@ def test_work_is_what_has_no_outcome(worker_engine: sa.Engine, job_id: UUID) -> 
     assert [document.seq for document in chunks.load(claim)] == [1, 3, 4]
 
 
-def test_outcomes_and_counters_agree(worker_engine: sa.Engine, job_id: UUID) -> None:
+def test_outcomes_and_counters_agree(worker_engine: sa.Engine, job_id: JobId) -> None:
     """Without it, the status people see is not what the tables hold."""
     chunks = ChunkStore(worker_engine, "w1", lease=60)
     claim = chunks.claim(message(job_id))
@@ -122,7 +120,7 @@ def test_outcomes_and_counters_agree(worker_engine: sa.Engine, job_id: UUID) -> 
 )
 def test_results_are_stored_as_they_were_made(
     worker_engine: sa.Engine,
-    job_id: UUID,
+    job_id: JobId,
     results: list[tuple[int, Result, str | None, float | None]],
 ) -> None:
     """Without it, what people read is not what the model said."""
@@ -142,7 +140,7 @@ def test_results_are_stored_as_they_were_made(
 
 
 def test_late_attempt_writes_nothing(
-    producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: UUID
+    producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: JobId
 ) -> None:
     """Without it, a process that was given up for dead overwrites its successor's outcomes."""
     zombie = ChunkStore(worker_engine, "zombie", lease=60)
@@ -165,7 +163,7 @@ def test_late_attempt_writes_nothing(
     assert (seen.succeeded, seen.failed) == (3, 1)
 
 
-def test_second_store_of_an_attempt_writes_nothing(worker_engine: sa.Engine, job_id: UUID) -> None:
+def test_second_store_of_an_attempt_writes_nothing(worker_engine: sa.Engine, job_id: JobId) -> None:
     """Without it, a retried transaction counts its documents twice."""
     chunks = ChunkStore(worker_engine, "w1", lease=60)
     claim = chunks.claim(message(job_id))
@@ -180,7 +178,7 @@ def test_second_store_of_an_attempt_writes_nothing(worker_engine: sa.Engine, job
 
 
 def test_chunk_of_a_paused_job_is_not_claimed(
-    producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: UUID
+    producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: JobId
 ) -> None:
     """Without it, a pause does not hold what is already in Redis."""
     with producer_engine.begin() as connection:
@@ -191,7 +189,7 @@ def test_chunk_of_a_paused_job_is_not_claimed(
 
 @pytest.mark.parametrize("state", ["dispatched", "running"])
 def test_clock_that_is_set_back_costs_no_chunk(
-    engine: sa.Engine, worker_engine: sa.Engine, job_id: UUID, state: str
+    engine: sa.Engine, worker_engine: sa.Engine, job_id: JobId, state: str
 ) -> None:
     """Without it, a failover to a server whose clock is behind throws chunks in work away."""
     store = ChunkStore(worker_engine, "w-1", lease=60)

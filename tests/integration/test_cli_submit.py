@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from producer.cli import main
+from schema.documents import JobId
 from schema.errors import ServiceUnavailableError
 from tests.fixtures.commands import GOOD, invoke
 from tests.fixtures.files import write_lines
@@ -179,7 +180,7 @@ def test_wait_exits_with_1_when_documents_failed_and_with_0_otherwise(
     """Without it, a nightly script goes on with half its rows."""
     submit = ("submit", "sentiment", "-", "--idempotency-key", "night-1", "--json")
     job_id = json.loads(invoke(database, *submit, stdin=GOOD).stdout)["job_id"]
-    work_off(producer_engine, worker_engine, UUID(job_id), POSITIVE)
+    work_off(producer_engine, worker_engine, JobId(UUID(job_id)), POSITIVE)
 
     whole = invoke(database, *submit, "--wait", stdin=GOOD)
     broken = invoke(database, "submit", "sentiment", "-", "--wait", stdin='{"text": ""}')
@@ -199,7 +200,7 @@ def test_wait_tells_a_log_what_is_done(
     """Without it, hours of a nightly job look like one that hangs."""
     submit = ("submit", "sentiment", "-", "--idempotency-key", "night-1", "--json")
     job_id = json.loads(invoke(database, *submit, stdin=GOOD).stdout)["job_id"]
-    work_off(producer_engine, worker_engine, UUID(job_id), POSITIVE)
+    work_off(producer_engine, worker_engine, JobId(UUID(job_id)), POSITIVE)
 
     soon = invoke(database, *submit, "--wait", stdin=GOOD)
     monkeypatch.setattr(sys.modules["producer.cli.submit"], "TELL_EVERY", 0)

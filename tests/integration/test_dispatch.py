@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from producer import marking
 from producer.broker import Broker
-from schema.documents import Lane
+from schema.documents import JobId, Lane
 from tests.fixtures.dispatch import THREADS, add_job, dispatcher, states
 from tests.fixtures.processes import PATIENCE, Start
 
@@ -113,7 +112,7 @@ CHUNKS = 200_000
 
 
 @pytest.fixture
-def huge_job(producer_engine: sa.Engine, engine: sa.Engine) -> UUID:
+def huge_job(producer_engine: sa.Engine, engine: sa.Engine) -> JobId:
     """A job half through: chunks done, a few under way, the others pending."""
     job = add_job(producer_engine, 1)
     with engine.begin() as connection:
@@ -141,7 +140,7 @@ def huge_job(producer_engine: sa.Engine, engine: sa.Engine) -> UUID:
 
 @pytest.mark.usefixtures("live_worker")
 def test_step_reads_a_few_rows_of_a_huge_job(
-    huge_job: UUID, producer_engine: sa.Engine, broker: Broker
+    huge_job: JobId, producer_engine: sa.Engine, broker: Broker
 ) -> None:
     """Without it dispatch slows down with the size of a job, and stalls every other one."""
     plans: list[tuple[str, dict[str, Any]]] = []

@@ -2,7 +2,6 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from producer import control
 from producer.feedback import add, export, parse
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError, LeaseLostError
 from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import IntakeSettings
@@ -28,7 +27,7 @@ def store(worker_engine: sa.Engine) -> ChunkStore:
     return ChunkStore(worker_engine, "w1", lease=60)
 
 
-def erase(engine: sa.Engine, job_id: UUID, external_id: str = "1") -> int:
+def erase(engine: sa.Engine, job_id: JobId, external_id: str = "1") -> int:
     """Erase a document as an operator."""
     with engine.begin() as connection:
         connection.exec_driver_sql("set local role textmill_operator")
@@ -39,7 +38,7 @@ def erase(engine: sa.Engine, job_id: UUID, external_id: str = "1") -> int:
         return int(erased.scalar_one())
 
 
-def one_of(producer: sa.Engine, worker: sa.Engine, task: Task) -> UUID:
+def one_of(producer: sa.Engine, worker: sa.Engine, task: Task) -> JobId:
     """A finished job of one document with metadata, which was judged."""
     document = Document(external_id="1", text="green tea, a pot", metadata={"shop": "secret"})
     job_id = submit(

@@ -1,13 +1,12 @@
 """Verdicts of people, in through every door and out as training data."""
 
 import json
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from producer.feedback import add, export, parse
-from schema.documents import Task
+from schema.documents import JobId, Task
 from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from tests.fixtures.commands import invoke
@@ -17,7 +16,7 @@ from tests.fixtures.postgres import DatabaseUrls
 NO_JOB = "0190f3c2-0000-7000-8000-000000000000"
 
 
-def test_verdict_comes_back_as_gold(producer_engine: sa.Engine, jobs: dict[Task, UUID]) -> None:
+def test_verdict_comes_back_as_gold(producer_engine: sa.Engine, jobs: dict[Task, JobId]) -> None:
     """Without it, what people say never reaches the next model."""
     add(producer_engine, verdict(jobs[Task.SENTIMENT], labels=["neutral"], annotator="kim"))
     add(producer_engine, verdict(jobs[Task.SENTIMENT], "b", verdict="agree"))
@@ -63,7 +62,7 @@ def test_verdict_comes_back_as_gold(producer_engine: sa.Engine, jobs: dict[Task,
 )
 def test_verdict_that_does_not_fit_is_refused_with_the_reason(
     producer_engine: sa.Engine,
-    jobs: dict[Task, UUID],
+    jobs: dict[Task, JobId],
     task: Task,
     fields: dict[str, object],
     reason: str,
@@ -100,7 +99,7 @@ def test_labels_of_verdicts_are_those_of_results(engine: sa.Engine) -> None:
     ],
 )
 def test_word_that_says_nothing_is_refused(
-    producer_engine: sa.Engine, jobs: dict[Task, UUID], task: Task, given: str
+    producer_engine: sa.Engine, jobs: dict[Task, JobId], task: Task, given: str
 ) -> None:
     """Without it, one verdict by SQL ends every training on feedback of its task."""
     call = f"select textmill.add_feedback('{jobs[task]}', 'a', 'disagree', {given})"
@@ -113,7 +112,7 @@ def test_word_that_says_nothing_is_refused(
 
 
 def test_annotator_judges_a_document_once(
-    producer_engine: sa.Engine, jobs: dict[Task, UUID]
+    producer_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
     """Without it, one person's second thoughts count twice."""
     given = verdict(jobs[Task.SENTIMENT], verdict="agree", annotator="kim")
@@ -135,7 +134,7 @@ def test_annotator_judges_a_document_once(
     ],
 )
 def test_annotator_with_a_login_speaks_for_themselves(
-    engine: sa.Engine, jobs: dict[Task, UUID], call: str, refused: str
+    engine: sa.Engine, jobs: dict[Task, JobId], call: str, refused: str
 ) -> None:
     """Without it, one annotator takes back and forges what another says."""
     with engine.connect() as connection:  # rolled back, roles included
@@ -157,7 +156,7 @@ def test_annotator_with_a_login_speaks_for_themselves(
 
 
 def test_verdict_says_which_login_gave_it(
-    engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, UUID]
+    engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
     """Without it, nobody can tell who used an annotator's name."""
     add(producer_engine, verdict(jobs[Task.SENTIMENT], verdict="agree", annotator="kim"))
@@ -168,7 +167,7 @@ def test_verdict_says_which_login_gave_it(
 
 
 def test_plain_insert_meets_the_same_rules(
-    producer_engine: sa.Engine, jobs: dict[Task, UUID]
+    producer_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
     """Without it, a database client can store what no trainer understands."""
     insert = sa.text(
@@ -186,7 +185,7 @@ def test_plain_insert_meets_the_same_rules(
     assert tuple(good) == ("green tea, a pot", "sentiment", "test")
 
 
-def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, UUID]) -> None:
+def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, JobId]) -> None:
     """Without it, a person at a terminal needs SQL to disagree."""
     job = jobs[Task.SENTIMENT]
 
@@ -237,7 +236,7 @@ def test_malformed_verdict_is_refused_in_words_for_people(
 )
 def test_feedback_function_says_what_is_wrong(
     producer_engine: sa.Engine,
-    jobs: dict[Task, UUID],
+    jobs: dict[Task, JobId],
     arguments: str,
     message: str,
     hint: str,

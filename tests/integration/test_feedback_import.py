@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from schema.database import reachable
-from schema.documents import Task
+from schema.documents import JobId, Task
 from schema.errors import InputError
 from tests.fixtures.commands import invoke
 from tests.fixtures.files import write_lines
@@ -21,7 +21,7 @@ from tests.fixtures.postgres import DatabaseUrls
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_import_takes_the_good_lines_and_names_the_bad(
-    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path, form: str
+    database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path, form: str
 ) -> None:
     """Without it, one typing error loses a day's reviewing."""
     job = str(jobs[Task.MODERATION])
@@ -53,7 +53,7 @@ def test_import_takes_the_good_lines_and_names_the_bad(
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_rows_without_a_job_judge_the_one_that_is_named(
-    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path, form: str
+    database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path, form: str
 ) -> None:
     """Without it, whoever judges a file of results has to write a job's id into each row."""
     job, other = jobs[Task.SENTIMENT], jobs[Task.MODERATION]
@@ -95,7 +95,7 @@ def test_ids_may_be_integers_as_in_a_submit(
     job_id = invoke(
         database, "submit", "sentiment", "-", stdin='{"id": 7, "text": "good"}'
     ).stdout.strip()
-    work_off(producer_engine, worker_engine, UUID(job_id), POSITIVE)
+    work_off(producer_engine, worker_engine, JobId(UUID(job_id)), POSITIVE)
     verdict = {"job_id": job_id, "verdict": "agree"}
     file = write_lines(
         tmp_path / "a.jsonl", verdict | {"external_id": 7}, verdict | {"external_id": True}
@@ -121,7 +121,7 @@ def test_line_that_is_no_object_is_told_the_fields_of_a_verdict(
 
 
 def test_verdict_that_is_too_long_for_postgres_ends_no_import(
-    database: DatabaseUrls, engine: sa.Engine, jobs: dict[Task, UUID], tmp_path: Path
+    database: DatabaseUrls, engine: sa.Engine, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
     """Without it, one cell with a page in it stops an import, and blames the server."""
     file = tmp_path / "reviewed.csv"
@@ -149,7 +149,7 @@ def test_verdict_that_is_too_long_for_postgres_ends_no_import(
 
 
 def test_broken_row_ends_no_import(
-    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path
+    database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
     """Without it, one cell or name that no reader expects costs all rows below it."""
     job = jobs[Task.SENTIMENT]
@@ -196,7 +196,7 @@ def test_table_that_is_of_something_else_is_refused_once(
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_results_with_verdicts_beside_them_can_be_imported(
-    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path, form: str
+    database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path, form: str
 ) -> None:
     """Without it, who judges in a spreadsheet has to take its other columns out."""
     job = jobs[Task.SENTIMENT]
@@ -225,7 +225,7 @@ def test_results_with_verdicts_beside_them_can_be_imported(
 
 
 def test_refusals_of_one_kind_are_named_a_few_times_and_then_counted(
-    database: DatabaseUrls, jobs: dict[Task, UUID], tmp_path: Path
+    database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
     """Without it, the one other mistake in a large file is not seen among thousands of lines."""
     job = str(jobs[Task.SENTIMENT])
@@ -246,7 +246,7 @@ def test_refusals_of_one_kind_are_named_a_few_times_and_then_counted(
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_verdicts_may_come_by_standard_input(
-    database: DatabaseUrls, jobs: dict[Task, UUID], form: str
+    database: DatabaseUrls, jobs: dict[Task, JobId], form: str
 ) -> None:
     """Without it, what another program makes has to be a file first."""
     line = {"job_id": str(jobs[Task.SENTIMENT]), "external_id": "a", "verdict": "agree"}

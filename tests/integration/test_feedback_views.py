@@ -1,14 +1,13 @@
 """What verdicts add up to: gold, agreement, the quality of a model."""
 
 import json
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from producer.feedback import add, export
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError
 from schema.settings import IntakeSettings
 from tests.fixtures.commands import invoke
@@ -18,7 +17,7 @@ from tests.fixtures.postgres import DatabaseUrls
 
 
 def test_gold_is_what_was_adjudicated_or_agreed(
-    database: DatabaseUrls, producer_engine: sa.Engine, jobs: dict[Task, UUID]
+    database: DatabaseUrls, producer_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
     """Without it, a model learns from both sides of a quarrel."""
     job = jobs[Task.SENTIMENT]
@@ -98,7 +97,7 @@ def test_quality_counts_settled_answers(reader_engine: sa.Engine) -> None:
     assert (row.precision, row.recall) == (pytest.approx(20 / 35), 1)
 
 
-def test_quality_of_every_task(producer_engine: sa.Engine, jobs: dict[Task, UUID]) -> None:
+def test_quality_of_every_task(producer_engine: sa.Engine, jobs: dict[Task, JobId]) -> None:
     """Without it, one task's model goes unwatched."""
     add(producer_engine, verdict(jobs[Task.SENTIMENT], labels=["neutral"]))
     add(producer_engine, verdict(jobs[Task.SENTIMENT], "b", verdict="agree"))
@@ -119,7 +118,7 @@ def test_quality_of_every_task(producer_engine: sa.Engine, jobs: dict[Task, UUID
 
 
 def test_what_a_moderator_reads_first(
-    producer_engine: sa.Engine, reader_engine: sa.Engine, jobs: dict[Task, UUID]
+    producer_engine: sa.Engine, reader_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
     """Without it, moderators read what others have read, or nobody may see the text."""
     flags = sa.text("select * from textmill.moderation_flag")

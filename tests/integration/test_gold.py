@@ -2,7 +2,6 @@
 
 from hashlib import sha256
 from pathlib import Path
-from uuid import UUID
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 
 from producer.feedback import Verdict, add, export
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.outcomes import RESULTS, work_off
 from worker.gold import read_gold
@@ -32,9 +31,9 @@ MANY: list[LabelledRow] = [SentimentRow(text=f"text {n}", label="neutral") for n
 
 
 @pytest.fixture
-def jobs(producer_engine: sa.Engine, worker_engine: sa.Engine) -> dict[Task, list[UUID]]:
+def jobs(producer_engine: sa.Engine, worker_engine: sa.Engine) -> dict[Task, list[JobId]]:
     """Two finished jobs of each task with the same document `a`, and another one `b`."""
-    made: dict[Task, list[UUID]] = {}
+    made: dict[Task, list[JobId]] = {}
     for task, result in RESULTS.items():
         for _ in range(2):
             job_id = submit(
@@ -50,13 +49,13 @@ def jobs(producer_engine: sa.Engine, worker_engine: sa.Engine) -> dict[Task, lis
     return made
 
 
-def judge(engine: sa.Engine, job_id: UUID, name: str, **fields: object) -> None:
+def judge(engine: sa.Engine, job_id: JobId, name: str, **fields: object) -> None:
     given = {"job_id": job_id, "external_id": name, "verdict": "agree"} | fields
     add(engine, Verdict.model_validate(given))
 
 
 def test_gold_is_what_is_settled_once_a_text(
-    engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, list[UUID]]
+    engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, list[JobId]]
 ) -> None:
     """Without it, a model learns from both sides of a quarrel, or twice from one."""
     first, second = jobs[Task.SENTIMENT]
@@ -89,7 +88,7 @@ def test_gold_is_what_is_settled_once_a_text(
 def test_exported_gold_is_what_retrain_learns_from(
     producer_engine: sa.Engine,
     engine: sa.Engine,
-    jobs: dict[Task, list[UUID]],
+    jobs: dict[Task, list[JobId]],
 ) -> None:
     """Without it, who trains elsewhere makes another model of the same verdicts."""
     right = {

@@ -4,14 +4,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from producer import jobs
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.chunks import chunks
 from tests.fixtures.processes import Start
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.timeout(300)
 INNOCENT = "The delivery was quick and the tea tastes wonderful."
 
 
-def submit_texts(engine: sa.Engine, texts: Sequence[str], chunk: int = 256) -> UUID:
+def submit_texts(engine: sa.Engine, texts: Sequence[str], chunk: int = 256) -> JobId:
     return submit(
         engine,
         Task.SENTIMENT,
@@ -50,7 +49,7 @@ def start_mill(start: Start, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-def codes(engine: sa.Engine, job_id: UUID) -> list[tuple[int, str | None]]:
+def codes(engine: sa.Engine, job_id: JobId) -> list[tuple[int, str | None]]:
     """`(seq, code)` of every document that has no result."""
     with engine.connect() as connection:
         rows = connection.execute(

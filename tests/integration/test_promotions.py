@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from producer import control, jobs
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError
 from schema.settings import IntakeSettings
 from tests.fixtures.commands import invoke
@@ -53,7 +52,7 @@ def start(mill: Mill, models: Path, *, delay: float = 0, max_attempts: int = 5) 
     )
 
 
-def submit_texts(engine: sa.Engine, copies: int = 1, **options: object) -> UUID:
+def submit_texts(engine: sa.Engine, copies: int = 1, **options: object) -> JobId:
     return submit(
         engine,
         SENTIMENT,
@@ -64,7 +63,7 @@ def submit_texts(engine: sa.Engine, copies: int = 1, **options: object) -> UUID:
     ).job_id
 
 
-def versions(engine: sa.Engine, job_id: UUID) -> Sequence[str]:
+def versions(engine: sa.Engine, job_id: JobId) -> Sequence[str]:
     """The models that made the results of a job, in the order of its documents."""
     with engine.connect() as connection:
         return connection.scalars(

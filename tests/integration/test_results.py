@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from producer.jobs import outcomes
-from schema.documents import Document
+from schema.documents import Document, JobId
 from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off
@@ -87,7 +87,7 @@ def test_job_whose_month_was_dropped_says_so(
     """Without it, a script takes an empty file for the results of a night."""
     lines = f'{GOOD}\n{{"text": ""}}\n'
     job_id = invoke(database, "submit", "sentiment", "-", stdin=lines).stdout.strip()
-    work_off(producer_engine, worker_engine, UUID(job_id), POSITIVE)
+    work_off(producer_engine, worker_engine, JobId(UUID(job_id)), POSITIVE)
     output = tmp_path / "outcomes.jsonl"
     output.write_text("of yesterday", encoding="utf-8")
     with engine.begin() as connection:

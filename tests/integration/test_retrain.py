@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -21,7 +20,7 @@ import sqlalchemy as sa
 from producer import Textmill, jobs
 from producer.feedback import Verdict, add
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError
 from schema.settings import IntakeSettings
 from tests.fixtures.corpus import BLAME, PLAIN, PRAISE, recipe
@@ -77,7 +76,7 @@ class Loop:
         self.mill.dispatch()
         self.mill.workers(**self._variables)  # type: ignore[arg-type]
 
-    def labels(self) -> tuple[UUID, dict[str, str]]:
+    def labels(self) -> tuple[JobId, dict[str, str]]:
         """Submit every text; the job, and what each is taken for."""
         with Textmill(self._database.producer) as textmill:
             documents = [Document(external_id=text, text=text) for text in RIGHT]
@@ -86,7 +85,7 @@ class Loop:
         outcomes = jobs.outcomes(self.mill.engine, job_id)
         return job_id, {str(row["external_id"]): row["result"]["label"] for row in outcomes}  # type: ignore[index]
 
-    def judge(self, job_id: UUID, labels: Mapping[str, str]) -> None:
+    def judge(self, job_id: JobId, labels: Mapping[str, str]) -> None:
         """Say of every slang text whether its label is right, and of the wrong ones what is."""
         with Textmill(self._database.producer) as textmill:
             for text in SLANG:

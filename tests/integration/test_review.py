@@ -2,7 +2,6 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 from producer.review.serving import serving
 from producer.submit import submit
 from schema.database import create_engine
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.outcomes import Keyword
 from schema.settings import IntakeSettings
 from tests.fixtures.outcomes import TEA, work_off
@@ -121,7 +120,7 @@ def test_last_verdict_can_be_undone_and_given_again(visit: Visit, engine: sa.Eng
 
 
 def test_verdict_of_another_or_an_adjudicated_one_stays(
-    visit: Visit, engine: sa.Engine, invented: dict[Task, UUID], annotator_engine: sa.Engine
+    visit: Visit, engine: sa.Engine, invented: dict[Task, JobId], annotator_engine: sa.Engine
 ) -> None:
     """Without it, people take back each other's verdicts, or pull the ground from a decision."""
     kim = visit("kim")

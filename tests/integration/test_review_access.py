@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 from markupsafe import escape
 
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.invented import HOSTILE
 from tests.fixtures.outcomes import POSITIVE, work_off
@@ -119,7 +118,7 @@ def test_every_answer_carries_the_policy(visit: Visit) -> None:
         assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_hostile_text_is_text(visit: Visit, invented: dict[Task, UUID]) -> None:
+def test_hostile_text_is_text(visit: Visit, invented: dict[Task, JobId]) -> None:
     """Without it, whoever writes a post gives the verdict on it."""
     kim = visit("kim")
 

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -15,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from producer.feedback import add, parse
-from schema.documents import Task
+from schema.documents import JobId, Task
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
 DESK, PHONE = (1280, 800), (390, 844)
@@ -164,7 +163,7 @@ def test_keywords_are_unticked_and_added(kim: Person, engine: sa.Engine) -> None
 
 
 def test_dispute_is_decided_by_taking_an_answer(
-    kim: Person, annotator_engine: sa.Engine, engine: sa.Engine, invented: dict[Task, UUID]
+    kim: Person, annotator_engine: sa.Engine, engine: sa.Engine, invented: dict[Task, JobId]
 ) -> None:
     """Without it, whoever adjudicates copies answers by hand."""
     job = invented[Task.KEYWORDS]
@@ -185,7 +184,7 @@ def test_dispute_is_decided_by_taking_an_answer(
 
 
 def test_hostile_text_does_nothing(
-    kim: Person, engine: sa.Engine, invented: dict[Task, UUID]
+    kim: Person, engine: sa.Engine, invented: dict[Task, JobId]
 ) -> None:
     """Without it, whoever writes a post runs a script in the moderator's browser."""
     kim.open(f"/document/{invented[Task.MODERATION]}/4")

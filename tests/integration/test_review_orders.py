@@ -13,7 +13,7 @@ from producer.feedback import add, parse
 from producer.review import documents, progress
 from producer.review.orders import ORDERS, Order, Place, Selection, following
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.outcomes import (
     MODERATION_LABELS,
     Keyword,
@@ -65,7 +65,7 @@ def result_of(task: Task, seq: int) -> Result:
             )
 
 
-def finished_job(producer: sa.Engine, worker: sa.Engine, task: Task, documents: int) -> UUID:
+def finished_job(producer: sa.Engine, worker: sa.Engine, task: Task, documents: int) -> JobId:
     job_id = submit(
         producer,
         task,
@@ -179,7 +179,7 @@ def heard(engine: sa.Engine) -> Iterator[list[tuple[str, Mapping[str, object]]]]
 
 def test_no_page_reads_more_than_a_few_rows(engine: sa.Engine, annotator_engine: sa.Engine) -> None:
     """Without it, the page that is quick today takes a minute at ten million documents."""
-    latest = {Task(task): UUID(job) for task, job in seed(engine, 60_000).latest.items()}
+    latest = {Task(task): JobId(UUID(job)) for task, job in seed(engine, 60_000).latest.items()}
     # A job has 588 results: what reads one from end to end stands out.
     for task, orders in ORDERS.items():
         for order in orders:

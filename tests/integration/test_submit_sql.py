@@ -2,7 +2,6 @@
 
 import json
 import threading
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from producer import jobs
 from producer.batches import batches
 from producer.intake import from_mapping
-from schema.documents import Document, Rejected
+from schema.documents import Document, JobId, Rejected
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.sql_submits import rows, submit_query
@@ -46,9 +45,9 @@ RECORDS: list[object] = [
 ]
 
 
-def submit(engine: sa.Engine, documents: object, options: dict[str, object] | None = None) -> UUID:
+def submit(engine: sa.Engine, documents: object, options: dict[str, object] | None = None) -> JobId:
     with engine.begin() as connection:
-        job_id: UUID = connection.execute(
+        job_id: JobId = connection.execute(
             sa.text(
                 "select textmill.submit('sentiment', cast(:documents as jsonb),"
                 " cast(:options as jsonb))"
@@ -95,7 +94,7 @@ def test_number_that_no_reader_could_read_is_refused(
     """Without it, one document makes the results of its whole job unreadable."""
     documents = f'[{{"text": "x", "deep": [{{"n": {number}}}]}}, {{"text": "its neighbour"}}]'
     with producer_engine.begin() as connection:
-        job_id: UUID = connection.execute(
+        job_id: JobId = connection.execute(
             sa.text("select textmill.submit('sentiment', cast(:documents as jsonb))"),
             {"documents": documents},
         ).scalar_one()
@@ -210,7 +209,7 @@ def test_same_key_is_one_job_and_other_content_is_refused(producer_engine: sa.En
 
 def test_racing_submits_of_one_key_make_one_job(producer_engine: sa.Engine) -> None:
     """Without it, two schedulers that fire at once make two jobs."""
-    made: list[UUID] = []
+    made: list[JobId] = []
     key: dict[str, object] = {"idempotency_key": "race"}
     with producer_engine.connect() as connection:
         made.append(

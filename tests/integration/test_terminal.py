@@ -2,13 +2,12 @@
 
 import json
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.processes import environment
@@ -57,7 +56,7 @@ def test_status_keeps_what_matters_on_a_narrow_terminal(
     assert without_workers.startswith("no worker process")
 
 
-def submit_named(engine: sa.Engine, name: str) -> UUID:
+def submit_named(engine: sa.Engine, name: str) -> JobId:
     return submit(
         engine,
         Task.MODERATION,

@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from producer import jobs
 from producer.submit import submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Task
 from schema.outcomes import RESULT
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
@@ -26,7 +25,7 @@ TEXTS = [
 ]
 
 
-def submit_texts(engine: sa.Engine, task: Task, copies: int = 1) -> UUID:
+def submit_texts(engine: sa.Engine, task: Task, copies: int = 1) -> JobId:
     return submit(
         engine,
         task,
