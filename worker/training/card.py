@@ -145,6 +145,8 @@ class Card(Frozen):
         start: content hash of the language model or artifact that it starts from; null: of none.
         teachers: whose soft labels were learned beside the labels, here or by what it starts
             from; empty: nobody's.
+        averaged: whether its weights are the mean of those it starts from and of those that
+            training ended with.
         epochs: passes over the training rows that the weights saw.
         validation_score: of the chosen weights, in float32 as they were trained.
         stored_score: of the same weights as they are stored, in float16; null: not measured.
@@ -168,6 +170,7 @@ class Card(Frozen):
     sources: tuple[SourceEntry, ...]
     start: str | None = None
     teachers: tuple[TeacherCard, ...] = ()
+    averaged: bool = False
     epochs: int
     validation_score: float
     stored_score: float | None = None

@@ -38,7 +38,7 @@ def readable(card: Card) -> str:
         ("seed", str(card.seed)),
         ("epochs", str(card.epochs)),
         ("data hash", f"`{card.data_hash}`"),
-        ("starts from", f"`{card.start}`" if card.start else "random weights"),
+        ("starts from", _start(card)),
         *_taught(card),
     ]
     data = [
@@ -59,6 +59,12 @@ def readable(card: Card) -> str:
         "".join(f"* {limit}\n" for limit in card.limits),
     ]
     return "\n".join(parts)
+
+
+def _start(card: Card) -> str:
+    if card.start is None:
+        return "random weights"
+    return f"`{card.start}`, and is the mean with it" if card.averaged else f"`{card.start}`"
 
 
 def _pooled(card: Card) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
 from worker.training.artifact import in_memory, round_weights, write_artifact, write_card
+from worker.training.averaging import mean_of, take_mean
 from worker.training.calibrate import (
     keyword_threshold,
     moderation_temperatures,
@@ -78,6 +79,9 @@ def finish(
     Returns:
         The card, which is also written.
     """
+    averaged = start.has_decoder_of(state.model) and take_mean(
+        state, start, Validation(recipe, start.tokenizer)
+    )
     state.model.load_state_dict(state.best_weights)
     round_weights(state.model)
     tokenizer = start.tokenizer
@@ -86,21 +90,27 @@ def finish(
     config = _calibrated(
         recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
     )
-    ngrams = _character_ngrams(recipe, start, in_memory(config, tokenizer, state.model))
+    pipeline = in_memory(config, tokenizer, state.model)
+    ngrams = _character_ngrams(recipe, start, pipeline, averaged=averaged)
     config = replace(config, character_ngrams=ngrams is not None)
     additions = Additions(character_ngrams=ngrams, ranker=ranker)
     write_artifact(out, config, tokenizer, state.model, additions)
     card = _card(recipe, start, state, Pipeline.load(out, "cpu"), ngrams)
+    card = card.model_copy(update={"averaged": averaged})
     write_card(out, card)
     return card
 
 
-def _character_ngrams(recipe: Recipe, start: Start, pipeline: Pipeline) -> CharacterNgrams | None:
+def _character_ngrams(
+    recipe: Recipe, start: Start, pipeline: Pipeline, *, averaged: bool
+) -> CharacterNgrams | None:
     """Of sentiment, the linear model beside the network, which `pipeline` holds alone."""
     if recipe.task is not Task.SENTIMENT:
         return None
     sets, judged = recipe.plain_rows()
     ngrams = fit_character_ngrams(sets, judged, start.character_ngrams, recipe.training.seed)
+    if averaged and start.character_ngrams is not None:
+        ngrams = mean_of(start.character_ngrams, ngrams)
     valid = [row for source in recipe.sources() for row in source.rows("valid")]
     weights = pool_weights(pipeline, ngrams, cast("list[SentimentRow]", valid))
     return replace(ngrams, pool_weights=weights)

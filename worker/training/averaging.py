@@ -1,0 +1,51 @@
+"""The mean of the weights that a training started from and of those that it ended with.
+
+What was learned anew is worth most on texts like the new ones, and costs a little on all others.
+The mean keeps most of the one and loses less of the other (Wortsman et al. 2022), so it is taken
+where validation, which knows the others, does not speak against it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from worker.pipeline.character_ngrams import CharacterNgrams
+from worker.pipeline.model import Model
+from worker.training.loop import TrainingState
+from worker.training.start import Start
+
+
+def take_mean(
+    state: TrainingState[Model], start: Start, validate: Callable[[Model], float]
+) -> bool:
+    """Make the mean the best weights, unless its validation score is lower than theirs.
+
+    Args:
+        state: after the last epoch; its network is left with the mean.
+        start: what it started from, of the same labels.
+        validate: score of the network in evaluation mode, higher is better.
+
+    Returns:
+        Whether it was taken.
+    """
+    start.give_weights(state.model)
+    started = state.model.state_dict()
+    mean = {
+        name: value.lerp(started[name], 0.5) if value.is_floating_point() else value
+        for name, value in state.best_weights.items()
+    }
+    state.model.load_state_dict(mean)
+    score = validate(state.model.eval())
+    if score < state.best_score:
+        return False
+    state.best_score, state.best_weights = score, mean
+    return True
+
+
+def mean_of(started: CharacterNgrams, ended: CharacterNgrams) -> CharacterNgrams:
+    """The same of character n-grams; they keep the pool weights of `ended`."""
+    weights = (started.weights + ended.weights) / 2
+    bias = [(one + other) / 2 for one, other in zip(started.bias, ended.bias, strict=True)]
+    # Rounded as they are stored, so that what is measured is what ships.
+    stored = weights.astype(np.float16).astype(np.float32)
+    return CharacterNgrams(stored, bias, ended.pool_weights)
