@@ -1,6 +1,7 @@
 """Mark chunks as dispatched: which go next, and which go again; callers have dispatch's turn."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import sqlalchemy as sa
 
@@ -10,6 +11,10 @@ from schema.settings import DispatchSettings
 
 Addressed = tuple[ChunkMessage, Lane]
 """A message, and the lane of its queue."""
+
+LONGEST_WAIT = timedelta(minutes=2)
+"""More than any retry waits. One that seems to wait for longer was put off before the clock of
+Postgres was set back, and goes at once."""
 
 JOBS_CONSIDERED = 200
 """Jobs of a lane among which one step shares the free slots: half of them the oldest, half the
@@ -46,7 +51,8 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
             cross join lateral (
                 select from textmill.chunk
                 where job_id = j.job_id and state = 'pending'
-                    and (not_before is null or not_before <= now())
+                    and (not_before is null
+                        or not_before not between now() and now() + :longest_wait)
                 order by chunk_no limit 1
             ) as first
             where lane = :lane and state in ('pending', 'running') and task = any(:tasks)
@@ -66,7 +72,8 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
             cross join lateral (
                 select chunk_no, tokens from textmill.chunk
                 where job_id = j.job_id and state = 'pending'
-                    and (not_before is null or not_before <= now())
+                    and (not_before is null
+                        or not_before not between now() and now() + :longest_wait)
                 order by chunk_no limit :total
             ) as c
         ), ranked as (
@@ -95,6 +102,7 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
             "slots": [slots.by_task[task] for task in tasks],
             "total": slots.total,
             "half": JOBS_CONSIDERED // 2,
+            "longest_wait": LONGEST_WAIT,
         },
     )
 

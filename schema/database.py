@@ -20,6 +20,10 @@ from schema.urls import database_place, parse_database_url
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
 
+LOCK_TIMEOUT = "5s"
+"""How long to wait for a row that another session has locked: longer than Postgres goes on with the
+session of a process that died."""
+
 _IN_THE_WAY = ("40", "55")
 """SQLSTATE classes that say: another session was in the way."""
 
@@ -156,6 +160,21 @@ def _unavailable(cause: BaseException | None, said: str, where: str) -> str | No
             )
         case _:
             return None
+
+
+@contextmanager
+def unblocked(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that waits for no lock longer than `LOCK_TIMEOUT`.
+
+    Raises:
+        OperationalError: another session has held one for longer, at a prompt perhaps.
+    """
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("select set_config('lock_timeout', :lock_timeout, true)"),
+            {"lock_timeout": LOCK_TIMEOUT},
+        )
+        yield connection
 
 
 def check_version(connection: sa.Connection) -> None:

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from schema.database import unblocked
 from schema.database_errors import condition, may_pass
 from schema.documents import Task
 from schema.errors import UsageError
 from schema.states import AttemptEnd
 from worker.exit_codes import EXIT_CANNOT_START, EXIT_DEVICE_LOST
+from worker.pulse import SILENT, Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +36,6 @@ of its pages; kept, a forward pass takes a tenth less."""
 
 RESTART_DELAYS = (1, 2, 5, 10, 30)
 """Seconds to wait before the first, second … restart of a process in a row."""
-
-LOCK_TIMEOUT = "5s"
-"""How long the end of an attempt waits for a lock: longer than the session of a dead process does,
-which Postgres goes on with."""
 
 SETTLED = 60
 """Seconds that a process has to live for its delays to begin anew."""
@@ -102,6 +100,7 @@ class _Slot:
     metrics_port: int | None = None
     name: str = ""
     process: subprocess.Popen[bytes] | None = None
+    pulse: Pulse | None = None
     started: float = 0.0
     crashes: int = 0
     due: float = 0.0
@@ -176,6 +175,7 @@ class Supervisor:
             return None
         code = slot.process.poll()
         if code is None:
+            self._kill_if_silent(slot)
             return None
         why = " (the device failed)" if code == EXIT_DEVICE_LOST else ""
         logger.error("%s ended with exit code %d%s", slot.name, code, why)
@@ -192,9 +192,18 @@ class Supervisor:
         slot.crashes += 1
         return code
 
+    def _kill_if_silent(self, slot: _Slot) -> None:
+        """End a process that hangs as a whole; what it had in work may have brought it there."""
+        if slot.process is not None and slot.pulse is not None and slot.pulse.is_silent():
+            logger.error("%s has not run for %d s; killing it", slot.name, SILENT)
+            slot.process.kill()
+
     def _start(self, slot: _Slot) -> None:
         # A name of its own for every process: a successor never owns its forerunner's chunks.
         slot.name = f"{socket.gethostname()}:{slot.device.name}:{secrets.token_hex(4)}"
+        if slot.pulse is not None:
+            slot.pulse.close()
+        slot.pulse = Pulse()
         slot.process = subprocess.Popen(
             [
                 sys.executable,
@@ -206,13 +215,17 @@ class Supervisor:
                 slot.device.seen_as(),
                 "--tasks",
                 ",".join(self._tasks),
+                "--pulse",
+                str(slot.pulse.sender),
                 *_option("--metrics-port", slot.metrics_port),
             ],
             env={**os.environ, **slot.device.environment()},
             stdin=subprocess.PIPE,
             # A Ctrl-C in the terminal reaches the supervisor alone; it says when to stop.
             start_new_session=True,
+            pass_fds=[slot.pulse.sender],
         )
+        os.close(slot.pulse.sender)
         slot.started = time.monotonic()
         logger.info("started %s, process %d", slot.name, slot.process.pid)
 
@@ -228,13 +241,10 @@ class Supervisor:
             then `_end_late_attempts` goes on, and where it refuses, then nobody does.
         """
         try:
-            with self._database.begin() as connection:
+            with unblocked(self._database) as connection:
                 ended = connection.scalar(
-                    sa.text(
-                        "select textmill.end_attempts(:worker, :how)"
-                        " from set_config('lock_timeout', :lock_timeout, true)"
-                    ),
-                    {"worker": name, "how": how, "lock_timeout": LOCK_TIMEOUT},
+                    sa.text("select textmill.end_attempts(:worker, :how)"),
+                    {"worker": name, "how": how},
                 )
         except sa.exc.DBAPIError as error:
             if may_pass(error):

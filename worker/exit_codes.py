@@ -12,6 +12,9 @@ EXIT_NO_HEARTBEAT = 72
 EXIT_NOT_LOADED = 73
 """A model that is whole could not be loaded: no memory, device or file system; it may pass."""
 
+EXIT_ORPHANED = 74
+"""The supervisor is gone, and chunks in work did not end within TEXTMILL_DRAIN."""
+
 EXIT_CANNOT_START = 78
 """The process cannot start, nor could another one: a broken artifact, another migration, a wrong
 setting."""

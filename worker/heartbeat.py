@@ -13,7 +13,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from schema.database import reachable
+from schema.database import reachable, unblocked
 from schema.database_errors import condition, may_pass
 from schema.documents import Task
 from schema.errors import LeaseLostError
@@ -120,7 +120,7 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
         try:
-            with self._engine.begin() as connection:
+            with unblocked(self._engine) as connection:
                 connection.execute(
                     sa.text("delete from textmill.worker where worker = :worker"),
                     {"worker": self._worker},
@@ -147,8 +147,8 @@ class Heartbeat:
             with self._lock:
                 held = list(self._held.values())
             try:
+                self._look_after(held)  # first: the row of the process may be locked
                 self._beat()
-                self._look_after(held)
             except sa.exc.DBAPIError as error:
                 if not may_pass(error):
                     self._end_without_heartbeat(error)
@@ -195,7 +195,7 @@ class Heartbeat:
                 os._exit(EXIT_STUCK)
 
     def _beat(self) -> None:
-        with self._engine.begin() as connection:
+        with unblocked(self._engine) as connection:
             connection.execute(
                 sa.text("""
                     insert into textmill.worker (worker, host, pid, device, tasks, threads)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -32,13 +33,19 @@ from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
 from worker.core import Core
 from worker.engine import Engine
-from worker.exit_codes import EXIT_CANNOT_START, EXIT_DEVICE_LOST, EXIT_NOT_LOADED
+from worker.exit_codes import (
+    EXIT_CANNOT_START,
+    EXIT_DEVICE_LOST,
+    EXIT_NOT_LOADED,
+    EXIT_ORPHANED,
+)
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.meter import Meter, Reporter
 from worker.models import Models
 from worker.pipeline import Pipeline
 from worker.promotions import Promotions
+from worker.pulse import beat
 from worker.server_urls import server_urls
 from worker.token_budgets import TokenBudgets
 
@@ -49,6 +56,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--device", required=True, help="cpu, or cuda:0 for the pinned GPU")
     parser.add_argument("--tasks", required=True, type=lambda text: text.split(","))
+    parser.add_argument("--pulse", required=True, type=int, help="file descriptor to beat on")
     parser.add_argument("--metrics-port", type=int)
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -58,6 +66,7 @@ def main() -> None:
     logging.getLogger("celery").setLevel(logging.WARNING)
     # Celery warns root against pickled messages; ours are JSON.
     warnings.simplefilter("ignore", SecurityWarning)
+    beat(arguments.pulse)
     threading.Thread(target=_end_with_supervisor, name="guard", daemon=True).start()
     try:
         run(
@@ -154,10 +163,18 @@ def _end_without_device(error: Exception) -> None:
 
 
 def _end_with_supervisor() -> None:
-    """End when standard input does: the supervisor holds its other end."""
+    """End when standard input does: the supervisor holds its other end.
+
+    With the supervisor, whoever kills what does not drain in time is gone; chunks may wait for a
+    Postgres that never comes back.
+    """
     while os.read(sys.stdin.fileno(), 1):
         pass  # nothing is ever written
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(read(WorkerSettings).drain)
+    logging.getLogger(__name__).critical("the supervisor is gone, and chunks did not end in time")
+    logging.shutdown()
+    os._exit(EXIT_ORPHANED)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from schema.database import reachable
+from schema.database import reachable, unblocked
 from schema.documents import Task
 from worker.models import Models
 from worker.registry import add_model
@@ -65,7 +65,7 @@ class Promotions:
                 sa.text("select task, model_version from textmill.promoted_model")
             ).all()
         self._models.follow({Task(row.task): row.model_version for row in rows})
-        with self._engine.begin() as connection:
+        with unblocked(self._engine) as connection:
             connection.execute(
                 sa.text(
                     "update textmill.worker set models = cast(:models as jsonb),"

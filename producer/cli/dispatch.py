@@ -19,6 +19,9 @@ from schema.settings import (
 )
 from schema.stack import database_url
 
+SWEEPS_END = 10.0
+"""Seconds that the step of a sweep gets to end in order."""
+
 
 @click.command()
 def dispatch() -> None:
@@ -53,12 +56,16 @@ def dispatch() -> None:
     stop = until_told_to_stop()
     # A thread of its own: chunks need not wait while the rows of a sweep are read.
     sweeps = threading.Thread(
-        target=Sweeper(engine, read(SweepSettings), limits).run, args=[stop], name="sweeps"
+        target=Sweeper(engine, read(SweepSettings), limits).run,
+        args=[stop],
+        name="sweeps",
+        # It may be in a long statement of a source; a step that is broken off writes nothing.
+        daemon=True,
     )
     sweeps.start()
     try:
         dispatcher.run(stop)
     finally:
         stop.set()
-        sweeps.join()
+        sweeps.join(SWEEPS_END)
         broker.close()

@@ -8,6 +8,7 @@ in the product. The environment says more:
 
 PLANTED_GATE      while this file exists, the device waits: chunks stay in work.
 PLANTED_DELAY     seconds that the device takes for a micro-batch, beside the model's own.
+PLANTED_SILENT    seconds without a beat after which the supervisor takes a process for hung.
 PLANTED_MEMORY    padded tokens that fit the device; more raises what CUDA raises.
 """
 
@@ -73,7 +74,11 @@ def _supervisor() -> None:
         changed = [MODULE if part == "worker.process" else part for part in arguments]
         return spawn(changed, **options)
 
-    with mock.patch("worker.devices.subprocess.Popen", planted):
+    silent = float(os.environ.get("PLANTED_SILENT", "120"))
+    with (
+        mock.patch("worker.devices.subprocess.Popen", planted),
+        mock.patch("worker.pulse.SILENT", silent),
+    ):
         textmill_worker(prog_name="textmill-worker")
 
 

@@ -146,6 +146,26 @@ def test_open_transaction_on_a_running_job_stops_no_worker(mill: Mill) -> None:
     assert mill.scalars("select sum(errors + crashes) from textmill.chunk") == [0]
 
 
+def test_open_transaction_on_a_worker_costs_no_lease(mill: Mill, engine: sa.Engine) -> None:
+    """Without it, whoever cleans up rows of workers has living ones taken for dead, unsaid."""
+    mill.dispatch()
+    mill.workers(TEXTMILL_LEASE="9")
+    mill.hold()
+    held = mill.submit(TEXTS)
+    mill.until(lambda: len(mill.running()) == 1, "the chunk is in work")
+    with engine.connect() as person:
+        person.exec_driver_sql("select from textmill.worker for update")
+
+        mill.until(
+            lambda: mill.log().count("no heartbeat") > 2, "it is said for longer than a lease"
+        )
+
+        person.rollback()
+    mill.let_go()
+    assert mill.finished(held).succeeded == len(TEXTS)
+    assert mill.attempts(held) == [1]
+
+
 @pytest.mark.timeout(240)
 def test_open_transaction_on_a_chunk_keeps_no_process_from_its_place(mill: Mill) -> None:
     """Without it, a supervisor waits with a dead process for whoever forgot a `commit`."""

@@ -51,6 +51,41 @@ def test_worker_killed_between_commit_and_ack_repeats_nothing(
     assert set(mill.outcomes(job_id).values()) == {"succeeded"}
 
 
+def test_process_that_hangs_as_a_whole_is_replaced(mill: Mill, recovery: Recovered) -> None:
+    """Without it, a call to a driver that never returns keeps a GPU idle for ever, unseen."""
+    mill.dispatch()
+    mill.workers(PLANTED_SILENT="2", TEXTMILL_LEASE="3600")
+    mill.hold()
+    job_id = mill.submit(TEXTS)
+    mill.until(lambda: len(mill.running()) == 1, "the chunk is in work")
+    held, (hung,) = mill.running(), mill.pids()
+
+    os.kill(hung, signal.SIGSTOP)
+    began = time.monotonic()
+    mill.let_go()
+
+    recovery(mill.recovered(held, began))
+    assert mill.finished(job_id).succeeded == 4
+    assert "has not run for" in mill.log()
+    assert hung not in mill.pids()
+
+
+def test_process_outlives_its_supervisor_by_its_drain_time_alone(mill: Mill) -> None:
+    """Without it, one whose Postgres never comes back holds its GPU for ever, and nobody knows."""
+    mill.dispatch()
+    supervisor = mill.workers(TEXTMILL_DRAIN="1")
+    mill.hold()
+    job_id = mill.submit(TEXTS)
+    mill.until(lambda: len(mill.running()) == 1, "a chunk is in work that does not end")
+
+    supervisor.kill()
+
+    mill.until(lambda: "the supervisor is gone" in mill.log(), "the process ends itself")
+    mill.let_go()
+    mill.workers()
+    assert mill.finished(job_id).succeeded == 4
+
+
 def test_zombie_that_wakes_after_its_lease_writes_nothing(mill: Mill, recovery: Recovered) -> None:
     """Without it, a process that was given up for dead overwrites its successor's outcomes."""
     mill.dispatch()

@@ -287,3 +287,19 @@ def test_dispatch_says_that_it_runs(start: Start, reader_engine: sa.Engine) -> N
     assert connected
     assert "dispatch ends" in ended
     assert process.returncode == 0
+
+
+@pytest.mark.usefixtures("live_worker")
+@pytest.mark.parametrize(("wait", "published"), [("30 seconds", 0), ("1 day", 1)])
+def test_retry_put_off_before_the_clock_was_set_back_goes_at_once(
+    producer_engine: sa.Engine, engine: sa.Engine, broker: Broker, wait: str, published: int
+) -> None:
+    """Without it, a chunk waits as long as the clock of Postgres was ahead."""
+    add_job(producer_engine, 1)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("update textmill.chunk set not_before = now() + cast(:wait as interval)"),
+            {"wait": wait},
+        )
+
+    assert dispatcher(producer_engine, broker).step() == published
