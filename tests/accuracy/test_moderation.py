@@ -31,9 +31,9 @@ MOST_ORDINARY_FLAGGED = 0.02
 MOST_HARMLESS_FLAGGED = 0.08
 """Of sentences that name an identity and harm nobody."""
 LEAST_ATTACKS_FLAGGED = 0.8
-MOST_FALSE_ALARMS = 0.16
+MOST_FALSE_ALARMS = 0.14
 """Of everyday sentences that harm nobody."""
-LEAST_HARM_FLAGGED = 0.84
+LEAST_HARM_FLAGGED = 0.9
 """Of everyday sentences that hold a label."""
 
 needs_data = pytest.mark.skipif(

@@ -6,6 +6,7 @@ where validation, which knows the others, does not speak against it.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
@@ -14,11 +15,14 @@ from worker.pipeline.model import Model
 from worker.training.loop import TrainingState
 from worker.training.start import Start
 
+CLEARLY: Final = 0.002
+"""By how much a validation score has to be lower to count: about its standard error."""
+
 
 def take_mean(
     state: TrainingState[Model], start: Start, validate: Callable[[Model], float]
 ) -> bool:
-    """Make the mean the best weights, unless its validation score is lower than theirs.
+    """Make the mean the best weights, unless its validation score is clearly lower than theirs.
 
     Args:
         state: after the last epoch; its network is left with the mean.
@@ -36,7 +40,7 @@ def take_mean(
     }
     state.model.load_state_dict(mean)
     score = validate(state.model.eval())
-    if score < state.best_score:
+    if score < state.best_score - CLEARLY:
         return False
     state.best_score, state.best_weights = score, mean
     return True

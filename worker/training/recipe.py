@@ -51,7 +51,7 @@ FOLDS: Final = 2
 TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.16}
 """Texts made from templates, as a share of the labelled rows."""
 
-SENTENCES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.12, Task.MODERATION: 0.16}
+SENTENCES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.16, Task.MODERATION: 0.2}
 """Sentences written for training, repeated, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
