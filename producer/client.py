@@ -47,6 +47,7 @@ class Textmill:
         self._stack = ExitStack()
         self._engine: sa.Engine | None = None
         self._bare: Stack | None = None
+        self._watched: list[Stack] = []
 
     def __enter__(self) -> Self:
         """Connect, starting the embedded servers where none run.
@@ -141,14 +142,29 @@ class Textmill:
 
         Raises:
             JobNotFoundError: there is no such job.
+            ServiceUnavailableError: Postgres does not answer, or what this process started for
+                the job has ended.
             SettingsError: workers would have to be started, and are not installed.
             TimeoutError: the job is not finished in time; it goes on.
         """
         job = _job_id(job_id)
         if self._bare is not None:
-            self._stack.enter_context(own_workers(self._bare, read(ServiceSettings)))
+            self.watch(self._stack.enter_context(own_workers(self._bare, read(ServiceSettings))))
             self._bare = None
-        return jobs.wait(self.engine, job, timeout=timeout)
+        return jobs.wait(self.engine, job, timeout=timeout, progress=lambda _: self.check())
+
+    def watch(self, stack: Stack) -> None:
+        """From now on, `check` looks after what this process started of a stack."""
+        self._watched.append(stack)
+
+    def check(self) -> None:
+        """Find out whether all that this process started for its jobs still runs.
+
+        Raises:
+            ServiceUnavailableError: a process ended; the text holds the end of its log.
+        """
+        for stack in self._watched:
+            stack.check()
 
     def results(self, job_id: UUID | str, *, texts: bool = False) -> Generator[OutcomeRow]:
         """Every document with its outcome, in order, streamed; with its text if `texts`.

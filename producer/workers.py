@@ -36,6 +36,17 @@ def registered(engine: sa.Engine, since: datetime) -> list[Worker]:
         return [Worker.model_validate(row._asdict()) for row in rows]
 
 
+def moment(engine: sa.Engine) -> datetime:
+    """The time by the clock of Postgres, which `started_at` is told by.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
+    """
+    with reachable(engine), engine.connect() as connection:
+        found: datetime = connection.execute(sa.text("select now()")).scalar_one()
+        return found
+
+
 def any_alive(engine: sa.Engine) -> bool:
     """Whether a worker process has reported within the last 30 s; any login may ask.
 

@@ -34,5 +34,6 @@ def connected_with_workers() -> Iterator[Textmill]:
         return
     if find(services) is None:
         console.print("starting servers and workers …", style="dim")
-    with joined_with_workers(services), Textmill() as textmill:
+    with joined_with_workers(services) as stack, Textmill() as textmill:
+        textmill.watch(stack)
         yield textmill

@@ -227,6 +227,7 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
 
     def look(seen: JobStatus) -> None:
         nonlocal told
+        textmill.check()
         done = seen.accepted - seen.pending
         progress.update(bar, completed=done)
         if progress.disable and time.monotonic() - told >= TELL_EVERY:

@@ -3,7 +3,8 @@
 import json
 import shlex
 import threading
-from datetime import UTC, datetime
+import time
+from datetime import timedelta
 
 import click
 
@@ -11,9 +12,12 @@ from producer.cli.show import console
 from producer.cli.stopping import until_told_to_stop
 from producer.local import Stack, running
 from producer.local.binaries import psql
-from producer.workers import Worker, registered
+from producer.workers import Worker, moment, registered
 from schema.database import create_engine
 from schema.settings import ServiceSettings, read
+
+LONG = 60.0
+"""Seconds after which a start without a worker is told of."""
 
 
 @click.command()
@@ -37,7 +41,7 @@ def up(*, workers: int | None, as_json: bool) -> None:
     stop = until_told_to_stop(
         lambda: console.print("stopping; chunks in work are finished first …", style="dim")
     )
-    began = datetime.now(UTC)
+    began = time.monotonic()
     console.print("starting …", style="dim")
     with running(read(ServiceSettings), workers) as stack:
         expected = 1 if workers is None else workers
@@ -66,13 +70,27 @@ def up(*, workers: int | None, as_json: bool) -> None:
 
 
 def _wait_for_workers(
-    stack: Stack, expected: int, since: datetime, stop: threading.Event
+    stack: Stack, expected: int, began: float, stop: threading.Event
 ) -> list[Worker]:
-    """Wait until the models are loaded; a worker that cannot load them ends the stack."""
+    """Wait until the models are loaded; a worker that cannot load them ends the stack.
+
+    Args:
+        stack: which has just been started.
+        expected: number of worker processes to wait for, at least.
+        began: when its start began, by `time.monotonic`.
+        stop: ends the wait.
+    """
     engine = create_engine(stack.urls.producer, application="textmill-up")
+    told = False
     try:
+        # By the clock of Postgres, which may be another machine's.
+        since = moment(engine) - timedelta(seconds=time.monotonic() - began)
         while len(alive := registered(engine, since)) < expected and not stop.wait(0.1):
             stack.check()
+            if not told and time.monotonic() - began > LONG:
+                told = True
+                log = read(ServiceSettings).data_dir / "logs" / "worker.log"
+                console.print(f"no worker is ready yet; its log is {log}", style="dim")
         return alive
     finally:
         engine.dispose()

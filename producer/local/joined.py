@@ -53,14 +53,15 @@ def joined_with_workers(services: ServiceSettings) -> Iterator[Stack]:
     """
     with ExitStack() as held:
         stack = held.enter_context(joined(services, running))
-        if not stack.has_dispatch:
-            held.enter_context(own_workers(stack, services))
-        yield stack
+        yield stack if stack.has_dispatch else held.enter_context(own_workers(stack, services))
 
 
 @contextmanager
-def own_workers(stack: Stack, services: ServiceSettings) -> Iterator[None]:
+def own_workers(stack: Stack, services: ServiceSettings) -> Iterator[Stack]:
     """Run dispatch and workers on servers that are there, until the block ends.
+
+    Yields:
+        The stack, whose `check` looks after these processes, too.
 
     Raises:
         SettingsError: what a worker needs is not installed.
@@ -71,8 +72,8 @@ def own_workers(stack: Stack, services: ServiceSettings) -> Iterator[None]:
     try:
         # At once: nobody ends the stack, since this process runs it or has joined it.
         fcntl.flock(lock, fcntl.LOCK_SH)
-        with run_workers(stack, data_dir, lock):
-            yield
+        with run_workers(stack, data_dir, lock) as whole:
+            yield whole
     finally:
         os.close(lock)
 

@@ -58,6 +58,10 @@ class Stack:
         """Whether it is more than servers: dispatch runs, and workers unless none were wanted."""
         return any(process.name == _DISPATCH for process in self.processes)
 
+    def watching(self, *children: Child) -> "Stack":
+        """The same stack, whose `check` looks after these, too."""
+        return replace(self, _children=(*self._children, *children))
+
     def check(self) -> None:
         """Find out whether all that this process started still runs.
 
@@ -139,7 +143,7 @@ def running(
 
 
 @contextmanager
-def run_workers(stack: Stack, data_dir: Path, lock: int) -> Iterator[None]:
+def run_workers(stack: Stack, data_dir: Path, lock: int) -> Iterator[Stack]:
     """Run dispatch and worker processes on the servers of a stack.
 
     Args:
@@ -147,15 +151,17 @@ def run_workers(stack: Stack, data_dir: Path, lock: int) -> Iterator[None]:
         data_dir: holds their logs.
         lock: file descriptor that each inherits.
 
+    Yields:
+        The stack, whose `check` looks after these processes, too.
+
     Raises:
         SettingsError: what a worker needs is not installed.
         ServiceUnavailableError: a process cannot be started.
     """
     _check_worker()
     with children(data_dir / "logs", lock) as started:
-        started.start(_dispatch(stack.urls))
-        started.start(_worker(stack.urls, None))
-        yield
+        own = started.start(_dispatch(stack.urls)), started.start(_worker(stack.urls, None))
+        yield stack.watching(*own)
 
 
 def _check_worker() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from producer import Textmill
 from producer.local import Stack, find, joined, remove, servers
+from schema.errors import ServiceUnavailableError
 from schema.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,21 @@ def test_a_job_that_joined_servers_without_workers_is_worked_off(
         seen = textmill.wait(job.job_id, timeout=60)
 
     assert seen.succeeded == 1
+
+
+def test_a_wait_ends_with_the_workers_that_it_started(
+    services: ServiceSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without it, a script whose workers cannot start waits for ever, and nobody is told why."""
+    monkeypatch.setenv("TEXTMILL_DATA_DIR", str(services.data_dir))
+    monkeypatch.setenv("TEXTMILL_ARTIFACTS", str(tmp_path))
+
+    with Textmill() as textmill:
+        job = textmill.submit("sentiment", [{"id": "a", "text": "Works like a charm."}])
+        with pytest.raises(ServiceUnavailableError, match="ended with code 78") as ended:
+            textmill.wait(job.job_id, timeout=100)
+
+    assert str(tmp_path) in str(ended.value)
 
 
 @contextmanager
