@@ -64,7 +64,7 @@ def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
         seen = look()
         printed = make_console(stderr=False)
         if watch and not as_json:
-            _tell_if_nothing_runs(textmill, seen, served=served)
+            tell_if_nothing_runs(textmill, seen, served=served)
             with Live(status_table(seen, printed.width), console=printed) as live:
                 while not _all_finished(seen):
                     time.sleep(POLL_INTERVAL)
@@ -79,7 +79,7 @@ def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
             _print_json(seen)
         else:
             printed.print(status_table(seen, printed.width))
-            _tell_if_nothing_runs(textmill, seen, served=served)
+            tell_if_nothing_runs(textmill, seen, served=served)
 
 
 @click.command()
@@ -148,7 +148,7 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def _tell_if_nothing_runs(
+def tell_if_nothing_runs(
     textmill: Textmill, statuses: Iterable[JobStatus], *, served: bool
 ) -> None:
     """Say so where a job cannot go on for want of workers: its state does not tell."""

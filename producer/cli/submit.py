@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from producer.cli.connected import connected, connected_with_workers, is_served
 from producer.cli.ended import interruptible
+from producer.cli.jobs import tell_if_nothing_runs
 from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
 from producer.durations import parse_duration
@@ -34,7 +35,7 @@ REASONS = 5
 """Codes of refused documents that are explained."""
 
 TELL_EVERY = 30
-"""Seconds from one line on what is done to the next, where no terminal shows a bar."""
+"""Seconds between lines on what is done, where no terminal shows a bar, or what is in its way."""
 
 SWITCH_INTERVAL = 0.0005
 """Seconds after which the thread that reads must hand over the interpreter's lock. At Python's 5
@@ -230,10 +231,13 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
         textmill.check()
         done = seen.accepted - seen.pending
         progress.update(bar, completed=done)
-        if progress.disable and time.monotonic() - told >= TELL_EVERY:
-            told = time.monotonic()
+        if time.monotonic() - told < TELL_EVERY:
+            return
+        told = time.monotonic()
+        if progress.disable:
             rate = seen.documents_per_second or 0
             say(f"{done:,} of {seen.accepted:,} documents done, {rate:,.0f} a second")
+        tell_if_nothing_runs(textmill, [seen], served=True)
 
     return wait(textmill.engine, submission.job_id, progress=look)
 

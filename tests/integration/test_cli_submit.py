@@ -5,6 +5,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -13,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
+from producer import control, jobs
 from producer.cli import main
 from schema.documents import JobId
 from schema.errors import ServiceUnavailableError
@@ -209,6 +212,30 @@ def test_wait_tells_a_log_what_is_done(
     assert "documents done" not in soon.stderr
     assert "1 of 1 documents done, " in later.stderr
     assert json.loads(later.stdout)["state"] == "completed"
+
+
+def test_wait_tells_that_nobody_works(
+    database: DatabaseUrls, producer_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a job that no worker will ever take looks like one that takes long."""
+    asked = threading.Event()
+
+    def nobody(_: sa.Engine) -> bool:
+        asked.set()
+        return False
+
+    def end() -> None:
+        asked.wait(PATIENCE)
+        control.cancel(producer_engine, jobs.latest(producer_engine, 1)[0].job_id)
+
+    monkeypatch.setattr(sys.modules["producer.cli.submit"], "TELL_EVERY", 0)
+    monkeypatch.setattr(sys.modules["producer.cli.jobs"], "any_alive", nobody)
+    with ThreadPoolExecutor() as threads:
+        ended = threads.submit(end)
+        waited = invoke(database, "submit", "sentiment", "-", "--wait", stdin=GOOD)
+        ended.result()
+
+    assert "no worker process has reported for 30 s; start some with" in waited.stderr
 
 
 def test_wait_that_is_broken_off_has_named_its_job(database: DatabaseUrls, tmp_path: Path) -> None:
