@@ -186,8 +186,9 @@ def test_what_may_pass_does_not_end_the_supervisor(
     folders = ArtifactFolders(SHIPPED, SHIPPED)
     monkeypatch.setattr(process, "run", lambda *_: folders.load(Task.SENTIMENT, None, "cpu"))
 
-    given = ["process", "--name", "one", "--device", "cpu", "--tasks", "sentiment"]
+    given = ["process", "--name", "one", "--device", "cpu", "--tasks", "sentiment", "--pulse", "0"]
     monkeypatch.setattr(sys, "argv", given)
+    monkeypatch.setattr(process, "beat", lambda _: None)
 
     with pytest.raises(SystemExit) as ended:
         process.main()
