@@ -151,7 +151,12 @@ class Textmill:
         if self._bare is not None:
             self.watch(self._stack.enter_context(own_workers(self._bare, read(ServiceSettings))))
             self._bare = None
-        return jobs.wait(self.engine, job, timeout=timeout, progress=lambda _: self.check())
+
+        def look(seen: JobStatus) -> None:
+            if not seen.finished:
+                self.check()
+
+        return jobs.wait(self.engine, job, timeout=timeout, progress=look)
 
     def watch(self, stack: Stack) -> None:
         """From now on, `check` looks after what this process started of a stack."""

@@ -27,7 +27,7 @@ from producer.submit import submit as submit_records
 from schema.documents import JobOptions, Lane, Record, Rejected, Task
 from schema.errors import InputError, TextmillError
 from schema.outcomes import ErrorCode
-from schema.settings import IntakeSettings, read
+from schema.settings import IntakeSettings, ServiceSettings, read
 
 EXIT_FAILURES = 1
 
@@ -225,10 +225,13 @@ def _options(**given: object) -> JobOptions:
 def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> JobStatus:
     bar = progress.add_task("running", total=submission.accepted)
     told = time.monotonic()
+    # What this command or another one started itself may take longer than that to load its models.
+    others_work = read(ServiceSettings).database_url is not None
 
     def look(seen: JobStatus) -> None:
-        nonlocal told
-        textmill.check()
+        nonlocal told, others_work
+        if not seen.finished:
+            textmill.check()
         done = seen.accepted - seen.pending
         progress.update(bar, completed=done)
         if time.monotonic() - told < TELL_EVERY:
@@ -237,7 +240,9 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
         if progress.disable:
             rate = seen.documents_per_second or 0
             say(f"{done:,} of {seen.accepted:,} documents done, {rate:,.0f} a second")
-        tell_if_nothing_runs(textmill, [seen], served=True)
+        if others_work:
+            others_work = False  # said once
+            tell_if_nothing_runs(textmill, [seen], served=True)
 
     return wait(textmill.engine, submission.job_id, progress=look)
 

@@ -115,8 +115,11 @@ def test_a_wait_ends_with_the_workers_that_it_started(
         job = textmill.submit("sentiment", [{"id": "a", "text": "Works like a charm."}])
         with pytest.raises(ServiceUnavailableError, match="ended with code 78") as ended:
             textmill.wait(job.job_id, timeout=100)
+        textmill.cancel(job.job_id)
+        finished = textmill.wait(job.job_id, timeout=100)
 
     assert str(tmp_path) in str(ended.value)
+    assert finished.cancelled == 1
 
 
 @contextmanager
