@@ -54,7 +54,7 @@ def test_worker_killed_between_commit_and_ack_repeats_nothing(
 def test_process_that_hangs_as_a_whole_is_replaced(mill: Mill, recovery: Recovered) -> None:
     """Without it, a call to a driver that never returns keeps a GPU idle for ever, unseen."""
     mill.dispatch()
-    mill.workers(PLANTED_SILENT="2", TEXTMILL_LEASE="3600")
+    mill.workers(PLANTED_SILENT="8", TEXTMILL_LEASE="3600")
     mill.hold()
     job_id = mill.submit(TEXTS)
     mill.until(lambda: len(mill.running()) == 1, "the chunk is in work")
