@@ -34,4 +34,4 @@ def resolved(engine: sa.Engine, job: JobId | str) -> JobId:
     Raises:
         UsageError: no job's id begins so, or that of several.
     """
-    return job if not isinstance(job, str) else jobs.beginning_with(engine, job)
+    return jobs.beginning_with(engine, job) if isinstance(job, str) else job

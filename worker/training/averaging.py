@@ -16,7 +16,7 @@ from worker.training.loop import TrainingState
 from worker.training.start import Start
 
 CLEARLY: Final = 0.002
-"""By how much a validation score has to be lower to count: about its standard error."""
+"""By how much a validation score has to be lower to count; docs/decisions/0021 says why."""
 
 
 def take_mean(
