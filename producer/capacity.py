@@ -25,14 +25,10 @@ class UnderWay(NamedTuple):
     dispatched: int
 
 
-def live_workers(connection: sa.Connection, timeout: float) -> Sequence[LiveWorker]:
-    """The worker processes whose latest heartbeat is no older than `timeout` seconds."""
+def live_workers(connection: sa.Connection) -> Sequence[LiveWorker]:
+    """The worker processes that have reported within the last 30 s."""
     rows = connection.execute(
-        sa.text(
-            "select tasks, threads from textmill.worker"
-            " where heartbeat_at > now() - make_interval(secs => :timeout)"
-        ),
-        {"timeout": timeout},
+        sa.text("select tasks, threads from textmill.worker where textmill.is_alive(heartbeat_at)")
     )
     return [LiveWorker(*row) for row in rows]
 

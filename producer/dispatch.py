@@ -98,7 +98,7 @@ class Dispatcher:
         """
         with reachable(self._engine), self._engine.connect() as connection:
             check_version(connection)
-            workers = live_workers(connection, self._settings.worker_timeout)
+            workers = live_workers(connection)
             threads = sum(worker.threads for worker in workers)
         begins = "dispatch begins: a step every %g s, for %d threads of workers so far"
         logger.info(begins, self._settings.poll_interval, threads)
@@ -186,7 +186,7 @@ class Dispatcher:
         waiting = connection.scalars(sa.text(_WAITING), {"lanes": list(Lane)}).all()
         if not waiting:
             return []
-        workers = live_workers(connection, self._settings.worker_timeout)
+        workers = live_workers(connection)
         published = under_way(connection)
         shared = Lane.BULK in waiting or any(
             each.dispatched for each in published if each.lane == Lane.BULK

@@ -107,14 +107,12 @@ class DispatchSettings(BaseSettings):
         poll_interval: seconds between whole steps (rescue, ending jobs, publishing); between them a
             notification is answered by publishing alone.
         republish_after: seconds after which a chunk nobody claimed may be published again.
-        worker_timeout: seconds without a heartbeat after which a process counts as gone.
     """
 
     model_config = _FROM_ENVIRONMENT
 
     poll_interval: Annotated[float, Field(gt=0)] = 1
     republish_after: Annotated[float, Field(gt=0)] = 10
-    worker_timeout: Annotated[float, Field(gt=0)] = 30
 
 
 class SweepSettings(BaseSettings):
@@ -149,7 +147,8 @@ class WorkerSettings(BaseSettings):
         threads: chunks in work at once in a process.
         lease: seconds that a claim lasts, an hour at most, as `textmill.rescue_chunks` holds;
             renewed while the process lives.
-        heartbeat: seconds between heartbeats; a third of the lease at most.
+        heartbeat: seconds between heartbeats; 10 and a third of the lease at most, since
+            `textmill.is_alive` gives up a process after 30 s of silence.
         chunk_timeout: seconds after which a chunk in work counts as stuck, and its process ends.
         max_attempts: failed attempts at a chunk after which it is halved, and in the end the one
             document fails.
@@ -169,7 +168,7 @@ class WorkerSettings(BaseSettings):
 
     threads: Annotated[int, Field(ge=2)] = 4
     lease: Annotated[float, Field(gt=0, le=3600)] = 25
-    heartbeat: Annotated[float, Field(gt=0)] = 5
+    heartbeat: Annotated[float, Field(gt=0, le=10)] = 5
     chunk_timeout: Annotated[float, Field(gt=0)] = 900
     max_attempts: Annotated[int, Field(ge=1)] = 5
     micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -7,7 +7,7 @@ alter table textmill.worker
     add column model_error text,
     add constraint worker_documents check (documents >= 0 and documents_per_second >= 0);
 
--- Whether a process lives, for the views; dispatch asks TEXTMILL_WORKER_TIMEOUT, by default the same.
+-- Whether a process lives.
 create function textmill.is_alive(heartbeat_at timestamptz) returns boolean
     language sql stable
     set search_path = pg_catalog, pg_temp

@@ -5,10 +5,11 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from producer.capacity import live_workers
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Rejected, Task
 from schema.outcomes import ErrorCode, Failure, Stage
-from schema.settings import DispatchSettings, IntakeSettings
+from schema.settings import IntakeSettings
 from tests.fixtures.outcomes import RESULTS, work_off
 from tests.fixtures.sql_page import PAGE, with_views
 
@@ -138,7 +139,6 @@ def test_views_count_the_workers_that_dispatch_counts(
     engine: sa.Engine, reader_engine: sa.Engine
 ) -> None:
     """Without it, views show threads to which dispatch gives no work any more."""
-    timeout = DispatchSettings().worker_timeout
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -148,8 +148,9 @@ def test_views_count_the_workers_that_dispatch_counts(
                 " now() - make_interval(secs => silent), 5"
                 " from unnest(cast(:silent as double precision[])) as silent"
             ),
-            {"silent": [timeout - 10, timeout + 1]},
+            {"silent": [20, 31]},
         )
+        known = live_workers(connection)
 
     with reader_engine.connect() as connection:
         speeds = connection.scalars(
@@ -161,3 +162,4 @@ def test_views_count_the_workers_that_dispatch_counts(
 
     assert speeds == [5, 0]
     assert threads == [4, 4]  # of both lanes
+    assert [worker.threads for worker in known] == [4]
