@@ -25,6 +25,7 @@ The number is the exit code of a command that meets the error. 2: it cannot be c
 
 from schema.outcomes import ErrorCode, Stage
 
+EXIT_FAILURES = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_INTERRUPTED = 130

@@ -6,8 +6,7 @@ from importlib import import_module
 
 import click
 
-from schema.errors import EXIT_INTERRUPTED, TextmillError, exit_code
-from schema.settings import check
+from schema.terminal import ended_well
 
 COMMANDS = (
     "evaluate",
@@ -24,7 +23,7 @@ COMMANDS = (
 
 
 class LazyGroup(click.Group):
-    """Imports a command when it is asked for, and turns expected errors into an exit code.
+    """Imports a command when it is asked for.
 
     Training needs torch and much else; a process that is pinned to a device must not have
     imported torch before it is.
@@ -42,20 +41,10 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; a mistake of the user's is a line on stderr, without a traceback.
-
-        SIGTERM ends it as Ctrl-C does, with what it has to put in order; `run` has its own way.
-        """
+        """Run a command; SIGTERM ends it as Ctrl-C does, but for `run`, which has its own way."""
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-        try:
-            check()
+        with ended_well("textmill-worker"):
             return super().invoke(ctx)
-        except TextmillError as error:
-            click.echo(f"textmill-worker: {error}", err=True)
-            sys.exit(exit_code(error))
-        except KeyboardInterrupt:
-            click.echo("textmill-worker: interrupted", err=True)
-            sys.exit(EXIT_INTERRUPTED)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,37 +1,23 @@
 """`textmill`: submit documents, follow jobs, read outcomes, run the servers."""
 
-import sys
-
 import click
 
 from producer.cli.control import cancel, pause, resume, retry
 from producer.cli.database import db
 from producer.cli.dispatch import dispatch
-from producer.cli.ended import interruptible, printing
 from producer.cli.feedback import feedback
 from producer.cli.jobs import results, status
 from producer.cli.review import review
 from producer.cli.submit import submit
 from producer.cli.sweep import sweep
 from producer.cli.up import up
-from schema.errors import EXIT_INTERRUPTED, TextmillError, exit_code
-from schema.settings import check
+from schema.terminal import ended_well
 
 
 class _Group(click.Group):
-    """Turns errors made for people into a line on stderr and an exit code."""
-
     def invoke(self, ctx: click.Context) -> object:
-        try:
-            check()
-            with interruptible(), printing():
-                return super().invoke(ctx)
-        except TextmillError as error:
-            click.echo(f"textmill: {error}", err=True)
-            sys.exit(exit_code(error))
-        except KeyboardInterrupt:
-            click.echo("textmill: interrupted", err=True)
-            sys.exit(EXIT_INTERRUPTED)
+        with ended_well("textmill"):
+            return super().invoke(ctx)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,10 +16,8 @@ from producer.feedback_files import FORMATS, read_rows
 from producer.readers.formats import Format
 from producer.readers.rows import Row
 from schema.documents import JobId, Rejected, Task
-from schema.errors import InputError
+from schema.errors import EXIT_FAILURES, InputError
 from schema.settings import IntakeSettings, read
-
-EXIT_REFUSED = 1
 
 NAMED = 10
 """Refused lines of a kind that are named; of further ones there is but the count."""
@@ -127,7 +125,7 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
     else:
         console.print(f"{_counted(added)} added, {refused:,} refused")
     if refused:
-        sys.exit(EXIT_REFUSED)
+        sys.exit(EXIT_FAILURES)
 
 
 @feedback.command()

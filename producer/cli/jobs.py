@@ -14,7 +14,7 @@ from rich.live import Live
 from producer import jobs
 from producer.cli.connected import connected, is_served
 from producer.cli.job_ids import job_argument, resolved
-from producer.cli.show import job_progress, make_console, say, status_table
+from producer.cli.show import job_progress, say, status_table
 from producer.client import Textmill
 from producer.jobs import POLL_INTERVAL, JobStatus
 from producer.workers import any_alive
@@ -22,6 +22,7 @@ from producer.writers import OutputFormat, write_outcomes
 from schema.documents import JobId
 from schema.errors import InputError
 from schema.states import JobState
+from schema.terminal import make_console
 
 LATEST = 20
 """Jobs that `textmill status` lists."""
@@ -62,7 +63,7 @@ def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
             return jobs.latest(textmill.engine, LATEST)
 
         seen = look()
-        printed = make_console(stderr=False)
+        printed = make_console()
         if watch and not as_json:
             tell_if_nothing_runs(textmill, seen, served=served)
             with Live(status_table(seen, printed.width), console=printed) as live:

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Final
 
-from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
@@ -18,22 +16,10 @@ from rich.progress import (
 from rich.table import Table
 
 from producer.jobs import JobStatus
-
-WIDE = 160
-"""Characters of a line that goes to a file or a pipe."""
+from schema.terminal import make_console
 
 WIDEST = 1000
 """Characters within which every table fits."""
-
-
-def make_console(*, stderr: bool) -> Console:
-    """A console that is wide enough for a table also where it is no terminal.
-
-    It prints what it is given: names and texts of people are no markup.
-    """
-    make = partial(Console, stderr=stderr, markup=False, emoji=False)
-    console = make()
-    return console if console.is_terminal else make(width=WIDE)
 
 
 def _count(count: float) -> str:

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from rich.progress import Progress
 
 from producer.cli.connected import connected, connected_with_workers, is_served
-from producer.cli.ended import interruptible
 from producer.cli.jobs import tell_if_nothing_runs
 from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
@@ -25,11 +24,10 @@ from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
 from schema.documents import JobOptions, Lane, Record, Rejected, Task
-from schema.errors import InputError, TextmillError
+from schema.errors import EXIT_FAILURES, InputError, TextmillError
 from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings, ServiceSettings, read
-
-EXIT_FAILURES = 1
+from schema.terminal import interruptible
 
 REASONS = 5
 """Codes of refused documents that are explained."""

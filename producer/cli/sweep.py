@@ -8,7 +8,7 @@ import click
 import sqlalchemy as sa
 from rich.table import Table
 
-from producer.cli.show import console, make_console
+from producer.cli.show import console
 from producer.durations import parse_duration
 from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define
@@ -17,6 +17,7 @@ from schema.base import json_line
 from schema.database import create_engine
 from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
+from schema.terminal import make_console
 
 SHOWN = 30
 """Runs that `textmill sweep history` lists."""
@@ -225,7 +226,7 @@ def _show(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_js
         table.add_column(column)
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in columns))
-    make_console(stderr=False).print(table)
+    make_console().print(table)
 
 
 def _cell(value: object) -> str:

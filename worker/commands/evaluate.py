@@ -9,7 +9,7 @@ from rich.table import Table
 
 from schema.documents import Task
 from schema.errors import InputError
-from worker.commands.console import make_console
+from schema.terminal import make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import Pipeline
 from worker.training.evaluate import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from schema.documents import Task
-from worker.commands.console import make_console
+from schema.terminal import make_console
 from worker.commands.options import (
     command_line,
     data_option,

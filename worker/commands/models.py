@@ -10,8 +10,8 @@ from rich.table import Table
 from schema.base import json_line
 from schema.documents import Task
 from schema.settings import WorkerSettings, read
+from schema.terminal import make_console
 from worker.artifact_folders import ArtifactFolders
-from worker.commands.console import make_console
 from worker.commands.database import connected
 from worker.commands.options import TASK, json_option
 from worker.pipeline.artifact import read_config
@@ -59,10 +59,7 @@ def list_(*, task: str | None, as_json: bool) -> None:
     for model in models:
         shown = model | ({"promoted": DEFAULT} if model["model_version"] in defaults else {})
         table.add_row(*(_cell(shown[column]) for column in COLUMNS))
-    console = make_console()
-    if not console.is_terminal:
-        console.width = 160
-    console.print(table)
+    make_console().print(table)
 
 
 @command.command("show")

@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 
 from schema.documents import Task, option_fault
-from schema.errors import ArtifactError, InputError
+from schema.errors import EXIT_FAILURES, ArtifactError, InputError
 from schema.outcomes import (
     Evidence,
     Failure,
@@ -20,15 +20,13 @@ from schema.outcomes import (
     Result,
     SentimentResult,
 )
-from worker.commands.console import make_console
+from schema.terminal import make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import NO_GENERATOR
 from worker.pipeline.analysis import analyse
 from worker.training.rows import STANDARD_INPUT, read_texts
 
 AnyLabel = TypeVar("AnyLabel", bound=str)
-
-EXIT_FAILURES = 1
 
 _BLOCK = 1024
 _PATH = re.compile(r"[!-~]*/[!-~]*|\S+\.(jsonl|txt|json|ndjson|csv|tsv|parquet)(\.gz)?")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from worker.commands.console import make_console
+from schema.terminal import make_console
 from worker.commands.options import (
     cell_option,
     command_line,

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from schema.documents import Task
+from schema.errors import EXIT_FAILURES
 from schema.settings import WorkerSettings, read
+from schema.terminal import make_console
 from worker.artifact_folders import ArtifactFolders
-from worker.commands.console import make_console
 from worker.commands.database import connected
 from worker.commands.options import TASK, command_line, data_option, licence_option, seed_option
 from worker.commands.progress import TrainingProgress, make_repeatable
@@ -19,8 +20,6 @@ from worker.training.compare import shown
 from worker.training.corpus import LicenceClass
 from worker.training.loop import TrainingConfig
 from worker.training.recipe import REFINING
-
-EXIT_NOT_BETTER = 1
 
 
 @click.command("retrain")
@@ -103,7 +102,7 @@ def command(  # noqa: PLR0913 - one parameter an option
                 progress.show(report)
     click.echo(_json_line(done) if as_json else "\n".join(_lines(done)))
     if not done.decision.better:
-        sys.exit(EXIT_NOT_BETTER)
+        sys.exit(EXIT_FAILURES)
 
 
 def _training(

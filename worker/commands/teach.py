@@ -8,7 +8,7 @@ import click
 
 from schema.documents import Task
 from schema.outcomes import Language
-from worker.commands.console import make_console
+from schema.terminal import make_console
 from worker.commands.options import (
     command_line,
     data_option,

@@ -1,4 +1,4 @@
-"""What ends a command early: Ctrl-C, and an output that takes no more."""
+"""How commands of both sides show what they say, and how they end."""
 
 import errno
 import os
@@ -6,7 +6,44 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from schema.errors import InputError
+import click
+from rich.console import Console
+
+from schema.errors import EXIT_INTERRUPTED, InputError, TextmillError, exit_code
+from schema.settings import check
+
+WIDE = 160
+"""Characters of a line that goes to a file or a pipe."""
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that is wide enough for a table also where it is no terminal.
+
+    It prints what it is given: names and texts of people are no markup.
+    """
+    console = Console(stderr=stderr, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
+
+
+@contextmanager
+def ended_well(program: str) -> Iterator[None]:
+    """Turn errors made for people, and Ctrl-C, into a line on stderr and an exit code.
+
+    Args:
+        program: what the line begins with.
+    """
+    try:
+        check()
+        with interruptible(), printing():
+            yield
+    except TextmillError as error:
+        click.echo(f"{program}: {error}", err=True)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        click.echo(f"{program}: interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 @contextmanager

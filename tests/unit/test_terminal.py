@@ -1,11 +1,12 @@
-"""Ctrl-C under whatever name it arrives."""
+"""How a command ends: Ctrl-C under whatever name it arrives, and an output that takes no more."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from producer.cli.ended import interruptible
+from schema.terminal import interruptible
 
 
 def test_an_error_that_ctrl_c_left_behind_is_ctrl_c() -> None:
@@ -47,3 +48,22 @@ def test_ctrl_c_during_the_imports_is_ctrl_c() -> None:
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is full")
+def test_worker_says_that_its_output_is_full(artifacts: Path) -> None:
+    """Without it, a full disk looks like documents that failed."""
+    folder = artifacts / "sentiment"
+    arguments = ["predict", "sentiment", "good tea", "--json", "--artifact", str(folder)]
+
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "worker.cli", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    reason = "cannot write standard output: No space left on device; send it to another place"
+    assert (ended.returncode, ended.stderr) == (2, f"textmill-worker: {reason}\n")
