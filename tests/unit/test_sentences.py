@@ -9,19 +9,20 @@ import pytest
 
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
-from worker.training.rows import LabelledRow, ModerationRow, SentimentRow
+from worker.training.evaluate import present_keywords
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 from worker.training.sentences import MOST_TIMES, sentence_rows
 
 ACCURACY = Path(__file__).parents[1] / "accuracy"
 
-classified = pytest.mark.parametrize("task", [Task.SENTIMENT, Task.MODERATION])
+each_task = pytest.mark.parametrize("task", list(Task))
 
 
 def drawn(task: Task, texts: int = 1_000_000, seed: int = 0) -> list[LabelledRow]:
     return sentence_rows(task, texts, np.random.default_rng(seed))
 
 
-@classified
+@each_task
 def test_about_as_many_are_drawn_as_are_asked_for(task: Task) -> None:
     """Without it a user's few labels would drown in ours."""
     rows = drawn(task, texts=500)
@@ -30,7 +31,7 @@ def test_about_as_many_are_drawn_as_are_asked_for(task: Task) -> None:
     assert rows == drawn(task, texts=500) != drawn(task, texts=500, seed=1)
 
 
-@classified
+@each_task
 def test_none_comes_more_often_than_it_may_or_under_two_labels(task: Task) -> None:
     """Without it a large data folder would make a model learn them by heart."""
     times = Counter(row.text.lower() for row in drawn(task))
@@ -50,6 +51,15 @@ def test_every_label_has_many() -> None:
 
     assert all(labels[label] > 300 * MOST_TIMES for label in MODERATION_LABELS)
     assert all(classes[label] > 2000 * MOST_TIMES for label in SENTIMENT_LABELS)
+
+
+def test_most_keywords_of_an_abstract_stand_in_it() -> None:
+    """Without it a tagger would learn from abstracts that hold nothing to find."""
+    rows = [row for row in drawn(Task.KEYWORDS) if isinstance(row, KeywordsRow)]
+
+    present = sum(len(present_keywords(row)) for row in rows)
+    assert all(map(present_keywords, rows))
+    assert 0.8 < present / sum(len(set(row.keywords)) for row in rows) < 0.95
 
 
 def test_what_is_measured_is_not_trained_on() -> None:

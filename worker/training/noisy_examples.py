@@ -25,14 +25,14 @@ def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
     rng = np.random.default_rng(recipe.training.seed)
     sets = recipe.training_sets()
     copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
-    if recipe.task is not Task.KEYWORDS:
-        written = recipe.written_rows(sets, rng)
-        if recipe.task is Task.MODERATION:
-            sets.append(recipe.ordinary_training_set())
-        else:
-            sets.append(recipe.taught_alone(row for rows in sets for row in rows))
-        sets.append(written)
-        copies += [NOISY, NOISY]
+    written = recipe.written_rows(sets, rng)
+    beside = [
+        recipe.ordinary_training_set(),
+        recipe.taught_alone(row for rows in sets for row in rows),
+        written,
+    ]
+    sets += beside
+    copies += [NOISY for _ in beside]
     judged: Sequence[LabelledRow] = []
     if recipe.feedback is not None:
         sets = recipe.feedback.replayed(sets, rng)

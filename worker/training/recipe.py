@@ -51,8 +51,12 @@ FOLDS: Final = 2
 TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.16}
 """Texts made from templates, as a share of the labelled rows."""
 
-SENTENCES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.16, Task.MODERATION: 0.2}
-"""Sentences written for training, repeated, as a share of the labelled rows."""
+SENTENCES: Final[dict[Task, float]] = {
+    Task.SENTIMENT: 0.16,
+    Task.MODERATION: 0.2,
+    Task.KEYWORDS: 0.1,
+}
+"""Sentences, of keywords abstracts, written for training, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
 _UNCALIBRATED: Final[dict[Task, dict[str, float]]] = {
@@ -149,9 +153,13 @@ class Recipe:
     def counted_rows(self) -> list[LabelledRow]:
         """The rows that a ranker counts in: all that it learns from, each once."""
         sets = self.training_sets()
+        written = self.written_rows(sets, np.random.default_rng(self.training.seed))
         if self.feedback is not None:
             sets = [*self.feedback.unjudged(sets), self.feedback.source.rows("train")]
-        return [row for rows in sets for row in rows]
+        return [
+            *(row for rows in sets for row in rows),
+            *{row.text: row for row in written}.values(),
+        ]
 
     def new_sets(self) -> list[Sequence[LabelledRow]]:
         """Rows of each source that it does not learn from: those of its fold, or validation."""
@@ -172,7 +180,9 @@ class Recipe:
         return self._taught(self.ordinary("train"))
 
     def taught_alone(self, known: Iterable[LabelledRow]) -> list[LabelledRow]:
-        """Rows of sentiment that only a teacher labelled, which are none of `known`."""
+        """Of sentiment, rows that only a teacher labelled, which are none of `known`."""
+        if self.task is not Task.SENTIMENT:
+            return []
         texts = {row.text for row in known}
         return [row for taught in self.soft_labels for row in taught.beyond(texts)]
 
@@ -181,10 +191,13 @@ class Recipe:
     ) -> list[LabelledRow]:
         """Texts written for training, as many as go beside `sets`: of templates, and sentences."""
         rows = sum(map(len, sets))
+        if self.left_out is not None:  # as many as go beside all; then those of the fold go, too
+            rows = rows * FOLDS // (FOLDS - 1)
 
         def written(task: Task) -> tuple[list[LabelledRow], list[LabelledRow]]:
+            templates = TEMPLATES.get(task)
             return (
-                template_rows(task, int(TEMPLATES[task] * rows), rng),
+                template_rows(task, int(templates * rows), rng) if templates else [],
                 sentence_rows(task, int(SENTENCES[task] * rows), rng),
             )
 
@@ -195,7 +208,7 @@ class Recipe:
             # What templates say is polite; a sentence of anger may hold an insult.
             made += [ModerationRow(text=row.text, labels=frozenset()) for row in filled]
             made += [ordinary_row(row) for row in sentences]
-        return made
+        return [row for row in made if not self._leaves_out(row)]
 
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
         """Rows without noise: of each source, those written, and those of feedback."""

@@ -1,4 +1,4 @@
-"""What comes with the code to be learned from: sentences and templates, written for training."""
+"""What comes with the code to be learned from: sentences, abstracts and templates."""
 
 from hashlib import sha256
 from importlib.resources import files
@@ -7,15 +7,22 @@ from typing import Final
 from schema.documents import Task
 from worker.training.card import SourceEntry
 
+SENTENCES: Final[dict[Task, str]] = {
+    Task.SENTIMENT: "sentiment_sentences.jsonl",
+    Task.MODERATION: "moderation_sentences.jsonl",
+    Task.KEYWORDS: "keywords_abstracts.jsonl",
+}
+"""Files of labelled rows, by task."""
+
 _FILES: Final[dict[Task, tuple[str, ...]]] = {
-    Task.SENTIMENT: ("sentiment_sentences.jsonl", "sentiment_templates.toml"),
+    Task.SENTIMENT: (SENTENCES[Task.SENTIMENT], "sentiment_templates.toml"),
     Task.MODERATION: (
-        "moderation_sentences.jsonl",
+        SENTENCES[Task.MODERATION],
         "moderation_templates.toml",
-        "sentiment_sentences.jsonl",
+        SENTENCES[Task.SENTIMENT],
         "sentiment_templates.toml",
     ),
-    Task.KEYWORDS: (),
+    Task.KEYWORDS: (SENTENCES[Task.KEYWORDS],),
 }
 """By the task that learns from them; those of sentiment are ordinary text to moderation."""
 
@@ -29,7 +36,7 @@ def written_hash(task: Task) -> str:
 
 
 def written_entries(task: Task) -> tuple[SourceEntry, ...]:
-    """What a card says of the sentences: a line is a text. Templates are a part of the code."""
+    """What a card says of them: a line is a text. Templates are a part of the code."""
     return tuple(
         SourceEntry(
             name=name.partition(".")[0].replace("_", " "),
