@@ -92,8 +92,8 @@ class Source:
         return rows
 
 
-def sources(data: Path, task: Task, most_permissive: LicenceClass = "C") -> list[Source]:
-    """The sources of a task, by name, whose licence class is not beyond `most_permissive`.
+def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[Source]:
+    """The sources of a task, by name, whose licence class is not beyond `licence_class`.
 
     Raises:
         InputError: the folder holds none.
@@ -106,12 +106,12 @@ def sources(data: Path, task: Task, most_permissive: LicenceClass = "C") -> list
     allowed = [
         source
         for source in found
-        if source.licence_class <= most_permissive
+        if source.licence_class <= licence_class
         and (source.path("train").is_file() or source.path("test").is_file())
     ]
     if not allowed:
         msg = (
-            f"{data / task} holds no source of class {most_permissive}, which is a folder with"
+            f"{data / task} holds no source of class {licence_class}, which is a folder with"
             " train.jsonl.gz or test.jsonl.gz; --data names the folder of all tasks"
         )
         raise InputError(msg)
@@ -144,14 +144,14 @@ def unlabelled_texts(source: Source) -> list[str]:
     return sorted(texts, key=draw_of)[:_UNLABELLED_TEXTS_A_SOURCE]
 
 
-def all_texts(data: Path, most_permissive: LicenceClass, split: Split) -> Iterator[str]:
+def all_texts(data: Path, licence_class: LicenceClass, split: Split) -> Iterator[str]:
     """Texts of all tasks, from which the vocabulary and the language model are made.
 
     Raises:
         InputError: a line is broken, or no task has a source.
     """
     for task in Task:
-        for source in sources(data, task, most_permissive):
+        for source in sources(data, task, licence_class):
             for row in source.rows(split):
                 yield row.text
 

@@ -54,13 +54,13 @@ class SoftLabels:
     teacher: TeacherCard
 
     @classmethod
-    def load(cls, folder: Path, task: Task, most_permissive: LicenceClass) -> "SoftLabels":
+    def load(cls, folder: Path, task: Task, licence_class: LicenceClass) -> "SoftLabels":
         """Read a folder that `textmill-worker teach` made.
 
         Raises:
             InputError: a file is missing, broken or of another teacher, the labels are of another
                 task, or the teacher learned from a source whose licence class is beyond
-                `most_permissive`.
+                `licence_class`.
         """
         by_text = {row.text: row.soft for row in RowFile(folder / SOFT_LABELS, SoftRow)}
         try:
@@ -74,9 +74,9 @@ class SoftLabels:
         if teacher.task is not task:
             msg = f"{folder} holds soft labels of {teacher.task}, not of {task}; name another"
             raise InputError(msg)
-        if any(source.licence_class > most_permissive for source in teacher.sources):
-            msg = f"{folder} was taught by sources beyond class {most_permissive}"
-            msg += f"; make it again with --licence-class {most_permissive}"
+        if any(source.licence_class > licence_class for source in teacher.sources):
+            msg = f"{folder} was taught by sources beyond class {licence_class}"
+            msg += f"; make it again with --licence-class {licence_class}"
             raise InputError(msg)
         return cls(by_text, teacher)
 
