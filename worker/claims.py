@@ -1,4 +1,4 @@
-"""The right to one attempt at a chunk, and what fences its writes."""
+"""What a claim took, and what fences the writes of its attempt."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Fence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to one attempt at a chunk.
+    """What a claim took: one attempt at a chunk, and what the job wants of it.
 
     Attributes:
         job_id: the chunk's job.

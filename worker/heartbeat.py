@@ -31,10 +31,10 @@ RATE_WINDOW = 60
 
 @dataclass(slots=True)
 class Lease:
-    """An attempt in work.
+    """The lease of a claim, while its attempt is in work.
 
     Attributes:
-        claim: the right to it.
+        claim: what it is the lease of.
         lost: set when another attempt owns the chunk, or its job was ended.
         renewed: when the lease was last extended, by the process's own clock.
         beats: heartbeats since the claim, or since Postgres could last not serve it.
@@ -100,7 +100,7 @@ class Heartbeat:
         }
         self._lock = threading.Lock()
         self._held: dict[Claim, Lease] = {}
-        self._beats = deque([(time.monotonic(), 0)])
+        self._samples = deque([(time.monotonic(), 0)])  # when, and documents finished by then
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -207,14 +207,14 @@ class Heartbeat:
             )
 
     def _progress(self) -> dict[str, float]:
-        """How many documents are finished, and how many a second since the window's oldest beat."""
-        beat = time.monotonic()
+        """How many documents are finished, and how many a second since the oldest sample."""
+        at = time.monotonic()
         counts = self._meter.read()
         finished = counts.succeeded + counts.failed
-        since, before = self._beats[0]
-        while len(self._beats) > 1 and beat - self._beats[1][0] >= RATE_WINDOW:
-            self._beats.popleft()
-            since, before = self._beats[0]
-        self._beats.append((beat, finished))
-        rate = (finished - before) / (beat - since) if beat > since else 0.0
+        since, before = self._samples[0]
+        while len(self._samples) > 1 and at - self._samples[1][0] >= RATE_WINDOW:
+            self._samples.popleft()
+            since, before = self._samples[0]
+        self._samples.append((at, finished))
+        rate = (finished - before) / (at - since) if at > since else 0.0
         return {"documents": finished, "documents_per_second": rate}
