@@ -8,7 +8,7 @@ docs/decisions/0017-character-ngrams.md for what was measured.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ BITS: Final = 18
 
 LEAST_PROBABILITY: Final = 1e-9
 """No probability counts as less, so that it has a logarithm."""
+
+FloatT = TypeVar("FloatT", np.float32, np.float64)
 
 _BASE: Final = np.uint32(0x9E3779B1)
 """A prime near 2³² divided by the golden ratio: base of a polynomial hash, modulo 2³²."""
@@ -134,11 +136,7 @@ class CharacterNgrams:
         return np.asarray(sums / lengths + np.array(self.bias, np.float32))
 
     def pooled(self, probabilities: FloatArray, texts: Sequence[str]) -> FloatArray:
-        """The network's probabilities pooled with those of the n-grams.
-
-        A logarithmic opinion pool (Heskes 1998): the logarithms of the one and the scores of the
-        other are added up, each times its weight, and normalised. The weights need not sum to 1, so
-        they act as a temperature, too.
+        """The network's probabilities pooled with those of the n-grams, see `pool`.
 
         Args:
             probabilities: the network's, of a task in which one label holds, (texts, labels).
@@ -147,11 +145,34 @@ class CharacterNgrams:
         Returns:
             Probabilities, (texts, labels); rows sum to 1.
         """
-        network, own = self.pool_weights
-        known = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
-        logits = network * known + own * self.logits(texts)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+        return pool(probabilities, self.logits(texts), self.pool_weights)
+
+
+def pool(
+    probabilities: NDArray[FloatT], logits: FloatArray, weights: tuple[float, float]
+) -> NDArray[FloatT]:
+    """A logarithmic opinion pool (Heskes 1998) of a network and of character n-grams.
+
+    The logarithms of the one and the scores of the other are added up, each times its weight, and
+    normalised. The weights need not sum to 1, so they act as a temperature, too.
+
+    Args:
+        probabilities: the network's, (texts, labels).
+        logits: `CharacterNgrams.logits`, (texts, labels).
+        weights: how much the network counts, and how much the n-grams do.
+
+    Returns:
+        Probabilities, (texts, labels); rows sum to 1.
+    """
+    network, own = weights
+    known = np.log(np.maximum(probabilities, LEAST_PROBABILITY))
+    return softmax(network * known + own * logits)
+
+
+def softmax(logits: NDArray[FloatT]) -> NDArray[FloatT]:
+    """Probabilities of the same shape and precision, (rows, labels); rows sum to 1."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:

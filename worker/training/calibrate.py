@@ -7,7 +7,7 @@ import numpy as np
 
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
-from worker.pipeline.character_ngrams import LEAST_PROBABILITY, CharacterNgrams
+from worker.pipeline.character_ngrams import LEAST_PROBABILITY, CharacterNgrams, pool, softmax
 from worker.training import metrics
 from worker.training.cleaning import cleaned
 from worker.training.evaluate import (
@@ -44,9 +44,9 @@ def sentiment_temperature(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> l
         pipeline: with a temperature of 1.
         rows: of validation.
     """
-    logits = np.log(np.clip(sentiment_scores(pipeline, rows), 1e-9, 1))
+    logits = np.log(np.clip(sentiment_scores(pipeline, rows), LEAST_PROBABILITY, 1))
     gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
-    losses = [metrics.log_loss(gold, _softmax(logits / value)) for value in _TEMPERATURES]
+    losses = [metrics.log_loss(gold, softmax(logits / value)) for value in _TEMPERATURES]
     return [float(_TEMPERATURES[int(np.argmin(losses))])]
 
 
@@ -64,11 +64,10 @@ def pool_weights(
     if len(clean) < _FEWEST:
         return character_ngrams.pool_weights
     scores = sentiment_scores(pipeline, [row for row, _ in clean])
-    network = np.log(np.maximum(scores, LEAST_PROBABILITY))
-    own = character_ngrams.logits([text for _, text in clean])
+    logits = character_ngrams.logits([text for _, text in clean])
     gold = np.array([SENTIMENT_LABELS.index(row.label) for row, _ in clean])
     losses = {
-        (one, other): metrics.log_loss(gold, _softmax(one * network + other * own))
+        (one, other): metrics.log_loss(gold, pool(scores, logits, (one, other)))
         for one in _NETWORK_WEIGHTS.tolist()
         for other in _NGRAM_WEIGHTS.tolist()
     }
@@ -82,8 +81,7 @@ def moderation_temperatures(pipeline: Pipeline, rows: Sequence[ModerationRow]) -
         pipeline: with temperatures of 1.
         rows: of validation; only annotated labels count, and one without any keeps 1.
     """
-    scores = np.clip(moderation_scores(pipeline, rows), 1e-6, 1 - 1e-6)
-    logits = np.log(scores / (1 - scores))
+    logits = _log_odds(moderation_scores(pipeline, rows))
     holds, known = moderation_gold(rows)
     chosen = [1.0] * len(MODERATION_LABELS)
     for column in np.flatnonzero(known.any(axis=0)):
@@ -204,7 +202,7 @@ def _line(logits: metrics.Floats, gold: metrics.Bools) -> tuple[float, float]:
     return min(losses, key=losses.__getitem__)
 
 
-def _log_odds(scores: Sequence[float]) -> metrics.Floats:
+def _log_odds(scores: Sequence[float] | metrics.Floats) -> metrics.Floats:
     probability = np.clip(scores, 1e-6, 1 - 1e-6)
     return np.asarray(np.log(probability / (1 - probability)))
 
@@ -227,8 +225,3 @@ def _gains(scored: Sequence[ScoredPhrases]) -> list[float]:
         )
         for value in _PHRASE_THRESHOLDS
     ]
-
-
-def _softmax(logits: metrics.Floats) -> metrics.Floats:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
