@@ -6,7 +6,7 @@ docs/decisions/0017-character-ngrams.md for what was measured.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -35,6 +35,9 @@ _SPREAD: Final = np.uint32(0x85EBCA6B)
 """Multiplier of MurmurHash3: brings differences into the high bits, which are kept."""
 _DOWN: Final = np.uint32(32 - BITS)
 _MASK: Final = np.uint32(2**BITS - 1)
+
+_STORED: Final = np.float16
+"""Precision of weights in a file."""
 
 _MOST_CHARACTERS: Final = 200_000
 """Characters that are taken together; a longer text is alone."""
@@ -114,9 +117,13 @@ class CharacterNgrams:
             raise _unreadable(path, "not all of its numbers are finite")
         return cls(weights, bias.tolist(), (network, own))
 
+    def rounded(self) -> "CharacterNgrams":
+        """The same with weights as `save` stores them, so that what is measured is what ships."""
+        return replace(self, weights=self.weights.astype(_STORED).astype(np.float32))
+
     def save(self, path: Path) -> None:
         """Write the weights, as float16, and the rest."""
-        weights = self.weights.astype(np.float16)
+        weights = self.weights.astype(_STORED)
         rest = {"bias": np.array(self.bias), "pool_weights": np.array(self.pool_weights)}
         path.write_bytes(save({"weights": weights, **rest}))
 

@@ -47,9 +47,7 @@ def take_mean(
 
 
 def mean_of(started: CharacterNgrams, ended: CharacterNgrams) -> CharacterNgrams:
-    """The same of character n-grams; they keep the pool weights of `ended`."""
-    weights = (started.weights + ended.weights) / 2
+    """The same of character n-grams, rounded; they keep the pool weights of `ended`."""
+    weights = np.asarray((started.weights + ended.weights) / 2, np.float32)
     bias = [(one + other) / 2 for one, other in zip(started.bias, ended.bias, strict=True)]
-    # Rounded as they are stored, so that what is measured is what ships.
-    stored = weights.astype(np.float16).astype(np.float32)
-    return CharacterNgrams(stored, bias, ended.pool_weights)
+    return CharacterNgrams(weights, bias, ended.pool_weights).rounded()

@@ -43,7 +43,7 @@ def fit_character_ngrams(
         seed: decides the order of the rows.
 
     Returns:
-        With the pool weights of `start`, or the network alone.
+        Rounded, with the pool weights of `start`, or the network alone.
     """
     labelled = [pair for rows in sets for pair in _labelled(rows, any_label=False)]
     labelled += _labelled(judged, any_label=True)
@@ -63,9 +63,8 @@ def fit_character_ngrams(
         optimizer.zero_grad()
         torch.autograd.backward(softmax_loss(logits, gold[chosen]))
         optimizer.step()
-    # Rounded as they are stored, so that what is measured is what ships.
-    stored = weights.detach().half().float().numpy()
-    return CharacterNgrams(stored, bias.detach().double().tolist(), start.pool_weights)
+    learned = weights.detach().numpy()
+    return CharacterNgrams(learned, bias.detach().double().tolist(), start.pool_weights).rounded()
 
 
 def logits_of(found: Sequence[NDArray[np.int32]], weights: Tensor, bias: Tensor) -> Tensor:
