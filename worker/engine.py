@@ -49,7 +49,7 @@ class Engine:
             micro-batch.
         linger: seconds to wait for more windows when the device is idle and those at hand do
             not fill a micro-batch.
-        core: None: chunk threads compute elsewhere than on the device.
+        core: tells this engine, and no other, when a chunk thread lets it go.
         meter: counts micro-batches.
         on_lost: called when the device is lost, before the callers hear of it.
         on_ceiling: called with a pipeline's budget when the device's memory lowered it.
@@ -63,17 +63,16 @@ class Engine:
         budgets: Mapping[Pipeline, int],
         *,
         linger: float,
-        core: Core | None = None,
-        meter: Meter | None = None,
-        on_lost: Callable[[Exception], object] = lambda _: None,
-        on_ceiling: Callable[[Pipeline, int], object] = lambda *_: None,
+        core: Core,
+        meter: Meter,
+        on_lost: Callable[[Exception], object],
+        on_ceiling: Callable[[Pipeline, int], object],
     ) -> None:
         self._schedule = Schedule(budgets)
         self._linger = linger
-        self.core = core or Core(is_device=False)
+        self.core = core
         self.core.on_free = self._wake
-        self._meter = meter or Meter()
-        self._meter.waiting = self.waiting
+        self._meter = meter
         self._on_lost = on_lost
         self._on_ceiling = on_ceiling
         self._incoming: queue.SimpleQueue[Request | _Signal] = queue.SimpleQueue()

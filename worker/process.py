@@ -114,15 +114,17 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     meter = Meter()
     chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
     app = create_app(urls.broker, services.key_prefix)
+    engine = Engine(
+        budgets,
+        linger=settings.linger,
+        core=Core(is_device=device == "cpu"),
+        meter=meter,
+        on_lost=_end_without_device,
+        on_ceiling=remember,
+    )
+    meter.waiting = engine.waiting
     with (
-        Engine(
-            budgets,
-            linger=settings.linger,
-            core=Core(is_device=device == "cpu"),
-            meter=meter,
-            on_lost=_end_without_device,
-            on_ceiling=remember,
-        ) as engine,
+        engine,
         Reporter(meter, metrics_port),
         Heartbeat(database, chunks, settings, meter, device=device, tasks=tasks) as heartbeat,
     ):

@@ -12,6 +12,7 @@ from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result, SentimentResult
 from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunks, mark
+from tests.fixtures.engines import engine_of
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.postgres import read_only
 from tests.fixtures.processes import PATIENCE
@@ -39,7 +40,7 @@ def pipelines() -> dict[Task, Pipeline]:
 
 @pytest.fixture
 def device(pipelines: dict[Task, Pipeline]) -> Iterator[Engine]:
-    with Engine(dict.fromkeys(pipelines.values(), 4096), linger=0) as device:
+    with engine_of(dict.fromkeys(pipelines.values(), 4096)) as device:
         yield device
 
 

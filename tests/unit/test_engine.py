@@ -14,6 +14,7 @@ import torch
 from schema.documents import Lane, Task
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode
+from tests.fixtures.engines import engine_of
 from worker.core import Core
 from worker.engine import DeviceLostError, Engine
 from worker.meter import Meter
@@ -76,7 +77,7 @@ def engine(
     *models: FakeModel, linger: float = 0, budget: int = BUDGET, **options: object
 ) -> Engine:
     budgets = {as_pipeline(model): budget for model in models}
-    return Engine(budgets, linger=linger, **options)  # type: ignore[arg-type]
+    return engine_of(budgets, linger=linger, **options)  # type: ignore[arg-type]
 
 
 def as_pipeline(model: FakeModel) -> "Pipeline":
@@ -278,7 +279,7 @@ def test_generating_has_micro_batches_of_its_own(model: FakeModel) -> None:
     windows = [window(number, MOST_AT_ONCE // 4) for number in range(1, 7)]
     model.gate = threading.Semaphore(0)
 
-    with Engine({pipeline: 10 * MOST_AT_ONCE}, linger=0) as device, ThreadPoolExecutor() as pool:
+    with engine(model, budget=10 * MOST_AT_ONCE) as device, ThreadPoolExecutor() as pool:
         first = pool.submit(device.predict, pipeline, Lane.BULK, [window(9)])
         model.calls.get(timeout=PATIENCE)
         found = pool.submit(device.predict, pipeline, Lane.BULK, windows)
@@ -298,7 +299,7 @@ def test_abandoned_generation_ends_at_the_next_micro_batch(model: FakeModel) -> 
     windows = [window(number, MOST_AT_ONCE) for number in range(1, 7)]
     model.gate = threading.Semaphore(0)
 
-    with Engine({pipeline: MOST_AT_ONCE}, linger=0) as device, ThreadPoolExecutor() as pool:
+    with engine(model, budget=MOST_AT_ONCE) as device, ThreadPoolExecutor() as pool:
         asked = pool.submit(device.predict, pipeline, Lane.BULK, windows, abandoned, generates=True)
         model.calls.get(timeout=PATIENCE)
         abandoned.set()
@@ -315,7 +316,7 @@ def test_padding_stays_small_on_mixed_lengths(model: FakeModel) -> None:
     lengths = np.clip(rng.lognormal(3, 0.8, 768).astype(int), 1, 256)
     meter = Meter()
 
-    with Engine({as_pipeline(model): 4096}, linger=0, meter=meter) as running:
+    with engine(model, budget=4096, meter=meter) as running:
         running.predict(
             as_pipeline(model),
             Lane.BULK,

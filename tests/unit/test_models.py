@@ -14,6 +14,7 @@ import torch
 
 from schema.documents import Lane, Task
 from schema.errors import ArtifactError, NotLoadedError
+from tests.fixtures.engines import engine_of
 from tests.fixtures.variants import damage, shipped_version, variant
 from worker import process
 from worker.artifact_folders import ArtifactFolders
@@ -33,7 +34,7 @@ def default() -> Pipeline:
 
 @pytest.fixture
 def engine(default: Pipeline) -> Iterator[Engine]:
-    with Engine({default: 4096}, linger=0) as engine:
+    with engine_of({default: 4096}) as engine:
         yield engine
 
 
