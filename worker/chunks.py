@@ -41,13 +41,13 @@ class ChunkStore:
         worker: name of the process.
     """
 
-    def __init__(self, engine: sa.Engine, worker: str, lease: float, max_attempts: int = 5) -> None:
+    def __init__(self, engine: sa.Engine, worker: str, lease: float, max_attempts: int) -> None:
         self._engine = engine
         self.worker = worker
         self._lease = lease
         self._max_attempts = max_attempts
 
-    def claim(self, message: ChunkMessage, *, alone: bool = False) -> Claim | None:
+    def claim(self, message: ChunkMessage, *, alone: bool) -> Claim | None:
         """Take the chunk that a message points at, counting the attempt.
 
         Args:

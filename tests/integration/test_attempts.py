@@ -6,14 +6,14 @@ from pydantic import ValidationError
 
 from producer.rescue import rescue
 from schema.settings import WorkerSettings
-from tests.fixtures.chunks import add_job, chunks, claim_one, end_attempt, expire, mark
+from tests.fixtures.chunks import add_job, chunk_store, chunks, claim_one, end_attempt, expire, mark
 from tests.fixtures.outcomes import POSITIVE
 from worker.chunks import ChunkStore
 
 
 @pytest.fixture
 def store(worker_engine: sa.Engine) -> ChunkStore:
-    return ChunkStore(worker_engine, "w1", lease=60)
+    return chunk_store(worker_engine)
 
 
 def crash(engine: sa.Engine, worker: str = "w1") -> None:
@@ -49,7 +49,7 @@ def test_chunks_of_a_crash_become_suspects_and_nothing_counts(
     """Without it, the neighbours of a deadly document are charged for its crash."""
     add_job(producer_engine, 3, chunk=1)
     for message in mark(producer_engine):
-        assert store.claim(message) is not None
+        assert store.claim(message, alone=False) is not None
 
     crash(worker_engine)
 
@@ -67,7 +67,7 @@ def test_suspect_is_claimed_only_by_a_process_that_is_alone_with_it(
     crash(worker_engine)
     (message,) = mark(producer_engine)
 
-    assert store.claim(message) is None
+    assert store.claim(message, alone=False) is None
     assert store.is_suspect(message)
     claim = store.claim(message, alone=True)
 
@@ -192,7 +192,7 @@ def test_chunk_that_fails_as_a_whole_is_halved_down_to_the_one_document(
 
     while messages := mark(producer_engine):
         for message in messages:
-            claim = store.claim(message)  # no suspect: nothing crashed
+            claim = store.claim(message, alone=False)  # no suspect: nothing crashed
             assert claim is not None
             seqs = [document.seq for document in store.load(claim)]
             if poison in seqs:
@@ -248,7 +248,7 @@ def test_lease_that_ends_later_than_any_can_is_cut(
         WorkerSettings(lease=longest + 1)
     add_job(producer_engine, 2, chunk=1)
     for message in mark(producer_engine):
-        assert store.claim(message) is not None
+        assert store.claim(message, alone=False) is not None
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "update textmill.chunk set lease_expires_at = now() + interval '1 year'"
@@ -277,7 +277,7 @@ def test_late_word_about_an_attempt_changes_nothing(
     add_job(producer_engine, 2)
     late = claim_one(producer_engine, store)
     end_attempt(worker_engine, late, "released")
-    claim_one(producer_engine, ChunkStore(worker_engine, "w2", lease=60))
+    claim_one(producer_engine, chunk_store(worker_engine, "w2"))
     before = chunks(producer_engine)
 
     assert end_attempt(worker_engine, late, how) is None

@@ -11,7 +11,7 @@ from schema.documents import Task
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result, SentimentResult
 from schema.settings import WorkerSettings
-from tests.fixtures.chunks import add_job, chunks, mark
+from tests.fixtures.chunks import add_job, chunk_store, chunks, mark
 from tests.fixtures.engines import engine_of
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.postgres import read_only
@@ -73,7 +73,7 @@ def attempt(
     """Process the chunk with a store of some kind."""
 
     def process(kind: type[ChunkStore]) -> bool:
-        store = kind(worker_engine, "w1", 60)
+        store = kind(worker_engine, "w1", 60, 5)
         return processor(worker_engine, store, device, pipelines)[0](message)
 
     return process
@@ -98,7 +98,7 @@ def test_results_are_those_of_the_pipeline(
     """Without it a worker answers otherwise than its model's card says, or explains nothing."""
     add_job(producer_engine, 3, explain=explain)
     (message,) = mark(producer_engine)
-    process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
+    process, _ = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
 
     assert process(message)
 
@@ -135,7 +135,7 @@ def test_document_whose_text_was_erased_fails_and_its_job_ends(
             sa.text("update textmill.document set text = null where seq = any(:seqs)"),
             {"seqs": list(erased)},
         )
-    process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
+    process, _ = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
 
     assert process(message)
 
@@ -167,7 +167,7 @@ def test_store_survives_a_lost_connection(  # all parts of a process
             killed.append(pid)
 
     sa.event.listen(worker_engine, "before_cursor_execute", kill)
-    process, _ = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
+    process, _ = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
 
     assert process(message)
 
@@ -192,7 +192,7 @@ def test_store_waits_until_a_standby_takes_writes(  # all parts of a process
             with read_only(engine) if self.stores == 1 else nullcontext():
                 super().store(claim, outcomes)
 
-    store = Failover(worker_engine, "w1", 60)
+    store = Failover(worker_engine, "w1", 60, 5)
     process, _ = processor(worker_engine, store, device, pipelines)
 
     assert process(message)
@@ -221,7 +221,7 @@ def test_store_whose_answer_was_lost_is_not_repeated(  # all parts of a process
                 statement = "commit"
                 raise sa.exc.OperationalError(statement, None, ConnectionResetError())
 
-    store = Unheard(worker_engine, "w1", 60)
+    store = Unheard(worker_engine, "w1", 60, 5)
     process, _ = processor(worker_engine, store, device, pipelines)
 
     assert process(message)
@@ -243,7 +243,7 @@ def test_chunk_that_fails_as_a_whole_is_retried(
         def load(self, claim: Claim) -> list[object]:  # type: ignore[override]
             raise OSError(28, "no space left on device", claim.chunk_no)
 
-    process, _ = processor(worker_engine, Full(worker_engine, "w1", 60), device, pipelines)
+    process, _ = processor(worker_engine, Full(worker_engine, "w1", 60, 5), device, pipelines)
 
     assert process(message)
 
@@ -276,7 +276,7 @@ class Unheeded(Refused):
 
     def fail(self, *_: object) -> str | None:
         """Meet another error."""
-        TooSlow.store(TooSlow(self._engine, self.worker, 60))
+        TooSlow.store(TooSlow(self._engine, self.worker, 60, 5))
         return None
 
 
@@ -312,7 +312,7 @@ def test_closed_gate_sends_messages_back(
     message: ChunkMessage,
 ) -> None:
     """Without it, a draining process takes up chunks, or throws their messages away."""
-    process, gate = processor(worker_engine, ChunkStore(worker_engine, "w1", 60), device, pipelines)
+    process, gate = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
     gate.close()
 
     assert not process(message)
@@ -329,12 +329,12 @@ def test_work_on_a_cancelled_job_stops(
     """Without it, the device works for a job that nobody wants."""
     job_id = add_job(producer_engine, 3)
     (message,) = mark(producer_engine)
-    store = ChunkStore(worker_engine, "w1", 60)
+    store = chunk_store(worker_engine)
     settings = WorkerSettings(lease=3, heartbeat=0.1)
     with Heartbeat(
         worker_engine, store, settings, Meter(), device="cpu", tasks=[Task.SENTIMENT]
     ) as heart:
-        claim = store.claim(message)
+        claim = store.claim(message, alone=False)
         assert claim is not None
         with heart.renewing(claim) as lease:
             control.cancel(producer_engine, job_id)

@@ -9,9 +9,8 @@ from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import RESULT, ErrorCode, Failure, Keyword, KeywordsResult, Result, Stage
 from schema.settings import IntakeSettings
-from tests.fixtures.chunks import end_attempt
+from tests.fixtures.chunks import chunk_store, end_attempt
 from tests.fixtures.outcomes import POSITIVE, SPAM, TEA
-from worker.chunks import ChunkStore
 
 QUOTED = KeywordsResult(
     language="mixed",
@@ -73,10 +72,10 @@ def job(engine: sa.Engine) -> sa.Row[tuple[object, ...]]:
 
 def test_chunk_is_claimed_once(worker_engine: sa.Engine, job_id: JobId) -> None:
     """Without it, a message delivered twice runs the chunk twice."""
-    chunks = ChunkStore(worker_engine, "w1", lease=60)
+    chunks = chunk_store(worker_engine)
 
-    first = chunks.claim(message(job_id))
-    second = chunks.claim(message(job_id))
+    first = chunks.claim(message(job_id), alone=False)
+    second = chunks.claim(message(job_id), alone=False)
 
     assert first is not None
     assert first.attempt == 1
@@ -86,8 +85,8 @@ def test_chunk_is_claimed_once(worker_engine: sa.Engine, job_id: JobId) -> None:
 
 def test_work_is_what_has_no_outcome(worker_engine: sa.Engine, job_id: JobId) -> None:
     """Without it, a refused document is processed, or one gets two outcomes."""
-    chunks = ChunkStore(worker_engine, "w1", lease=60)
-    claim = chunks.claim(message(job_id))
+    chunks = chunk_store(worker_engine)
+    claim = chunks.claim(message(job_id), alone=False)
     assert claim is not None
 
     assert [document.seq for document in chunks.load(claim)] == [1, 3, 4]
@@ -95,8 +94,8 @@ def test_work_is_what_has_no_outcome(worker_engine: sa.Engine, job_id: JobId) ->
 
 def test_outcomes_and_counters_agree(worker_engine: sa.Engine, job_id: JobId) -> None:
     """Without it, the status people see is not what the tables hold."""
-    chunks = ChunkStore(worker_engine, "w1", lease=60)
-    claim = chunks.claim(message(job_id))
+    chunks = chunk_store(worker_engine)
+    claim = chunks.claim(message(job_id), alone=False)
     assert claim is not None
 
     chunks.store(claim, [(1, POSITIVE), (3, FAILURE), (4, POSITIVE)])
@@ -124,8 +123,8 @@ def test_results_are_stored_as_they_were_made(
     results: list[tuple[int, Result, str | None, float | None]],
 ) -> None:
     """Without it, what people read is not what the model said."""
-    chunks = ChunkStore(worker_engine, "w1", lease=60)
-    claim = chunks.claim(message(job_id))
+    chunks = chunk_store(worker_engine)
+    claim = chunks.claim(message(job_id), alone=False)
     assert claim is not None
 
     chunks.store(claim, [(seq, result) for seq, result, *_ in results])
@@ -143,11 +142,11 @@ def test_late_attempt_writes_nothing(
     producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: JobId
 ) -> None:
     """Without it, a process that was given up for dead overwrites its successor's outcomes."""
-    zombie = ChunkStore(worker_engine, "zombie", lease=60)
-    successor = ChunkStore(worker_engine, "successor", lease=60)
-    late = zombie.claim(message(job_id))
+    zombie = chunk_store(worker_engine, "zombie")
+    successor = chunk_store(worker_engine, "successor")
+    late = zombie.claim(message(job_id), alone=False)
     expire_and_rescue(producer_engine, worker_engine)
-    claim = successor.claim(message(job_id))
+    claim = successor.claim(message(job_id), alone=False)
     assert late is not None
     assert claim is not None
     assert claim.attempt == 2
@@ -165,8 +164,8 @@ def test_late_attempt_writes_nothing(
 
 def test_second_store_of_an_attempt_writes_nothing(worker_engine: sa.Engine, job_id: JobId) -> None:
     """Without it, a retried transaction counts its documents twice."""
-    chunks = ChunkStore(worker_engine, "w1", lease=60)
-    claim = chunks.claim(message(job_id))
+    chunks = chunk_store(worker_engine)
+    claim = chunks.claim(message(job_id), alone=False)
     assert claim is not None
     outcomes = [(1, POSITIVE), (3, POSITIVE), (4, POSITIVE)]
     chunks.store(claim, outcomes)
@@ -184,7 +183,7 @@ def test_chunk_of_a_paused_job_is_not_claimed(
     with producer_engine.begin() as connection:
         connection.execute(sa.text("update textmill.job set state = 'paused'"))
 
-    assert ChunkStore(worker_engine, "w1", lease=60).claim(message(job_id)) is None
+    assert chunk_store(worker_engine).claim(message(job_id), alone=False) is None
 
 
 @pytest.mark.parametrize("state", ["dispatched", "running"])
@@ -192,15 +191,15 @@ def test_clock_that_is_set_back_costs_no_chunk(
     engine: sa.Engine, worker_engine: sa.Engine, job_id: JobId, state: str
 ) -> None:
     """Without it, a failover to a server whose clock is behind throws chunks in work away."""
-    store = ChunkStore(worker_engine, "w-1", lease=60)
-    claim = store.claim(message(job_id)) if state == "running" else None
+    store = chunk_store(worker_engine, "w-1")
+    claim = store.claim(message(job_id), alone=False) if state == "running" else None
     with engine.begin() as connection:
         connection.exec_driver_sql("set local session_replication_role = replica")
         connection.exec_driver_sql(
             "update textmill.chunk set dispatched_at = dispatched_at + interval '10 minutes'"
         )
 
-    claim = claim or store.claim(message(job_id))
+    claim = claim or store.claim(message(job_id), alone=False)
 
     assert claim is not None
     store.store(claim, [(document.seq, POSITIVE) for document in store.load(claim)])

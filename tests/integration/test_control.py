@@ -15,7 +15,7 @@ from schema.documents import Document, JobOptions, Rejected, Task
 from schema.errors import JobNotFoundError, LeaseLostError
 from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import DispatchSettings, IntakeSettings
-from tests.fixtures.chunks import add_job, chunks, mark
+from tests.fixtures.chunks import add_job, chunk_store, chunks, mark
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
@@ -27,7 +27,7 @@ EMPTY = Failure(code=ErrorCode.NO_CONTENT, stage=Stage.PREPROCESS, message="noth
 
 @pytest.fixture
 def store(worker_engine: sa.Engine) -> ChunkStore:
-    return ChunkStore(worker_engine, "w1", lease=60)
+    return chunk_store(worker_engine)
 
 
 def job(engine: sa.Engine) -> sa.Row[tuple[object, ...]]:
@@ -50,7 +50,7 @@ def test_cancel_keeps_outcomes_and_ends_the_rest(
     """Without it, a cancelled job loses what was done, or goes on."""
     job_id = add_job(producer_engine, 10, chunk=2)
     work_off(producer_engine, worker_engine, job_id, POSITIVE, chunks=1)
-    running, *_ = [store.claim(message) for message in mark(producer_engine)[:1]]
+    running, *_ = [store.claim(message, alone=False) for message in mark(producer_engine)[:1]]
     assert running is not None
 
     assert control.cancel(producer_engine, job_id) == "cancelled"
@@ -69,7 +69,7 @@ def test_cancel_waits_for_no_store_and_dispatch_ends_the_job(
     """Without it, a person's cancel hangs behind a slow worker, or stays half done."""
     job_id = add_job(producer_engine, 4, chunk=2)
     first, _ = mark(producer_engine)
-    claim = store.claim(first)
+    claim = store.claim(first, alone=False)
     assert claim is not None
 
     with worker_engine.begin() as writing:
@@ -105,12 +105,12 @@ def test_paused_job_finishes_what_runs_and_begins_nothing(
     """Without it, a pause loses the work under way, or does not hold."""
     job_id = add_job(producer_engine, 4, chunk=2)
     first, second = sorted(mark(producer_engine), key=lambda message: message.chunk_no)
-    claim = store.claim(first)
+    claim = store.claim(first, alone=False)
     assert claim is not None
 
     assert control.pause(producer_engine, job_id) == "paused"
 
-    assert store.claim(second) is None
+    assert store.claim(second, alone=False) is None
     store.store(claim, [(1, POSITIVE), (2, POSITIVE)])
     assert counts(producer_engine) == ("paused", 2, 0, 0, 2)
 
@@ -122,7 +122,7 @@ def test_resumed_job_publishes_again_what_workers_dropped(
     job_id = add_job(producer_engine, 2, chunk=1)
     first, second = mark(producer_engine)
     control.pause(producer_engine, job_id)
-    assert [store.claim(first), store.claim(second)] == [None, None]
+    assert [store.claim(first, alone=False), store.claim(second, alone=False)] == [None, None]
 
     assert control.resume(producer_engine, job_id) == "pending"
 
@@ -157,7 +157,7 @@ def test_retry_runs_failures_again_and_nothing_else(
 
     assert counts(producer_engine) == ("running", 2, 2, 0, 1)
     (message,) = mark(producer_engine)
-    claim = store.claim(message)
+    claim = store.claim(message, alone=False)
     assert claim is not None
     assert claim.attempt == 2
     assert [document.seq for document in store.load(claim)] == [3]

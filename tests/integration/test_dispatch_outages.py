@@ -16,11 +16,10 @@ from schema.documents import Document, JobOptions, Lane, Task
 from schema.errors import ServiceUnavailableError, SettingsError
 from schema.messages import queue_name
 from schema.settings import DispatchSettings
-from tests.fixtures.chunks import chunks, claim_one, expire
+from tests.fixtures.chunks import chunk_store, chunks, claim_one, expire
 from tests.fixtures.dispatch import LIMITS, THREADS, add_job, dispatcher, states
 from tests.fixtures.postgres import read_only
 from tests.fixtures.waiting import until
-from worker.chunks import ChunkStore
 
 
 def forget(broker_url: str, key_prefix: str) -> None:
@@ -106,7 +105,7 @@ def test_lease_that_lapses_while_redis_is_away_is_ended(
 ) -> None:
     """Without it, one failing command of Redis keeps every chunk of a dead host."""
     add_job(producer_engine, 1)
-    claim_one(producer_engine, ChunkStore(worker_engine, "w1", lease=60))
+    claim_one(producer_engine, chunk_store(worker_engine))
     away = Broker("redis://127.0.0.1:1/0", "away:")
     settings = DispatchSettings(poll_interval=0.05)
     stop = threading.Event()

@@ -14,7 +14,7 @@ from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError, LeaseLostError
 from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import IntakeSettings
-from tests.fixtures.chunks import add_job, chunks, claim_one, waiting_for_locks
+from tests.fixtures.chunks import add_job, chunk_store, chunks, claim_one, waiting_for_locks
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.outcomes import POSITIVE, RESULTS, work_off
 from worker.chunks import ChunkStore
@@ -24,7 +24,7 @@ FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it f
 
 @pytest.fixture
 def store(worker_engine: sa.Engine) -> ChunkStore:
-    return ChunkStore(worker_engine, "w1", lease=60)
+    return chunk_store(worker_engine)
 
 
 def erase(engine: sa.Engine, job_id: JobId, external_id: str = "1") -> int:

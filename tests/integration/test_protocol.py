@@ -50,7 +50,7 @@ class Process:
         """Claim as `ChunkProcessor` does: beside others, or a suspect alone."""
         if self.alone:
             return
-        claim = self.store.claim(message)
+        claim = self.store.claim(message, alone=False)
         if claim is None and not self.held and self.store.is_suspect(message):
             claim = self.store.claim(message, alone=True)
             self.alone = claim is not None
