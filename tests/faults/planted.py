@@ -76,7 +76,7 @@ def _supervisor() -> None:
 
     silent = float(os.environ.get("PLANTED_SILENT", "120"))
     with (
-        mock.patch("worker.devices.subprocess.Popen", planted),
+        mock.patch("worker.supervisor.subprocess.Popen", planted),
         mock.patch("worker.pulse.SILENT", silent),
     ):
         textmill_worker(prog_name="textmill-worker")

@@ -9,8 +9,9 @@ from schema.database import check_version, create_engine, reachable
 from schema.documents import Task
 from schema.errors import UsageError
 from schema.settings import ServiceSettings, WorkerSettings, read
-from worker.devices import Supervisor, parse_devices
+from worker.devices import parse_devices
 from worker.server_urls import server_urls
+from worker.supervisor import Supervisor
 
 
 @click.command("run")

@@ -1,0 +1,242 @@
+"""The supervisor: one or more processes for each device, restarted when they die.
+
+It never imports torch. Each process is started with its device pinned in the environment and
+with a pipe as standard input that ends when the supervisor does, so that none is left behind.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from schema.database import unblocked
+from schema.database_errors import condition, may_pass
+from schema.documents import Task
+from schema.states import AttemptEnd
+from worker.devices import Device, default_processes
+from worker.exit_codes import EXIT_CANNOT_START, EXIT_DEVICE_LOST
+from worker.pulse import SILENT, Pulse
+
+logger = logging.getLogger(__name__)
+
+RESTART_DELAYS = (1, 2, 5, 10, 30)
+"""Seconds to wait before the first, second … restart of a process in a row."""
+
+SETTLED = 60
+"""Seconds that a process has to live for its delays to begin anew."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place for one process, which is replaced when it dies; `crashes`: those in a row."""
+
+    device: Device
+    metrics_port: int | None = None
+    name: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    pulse: Pulse | None = None
+    started: float = 0.0
+    crashes: int = 0
+    due: float = 0.0
+
+
+class Supervisor:
+    """Keeps the processes of all devices running until it is told to stop.
+
+    Args:
+        devices: what to run on.
+        processes: how many for each device; None takes `default_processes`.
+        tasks: whose chunks to process.
+        database: to end the leases of a process that died.
+        drain: seconds that running chunks get after SIGTERM.
+        metrics_port: where the first process answers Prometheus, the next one on the next
+            port, and so on; None: nowhere.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        *,
+        processes: int | None,
+        tasks: Sequence[Task],
+        database: sa.Engine,
+        drain: float,
+        metrics_port: int | None = None,
+    ) -> None:
+        self._slots = [
+            _Slot(device)
+            for device in devices
+            for _ in range(processes or default_processes(device))
+        ]
+        if metrics_port is not None:
+            for number, slot in enumerate(self._slots):
+                slot.metrics_port = metrics_port + number
+        self._tasks = tasks
+        self._database = database
+        self._drain = drain
+        self._signals = 0
+        self._late: list[tuple[str, AttemptEnd]] = []
+        self._late_due = 0.0
+
+    def run(self) -> int:
+        """Supervise until SIGTERM or SIGINT; a second one ends the processes at once.
+
+        Returns:
+            The exit code: 0, or that of a process which cannot start.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        while not self._signals:
+            self._end_late_attempts()
+            for slot in self._slots:
+                if self._tend(slot) == EXIT_CANNOT_START:
+                    logger.error("a process cannot start; see its message above")
+                    self._stop()
+                    return EXIT_CANNOT_START
+            time.sleep(0.2)
+        self._stop()
+        return 0
+
+    def _on_signal(self, *_: object) -> None:
+        # Nothing that takes a lock: the signal may come while this very thread holds it.
+        self._signals += 1
+
+    def _tend(self, slot: _Slot) -> int | None:
+        """Start the slot's process, or find that it died. Returns its exit code then."""
+        if slot.process is None:
+            if time.monotonic() >= slot.due:
+                self._start(slot)
+            return None
+        code = slot.process.poll()
+        if code is None:
+            self._kill_if_silent(slot)
+            return None
+        why = " (the device failed)" if code == EXIT_DEVICE_LOST else ""
+        logger.error("%s ended with exit code %d%s", slot.name, code, why)
+        slot.process = None
+        if code == EXIT_CANNOT_START:
+            return code  # it claimed nothing
+        found = self._end_attempts(slot.name, AttemptEnd.CRASHED)
+        if found or time.monotonic() - slot.started > SETTLED:
+            slot.crashes = 0
+        # One that died over chunks is replaced at once: each such death brings poison nearer to
+        # being found, so they come to an end.
+        delay = 0 if found else RESTART_DELAYS[min(slot.crashes, len(RESTART_DELAYS) - 1)]
+        slot.due = time.monotonic() + delay
+        slot.crashes += 1
+        return code
+
+    def _kill_if_silent(self, slot: _Slot) -> None:
+        """End a process that hangs as a whole; what it had in work may have brought it there."""
+        if slot.process is not None and slot.pulse is not None and slot.pulse.is_silent():
+            logger.error("%s has not run for %d s; killing it", slot.name, SILENT)
+            slot.process.kill()
+
+    def _start(self, slot: _Slot) -> None:
+        # A name of its own for every process: a successor never owns its forerunner's chunks.
+        slot.name = f"{socket.gethostname()}:{slot.device.name}:{secrets.token_hex(4)}"
+        if slot.pulse is not None:
+            slot.pulse.close()
+        slot.pulse = Pulse()
+        slot.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "worker.process",
+                "--name",
+                slot.name,
+                "--device",
+                slot.device.seen_as(),
+                "--tasks",
+                ",".join(self._tasks),
+                "--pulse",
+                str(slot.pulse.sender),
+                *_option("--metrics-port", slot.metrics_port),
+            ],
+            env={**os.environ, **slot.device.environment()},
+            stdin=subprocess.PIPE,
+            # A Ctrl-C in the terminal reaches the supervisor alone; it says when to stop.
+            start_new_session=True,
+            pass_fds=[slot.pulse.sender],
+        )
+        os.close(slot.pulse.sender)
+        slot.started = time.monotonic()
+        logger.info("started %s, process %d", slot.name, slot.process.pid)
+
+    def _end_attempts(self, name: str, how: AttemptEnd) -> int:
+        """End the attempts of a dead process at once, so that nobody waits for its leases.
+
+        Args:
+            name: the process.
+            how: `crashed`, or `released` where it was ended by us: that is no chunk's fault.
+
+        Returns:
+            The number of attempts; 0 as well while Postgres is away, or others hold the chunks,
+            then `_end_late_attempts` goes on, and where it refuses, then nobody does.
+        """
+        try:
+            with unblocked(self._database) as connection:
+                ended = connection.scalar(
+                    sa.text("select textmill.end_attempts(:worker, :how)"),
+                    {"worker": name, "how": how},
+                )
+        except sa.exc.DBAPIError as error:
+            if may_pass(error):
+                logger.warning("%s's chunks wait for Postgres: %s", name, condition(error))
+                self._late.append((name, how))
+            else:
+                message = "%s's chunks wait for their leases to run out: %s"
+                logger.error(message, name, condition(error))  # noqa: TRY400  # made for people
+            return 0
+        return int(ended or 0)
+
+    def _end_late_attempts(self) -> None:
+        """Once Postgres is back, end the attempts of those that died meanwhile."""
+        if not self._late or time.monotonic() < self._late_due:
+            return
+        self._late_due = time.monotonic() + 1
+        waiting, self._late = self._late, []
+        for name, how in waiting:
+            self._end_attempts(name, how)
+
+    def _stop(self) -> None:
+        """SIGTERM to all, SIGKILL to those that outlast the drain time or a second signal.
+
+        What they did not finish is released: no attempt is charged.
+        """
+        running = [slot for slot in self._slots if slot.process is not None]
+        for slot in running:
+            if slot.process is not None:
+                slot.process.terminate()
+        deadline = time.monotonic() + self._drain
+        asked = self._signals
+        for slot in running:
+            if slot.process is None:
+                continue
+            while (
+                slot.process.poll() is None
+                and time.monotonic() < deadline
+                and self._signals <= max(asked, 1)
+            ):
+                time.sleep(0.1)
+            if slot.process.poll() is None:
+                logger.warning("killing %s: it did not drain in time", slot.name)
+                slot.process.kill()
+                slot.process.wait()
+                self._end_attempts(slot.name, AttemptEnd.RELEASED)
+            elif slot.process.returncode:
+                self._end_attempts(slot.name, AttemptEnd.CRASHED)
+        self._late_due = 0
+        self._end_late_attempts()
+
+
+def _option(name: str, value: int | None) -> list[str]:
+    return [] if value is None else [name, str(value)]
