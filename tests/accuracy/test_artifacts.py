@@ -12,12 +12,12 @@ from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
 from worker.training.card import Card, SetFigures
 from worker.training.corpus import Source, sources
-from worker.training.evaluate import (
+from worker.training.evaluate import evaluate
+from worker.training.measures import (
     KeywordsMeasures,
     Measures,
     ModerationMeasures,
     SentimentMeasures,
-    evaluate,
 )
 from worker.training.rows import LabelledRow, draw_of
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from schema.documents import Task
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
-from worker.training.evaluate import SentimentMeasures, evaluate
+from worker.training.evaluate import evaluate
+from worker.training.measures import SentimentMeasures
 from worker.training.rows import RowFile, SentimentRow
 
 EVERYDAY = Path(__file__).parent / "everyday_sentiment.jsonl"

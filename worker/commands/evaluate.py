@@ -12,12 +12,12 @@ from schema.errors import InputError
 from schema.terminal import make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import Pipeline
-from worker.training.evaluate import (
+from worker.training.evaluate import evaluate
+from worker.training.measures import (
     KeywordsMeasures,
     Measures,
     ModerationMeasures,
     SentimentMeasures,
-    evaluate,
 )
 from worker.training.plots import plot
 from worker.training.rows import ROW_TYPES, RowFile

@@ -11,14 +11,12 @@ from worker.pipeline.character_ngrams import LEAST_PROBABILITY, CharacterNgrams,
 from worker.training import metrics
 from worker.training.cleaning import cleaned
 from worker.training.evaluate import (
-    absent_keywords,
     generated_phrases,
-    moderation_gold,
     moderation_scores,
-    present_keywords,
     ranked_phrases,
     sentiment_scores,
 )
+from worker.training.measures import absent_keywords, moderation_gold, present_keywords
 from worker.training.ordinary import names_identity
 from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
 

@@ -8,12 +8,8 @@ from pydantic import Field
 from schema.base import Frozen
 from schema.documents import Task
 from worker.training.corpus import LicenceClass, Source
-from worker.training.evaluate import (
-    KeywordsMeasures,
-    ModerationMeasures,
-    SentimentMeasures,
-)
 from worker.training.evasion import Evasion
+from worker.training.measures import KeywordsMeasures, ModerationMeasures, SentimentMeasures
 from worker.training.rows import Row
 
 Use = Literal[

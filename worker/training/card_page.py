@@ -6,12 +6,8 @@ from typing import Final
 from schema.documents import Task
 from worker.pipeline.character_ngrams import BITS
 from worker.training.card import Card, SetFigures
-from worker.training.evaluate import (
-    KeywordsMeasures,
-    ModerationMeasures,
-    SentimentMeasures,
-)
 from worker.training.evasion import EVASIONS
+from worker.training.measures import KeywordsMeasures, ModerationMeasures, SentimentMeasures
 
 _CLASSES: Final = "A permissive; B share-alike or terms of the texts' own; C none found"
 

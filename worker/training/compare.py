@@ -19,13 +19,8 @@ from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.records import FloatArray
-from worker.training.evaluate import (
-    moderation_gold,
-    moderation_scores,
-    present_keywords,
-    ranked_phrases,
-    sentiment_scores,
-)
+from worker.training.evaluate import moderation_scores, ranked_phrases, sentiment_scores
+from worker.training.measures import moderation_gold, present_keywords
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 
 TOLERANCE: Final = 0.01

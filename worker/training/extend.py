@@ -27,11 +27,11 @@ from worker.training.calibrate import generator_calibration
 from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of, limits_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
 from worker.training.corpus import LicenceClass, Source, Split, data_hash, identity_of, sources
-from worker.training.evaluate import absent_keywords
 from worker.training.examples import Example
 from worker.training.finish import figures
 from worker.training.generator import DROPOUT, TRAINING, Generation, outputs, phrase_examples
 from worker.training.loop import TrainingConfig, TrainingState
+from worker.training.measures import absent_keywords
 from worker.training.rows import KeywordsRow
 from worker.training.run import Finished, Report
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from schema.documents import Task
 from worker.training.corpus import SPLITS, Source, Split
-from worker.training.evaluate import fold
+from worker.training.measures import fold
 from worker.training.rows import LabelledRow, draw_of, write_rows
 
 HELD_OUT: Final = 0.3

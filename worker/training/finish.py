@@ -27,15 +27,10 @@ from worker.training.calibrate import (
 from worker.training.card import LIMITS, Card, SetFigures, entry_of, limits_of
 from worker.training.character_ngrams import fit_character_ngrams
 from worker.training.corpus import Source, data_hash
-from worker.training.evaluate import (
-    evaluate,
-    fold,
-    keywords_measures,
-    majority,
-    moderation_scores,
-)
+from worker.training.evaluate import evaluate, moderation_scores
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
+from worker.training.measures import fold, keywords_measures, majority
 from worker.training.ordinary import ordinary_rows
 from worker.training.ranker import Tagger, count, fit_ranker
 from worker.training.recipe import Recipe

@@ -11,13 +11,8 @@ from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.training import metrics
-from worker.training.evaluate import (
-    moderation_gold,
-    moderation_scores,
-    present_keywords,
-    ranked_phrases,
-    sentiment_scores,
-)
+from worker.training.evaluate import moderation_scores, ranked_phrases, sentiment_scores
+from worker.training.measures import moderation_gold, present_keywords
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 
 if TYPE_CHECKING:

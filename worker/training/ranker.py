@@ -23,7 +23,7 @@ from worker.pipeline.ranker import MOST, Ranker, Weights
 from worker.pipeline.records import FloatArray, Phrase, TokenizedDocument
 from worker.pipeline.tokenize import parts_of
 from worker.training.cleaning import cleaned
-from worker.training.evaluate import fold, present_keywords
+from worker.training.measures import fold, present_keywords
 from worker.training.rows import KeywordsRow, draw_of
 
 UNITS: Final = 64

@@ -19,10 +19,10 @@ from worker.training.corpus import (
     identity_of,
     sources,
 )
-from worker.training.evaluate import fold
 from worker.training.examples import OVERLAP, WINDOW
 from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig
+from worker.training.measures import fold
 from worker.training.ordinary import ordinary_row, ordinary_rows
 from worker.training.pretrain import PRETRAINING, VOCABULARY, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow, draw_of

@@ -6,8 +6,9 @@ from typing import Final
 import numpy as np
 
 from worker.pipeline import Pipeline
-from worker.training.evaluate import ModerationMeasures, evaluate
+from worker.training.evaluate import evaluate
 from worker.training.evasion import EVASIONS, Evasion, evade
+from worker.training.measures import ModerationMeasures
 from worker.training.rows import LabelledRow, ModerationRow, draw_of
 
 ROWS: Final = 1000

@@ -28,10 +28,10 @@ from worker.training.corpus import (
     identity_of,
     unlabelled_texts,
 )
-from worker.training.evaluate import Measures, fold, moderation_measures, sentiment_measures
 from worker.training.examples import Example, known_labels, label_gold
 from worker.training.excerpts import excerpts
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
+from worker.training.measures import Measures, fold, moderation_measures, sentiment_measures
 from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
 from worker.training.rows import ModerationRow, Row, SentimentRow

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from worker.pipeline.model import Model
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import in_memory
-from worker.training.evaluate import (
+from worker.training.evaluate import evaluate
+from worker.training.measures import (
     KeywordsMeasures,
     Measures,
     ModerationMeasures,
     SentimentMeasures,
-    evaluate,
 )
 from worker.training.recipe import Recipe
 
