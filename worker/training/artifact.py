@@ -52,7 +52,7 @@ def write_artifact(
         additions.character_ngrams.save(folder / CHARACTER_NGRAMS)
     if additions.ranker is not None:
         additions.ranker.save(folder / RANKER)
-    (folder / CONFIG).write_bytes(CONFIG_ADAPTER.dump_json(config, indent=2) + b"\n")
+    _write_config(folder, config)
 
 
 def write_generator(folder: Path, config: ArtifactConfig, generator: Generator) -> None:
@@ -68,6 +68,10 @@ def write_generator(folder: Path, config: ArtifactConfig, generator: Generator) 
         for name, value in generator.state_dict().items()
     }
     (folder / GENERATOR).write_bytes(save(weights))
+    _write_config(folder, config)
+
+
+def _write_config(folder: Path, config: ArtifactConfig) -> None:
     (folder / CONFIG).write_bytes(CONFIG_ADAPTER.dump_json(config, indent=2) + b"\n")
 
 

@@ -90,8 +90,7 @@ def finish(
     config = replace(config, character_ngrams=ngrams is not None)
     additions = Additions(character_ngrams=ngrams, ranker=ranker)
     write_artifact(out, config, tokenizer, state.model, additions)
-    card = _card(recipe, start, state, Pipeline.load(out, "cpu"), ngrams)
-    card = card.model_copy(update={"averaged": averaged})
+    card = _card(recipe, start, state, Pipeline.load(out, "cpu"), ngrams, averaged=averaged)
     write_card(out, card)
     return card
 
@@ -169,6 +168,8 @@ def _card(
     state: TrainingState[Model],
     pipeline: Pipeline,
     ngrams: CharacterNgrams | None,
+    *,
+    averaged: bool,
 ) -> Card:
     labelled, ordinary = recipe.sources(), recipe.ordinary("test")
     own = [
@@ -193,6 +194,7 @@ def _card(
         data_hash=data_hash([*labelled, *recipe.ordinary_sources()]),
         sources=known,
         start=start.version,
+        averaged=averaged,
         teachers=tuple(taught.teacher for taught in recipe.soft_labels) or start.teachers,
         epochs=state.epoch - state.stale,
         validation_score=state.best_score,
