@@ -1,30 +1,87 @@
 """Chunks go in together, a suspect goes in alone."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
 
 import pytest
 
+from tests.fixtures.waiting import until
 from worker.gate import ClosedError, Gate
 
 PATIENCE = 30
 
 
+class Inside:
+    """Who is inside; whoever enters says whether he may."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+        self._lock = threading.Lock()
+        self._visitors: list[Visitor] = []
+
+    def enter(self, visitor: "Visitor") -> None:
+        """Note a visitor, and judge: of any two that meet, one comes second and finds the other."""
+        with self._lock:
+            self.order.append(visitor.name)
+            self._visitors.append(visitor)
+            met = [other.name for other in self._visitors]
+            assert len(met) == 1 or not any(other.alone for other in self._visitors), met
+
+    def leave(self, visitor: "Visitor") -> None:
+        """Forget a visitor, who still is inside."""
+        with self._lock:
+            self._visitors.remove(visitor)
+
+
+class WatchedGate(Gate):
+    """Counts how often it looked at a visitor and did not let it in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = Inside()
+        self.at_thread: dict[int, Visitor] = {}
+
+    def _wait(self, free: Callable[[], bool]) -> None:
+        def noted() -> bool:
+            is_free = free()
+            self.at_thread[threading.get_ident()].refusals += not is_free
+            return is_free
+
+        super()._wait(noted)
+
+
 class Visitor:
     """Goes through the gate in a thread of its own, and stays inside until it is let out."""
 
-    def __init__(self, pool: ThreadPoolExecutor, way: AbstractContextManager[None]) -> None:
-        self.inside = threading.Event()
+    def __init__(
+        self, pool: ThreadPoolExecutor, gate: WatchedGate, name: str, *, alone: bool
+    ) -> None:
+        self.name = name
+        self.alone = alone
+        self.refusals = 0
+        self.entered = threading.Event()
         self.let_out = threading.Event()
-        self._way = way
+        self._gate = gate
         self.done: Future[None] = pool.submit(self._visit)
 
     def _visit(self) -> None:
-        with self._way:
-            self.inside.set()
+        self._gate.at_thread[threading.get_ident()] = self
+        with self._gate.alone() if self.alone else self._gate.together():
+            self._gate.inside.enter(self)
+            self.entered.set()
             assert self.let_out.wait(PATIENCE)
+            self._gate.inside.leave(self)
+
+    def is_refused(self, times: int = 1) -> bool:
+        """Wait until the gate has refused it so often; False: it let it in."""
+        until(lambda: self.refusals >= times or self.entered.is_set() or self.done.done())
+        return self.refusals >= times
+
+    def goes_in(self) -> bool:
+        """Wait until it is inside; False: it may not be, or the gate was closed."""
+        until(lambda: self.entered.is_set() or self.done.done())
+        return self.entered.is_set()
 
     def leave(self) -> None:
         """Let it out, and wait until it is."""
@@ -33,61 +90,76 @@ class Visitor:
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
+def gate() -> WatchedGate:
+    return WatchedGate()
+
+
+@pytest.fixture
+def visit(gate: WatchedGate) -> Iterator[Callable[..., Visitor]]:
+    """Begins a visit; none outlasts the test."""
+    visitors = []
     with ThreadPoolExecutor(max_workers=8) as pool:
-        yield pool
+
+        def begin(name: str, *, alone: bool = False) -> Visitor:
+            visitors.append(Visitor(pool, gate, name, alone=alone))
+            return visitors[-1]
+
+        yield begin
+        gate.close()
+        for visitor in visitors:
+            visitor.let_out.set()
 
 
 def test_suspect_waits_until_it_is_alone_and_later_chunks_wait_for_it(
-    pool: ThreadPoolExecutor,
+    gate: WatchedGate, visit: Callable[..., Visitor]
 ) -> None:
     """Without it, innocents share a suspect's crash, or a busy process never runs a suspect."""
-    gate = Gate()
-    first, second = Visitor(pool, gate.together()), Visitor(pool, gate.together())
-    assert first.inside.wait(PATIENCE)
-    assert second.inside.wait(PATIENCE)
+    first, second = visit("first"), visit("second")
+    assert first.goes_in()
+    assert second.goes_in()
 
-    suspect = Visitor(pool, gate.alone())
-    while not gate._suspects_waiting:  # noqa: SLF001  # the moment that matters
-        threading.Event().wait(0.001)
-    later = Visitor(pool, gate.together())
+    suspect = visit("suspect", alone=True)
+    assert suspect.is_refused()
+    later = visit("later")
+    assert later.is_refused()
     first.leave()
-    assert not suspect.inside.is_set()
+    assert suspect.is_refused(times=2)
     second.leave()
-    assert suspect.inside.wait(PATIENCE)
-    assert not later.inside.is_set()
+    assert suspect.goes_in()
     suspect.leave()
-
-    assert later.inside.wait(PATIENCE)
+    assert later.goes_in()
     later.leave()
 
+    assert sorted(gate.inside.order[:2]) == ["first", "second"]
+    assert gate.inside.order[2:] == ["suspect", "later"]
 
-def test_suspects_go_one_by_one(pool: ThreadPoolExecutor) -> None:
+
+def test_suspects_go_one_by_one(gate: WatchedGate, visit: Callable[..., Visitor]) -> None:
     """Without it, two suspects share a crash, and the innocent one is condemned."""
-    gate = Gate()
-    inside = 0
-    most = 0
+    first = visit("first", alone=True)
+    assert first.goes_in()
 
-    def visit() -> None:
-        nonlocal inside, most
-        with gate.alone():
-            inside += 1
-            most = max(most, inside)
-            threading.Event().wait(0.001)
-            inside -= 1
+    chunk = visit("chunk")
+    assert chunk.is_refused()
+    second = visit("second", alone=True)
+    assert second.is_refused()
+    first.leave()
+    assert second.goes_in()
+    second.leave()
+    assert chunk.goes_in()
+    chunk.leave()
 
-    for visited in [pool.submit(visit) for _ in range(50)]:
-        visited.result(PATIENCE)
-
-    assert most == 1
+    assert gate.inside.order == ["first", "second", "chunk"]
 
 
-def test_closed_gate_lets_nobody_in_and_everybody_out(pool: ThreadPoolExecutor) -> None:
+def test_closed_gate_lets_nobody_in_and_everybody_out(
+    gate: WatchedGate, visit: Callable[..., Visitor]
+) -> None:
     """Without it, a process that drains takes up chunks that it will not finish."""
-    gate = Gate()
-    inside = Visitor(pool, gate.together())
-    assert inside.inside.wait(PATIENCE)
-    waiting = Visitor(pool, gate.alone())
+    inside = visit("inside")
+    assert inside.goes_in()
+    waiting = visit("waiting", alone=True)
+    assert waiting.is_refused()
 
     gate.close()
 
