@@ -15,7 +15,7 @@ from tests.fixtures.chunks import add_job, chunk_store, chunks, mark
 from tests.fixtures.engines import engine_of
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.postgres import read_only
-from tests.fixtures.processes import PATIENCE
+from tests.fixtures.waiting import PATIENCE
 from worker.artifact_folders import ArtifactFolders
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore

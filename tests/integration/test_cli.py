@@ -14,8 +14,9 @@ from schema.urls import database_place
 from tests.fixtures.commands import GOOD, invoke
 from tests.fixtures.files import write_lines
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.processes import PATIENCE, Run, environment
+from tests.fixtures.processes import Run, environment
 from tests.fixtures.submits import count_jobs
+from tests.fixtures.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 NO_JOB = "0190f3c2-0000-7000-8000-000000000000"

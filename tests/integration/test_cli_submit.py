@@ -23,8 +23,9 @@ from tests.fixtures.commands import GOOD, invoke
 from tests.fixtures.files import write_lines
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.processes import PATIENCE, Run, environment
+from tests.fixtures.processes import Run, environment
 from tests.fixtures.submits import count_jobs
+from tests.fixtures.waiting import PATIENCE
 
 INTERRUPTIBLE = """
 import signal

@@ -10,7 +10,8 @@ from producer import marking
 from producer.broker import Broker
 from schema.documents import JobId, Lane
 from tests.fixtures.dispatch import THREADS, add_job, dispatcher, states
-from tests.fixtures.processes import PATIENCE, Start
+from tests.fixtures.processes import Start
+from tests.fixtures.waiting import PATIENCE
 
 
 @pytest.mark.usefixtures("live_worker")

@@ -1,13 +1,13 @@
 """Generated keywords, from the option of a job to its rows."""
 
 import json
-import time
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from tests.fixtures.phrases import POSTS
-from tests.fixtures.processes import PATIENCE, Run, Start
+from tests.fixtures.processes import Run, Start
+from tests.fixtures.waiting import until
 
 
 def begin(start: Start, engine: sa.Engine, artifacts: Path) -> None:
@@ -17,13 +17,12 @@ def begin(start: Start, engine: sa.Engine, artifacts: Path) -> None:
         *("worker.cli", "run", "--devices", "cpu", "--processes", "1", "--tasks", "keywords"),
         TEXTMILL_ARTIFACTS=str(artifacts),
     )
-    deadline = time.monotonic() + PATIENCE
-    while True:
+
+    def is_up() -> bool:
         with engine.connect() as connection:
-            if connection.scalar(sa.text("select count(*) from textmill.worker")):
-                return
-        assert time.monotonic() < deadline, "the worker never came up"
-        time.sleep(0.05)
+            return bool(connection.scalar(sa.text("select count(*) from textmill.worker")))
+
+    until(is_up)
 
 
 def submitted(textmill: Run, *options: str) -> dict[str, object]:

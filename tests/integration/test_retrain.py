@@ -27,9 +27,10 @@ from tests.fixtures.corpus import BLAME, PLAIN, PRAISE, recipe
 from tests.fixtures.mill import Mill
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.processes import PATIENCE, Start
+from tests.fixtures.processes import Start
 from tests.fixtures.shop import wait_for
 from tests.fixtures.slang import SLANG, misled
+from tests.fixtures.waiting import PATIENCE
 from worker.artifact_folders import ArtifactFolders
 from worker.pipeline.artifact import SHIPPED
 from worker.registry import Registry

@@ -11,8 +11,9 @@ import pytest
 
 from tests.fixtures.commands import invoke
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.processes import PATIENCE, environment
+from tests.fixtures.processes import environment
 from tests.fixtures.review import Visitor
+from tests.fixtures.waiting import PATIENCE
 
 REVIEW = ["review", "--json", "--annotator", "kim", "--task", "sentiment"]
 

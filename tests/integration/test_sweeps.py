@@ -13,8 +13,9 @@ from producer.sweeps.definitions import add, make_due
 from producer.sweeps.source import Source
 from schema.documents import Task
 from tests.fixtures.outcomes import RESULTS, SPAM, work_off
-from tests.fixtures.processes import PATIENCE, Start
+from tests.fixtures.processes import Start
 from tests.fixtures.shop import QUERY, change, definition, one, swept, wait_for, write
+from tests.fixtures.waiting import PATIENCE
 
 SCAM = SPAM.model_copy(update={"labels": ["spam", "fraud"]})
 

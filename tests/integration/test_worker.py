@@ -14,8 +14,8 @@ from schema.documents import Document, JobId, JobOptions, Task
 from schema.outcomes import RESULT
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.processes import PATIENCE, Start
-from tests.fixtures.waiting import until
+from tests.fixtures.processes import Start
+from tests.fixtures.waiting import PATIENCE, until
 
 TEXTS = [
     "The delivery was quick and the tea tastes wonderful, I am so happy!",

@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from schema.documents import Lane
+from tests.fixtures.waiting import PATIENCE
 from worker.core import Core
-
-PATIENCE = 60
 
 
 def is_free(core: Core) -> bool:

@@ -2,7 +2,6 @@
 
 import queue
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
@@ -15,6 +14,7 @@ from schema.documents import Lane, Task
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode
 from tests.fixtures.engines import engine_of
+from tests.fixtures.waiting import PATIENCE, until
 from worker.core import Core
 from worker.engine import DeviceLostError, Engine
 from worker.meter import Meter
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 POISON = 666
 FATAL = 667
-PATIENCE = 60
 BUDGET = 64
 
 
@@ -210,7 +209,7 @@ def test_interactive_windows_go_next(model: FakeModel) -> None:
         bulk = pool.submit(running.predict, as_pipeline(model), Lane.BULK, backlog)
         model.calls.get()  # the first micro-batch of the backlog is being run
         urgent = pool.submit(running.predict, as_pipeline(model), Lane.INTERACTIVE, [window(99)])
-        until_waiting(running, 37)
+        until(lambda: running.waiting() == 37)
         model.gate.release(1_000)
         assert numbers(urgent.result()) == [99]
         assert len(numbers(bulk.result())) == 40
@@ -225,7 +224,7 @@ def test_bulk_windows_wait_while_a_chunk_thread_computes(model: FakeModel) -> No
     with engine(model, core=core) as running, ThreadPoolExecutor(1) as pool:
         with core.held(Lane.BULK):
             bulk = pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(1)])
-            until_waiting(running, 1)
+            until(lambda: running.waiting() == 1)
             urgent = running.predict(as_pipeline(model), Lane.INTERACTIVE, [window(99)])
             assert numbers(urgent) == [99]
         assert numbers(bulk.result(PATIENCE)) == [1]
@@ -264,7 +263,7 @@ def test_micro_batches_never_mix_models(model: FakeModel) -> None:
             pool.submit(running.predict, as_pipeline(which), Lane.BULK, [window(number)])
             for which, number in ((model, 2), (other, 3))
         ]
-        until_waiting(running, 2)
+        until(lambda: running.waiting() == 2)
         model.gate.release(1_000)
         for future in futures:
             future.result()
@@ -284,7 +283,7 @@ def test_generating_has_micro_batches_of_its_own(model: FakeModel) -> None:
         model.calls.get(timeout=PATIENCE)
         found = pool.submit(device.predict, pipeline, Lane.BULK, windows)
         made = pool.submit(device.predict, pipeline, Lane.BULK, windows, generates=True)
-        until_waiting(device, 12)
+        until(lambda: device.waiting() == 12)
         model.gate.release(1_000)
 
         assert numbers(first.result(PATIENCE)) == [9]
@@ -327,11 +326,3 @@ def test_padding_stays_small_on_mixed_lengths(model: FakeModel) -> None:
     assert counts.tokens == lengths.sum()
     assert 1 - counts.tokens / counts.padded <= 0.05
     assert counts.tokens / counts.batches > 4096 / 8
-
-
-def until_waiting(running: Engine, windows: int) -> None:
-    """Wait until so many windows are handed over and not yet on the device."""
-    deadline = time.monotonic() + PATIENCE
-    while running.waiting() != windows:
-        assert time.monotonic() < deadline, "they never came in"
-        time.sleep(0.001)

@@ -6,10 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.fixtures.waiting import until
+from tests.fixtures.waiting import PATIENCE, until
 from worker.gate import ClosedError, Gate
-
-PATIENCE = 30
 
 
 class Inside:

@@ -2,14 +2,12 @@
 
 import logging
 import socket
-import time
 import urllib.request
 
 import pytest
 
+from tests.fixtures.waiting import until
 from worker.meter import Counts, Meter, Reporter, summary
-
-PATIENCE = 60
 
 
 def test_summary_tells_of_its_stretch_alone() -> None:
@@ -52,10 +50,7 @@ def test_log_speaks_when_something_happened(caplog: pytest.LogCaptureFixture) ->
 
     with Reporter(meter, None, interval=0.01):
         meter.count_documents(succeeded=1, failed=0)
-        deadline = time.monotonic() + PATIENCE
-        while not caplog.messages:
-            assert time.monotonic() < deadline, "it said nothing"
-            time.sleep(0.01)
+        until(lambda: bool(caplog.messages))
 
     assert len(caplog.messages) == 1
     assert "documents/s" in caplog.messages[0]
