@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -145,7 +146,7 @@ def test_second_sigterm_ends_at_once_and_loses_nothing(mill: Mill, recovery: Rec
     held = mill.running()
 
     supervisor.send_signal(signal.SIGTERM)
-    with pytest.raises(Exception, match="timed out"):
+    with pytest.raises(subprocess.TimeoutExpired):
         supervisor.wait(2)
     supervisor.send_signal(signal.SIGTERM)
     supervisor.wait(60)
