@@ -26,7 +26,7 @@ class UnderWay(NamedTuple):
 
 
 def live_workers(connection: sa.Connection) -> Sequence[LiveWorker]:
-    """The worker processes that have reported within the last 30 s."""
+    """The worker processes that live, as `textmill.is_alive` has it."""
     rows = connection.execute(
         sa.text("select tasks, threads from textmill.worker where textmill.is_alive(heartbeat_at)")
     )

@@ -63,8 +63,7 @@ class Dispatcher:
     Args:
         engine: connects as a role that may dispatch.
         broker: where chunks are published.
-        settings: seconds between steps, until a worker counts as dead, and until a lost message is
-            published again.
+        settings: seconds between steps, and until a lost message is published again.
         limits: seconds after which a load counts as abandoned.
     """
 

@@ -48,7 +48,7 @@ def moment(engine: sa.Engine) -> datetime:
 
 
 def any_alive(engine: sa.Engine) -> bool:
-    """Whether a worker process has reported within the last 30 s; any login may ask.
+    """Whether a worker process lives, as `textmill.is_alive` has it; any login may ask.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.

@@ -156,7 +156,7 @@ def tell_if_nothing_runs(
     waits = any(status.state in _WORKED_ON for status in statuses)
     if waits and not any_alive(textmill.engine):
         start = "textmill-worker run" if served else "textmill up"
-        say(f"no worker process has reported for 30 s; start some with: {start}")
+        say(f"no worker process is alive; start some with: {start}")
 
 
 def _all_finished(statuses: Iterable[JobStatus]) -> bool:
