@@ -218,18 +218,11 @@ class Dispatcher:
     def _mark_again(
         self, connection: sa.Connection, queued: Mapping[tuple[Task, Lane], int]
     ) -> list[Addressed]:
-        dispatched = connection.execute(
-            sa.text(
-                "select j.task, j.lane, count(*) as chunks from textmill.chunk c"
-                " join textmill.job j using (job_id)"
-                " where c.state = 'dispatched' and j.state in ('pending', 'running')"
-                " group by j.task, j.lane"
-            )
-        ).all()
         again: list[Addressed] = []
-        for row in dispatched:
-            lost = row.chunks - queued[Task(row.task), Lane(row.lane)]
-            again += mark_again(connection, row.task, row.lane, lost, self._settings)
+        after = self._settings.republish_after
+        for each in under_way(connection):
+            lost = each.dispatched - queued[each.task, each.lane]
+            again += mark_again(connection, each.task, each.lane, lost, after=after)
         return again
 
     def _close(self, job_id: JobId) -> None:

@@ -7,7 +7,6 @@ import sqlalchemy as sa
 
 from schema.documents import Lane, Task
 from schema.messages import ChunkMessage
-from schema.settings import DispatchSettings
 
 Addressed = tuple[ChunkMessage, Lane]
 """A message, and the lane of its queue."""
@@ -108,9 +107,9 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
 
 
 def mark_again(
-    connection: sa.Connection, task: str, lane: str, lost: int, settings: DispatchSettings
+    connection: sa.Connection, task: Task, lane: Lane, lost: int, *, after: float
 ) -> list[Addressed]:
-    """Mark the `lost` oldest dispatched chunks of a queue anew, if they are old enough.
+    """Mark the `lost` oldest dispatched chunks of a queue anew, if `after` seconds have passed.
 
     Of those that seem to be dispatched later, since the clock was set back, nobody knows.
     """
@@ -134,7 +133,7 @@ def mark_again(
         where c.job_id = stale.job_id and c.chunk_no = stale.chunk_no
         returning c.job_id, c.chunk_no, stale.task, stale.lane
         """,
-        {"task": task, "lane": lane, "lost": lost, "after": settings.republish_after},
+        {"task": task, "lane": lane, "lost": lost, "after": after},
     )
 
 
