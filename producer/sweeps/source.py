@@ -59,7 +59,7 @@ _KINDS: Mapping[int, Kind] = {
 
 
 class Source:
-    """A query on some database, with the column that its rows are new by.
+    """A database that sweeps read; each call says by which query and watermark column.
 
     Args:
         engine: of the database that is read; closed with the source.
