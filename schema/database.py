@@ -20,10 +20,6 @@ from schema.urls import database_place, parse_database_url
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
 
-LOCK_TIMEOUT = "5s"
-"""How long to wait for a row that another session has locked: longer than Postgres goes on with the
-session of a process that died."""
-
 _IN_THE_WAY = ("40", "55")
 """SQLSTATE classes that say: another session was in the way."""
 
@@ -163,8 +159,13 @@ def _unavailable(cause: BaseException | None, said: str, where: str) -> str | No
 
 
 @contextmanager
-def unblocked(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that waits for no lock longer than `LOCK_TIMEOUT`.
+def unblocked(engine: sa.Engine, *, lock_timeout: str = "5s") -> Iterator[sa.Connection]:
+    """A transaction that waits for no lock longer than `lock_timeout`.
+
+    Args:
+        engine: where it runs.
+        lock_timeout: as Postgres takes it; longer than Postgres goes on with the session of a
+            process that died.
 
     Raises:
         OperationalError: another session has held one for longer, at a prompt perhaps.
@@ -172,7 +173,7 @@ def unblocked(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.begin() as connection:
         connection.execute(
             sa.text("select set_config('lock_timeout', :lock_timeout, true)"),
-            {"lock_timeout": LOCK_TIMEOUT},
+            {"lock_timeout": lock_timeout},
         )
         yield connection
 
