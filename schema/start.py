@@ -1,13 +1,16 @@
 """Where both programs begin.
 
 Their imports take most of a second, in which Ctrl-C would end in a traceback out of some library.
+That of `producer` is among them, so that neither program can begin in a package of its own.
 """
 
 import os
 import signal
 import sys
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from schema.extras import NO_WORKER, has_worker
 
 # Of `schema.errors`, whose import is one of those that take long.
 _INTERRUPTED = 130
@@ -16,24 +19,26 @@ _USAGE = 2
 
 def textmill() -> None:
     """Run `textmill`."""
-    _run("producer.cli")
+    with _interruptible():
+        from producer.cli import main  # noqa: PLC0415  # takes long
+    main()
 
 
 def textmill_worker() -> None:
     """Run `textmill-worker`, where its extra is installed."""
-    if find_spec("torch") is None:
-        sys.stderr.write(
-            "textmill-worker: this installation has no worker; from a clone, install it with:"
-            " pip install -c requirements.lock '.[worker]'\n"
-        )
+    if not has_worker():
+        sys.stderr.write(f"textmill-worker: {NO_WORKER}\n")
         sys.exit(_USAGE)
-    _run("worker.cli")
+    with _interruptible():
+        from worker.cli import main  # noqa: PLC0415  # takes long
+    main()
 
 
-def _run(module: str) -> None:
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the process at once, and without a word, while the block imports."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:  # as a shell has it for what runs in the background
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
-    main = import_module(module).main
+    yield
     signal.signal(signal.SIGINT, before)
-    main()

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from producer.local.ports import LOOPBACK
 from producer.local.postgres import OWNER, start_postgres
 from producer.local.provision import DATABASE, LOGINS, provision
 from schema.errors import SettingsError
+from schema.extras import NO_WORKER, has_worker
 from schema.settings import ServiceSettings, WorkerSettings, read
 from schema.stack import STACK, running_stack
 
@@ -165,9 +165,8 @@ def run_workers(stack: Stack, data_dir: Path, lock: int) -> Iterator[Stack]:
 
 
 def _check_worker() -> None:
-    if find_spec("torch") is None:
-        msg = "this installation has no worker: install Textmill with its extra `worker`"
-        raise SettingsError(msg)
+    if not has_worker():
+        raise SettingsError(NO_WORKER)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ def test_installation_without_a_worker_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without it, `textmill-worker --help` of a producer ends in a traceback."""
-    monkeypatch.setattr(start, "find_spec", lambda _: None)
+    monkeypatch.setattr(start, "has_worker", lambda: False)
 
     with pytest.raises(SystemExit) as ended:
         start.textmill_worker()
