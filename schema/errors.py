@@ -1,4 +1,4 @@
-"""What Textmill tells a caller or a person; control flow inside a process has its own exceptions.
+"""What can go wrong, and the exit code of a command that meets it.
 
 ::
 
@@ -19,8 +19,8 @@
     ├── DocumentError                     2  one document fails, its neighbours go on
     └── LeaseLostError                    2  another attempt goes on; nothing was written
 
-The number is the exit code of a command that meets the error. 2: it cannot be carried out as given.
-3: something that it needs is away, and the same command may succeed later.
+The number is that exit code. 2: the command cannot be carried out as given. 3: something that it
+needs is away, and the same command may succeed later.
 """
 
 from schema.outcomes import ErrorCode, Stage
