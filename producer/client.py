@@ -41,7 +41,11 @@ class Textmill:
     """
 
     def __init__(self, database_url: str | None = None) -> None:
-        """Remember where the database is; nothing connects before the `with` block."""
+        """Remember where the database is; nothing connects before the `with` block.
+
+        Raises:
+            SettingsError: a variable about intake is malformed.
+        """
         self._database_url = database_url
         self._limits = read(IntakeSettings)
         self._stack = ExitStack()
@@ -50,10 +54,13 @@ class Textmill:
         self._watched: list[Stack] = []
 
     def __enter__(self) -> Self:
-        """Connect, starting the embedded servers where none run.
+        """Find the embedded stack, or start its servers, where no URL says where the database is.
+
+        With a URL, nothing connects before the first call.
 
         Raises:
-            TextmillError: the servers cannot be started.
+            SettingsError: the URL or another setting is malformed.
+            TextmillError: the embedded servers cannot be started.
         """
         url = self._database_url or self._default_url()
         self._engine = create_engine(url, application="textmill")
