@@ -15,6 +15,7 @@ from schema.base import Frozen
 from schema.database import reachable
 from schema.documents import JobId, ShortText, Task
 from schema.errors import InputError
+from schema.gold import gold_fields
 from schema.states import Agreement
 
 # Postgres stores no NUL.
@@ -138,7 +139,7 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
             yield {
                 "id": f"feedback-{row.feedback_id}",
                 "text": row.text,
-                **_gold(row),
+                **gold_fields(task, row.answer, row.annotated),
                 "verdict": row.verdict,
                 "annotator": row.annotator,
                 "comment": row.comment,
@@ -146,17 +147,6 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
                 "job_id": str(row.job_id),
                 "external_id": row.external_id,
             }
-
-
-def _gold(row: sa.Row[tuple[object, ...]]) -> dict[str, object]:
-    """The right answer, as rows of the task name it."""
-    match Task(row.task):
-        case Task.SENTIMENT:
-            return {"label": row.answer[0]}
-        case Task.MODERATION:
-            return {"labels": row.answer, "annotated": row.annotated}
-        case Task.KEYWORDS:
-            return {"keywords": row.answer}
 
 
 def _read(name: str, value: object) -> object:

@@ -4,7 +4,8 @@ import sqlalchemy as sa
 
 from schema.database import reachable
 from schema.documents import Task
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from schema.gold import gold_fields
+from worker.training.rows import ROW_TYPES, LabelledRow
 
 
 def read_gold(engine: sa.Engine, task: Task) -> list[LabelledRow]:
@@ -19,16 +20,9 @@ def read_gold(engine: sa.Engine, task: Task) -> list[LabelledRow]:
     )
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(query, {"task": task})
-        return [_row(task, row.text, row.answer, row.annotated) for row in rows]
-
-
-def _row(task: Task, text: str, answer: list[str], annotated: list[str] | None) -> LabelledRow:
-    match task:
-        case Task.SENTIMENT:
-            return SentimentRow.model_validate({"text": text, "label": answer[0]})
-        case Task.MODERATION:
-            return ModerationRow.model_validate(
-                {"text": text, "labels": answer, "annotated": annotated}
+        return [
+            ROW_TYPES[task].model_validate(
+                {"text": row.text, **gold_fields(task, row.answer, row.annotated)}
             )
-        case Task.KEYWORDS:
-            return KeywordsRow(text=text, keywords=tuple(answer))
+            for row in rows
+        ]
