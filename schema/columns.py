@@ -10,8 +10,12 @@ metadata = sa.MetaData(schema="textmill")
 
 def one_of(column: str, values: Iterable[StrEnum]) -> str:
     """The check that a column holds one of these values, such as those of an enumeration."""
-    listed = ", ".join(f"'{value}'" for value in values)
-    return f"{column} in ({listed})"
+    return f"{column} in ({listed(values)})"
+
+
+def listed(values: Iterable[StrEnum]) -> str:
+    """Values as SQL lists them between parentheses."""
+    return ", ".join(f"'{value}'" for value in values)
 
 
 def now(name: str) -> sa.Column[object]:

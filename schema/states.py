@@ -122,4 +122,8 @@ SWEEP_RUN_TRANSITIONS: Mapping[SweepRunState, frozenset[SweepRunState]] = {
     SweepRunState.FAILED: frozenset(),
 }
 
-TERMINAL_JOB_STATES = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED})
+RUNNABLE_JOB_STATES = (JobState.PENDING, JobState.RUNNING)
+"""Those of jobs whose chunks are dispatched and claimed; the statements that do so spell them."""
+
+TERMINAL_JOB_STATES = (JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED)
+"""Those of jobs in which every document has its outcome."""

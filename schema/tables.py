@@ -8,7 +8,7 @@ fast and a partition can go without a scan of the others.
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from schema.columns import metadata, now, one_of
+from schema.columns import listed, metadata, now, one_of
 from schema.documents import Lane, Task
 from schema.model_tables import model_promotion, model_version, training_run
 from schema.outcomes import Stage
@@ -36,7 +36,7 @@ __all__ = [
 MIGRATION = "0006"
 """The migration that these tables stand for."""
 
-_TERMINAL = ", ".join(f"'{state}'" for state in JobState if state in TERMINAL_JOB_STATES)
+_TERMINAL = listed(TERMINAL_JOB_STATES)
 
 job = sa.Table(
     "job",

@@ -15,12 +15,11 @@ from producer.cli.show import say
 from producer.jobs import JobStatus, are_gone, gone
 from schema.documents import JobId
 from schema.errors import EXIT_USAGE
-from schema.states import JobState
+from schema.states import RUNNABLE_JOB_STATES, JobState
 
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument, metavar="JOB…")
 _CLOSED: Final = (JobState.CANCELLING, JobState.CANCELLED)
-_OPEN: Final = (JobState.PENDING, JobState.RUNNING)
-_RETRIED: Final = (*_OPEN, JobState.PAUSED, JobState.COMPLETED)
+_RETRIED: Final = (*RUNNABLE_JOB_STATES, JobState.PAUSED, JobState.COMPLETED)
 """States in which a retry that found nothing may just have been given before."""
 _as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON object a job.")
 
@@ -63,7 +62,7 @@ def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     Example:
       textmill resume 0190f3c2-…
     """
-    _each(jobs, control.resume, _OPEN, as_json=as_json)
+    _each(jobs, control.resume, RUNNABLE_JOB_STATES, as_json=as_json)
 
 
 @click.command()

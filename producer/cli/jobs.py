@@ -21,7 +21,7 @@ from producer.workers import any_alive
 from producer.writers import OutputFormat, write_outcomes
 from schema.documents import JobId
 from schema.errors import InputError
-from schema.states import JobState
+from schema.states import RUNNABLE_JOB_STATES
 from schema.terminal import make_console
 
 LATEST = 20
@@ -29,8 +29,6 @@ LATEST = 20
 
 WATCH_JSON_INTERVAL = 1
 """Seconds between the lines of `--watch --json`."""
-
-_WORKED_ON = (JobState.PENDING, JobState.RUNNING)
 
 
 class _Job(click.Argument):
@@ -153,7 +151,7 @@ def tell_if_nothing_runs(
     textmill: Textmill, statuses: Iterable[JobStatus], *, served: bool
 ) -> None:
     """Say so where a job cannot go on for want of workers: its state does not tell."""
-    waits = any(status.state in _WORKED_ON for status in statuses)
+    waits = any(status.state in RUNNABLE_JOB_STATES for status in statuses)
     if waits and not any_alive(textmill.engine):
         start = "textmill-worker run" if served else "textmill up"
         say(f"no worker process is alive; start some with: {start}")
