@@ -194,7 +194,7 @@ def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Genera
     """
     status(engine, job_id)
     if are_gone(engine, job_id):
-        raise DocumentsGoneError(gone(job_id))
+        raise documents_gone(job_id)
     return _outcomes(engine, job_id, texts=texts)
 
 
@@ -217,9 +217,9 @@ def are_gone(engine: sa.Engine, job_id: JobId) -> bool:
         )
 
 
-def gone(job_id: JobId) -> str:
-    """What to say of such a job."""
-    return (
+def documents_gone(job_id: JobId) -> DocumentsGoneError:
+    """The error of a job whose month was dropped."""
+    return DocumentsGoneError(
         f"the documents of job {job_id} are gone, or their outcomes: their month was dropped;"
         " `textmill status` has what was counted"
     )

@@ -26,7 +26,7 @@ def connected() -> Iterator[Textmill]:
 
 @contextmanager
 def connected_with_workers() -> Iterator[Textmill]:
-    """The same, with what is needed to finish a job; where a database is named, others run it."""
+    """Textmill, with what is needed to finish a job; where a database is named, others run it."""
     services = read(ServiceSettings)
     if services.database_url is not None:
         with Textmill() as textmill:

@@ -12,7 +12,7 @@ from producer import control
 from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
 from producer.cli.show import say
-from producer.jobs import JobStatus, are_gone, gone
+from producer.jobs import JobStatus, are_gone, documents_gone
 from schema.documents import JobId
 from schema.errors import EXIT_USAGE
 from schema.states import RUNNABLE_JOB_STATES, JobState
@@ -88,7 +88,7 @@ def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
             if documents:
                 continue
             if are_gone(textmill.engine, job_id):
-                say(gone(job_id))
+                say(str(documents_gone(job_id)))
                 refused += 1
             else:
                 found = textmill.status(job_id)

@@ -44,7 +44,7 @@ def joined(
 
 @contextmanager
 def joined_with_workers(services: ServiceSettings) -> Iterator[Stack]:
-    """The same, with dispatch and workers, which are started where the stack has none.
+    """A stack as `joined` finds or starts it, with dispatch and workers, started where it has none.
 
     Raises:
         UsageError: as `joined`.
