@@ -6,7 +6,7 @@ from typing import Final
 from producer import readers
 from producer.feedback import Verdict
 from producer.readers.formats import Format, guess_format
-from producer.readers.rows import Expected, Row
+from producer.readers.rows import Expected, Row, listed
 from producer.readers.source import display_name, opened
 from schema.documents import Rejected
 from schema.errors import InputError
@@ -18,7 +18,6 @@ FORMATS: Final = (Format.JSONL, Format.CSV, Format.TSV, Format.PARQUET)
 _FIELDS: Final = tuple(Verdict.model_fields)
 _NEEDED: Final = tuple(name for name, field in Verdict.model_fields.items() if field.is_required())
 _EXAMPLE: Final = "{" + ", ".join(f'"{name}": ...' for name in _NEEDED) + "}"
-_SHOWN: Final = 20  # columns named
 _NAME_SHOWN: Final = 40  # characters of a column's name
 
 
@@ -79,17 +78,15 @@ def _checked(
         msg = (
             f"{name} has no column {', '.join(lacking)}; verdicts have the columns"
             f" {', '.join(_FIELDS)}, of which {', '.join(needed)} are needed;"
-            f" it has: {_listed(found)}"
+            f" it has: {_named(found)}"
         )
         raise InputError(msg)
     if unknown := [column for column in found if column not in _FIELDS]:
-        ignoring(_listed(unknown))
+        ignoring(_named(unknown))
     return [column for column in found if column in _FIELDS]
 
 
-def _listed(columns: Sequence[str]) -> str:
-    names = [
-        column if len(column) <= _NAME_SHOWN else f"{column[:_NAME_SHOWN]}…"
-        for column in columns[:_SHOWN]
-    ]
-    return ", ".join([*names, "…"] if len(columns) > _SHOWN else names)
+def _named(columns: Sequence[str]) -> str:
+    return listed(
+        [column if len(column) <= _NAME_SHOWN else f"{column[:_NAME_SHOWN]}…" for column in columns]
+    )

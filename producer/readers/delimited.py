@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from producer.readers.lines import Line
-from producer.readers.rows import Expected, Row, miscounted
+from producer.readers.rows import Expected, Row
+from producer.readers.separated import assembled
 from schema.documents import Rejected
 from schema.errors import InputError
 from schema.outcomes import ErrorCode
@@ -132,16 +133,7 @@ def _row(
         return first.fault or Rejected(
             line=first.number, code=ErrorCode.INVALID_RECORD, message=_broken(error, first.text)
         )
-    first = source.taken[0]
-    for line in source.taken:
-        if line.fault:
-            return line.fault.model_copy(update={"line": first.number})
-    if not record and len(header) > 1:
-        return None
-    record = record or [""]
-    if len(record) != len(header):
-        return miscounted(first.number, record, header, _too_many(record))
-    return Row(first.number, dict(zip(header, record, strict=True)))
+    return assembled(source.taken, record, header, _too_many)
 
 
 def _too_many(values: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What the readers hand to intake."""
+"""What the readers hand to intake and to feedback."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from schema.errors import InputError
 from schema.outcomes import ErrorCode
 
 MOST_SHOWN = 20
+"""Fields of a file that a message names."""
 
 
 class Row(NamedTuple):
@@ -47,7 +48,7 @@ class Expected:
         for field in self.fields:
             if field not in found:
                 msg = (
-                    f"{self.name} has no field {field!r}; it has: {_listed(found)}."
+                    f"{self.name} has no field {field!r}; it has: {listed([*map(repr, found)])}."
                     " Name the right one with --text-field or --id-field"
                 )
                 raise InputError(msg)
@@ -88,29 +89,7 @@ def damaged(line: int, unit: str, error: Exception) -> Rejected:
     )
 
 
-def miscounted(line: int, values: Sequence[str], header: Sequence[str], too_many: str) -> Rejected:
-    """The refusal of a record that has another number of values than its file has columns.
-
-    Args:
-        line: where it starts.
-        values: those of the record.
-        header: the columns.
-        too_many: what to do where it has more.
-    """
-    remedy = (
-        too_many
-        if len(values) > len(header)
-        else "write every value, if only an empty one, and quote those that hold line breaks"
-    )
-    return Rejected(
-        line=line,
-        code=ErrorCode.INVALID_RECORD,
-        message=(
-            f"values in the record: {len(values)}, columns in the header: {len(header)}; {remedy}"
-        ),
-    )
-
-
-def _listed(fields: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, fields[:MOST_SHOWN]))
-    return f"{shown}, …" if len(fields) > MOST_SHOWN else shown
+def listed(names: Sequence[str]) -> str:
+    """Names of fields as a message repeats them, `MOST_SHOWN` at most."""
+    shown = ", ".join(names[:MOST_SHOWN])
+    return f"{shown}, …" if len(names) > MOST_SHOWN else shown

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from producer.readers.lines import Line
-from producer.readers.rows import Expected, Row, miscounted
+from producer.readers.rows import Expected, Row
+from producer.readers.separated import assembled
 from schema.documents import Rejected
 
 LINE_BYTES = 100
@@ -109,16 +110,12 @@ def _record(first: Line, source: _Lines, columns: int, limit: int) -> list[Line]
 
 
 def _row(record: Sequence[Line], header: Sequence[str]) -> Row | Rejected | None:
-    first = record[0]
-    for line in record:
-        if line.fault:
-            return line.fault.model_copy(update={"line": first.number})
     values = _values("".join(line.text for line in record))
-    if values == [""] and len(header) > 1:
-        return None
-    if len(values) != len(header):
-        return miscounted(first.number, values, header, "write blanks for tabs in values")
-    return Row(first.number, dict(zip(header, values, strict=True)))
+    return assembled(record, [] if values == [""] else values, header, _too_many)
+
+
+def _too_many(_: Sequence[str]) -> str:
+    return "write blanks for tabs in values"
 
 
 def _values(text: str) -> list[str]:

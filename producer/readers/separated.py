@@ -1,0 +1,49 @@
+"""What CSV and TSV share: a row of the values that a record holds."""
+
+from collections.abc import Callable, Sequence
+
+from producer.readers.lines import Line
+from producer.readers.rows import Row
+from schema.documents import Rejected
+from schema.outcomes import ErrorCode
+
+
+def assembled(
+    lines: Sequence[Line],
+    values: Sequence[str],
+    header: Sequence[str],
+    too_many: Callable[[Sequence[str]], str],
+) -> Row | Rejected | None:
+    """Make a row of a record.
+
+    Args:
+        lines: those of the record.
+        values: what they hold; none where the record is a blank line.
+        header: the columns.
+        too_many: what to do where there are more values than columns.
+
+    Returns:
+        The row, or why it is refused; None for a blank line, unless there is one column, of which
+        it is an empty value.
+    """
+    number = lines[0].number
+    for line in lines:
+        if line.fault:
+            return line.fault.model_copy(update={"line": number})
+    if not values and len(header) > 1:
+        return None
+    values = values or [""]
+    if len(values) == len(header):
+        return Row(number, dict(zip(header, values, strict=True)))
+    remedy = (
+        too_many(values)
+        if len(values) > len(header)
+        else "write every value, if only an empty one, and quote those that hold line breaks"
+    )
+    return Rejected(
+        line=number,
+        code=ErrorCode.INVALID_RECORD,
+        message=(
+            f"values in the record: {len(values)}, columns in the header: {len(header)}; {remedy}"
+        ),
+    )
