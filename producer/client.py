@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from producer import control, feedback, jobs
 from producer.feedback import Verdict
-from producer.intake import examine, examine_refusal, from_mapping
+from producer.intake import examine, examine_rejected, from_mapping
 from producer.jobs import JobStatus, OutcomeRow
 from producer.local import Stack, joined, own_workers, servers
 from producer.submit import Submission, submit
@@ -253,7 +253,7 @@ class Textmill:
                     limits=self._limits,
                 )
             case Rejected():
-                return examine_refusal(document, limits=self._limits)
+                return examine_rejected(document, limits=self._limits)
             case Mapping():
                 return from_mapping(document, limits=self._limits)
         msg = f"a document is a Document or a mapping with `text`, not {type(document).__name__}"

@@ -84,19 +84,19 @@ def examine(
         return Rejected(external_id=known_id, line=line, code=error.code, message=str(error))
 
 
-def examine_refusal(refused: Rejected, *, limits: IntakeSettings) -> Rejected:
-    """The same refusal, without what Postgres does not store.
+def examine_rejected(rejected: Rejected, *, limits: IntakeSettings) -> Rejected:
+    """The record, without what Postgres does not store.
 
     Args:
-        refused: a record that a program refused.
+        rejected: a record that a program rejected.
         limits: longest id; one that breaks a rule is left out.
     """
     try:
-        known_id = _examine_id(refused.external_id, limits.max_id_characters)
+        known_id = _examine_id(rejected.external_id, limits.max_id_characters)
     except DocumentError:
         known_id = None
-    message = refused.message.encode(errors="replace").decode().replace("\x00", "\ufffd")
-    return refused.model_copy(update={"external_id": known_id, "message": message})
+    message = rejected.message.encode(errors="replace").decode().replace("\x00", "\ufffd")
+    return rejected.model_copy(update={"external_id": known_id, "message": message})
 
 
 def _document(

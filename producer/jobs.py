@@ -70,13 +70,13 @@ class OutcomeRow(TypedDict):
     """A document with its outcome; what does not apply is None.
 
     Attributes:
-        external_id: the producer's id; None where a refused record had none that could be read.
+        external_id: the producer's id; None where a rejected record had none that could be read.
         status: succeeded, failed, cancelled or pending.
         result: the result of the task, as `schema.outcomes` describes it.
         error: `code`, `stage` and `message` of a failure.
         metadata: what was handed over beside the text.
         line: where the document stood in its file.
-        text: of the document, where it was asked for; None where it was refused or erased.
+        text: of the document, where it was asked for; None where it was rejected or erased.
     """
 
     external_id: str | None
@@ -225,7 +225,7 @@ def documents_gone(job_id: JobId) -> DocumentsGoneError:
     )
 
 
-class Refusals(NamedTuple):
+class RejectedCount(NamedTuple):
     """How often a code of intake stands in a job, with one of its messages."""
 
     code: str
@@ -233,10 +233,10 @@ class Refusals(NamedTuple):
     example: str
 
 
-def refusals(engine: sa.Engine, job_id: JobId) -> list[Refusals]:
-    """Why documents of a job were refused at intake, the commonest reason first.
+def rejected_counts(engine: sa.Engine, job_id: JobId) -> list[RejectedCount]:
+    """Why documents of a job were rejected at intake, the commonest reason first.
 
-    Before all others comes a damaged file, whose one refusal stands for any number of documents.
+    Before all others comes a damaged file, which is rejected once for any number of documents.
     """
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
@@ -247,7 +247,7 @@ def refusals(engine: sa.Engine, job_id: JobId) -> list[Refusals]:
             """),
             {"job_id": job_id, "damaged": ErrorCode.DAMAGED_FILE},
         )
-        return [Refusals(*row) for row in rows]
+        return [RejectedCount(*row) for row in rows]
 
 
 def _outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool) -> Generator[OutcomeRow]:

@@ -18,7 +18,7 @@ from producer.cli.jobs import tell_if_nothing_runs
 from producer.cli.show import console, job_progress, say, status_table
 from producer.client import Textmill
 from producer.durations import parse_duration
-from producer.jobs import JobStatus, refusals, wait
+from producer.jobs import JobStatus, rejected_counts, wait
 from producer.readers import Format, naming_file, read_documents
 from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
@@ -144,7 +144,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 progress=partial(progress.advance, loading),
             )
             progress.remove_task(loading)
-            lost = _explain_refusals(textmill, submission)
+            lost = _explain_rejected(textmill, submission)
             if not waits:
                 _announce(submission, as_json=as_json)
                 if not served:
@@ -178,8 +178,8 @@ def _told_of(path: str, records: Iterator[Record]) -> Iterator[Record]:
         say(f"{name} was read as JSON Lines, which it is not; give --format {formats}")
 
 
-def _explain_refusals(textmill: Textmill, submission: Submission) -> bool:
-    """Say how many documents were refused, and the reasons, commonest first.
+def _explain_rejected(textmill: Textmill, submission: Submission) -> bool:
+    """Say how many documents were rejected, and the reasons, commonest first.
 
     Returns:
         Whether that is more than a few bad records: all of them, or what a damaged file held.
@@ -187,7 +187,7 @@ def _explain_refusals(textmill: Textmill, submission: Submission) -> bool:
     if not submission.rejected:
         return False
     say(f"{submission.rejected:,} of {submission.accepted:,} documents refused:")
-    reasons = refusals(textmill.engine, submission.job_id)
+    reasons = rejected_counts(textmill.engine, submission.job_id)
     for code, documents, example in reasons[:REASONS]:
         say(f"  {documents:,} {code}: {example}")
     if len(reasons) > REASONS:
