@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from producer import marking
 from producer.broker import Broker
 from schema.documents import JobId, Lane
-from tests.fixtures.dispatch import THREADS, add_job, dispatcher, states
+from tests.fixtures.dispatch import THREADS, add_chunks, dispatcher, states
 from tests.fixtures.processes import Start
 from tests.fixtures.waiting import PATIENCE
 
@@ -17,7 +17,7 @@ from tests.fixtures.waiting import PATIENCE
 @pytest.mark.usefixtures("live_worker")
 def test_depth_leaves_a_thread_free(producer_engine: sa.Engine, broker: Broker) -> None:
     """Without it, Redis grows without bound and interactive chunks wait behind bulk ones."""
-    bulk = add_job(producer_engine, 10)
+    bulk = add_chunks(producer_engine, 10)
     dispatch = dispatcher(producer_engine, broker)
 
     published = [dispatch.step(), dispatch.step()]
@@ -32,10 +32,10 @@ def test_interactive_chunks_go_while_bulk_is_full(
     producer_engine: sa.Engine, broker: Broker
 ) -> None:
     """Without it, a person waits for the nightly load."""
-    add_job(producer_engine, 10)
+    add_chunks(producer_engine, 10)
     dispatch = dispatcher(producer_engine, broker)
     dispatch.step()
-    urgent = add_job(producer_engine, 1, Lane.INTERACTIVE)
+    urgent = add_chunks(producer_engine, 1, Lane.INTERACTIVE)
 
     dispatch.step()
 
@@ -48,8 +48,8 @@ def test_interactive_chunks_leave_a_thread_to_bulk(
 ) -> None:
     """Without it a stream of interactive jobs stops the nightly load."""
     dispatch = dispatcher(producer_engine, broker)
-    urgent = add_job(producer_engine, 20, Lane.INTERACTIVE)
-    bulk = add_job(producer_engine, 10)
+    urgent = add_chunks(producer_engine, 20, Lane.INTERACTIVE)
+    bulk = add_chunks(producer_engine, 10)
 
     dispatch.step()
 
@@ -66,9 +66,9 @@ def test_published_bulk_chunk_waits_for_no_stream_of_interactive_ones(
     Workers read the interactive queue first, and it would never be empty.
     """
     dispatch = dispatcher(producer_engine, broker)
-    bulk = add_job(producer_engine, 1)
+    bulk = add_chunks(producer_engine, 1)
     dispatch.step()
-    urgent = add_job(producer_engine, 20, Lane.INTERACTIVE)
+    urgent = add_chunks(producer_engine, 20, Lane.INTERACTIVE)
 
     dispatch.step()
 
@@ -81,7 +81,7 @@ def test_interactive_chunks_take_all_threads_when_no_bulk_waits(
     producer_engine: sa.Engine, broker: Broker
 ) -> None:
     """Without it a thread of every process idles through the day."""
-    urgent = add_job(producer_engine, 20, Lane.INTERACTIVE)
+    urgent = add_chunks(producer_engine, 20, Lane.INTERACTIVE)
 
     dispatcher(producer_engine, broker).step()
 
@@ -93,7 +93,7 @@ def test_jobs_share_by_tokens_not_by_chunks(
     producer_engine: sa.Engine, engine: sa.Engine, broker: Broker
 ) -> None:
     """Without it a job of long documents takes most of the device's time."""
-    heavy, light = add_job(producer_engine, 30), add_job(producer_engine, 30)
+    heavy, light = add_chunks(producer_engine, 30), add_chunks(producer_engine, 30)
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -115,7 +115,7 @@ CHUNKS = 200_000
 @pytest.fixture
 def huge_job(producer_engine: sa.Engine, engine: sa.Engine) -> JobId:
     """A job half through: chunks done, a few under way, the others pending."""
-    job = add_job(producer_engine, 1)
+    job = add_chunks(producer_engine, 1)
     with engine.begin() as connection:
         connection.execute(
             sa.text("""
@@ -185,10 +185,10 @@ def test_small_job_does_not_wait_for_a_large_one(
     producer_engine: sa.Engine, broker: Broker
 ) -> None:
     """Without it, jobs run in order of submission, however long the first takes."""
-    large = add_job(producer_engine, 50)
+    large = add_chunks(producer_engine, 50)
     dispatch = dispatcher(producer_engine, broker)
     dispatch.step()
-    small = add_job(producer_engine, 1)
+    small = add_chunks(producer_engine, 1)
     with producer_engine.begin() as connection:  # one chunk of the large job is done
         connection.execute(
             sa.text(
@@ -212,8 +212,8 @@ def test_small_job_does_not_wait_behind_many_large_ones(
 ) -> None:
     """Without it, hundreds of large jobs end before a small one begins."""
     monkeypatch.setattr(marking, "JOBS_CONSIDERED", 4)
-    large = [add_job(producer_engine, 10) for _ in range(6)]
-    small = add_job(producer_engine, 1)
+    large = [add_chunks(producer_engine, 10) for _ in range(6)]
+    small = add_chunks(producer_engine, 1)
     with engine.begin() as connection:
         connection.execute(
             sa.text("update textmill.chunk set tokens = 200 where job_id = any(:large)"),
@@ -231,12 +231,12 @@ def test_chunks_that_nobody_may_run_take_no_place(
     engine: sa.Engine, producer_engine: sa.Engine, broker: Broker
 ) -> None:
     """Without it, a paused job, or a task whose workers are gone, stops all others."""
-    paused = add_job(producer_engine, 10)
+    paused = add_chunks(producer_engine, 10)
     dispatch = dispatcher(producer_engine, broker)
     dispatch.step()
     with producer_engine.begin() as connection:
         connection.execute(sa.text("update textmill.job set state = 'paused'"))
-    unserved = add_job(producer_engine, 10)
+    unserved = add_chunks(producer_engine, 10)
     with engine.begin() as connection:
         connection.execute(
             sa.text("update textmill.job set task = 'moderation' where job_id = :job_id"),
@@ -249,7 +249,7 @@ def test_chunks_that_nobody_may_run_take_no_place(
             ),
             {"job_id": unserved},
         )
-    runnable = add_job(producer_engine, 10)
+    runnable = add_chunks(producer_engine, 10)
 
     dispatch.step()
 
@@ -261,7 +261,7 @@ def test_nothing_is_published_without_a_live_worker(
     producer_engine: sa.Engine, broker: Broker
 ) -> None:
     """Without it, an outage of the workers fills Redis."""
-    add_job(producer_engine, 3)
+    add_chunks(producer_engine, 3)
 
     assert dispatcher(producer_engine, broker).step() == 0
     assert sum(broker.queued().values()) == 0
@@ -296,7 +296,7 @@ def test_retry_put_off_before_the_clock_was_set_back_goes_at_once(
     producer_engine: sa.Engine, engine: sa.Engine, broker: Broker, wait: str, published: int
 ) -> None:
     """Without it, a chunk waits as long as the clock of Postgres was ahead."""
-    add_job(producer_engine, 1)
+    add_chunks(producer_engine, 1)
     with engine.begin() as connection:
         connection.execute(
             sa.text("update textmill.chunk set not_before = now() + cast(:wait as interval)"),

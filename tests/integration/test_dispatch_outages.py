@@ -17,7 +17,7 @@ from schema.errors import ServiceUnavailableError, SettingsError
 from schema.messages import queue_name
 from schema.settings import DispatchSettings
 from tests.fixtures.chunks import chunk_store, chunks, claim_one, expire
-from tests.fixtures.dispatch import LIMITS, THREADS, add_job, dispatcher, states
+from tests.fixtures.dispatch import LIMITS, THREADS, add_chunks, dispatcher, states
 from tests.fixtures.postgres import read_only
 from tests.fixtures.waiting import until
 
@@ -33,7 +33,7 @@ def test_lost_messages_are_published_again_once(
     producer_engine: sa.Engine, broker: Broker, key_prefix: str, broker_url: str
 ) -> None:
     """Without it, chunks wait for ever for messages that Redis has forgotten."""
-    add_job(producer_engine, 10)
+    add_chunks(producer_engine, 10)
     dispatcher(producer_engine, broker).step()
     forget(broker_url, key_prefix)
     impatient = dispatcher(producer_engine, broker, republish_after=1e-6)
@@ -53,7 +53,7 @@ def test_lost_messages_are_published_again_though_the_clock_was_set_back(
     broker_url: str,
 ) -> None:
     """Without it, chunks wait for the time to come in which they seem to be dispatched."""
-    add_job(producer_engine, 10)
+    add_chunks(producer_engine, 10)
     dispatcher(producer_engine, broker).step()
     forget(broker_url, key_prefix)
     with engine.begin() as connection:
@@ -73,7 +73,7 @@ def test_message_taken_by_a_dead_worker_is_published_again(
     producer_engine: sa.Engine, broker: Broker, key_prefix: str, broker_url: str
 ) -> None:
     """Without it, a chunk waits for Celery's visibility timeout when its consumer dies."""
-    add_job(producer_engine, 1)
+    add_chunks(producer_engine, 1)
     dispatcher(producer_engine, broker).step()
     with redis.Redis.from_url(broker_url) as client:
         queue = key_prefix + queue_name(Task.SENTIMENT, Lane.BULK)
@@ -90,7 +90,7 @@ def test_chunks_marked_while_redis_is_away_are_published_later(
     producer_engine: sa.Engine, broker: Broker
 ) -> None:
     """Without it, an outage of Redis loses what was being dispatched."""
-    job = add_job(producer_engine, 2)
+    job = add_chunks(producer_engine, 2)
     with pytest.raises(ServiceUnavailableError, match="TEXTMILL_BROKER_URL"):
         dispatcher(producer_engine, Broker("redis://127.0.0.1:1/0", "away:")).step()
     assert states(producer_engine)[job, "dispatched"] == 2
@@ -104,7 +104,7 @@ def test_lease_that_lapses_while_redis_is_away_is_ended(
     producer_engine: sa.Engine, worker_engine: sa.Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without it, one failing command of Redis keeps every chunk of a dead host."""
-    add_job(producer_engine, 1)
+    add_chunks(producer_engine, 1)
     claim_one(producer_engine, chunk_store(worker_engine))
     away = Broker("redis://127.0.0.1:1/0", "away:")
     settings = DispatchSettings(poll_interval=0.05)
@@ -136,7 +136,7 @@ def test_dispatch_ends_where_redis_refuses_its_login(
 @pytest.mark.usefixtures("live_worker")
 def test_dispatchers_take_turns(producer_engine: sa.Engine, broker: Broker) -> None:
     """Without it, a frozen dispatcher stops all others, or two publish a chunk twice."""
-    add_job(producer_engine, 3)
+    add_chunks(producer_engine, 3)
     with producer_engine.begin() as frozen:
         assert frozen.scalar(sa.text("select textmill.dispatch_turn()"))
 
@@ -171,7 +171,7 @@ def test_dispatch_outlasts_a_database_that_takes_no_writes(
     producer_engine: sa.Engine, engine: sa.Engine, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without it, a failover to a standby ends dispatch, and `textmill up` with it."""
-    job = add_job(producer_engine, 1)
+    job = add_chunks(producer_engine, 1)
     settings = DispatchSettings(poll_interval=0.05)
     stop = threading.Event()
 
