@@ -10,8 +10,8 @@ from producer.jobs import status
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
 from schema.settings import IntakeSettings
-from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.mill import Mill
+from tests.fixtures.waiting import waiting_for_locks
 
 TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop opens at nine", "物流很快"]
 SEED = 20

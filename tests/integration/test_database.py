@@ -1,13 +1,12 @@
 """What Postgres says, turned into errors for people."""
 
-import time
-
 import pytest
 import sqlalchemy as sa
 
 from schema.database import reachable
 from schema.database_errors import is_outage
 from schema.errors import ServiceUnavailableError
+from tests.fixtures.waiting import until
 
 
 def test_transaction_that_idled_too_long_counts_as_an_outage(engine: sa.Engine) -> None:
@@ -25,6 +24,17 @@ def test_transaction_that_idled_too_long_counts_as_an_outage(engine: sa.Engine) 
 
 def _idle_too_long(engine: sa.Engine) -> None:
     with engine.begin() as connection:
+        pid = connection.scalar(sa.text("select pg_backend_pid()"))
         connection.execute(sa.text("set local idle_in_transaction_session_timeout = '1ms'"))
-        time.sleep(0.5)
+        until(lambda: not _lives(engine, pid))
         connection.execute(sa.text("select 1"))
+
+
+def _lives(engine: sa.Engine, pid: int | None) -> bool:
+    with engine.connect() as connection:
+        return bool(
+            connection.scalar(
+                sa.text("select exists (select from pg_stat_activity where pid = :pid)"),
+                {"pid": pid},
+            )
+        )

@@ -1,6 +1,5 @@
 """A text that is erased, at any moment of its job."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -14,9 +13,10 @@ from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError, LeaseLostError
 from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import IntakeSettings
-from tests.fixtures.chunks import add_job, chunk_store, chunks, claim_one, waiting_for_locks
+from tests.fixtures.chunks import add_job, chunk_store, chunks, claim_one
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.outcomes import POSITIVE, RESULTS, work_off
+from tests.fixtures.waiting import until_blocked
 from worker.chunks import ChunkStore
 
 FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
@@ -126,8 +126,7 @@ def test_verdict_that_is_being_given_is_erased_too(
                 {"job_id": job_id},
             )
             erasing = pool.submit(erase, engine, job_id)
-            while not waiting_for_locks(engine) and not erasing.done():
-                time.sleep(0.01)
+            until_blocked(engine, erasing)
         erasing.result()
 
     assert list(export(producer_engine, Task.SENTIMENT)) == []
@@ -172,8 +171,7 @@ def test_half_that_is_cut_at_that_moment_is_held(
                 sa.text("select textmill.end_reader(:job_id, 1)"),
                 {"job_id": job_id},
             )
-            while not waiting_for_locks(engine) and not held.done():
-                time.sleep(0.01)
+            until_blocked(engine, held)
         held.result()
         with engine.begin() as other:
             free = other.scalars(

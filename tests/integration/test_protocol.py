@@ -22,8 +22,9 @@ from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import ErrorCode, Failure, Result, Stage
 from tests.fixtures import invariants
-from tests.fixtures.chunks import add_job, end_attempt, expire, mark, published, waiting_for_locks
+from tests.fixtures.chunks import add_job, end_attempt, expire, mark, published
 from tests.fixtures.outcomes import POSITIVE
+from tests.fixtures.waiting import waiting_for_locks
 from worker.chunks import ChunkStore
 from worker.claims import Claim
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -16,12 +15,12 @@ import sqlalchemy as sa
 
 from producer.jobs import outcomes
 from schema.documents import Document, JobId
-from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.processes import Run, environment
 from tests.fixtures.submits import hand_over
+from tests.fixtures.waiting import until_blocked
 
 GOOD = '{"text": "good"}'
 
@@ -37,8 +36,7 @@ def test_results_written_twice_at_once_are_whole(
         with engine.begin() as connection:
             connection.exec_driver_sql("lock table textmill.document")
             writing = [pool.submit(textmill, "results", job_id, "-o", output) for _ in range(2)]
-            while waiting_for_locks(engine) < 2 and not any(done.done() for done in writing):
-                time.sleep(0.05)
+            until_blocked(engine, *writing)
         ended = [done.result() for done in writing]
 
     assert [(done.returncode, done.stderr) for done in ended] == [(0, "")] * 2

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.fixtures.chunks import add_job, waiting_for_locks
+from tests.fixtures.chunks import add_job
+from tests.fixtures.waiting import until_blocked
 
 MONTH = """
     select to_char(max(to_date(right(relname, 6), 'YYYYMM')), 'YYYYMM') from pg_class
@@ -46,8 +47,8 @@ def test_drop_that_gives_up_holds_submits_up_no_longer_than_it_waits(
 
     with ThreadPoolExecutor(1) as pool:
         dropping = pool.submit(drop)
-        while not waiting_for_locks(engine):
-            assert not dropping.done()
+        until_blocked(engine, dropping)
+        assert not dropping.done()
 
         add_job(producer_engine, 1)
 
@@ -72,8 +73,8 @@ def test_partition_that_is_detached_concurrently_holds_nobody_up(
 
     with ThreadPoolExecutor(1) as pool:
         detaching = pool.submit(detach)
-        while not waiting_for_locks(engine):
-            assert not detaching.done()
+        until_blocked(engine, detaching)
+        assert not detaching.done()
 
         add_job(producer_engine, 1)
         assert not detaching.done()
