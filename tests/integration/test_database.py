@@ -1,5 +1,6 @@
 """What Postgres says, turned into errors for people."""
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -18,8 +19,19 @@ def test_transaction_that_idled_too_long_counts_as_an_outage(engine: sa.Engine) 
         _idle_too_long(engine)
 
     cause = raised.value.__cause__
-    assert isinstance(cause, sa.exc.InternalError)
+    assert isinstance(cause, sa.exc.DBAPIError)  # whether it has the state is a matter of luck
     assert is_outage(cause)
+
+
+def test_error_that_says_so_counts_as_an_outage_too(engine: sa.Engine) -> None:
+    """Without it, it depends on how fast the connection closes."""
+    idled = psycopg.errors.IdleInTransactionSessionTimeout()
+    error = sa.exc.InternalError("select 1", None, idled)
+
+    with pytest.raises(ServiceUnavailableError, match="does not answer"), reachable(engine):
+        raise error
+
+    assert is_outage(error)
 
 
 def _idle_too_long(engine: sa.Engine) -> None:
