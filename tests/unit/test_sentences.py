@@ -9,7 +9,7 @@ import pytest
 
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
-from worker.training.evaluate import present_keywords
+from worker.training.measures import present_keywords
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 from worker.training.sentences import MOST_TIMES, sentence_rows
 

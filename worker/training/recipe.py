@@ -156,19 +156,19 @@ class Recipe:
         written = self.written_rows(sets, np.random.default_rng(self.training.seed))
         if self.feedback is not None:
             sets = [*self.feedback.unjudged(sets), self.feedback.source.rows("train")]
-        return [
-            *(row for rows in sets for row in rows),
-            *{row.text: row for row in written}.values(),
-        ]
+        return [*(row for rows in sets for row in rows), *_once(written)]
 
     def new_sets(self) -> list[Sequence[LabelledRow]]:
-        """Rows of each source that it does not learn from: those of its fold, or validation."""
+        """Rows that it does not learn from: those of its fold, or validation.
+
+        Returns:
+            A set of each source, and one of what was written for training.
+        """
         if self.left_out is None:
-            return [source.rows("valid") for source in self.sources()]
-        return [
-            [row for row in source.rows("train") if self._leaves_out(row)]
-            for source in self.original_sources()
-        ]
+            return [*(source.rows("valid") for source in self.sources()), []]
+        written = self._drawn(self.training_sets(), np.random.default_rng(self.training.seed))
+        sets = [*(source.rows("train") for source in self.original_sources()), _once(written)]
+        return [[row for row in rows if self._leaves_out(row)] for rows in sets]
 
     def folds(self) -> list["Recipe"]:
         """Of keywords without feedback, the same training without each fold."""
@@ -190,25 +190,7 @@ class Recipe:
         self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
     ) -> list[LabelledRow]:
         """Texts written for training, as many as go beside `sets`: of templates, and sentences."""
-        rows = sum(map(len, sets))
-        if self.left_out is not None:  # as many as go beside all; then those of the fold go, too
-            rows = rows * FOLDS // (FOLDS - 1)
-
-        def written(task: Task) -> tuple[list[LabelledRow], list[LabelledRow]]:
-            templates = TEMPLATES.get(task)
-            return (
-                template_rows(task, int(templates * rows), rng) if templates else [],
-                sentence_rows(task, int(SENTENCES[task] * rows), rng),
-            )
-
-        filled, sentences = written(self.task)
-        made = [*filled, *sentences]
-        if self.task is Task.MODERATION:
-            filled, sentences = written(Task.SENTIMENT)
-            # What templates say is polite; a sentence of anger may hold an insult.
-            made += [ModerationRow(text=row.text, labels=frozenset()) for row in filled]
-            made += [ordinary_row(row) for row in sentences]
-        return [row for row in made if not self._leaves_out(row)]
+        return [row for row in self._drawn(sets, rng) if not self._leaves_out(row)]
 
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
         """Rows without noise: of each source, those written, and those of feedback."""
@@ -244,6 +226,30 @@ class Recipe:
             for source in sources(self.data, task, self.licence_class)
         ]
 
+    def _drawn(
+        self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
+    ) -> list[LabelledRow]:
+        """Written texts, those of the fold that is left out among them."""
+        rows = sum(map(len, sets))
+        if self.left_out is not None:  # as many as go beside all; then those of the fold go, too
+            rows = rows * FOLDS // (FOLDS - 1)
+
+        def written(task: Task) -> tuple[list[LabelledRow], list[LabelledRow]]:
+            templates = TEMPLATES.get(task)
+            return (
+                template_rows(task, int(templates * rows), rng) if templates else [],
+                sentence_rows(task, int(SENTENCES[task] * rows), rng),
+            )
+
+        filled, sentences = written(self.task)
+        made = [*filled, *sentences]
+        if self.task is Task.MODERATION:
+            filled, sentences = written(Task.SENTIMENT)
+            # What templates say is polite; a sentence of anger may hold an insult.
+            made += [ModerationRow(text=row.text, labels=frozenset()) for row in filled]
+            made += [ordinary_row(row) for row in sentences]
+        return made
+
     def _leaves_out(self, row: LabelledRow) -> bool:
         """Whether a row is of the fold; the same text is, wherever it stands."""
         if self.left_out is None:
@@ -254,3 +260,7 @@ class Recipe:
         for by_text in (self.remembered, *(taught.by_text for taught in self.soft_labels)):
             rows = [with_soft_labels(row, by_text) for row in rows]
         return rows
+
+
+def _once(rows: Iterable[LabelledRow]) -> list[LabelledRow]:
+    return list({row.text: row for row in rows}.values())
