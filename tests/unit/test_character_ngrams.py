@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
@@ -105,6 +105,7 @@ def test_every_text_has_scores(text: str) -> None:
     assert np.isfinite(knowing("good").logits([text])).all()
 
 
+@settings(deadline=None)
 @given(
     texts=st.lists(st.text(st.sampled_from("ab 好\U0001f600"), max_size=12), max_size=20),
     most=st.integers(1, 30),
