@@ -3,17 +3,23 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from schema.errors import EXIT_INTERRUPTED, InputError, TextmillError, exit_code
 from schema.settings import check
 
 WIDE = 160
 """Characters of a line that goes to a file or a pipe."""
+
+_WIDEST = 1000  # characters within which every table fits
+_FOLDED = 30  # characters of a line that a column which may be folded keeps
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -25,6 +31,71 @@ def make_console(*, stderr: bool = False) -> Console:
     if not console.is_terminal:
         console.width = WIDE
     return console
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table, and what becomes of them where it is narrow.
+
+    Attributes:
+        names: from left to right.
+        dispensable: those that a narrow terminal does without, the first one first.
+        right: those that stand at the right, as numbers do.
+        longest: characters after which the cells of a column are cut, on any terminal.
+        folded: one whose cells may take several lines.
+    """
+
+    names: Sequence[str]
+    dispensable: Sequence[str]
+    right: Sequence[str] = ()
+    longest: Mapping[str, int] = field(default_factory=dict)
+    folded: str | None = None
+
+
+def fitting_table(rows: Iterable[Mapping[str, str]], columns: Columns, width: int) -> Table:
+    """A table without a frame: where it is narrow, without what is missed least.
+
+    Args:
+        rows: the cell of each column, by its name.
+        columns: which there are.
+        width: characters of a line.
+    """
+    cells = list(rows)
+    kept = fitting(cells, columns, width)
+    return _table(cells, columns, kept)
+
+
+def fitting(rows: Sequence[Mapping[str, str]], columns: Columns, width: int) -> list[str]:
+    """The names of the columns that `fitting_table` keeps."""
+    kept = list(columns.names)
+    least = {} if columns.folded is None else {columns.folded: _FOLDED}
+    console = Console(width=_WIDEST, markup=False, emoji=False)
+    for dispensable in columns.dispensable:
+        table = _table(rows, columns, kept, least)
+        if Measurement.get(console, console.options, table).maximum <= width:
+            break
+        kept.remove(dispensable)
+    return kept
+
+
+def _table(
+    rows: Iterable[Mapping[str, str]],
+    columns: Columns,
+    kept: Sequence[str],
+    longest: Mapping[str, int] | None = None,
+) -> Table:
+    limits = {**columns.longest, **(longest or {})}
+    table = Table(box=None, pad_edge=False)
+    for name in kept:
+        table.add_column(
+            name,
+            justify="right" if name in columns.right else "left",
+            no_wrap=name != columns.folded,
+            max_width=limits.get(name),
+        )
+    for row in rows:
+        table.add_row(*(row[name] for name in kept))
+    return table
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """How statuses and outcomes look on a terminal."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,10 +15,7 @@ from rich.progress import (
 from rich.table import Table
 
 from producer.jobs import JobStatus
-from schema.terminal import make_console
-
-WIDEST = 1000
-"""Characters within which every table fits."""
+from schema.terminal import Columns, fitting_table, make_console
 
 
 def _count(count: float) -> str:
@@ -49,24 +45,22 @@ COLUMNS: Final[dict[str, _Cell]] = {
 }
 """What `textmill status` says of a job, by column."""
 
-LEFT: Final = ("job_id", "task", "name", "state")
-"""Columns that are no numbers."""
-
-DISPENSABLE: Final = (
-    "per second",
-    "cancelled",
-    "eta",
-    "succeeded",
-    "created_at",
-    "name",
-    "accepted",
-    "pending",
-    "task",
+_COLUMNS: Final = Columns(
+    names=tuple(COLUMNS),
+    dispensable=(
+        "per second",
+        "cancelled",
+        "eta",
+        "succeeded",
+        "created_at",
+        "name",
+        "accepted",
+        "pending",
+        "task",
+    ),
+    right=[name for name in COLUMNS if name not in ("job_id", "task", "name", "state")],
+    longest={"name": 20},
 )
-"""Columns that a narrow terminal does without, the first one first."""
-
-NAME_SHOWN: Final = 20
-"""Characters of a job's name."""
 
 console = make_console(stderr=True)
 """Where progress and messages go; data goes to standard output."""
@@ -84,28 +78,11 @@ def status_table(statuses: Iterable[JobStatus], width: int) -> Table:
         statuses: the jobs.
         width: characters of a line.
     """
-    seen = list(statuses)
-    columns = dict(COLUMNS)
-    wide = console.options.update(max_width=WIDEST)
-    for dispensable in DISPENSABLE:
-        if Measurement.get(console, wide, _table(seen, columns)).maximum <= width:
-            break
-        del columns[dispensable]
-    return _table(seen, columns)
+    return fitting_table(map(_cells, statuses), _COLUMNS, width)
 
 
-def _table(statuses: list[JobStatus], columns: Mapping[str, _Cell]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(
-            name,
-            justify="left" if name in LEFT else "right",
-            no_wrap=True,
-            max_width=NAME_SHOWN if name == "name" else None,
-        )
-    for status in statuses:
-        table.add_row(*(cell(status) for cell in columns.values()))
-    return table
+def _cells(job: JobStatus) -> dict[str, str]:
+    return {name: cell(job) for name, cell in COLUMNS.items()}
 
 
 def job_progress() -> Progress:

@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 from schema.documents import Task
 from tests.fixtures.postgres import DatabaseUrls
+from tests.fixtures.processes import environment
+from tests.fixtures.terminal import on_terminal
 from tests.fixtures.variants import damage, shipped_version, variant
 from worker.cli import main
 from worker.pipeline.artifact import SHIPPED
@@ -87,6 +89,26 @@ def test_lists_are_readable_too(command: Command) -> None:
     assert command("promote", "sentiment", "default").stdout == (
         "sentiment is served by the default of each worker\n"
     )
+
+
+@pytest.mark.parametrize("columns", [40, 80, 160])
+def test_list_shows_versions_whole_on_a_narrow_terminal(
+    database: DatabaseUrls, registry: Registry, columns: int
+) -> None:
+    """Without it, no version can be copied from the list, and any other command wants it whole."""
+    registry.add(SENTIMENT, "0123456789abcdef")
+    registry.promote(SENTIMENT, "0123456789abcdef")
+    variables = environment(database.owner, "redis://127.0.0.1:1/0", "textmill")
+
+    code, shown = on_terminal(
+        "worker.cli", "models", "list", environment=variables, columns=columns
+    )
+
+    assert code == 0, shown
+    header, row = shown.splitlines()
+    assert all(name in header for name in ("task", "model_version", "promoted"))
+    assert row.split()[:3] == ["sentiment", "0123456789abcdef", "yes"]
+    assert ("parent" in header) == (columns == 160)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
-"""How a command ends: Ctrl-C under whatever name it arrives, and an output that takes no more."""
+"""What a command shows, and how it ends: Ctrl-C by any name, an output that takes no more."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from schema.terminal import interruptible
+from schema.terminal import Columns, fitting_table, interruptible
 
 
 def test_an_error_that_ctrl_c_left_behind_is_ctrl_c() -> None:
@@ -67,3 +68,35 @@ def test_worker_says_that_its_output_is_full(artifacts: Path) -> None:
 
     reason = "cannot write standard output: No space left on device; send it to another place"
     assert (ended.returncode, ended.stderr) == (2, f"textmill-worker: {reason}\n")
+
+
+COLUMNS = Columns(
+    names=("id", "count", "parent", "note"),
+    dispensable=("parent", "count"),
+    right=("count",),
+    folded="note",
+)
+ROW = {"id": "0123456789abcdef", "count": "7", "parent": "f" * 16, "note": "one word " * 9}
+
+
+@pytest.mark.parametrize(
+    ("width", "kept"),
+    [
+        (80, ["id", "count", "parent", "note"]),
+        (60, ["id", "count", "note"]),
+        (50, ["id", "note"]),
+        (40, ["id", "note"]),
+    ],
+)
+def test_narrow_table_leaves_columns_out_and_cuts_no_cell(width: int, kept: list[str]) -> None:
+    """Without it, what a person has to copy from a table is cut where the terminal is narrow."""
+    console = Console(width=width)
+
+    with console.capture() as capture:
+        console.print(fitting_table([ROW], COLUMNS, width))
+
+    header, first, *_ = capture.get().splitlines()
+    assert header.split() == kept
+    assert first.startswith(ROW["id"])
+    assert capture.get().split()[len(kept) :].count("word") == 9
+    assert "…" not in capture.get()

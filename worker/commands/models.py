@@ -5,12 +5,11 @@ from datetime import datetime
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from schema.base import json_line
 from schema.documents import Task
 from schema.settings import WorkerSettings, read
-from schema.terminal import make_console
+from schema.terminal import Columns, fitting_table, make_console
 from worker.artifact_folders import ArtifactFolders
 from worker.commands.database import connected
 from worker.commands.options import TASK, json_option
@@ -20,17 +19,28 @@ from worker.registry import Registry
 DEFAULT = "default"
 """Stands for the model that a worker serves while none is promoted."""
 
-COLUMNS = (
-    "task",
-    "model_version",
-    "promoted",
-    "workers",
-    "parent",
-    "feedback_before",
-    "feedback_after",
-    "elsewhere_change",
-    "added_at",
+COLUMNS = Columns(
+    names=(
+        "task",
+        "model_version",
+        "promoted",
+        "workers",
+        "parent",
+        "feedback_before",
+        "feedback_after",
+        "elsewhere_change",
+        "added_at",
+    ),
+    dispensable=(
+        "parent",
+        "elsewhere_change",
+        "feedback_before",
+        "feedback_after",
+        "added_at",
+        "workers",
+    ),
 )
+"""What `textmill-worker models list` says of a model."""
 
 
 @click.group("models")
@@ -54,12 +64,14 @@ def list_(*, task: str | None, as_json: bool) -> None:
     if as_json:
         _print_json(models)
         return
-    table = Table(*COLUMNS, box=None, pad_edge=False)
     defaults = _defaults_in_use(models)
-    for model in models:
-        shown = model | ({"promoted": DEFAULT} if model["model_version"] in defaults else {})
-        table.add_row(*(_cell(shown[column]) for column in COLUMNS))
-    make_console().print(table)
+    rows = [
+        model | ({"promoted": DEFAULT} if model["model_version"] in defaults else {})
+        for model in models
+    ]
+    cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    console = make_console()
+    console.print(fitting_table(cells, COLUMNS, console.width))
 
 
 @command.command("show")
