@@ -20,8 +20,9 @@ from producer.loading import Load
 from schema.database import check_version, reachable
 from schema.documents import Document, JobId, JobOptions, Record, Task, option_fault
 from schema.errors import IdempotencyConflictError, InputError
+from schema.model_tables import whole_version
 from schema.settings import IntakeSettings
-from schema.tables import job, model_version
+from schema.tables import job
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         records = digest.over(records)
     with reachable(engine), engine.connect() as connection:
         check_version(connection)
-        _check_model(connection, task, options)
+        options = _with_whole_version(connection, task, options)
         first = None if key is None else _find(connection, submitter, key)
         if first is None:
             _check_deadline(connection, options)
@@ -148,16 +149,12 @@ def _check_options(task: Task, options: JobOptions) -> None:
         raise InputError(msg)
 
 
-def _check_model(connection: sa.Connection, task: Task, options: JobOptions) -> None:
-    known = sa.select(model_version.c.model_version).where(
-        model_version.c.task == task, model_version.c.model_version == options.model_version
-    )
-    if options.model_version is not None and connection.scalar(known) is None:
-        msg = (
-            f"there is no model {options.model_version!r} for {task};"
-            " see: textmill-worker models list"
-        )
-        raise InputError(msg)
+def _with_whole_version(connection: sa.Connection, task: Task, options: JobOptions) -> JobOptions:
+    """The same options; where they name a model, its whole version is what is stored."""
+    if options.model_version is None:
+        return options
+    version = whole_version(connection, options.model_version, task)
+    return options.model_copy(update={"model_version": version})
 
 
 def _check_deadline(connection: sa.Connection, options: JobOptions) -> None:

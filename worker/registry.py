@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from schema.database import reachable
 from schema.documents import Task
 from schema.errors import InputError
+from schema.model_tables import whole_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +78,17 @@ class Registry:
     def model(self, version: str) -> dict[str, object]:
         """One model with the training that made it, and its promotions.
 
+        Args:
+            version: its version, or as much of its beginning as only one model has.
+
         Raises:
-            InputError: there is none.
+            InputError: there is none, or there are several.
         """
+        with self._begin() as connection:
+            version = whole_version(connection, version)
         found = self._rows(
             "select * from textmill.model_status where model_version = :version", version=version
         )
-        if not found:
-            msg = f"there is no model {version!r}; see: textmill-worker models list"
-            raise InputError(msg)
         training = self._rows(
             "select * from textmill.training_status where run_id = :run", run=found[0]["run_id"]
         )

@@ -111,6 +111,24 @@ def test_list_shows_versions_whole_on_a_narrow_terminal(
     assert ("parent" in header) == (columns == 160)
 
 
+def test_beginning_of_a_version_names_the_one_model_that_has_it(
+    command: Command, registry: Registry
+) -> None:
+    """Without it, sixteen characters are typed, or the beginning of one model serves another."""
+    version = command("add", SHIPPED / SENTIMENT).stdout.strip()
+    for other in ("0123456789abcdef", "0123456780000000"):
+        registry.add(SENTIMENT, other)
+
+    (shown,) = command.rows("show", version[:8])
+    (promoted,) = command.rows("promote", "sentiment", version[:8])
+    refused = [command("show", beginning) for beginning in ("0123456", "01234567", "%2345678")]
+
+    assert shown["model_version"] == promoted["model_version"] == version
+    assert registry.promoted(SENTIMENT).version == version
+    assert [ended.exit_code for ended in refused] == [2, 2, 2]
+    assert ["several models" in ended.stderr for ended in refused] == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -80,6 +80,8 @@ def list_(*, task: str | None, as_json: bool) -> None:
 def show(*, version: str, as_json: bool) -> None:
     """Show a model: where it comes from, how its training went, when it was promoted.
 
+    Of VERSION the first 8 characters are enough, where only one model has them.
+
     \b
     Example:
       textmill-worker models show 5c1f0e8d2b7a9463
@@ -120,6 +122,7 @@ def promote(*, task: str, version: str, as_json: bool) -> None:
     """Have workers serve TASK with model VERSION; `default` is each worker's default.
 
     The model is loaded here first: a broken one is refused. Running workers follow within seconds.
+    Of VERSION the first 8 characters are enough, where only one model has them.
 
     \b
     Examples:
@@ -130,7 +133,7 @@ def promote(*, task: str, version: str, as_json: bool) -> None:
     with connected() as engine:
         registry = Registry(engine)
         if chosen is not None:
-            registry.model(chosen)
+            chosen = str(registry.model(chosen)["model_version"])
             _folders().load(Task(task), chosen, "cpu")
         registry.promote(Task(task), chosen)
     _announce(task, chosen, as_json=as_json)
