@@ -6,7 +6,6 @@ from datetime import datetime
 
 import click
 import sqlalchemy as sa
-from rich.table import Table
 
 from producer.cli.show import console
 from producer.durations import parse_duration
@@ -17,37 +16,53 @@ from schema.base import json_line
 from schema.database import create_engine
 from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
-from schema.terminal import make_console
+from schema.terminal import Columns, fitting_table, make_console
 
 SHOWN = 30
 """Runs that `textmill sweep history` lists."""
 
-SWEEP = (
-    "name",
-    "paused",
-    "cron",
-    "timezone",
-    "watermark",
-    "next_run_at",
-    "last_state",
-    "last_swept",
-    "last_flagged",
-    "note",
+SWEEP = Columns(
+    names=(
+        "name",
+        "paused",
+        "cron",
+        "timezone",
+        "watermark",
+        "next_run_at",
+        "last_state",
+        "last_swept",
+        "last_flagged",
+        "note",
+    ),
+    dispensable=(
+        "timezone",
+        "cron",
+        "watermark",
+        "last_swept",
+        "paused",
+        "last_flagged",
+        "next_run_at",
+    ),
+    folded="note",
 )
-"""Columns of `textmill sweep list`."""
+"""What `textmill sweep list` says of a sweep."""
 
-RUN = (
-    "started_at",
-    "state",
-    "to_watermark",
-    "swept",
-    "flagged",
-    "flag_rate",
-    "usual_rate",
-    "labels",
-    "note",
+RUN = Columns(
+    names=(
+        "started_at",
+        "state",
+        "to_watermark",
+        "swept",
+        "flagged",
+        "flag_rate",
+        "usual_rate",
+        "labels",
+        "note",
+    ),
+    dispensable=("to_watermark", "usual_rate", "labels", "flag_rate", "swept", "flagged"),
+    folded="note",
 )
-"""Columns of `textmill sweep history`."""
+"""What `textmill sweep history` says of a run."""
 
 
 @click.group()
@@ -216,17 +231,14 @@ def _operator() -> Iterator[tuple[sa.Engine, str]]:
         engine.dispose()
 
 
-def _show(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_json: bool) -> None:
+def _show(rows: Sequence[Mapping[str, object]], columns: Columns, *, as_json: bool) -> None:
     if as_json:
         for row in rows:
             click.echo(json_line(row))
         return
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    make_console().print(table)
+    cells = [{name: _cell(row[name]) for name in columns.names} for row in rows]
+    shown = make_console()
+    shown.print(fitting_table(cells, columns, shown.width))
 
 
 def _cell(value: object) -> str:

@@ -15,7 +15,9 @@ from producer.sweeps.definitions import add
 from producer.sweeps.source import Source
 from tests.fixtures.commands import invoke
 from tests.fixtures.postgres import DatabaseUrls
+from tests.fixtures.processes import environment
 from tests.fixtures.shop import QUERY, change, definition, write
+from tests.fixtures.terminal import on_terminal
 
 PAGE = Path(__file__).parents[2] / "docs/sweeps.md"
 NIGHTS = """
@@ -121,3 +123,23 @@ def test_page_shows_what_the_commands_print(
         PAGE.write_text(shown, encoding="utf-8")
     assert shown == PAGE.read_text(encoding="utf-8")
     assert "spam 4.2 %, usually 1.4 %" in shown
+
+
+def test_sweeps_are_readable_on_a_narrow_terminal(
+    database: DatabaseUrls, engine: sa.Engine, source: Source
+) -> None:
+    """Without it, names and times are cut or fall into pieces at the width most terminals have."""
+    add(engine, definition(), source, "0")
+    change(engine, NIGHTS)
+    variables = environment(database.owner, "redis://127.0.0.1:1/0", "textmill") | {"TZ": "UTC"}
+
+    (_, listed), (_, runs) = (
+        on_terminal("producer.cli", "sweep", *arguments, environment=variables, columns=80)
+        for arguments in (["list"], ["history", "posts"])
+    )
+
+    assert re.search(r"^posts +2026-03-06 18:00 +finished .*flagged 4.5 %,", listed, re.MULTILINE)
+    first_seen = re.findall(r"^2026-03-0\d 18:00 +(?:finished|failed)", runs, re.MULTILINE)
+    assert len(first_seen) == 5
+    assert "…" not in listed + runs
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", listed + runs).splitlines())) <= 80
