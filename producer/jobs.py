@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 from uuid import UUID
 
@@ -56,6 +56,8 @@ class JobStatus(Frozen):
     finished_at: datetime | None
     documents_per_second: float | None
     eta: datetime | None
+    age: timedelta
+    deadline_at: datetime | None
 
     @property
     def finished(self) -> bool:

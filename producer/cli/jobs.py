@@ -4,17 +4,19 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
 import click
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from producer import jobs
 from producer.cli.connected import connected, is_served
 from producer.cli.job_ids import job_argument, resolved
-from producer.cli.show import job_progress, say, status_table
+from producer.cli.show import job_progress, job_view, say, status_table
 from producer.client import Textmill
 from producer.jobs import POLL_INTERVAL, JobStatus
 from producer.workers import any_alive
@@ -62,13 +64,14 @@ def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
 
         seen = look()
         printed = make_console()
+        shown = partial(_shown, console=printed, alone=job_id is not None)
         if watch and not as_json:
             tell_if_nothing_runs(textmill, seen, served=served)
-            with Live(status_table(seen, printed.width), console=printed) as live:
+            with Live(shown(seen), console=printed) as live:
                 while not _all_finished(seen):
                     time.sleep(POLL_INTERVAL)
                     seen = look()
-                    live.update(status_table(seen, printed.width))
+                    live.update(shown(seen))
             return
         while watch and not _all_finished(seen):
             _print_json(seen)
@@ -77,7 +80,7 @@ def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
         if as_json:
             _print_json(seen)
         else:
-            printed.print(status_table(seen, printed.width))
+            printed.print(shown(seen))
             tell_if_nothing_runs(textmill, seen, served=served)
 
 
@@ -155,6 +158,11 @@ def tell_if_nothing_runs(
     if waits and not any_alive(textmill.engine):
         start = "textmill-worker run" if served else "textmill up"
         say(f"no worker process is alive; start some with: {start}")
+
+
+def _shown(statuses: list[JobStatus], *, console: Console, alone: bool) -> RenderableType:
+    width = console.width  # which changes while a job is watched
+    return job_view(statuses[0], width) if alone else status_table(statuses, width)
 
 
 def _all_finished(statuses: Iterable[JobStatus]) -> bool:

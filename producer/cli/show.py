@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
+from rich.console import RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,7 +16,7 @@ from rich.progress import (
 from rich.table import Table
 
 from producer.jobs import JobStatus
-from schema.terminal import Columns, fitting_table, make_console
+from schema.terminal import Columns, fitting, fitting_table, make_console
 
 
 def _count(count: float) -> str:
@@ -24,6 +25,11 @@ def _count(count: float) -> str:
 
 def _time(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _failed(job: JobStatus) -> str:
+    rejected = f", of these rejected: {_count(job.rejected)}" if job.rejected else ""
+    return f"{_count(job.failed)}{rejected}"
 
 
 _Cell = Callable[[JobStatus], str]
@@ -44,6 +50,28 @@ COLUMNS: Final[dict[str, _Cell]] = {
     "eta": lambda job: _time(job.eta),
 }
 """What `textmill status` says of a job, by column."""
+
+LINES: Final[dict[str, _Cell]] = {
+    "job_id": COLUMNS["job_id"],
+    "name": COLUMNS["name"],
+    "task": COLUMNS["task"],
+    "lane": lambda job: job.lane,
+    "state": COLUMNS["state"],
+    "accepted": COLUMNS["accepted"],
+    "succeeded": COLUMNS["succeeded"],
+    "failed": _failed,
+    "cancelled": COLUMNS["cancelled"],
+    "pending": COLUMNS["pending"],
+    "percent": COLUMNS["percent"],
+    "per second": COLUMNS["per second"],
+    "submitted_by": lambda job: job.submitted_by,
+    "created_at": COLUMNS["created_at"],
+    "started_at": lambda job: _time(job.started_at),
+    "finished_at": lambda job: _time(job.finished_at),
+    "deadline_at": lambda job: _time(job.deadline_at),
+    "eta": COLUMNS["eta"],
+}
+"""What is said of one job where a table of it leaves columns out, by line."""
 
 _COLUMNS: Final = Columns(
     names=tuple(COLUMNS),
@@ -79,6 +107,22 @@ def status_table(statuses: Iterable[JobStatus], width: int) -> Table:
         width: characters of a line.
     """
     return fitting_table(map(_cells, statuses), _COLUMNS, width)
+
+
+def job_view(status: JobStatus, width: int) -> RenderableType:
+    """One job as a table, or where that does not hold all, line by line.
+
+    Args:
+        status: the job.
+        width: characters of a line.
+    """
+    if fitting([_cells(status)], _COLUMNS, width) == list(_COLUMNS.names):
+        return status_table([status], width)
+    lines = Table.grid(padding=(0, 2))
+    for name, cell in LINES.items():
+        if said := cell(status):
+            lines.add_row(f"{name}:", said)
+    return lines
 
 
 def _cells(job: JobStatus) -> dict[str, str]:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from producer.cli.connected import connected, connected_with_workers, is_served
 from producer.cli.jobs import tell_if_nothing_runs
-from producer.cli.show import console, job_progress, say, status_table
+from producer.cli.show import console, job_progress, job_view, say
 from producer.client import Textmill
 from producer.durations import parse_duration
 from producer.jobs import JobStatus, rejected_counts, wait
@@ -273,6 +273,6 @@ def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None 
 
 
 def _tell_end(final: JobStatus) -> None:
-    console.print(status_table([final], console.width))
+    console.print(job_view(final, console.width))
     if final.failed:
         console.print(f"see the failures with: textmill results {final.job_id}")

@@ -1,6 +1,8 @@
 """What commands show on a terminal: progress, and tables that fit."""
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -56,12 +58,50 @@ def test_status_keeps_what_matters_on_a_narrow_terminal(
     assert without_workers.startswith("no worker process")
 
 
-def submit_named(engine: sa.Engine, name: str) -> JobId:
+def test_status_of_one_job_leaves_nothing_out(
+    variables: dict[str, str], producer_engine: sa.Engine
+) -> None:
+    """Without it, who asks for one job learns neither its name nor how many documents it has."""
+    deadline = datetime.now(UTC) + timedelta(hours=4)
+    job_id = submit_named(producer_engine, "reviews of a whole year", deadline)
+
+    code, shown = on_terminal(
+        "producer.cli", "status", str(job_id), environment=variables, columns=80
+    )
+    _, as_json = on_terminal(
+        "producer.cli", "status", str(job_id), "--json", environment=variables, columns=80
+    )
+
+    assert code == 0, shown
+    *rows, without_workers = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    said = dict(row.rstrip().split(": ", 1) for row in rows)
+    assert {name: value.strip() for name, value in said.items() if name != "created_at"} == {
+        "job_id": str(job_id),
+        "name": "reviews of a whole year",
+        "task": "moderation",
+        "lane": "bulk",
+        "state": "pending",
+        "accepted": "1",
+        "succeeded": "0",
+        "failed": "0",
+        "cancelled": "0",
+        "pending": "1",
+        "percent": "0.0",
+        "submitted_by": "tester",
+        "deadline_at": f"{deadline.astimezone():%Y-%m-%d %H:%M:%S}",
+    }
+    assert without_workers.startswith("no worker process")
+    fields = json.loads(as_json)
+    assert datetime.fromisoformat(fields["deadline_at"]) == deadline
+    assert fields["age"].startswith("PT")
+
+
+def submit_named(engine: sa.Engine, name: str, deadline: datetime | None = None) -> JobId:
     return submit(
         engine,
         Task.MODERATION,
         [Document(text="a text")],
-        JobOptions(name=name),
+        JobOptions(name=name, deadline_at=deadline),
         submitter="tester",
         limits=IntakeSettings(),
     ).job_id
