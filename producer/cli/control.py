@@ -19,7 +19,7 @@ from schema.states import RUNNABLE_JOB_STATES, JobState
 
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument, metavar="JOB…")
 _CLOSED: Final = (JobState.CANCELLING, JobState.CANCELLED)
-_RETRIED: Final = (*RUNNABLE_JOB_STATES, JobState.PAUSED, JobState.COMPLETED)
+_RETRIED: Final = (*RUNNABLE_JOB_STATES, JobState.COMPLETED)
 """States in which a retry that found nothing may just have been given before."""
 _as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON object a job.")
 

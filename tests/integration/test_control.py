@@ -285,20 +285,25 @@ def test_commands_say_when_there_was_nothing_to_do(
     assert f"job {refused}: all its failures (1) would fail again" in hopeless.stderr
 
 
-def test_retry_of_a_job_that_was_ended_is_refused(
-    database: DatabaseUrls, producer_engine: sa.Engine, worker_engine: sa.Engine
+@pytest.mark.parametrize(("command", "state"), [("cancel", "cancelled"), ("pause", "paused")])
+def test_retry_of_a_job_that_was_stopped_is_refused(
+    database: DatabaseUrls,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    command: str,
+    state: str,
 ) -> None:
     """Without it, a script goes on as if the failures ran again."""
     failed = add_job(producer_engine, 1)
     work_off(producer_engine, worker_engine, failed, FAILURE)
-    cancelled = add_job(producer_engine, 1)
-    invoke(database, "cancel", cancelled)
+    stopped = add_job(producer_engine, 1)
+    invoke(database, command, stopped)
 
-    alone = invoke(database, "retry", cancelled)
-    beside = invoke(database, "retry", cancelled, failed)
+    alone = invoke(database, "retry", stopped)
+    beside = invoke(database, "retry", stopped, failed)
 
     assert (alone.exit_code, beside.exit_code) == (2, 0)
-    why = f"job {cancelled} is cancelled; only a completed job can be retried\n"
+    why = f"job {stopped} is {state}; only a completed job can be retried\n"
     assert alone.stderr == beside.stderr == why
 
 
