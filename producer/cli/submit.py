@@ -264,6 +264,7 @@ def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None 
         "job_id": str(submission.job_id),
         "accepted": submission.accepted,
         "rejected": submission.rejected,
+        "repeated": submission.repeated,
     }
     if final is not None:
         fields |= json.loads(final.model_dump_json())

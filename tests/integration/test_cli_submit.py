@@ -107,7 +107,7 @@ def test_submit_json_has_the_promised_fields(database: DatabaseUrls) -> None:
     ended = invoke(database, "submit", "sentiment", "-", "--json", stdin=lines)
 
     answer = json.loads(ended.stdout)
-    assert list(answer) == ["job_id", "accepted", "rejected"]
+    assert list(answer) == ["job_id", "accepted", "rejected", "repeated"]
     assert UUID(answer["job_id"]).version == 7
     assert (answer["accepted"], answer["rejected"]) == (2, 1)
 
@@ -170,12 +170,20 @@ def test_repeated_submit_prints_the_first_job_and_other_content_is_refused(
 
     first = invoke(database, "submit", "sentiment", file, "--idempotency-key", "night-1")
     again = invoke(database, "submit", "sentiment", file, "--idempotency-key", "night-1")
+    told = [
+        json.loads(invoke(database, *submit, "--json").stdout)["repeated"]
+        for submit in (
+            ("submit", "sentiment", file, "--idempotency-key", "night-1"),
+            ("submit", "moderation", file, "--idempotency-key", "night-2"),
+        )
+    ]
     changed = invoke(database, "submit", "sentiment", other, "--idempotency-key", "night-1")
 
     assert (first.exit_code, again.exit_code, changed.exit_code) == (0, 0, 2)
     assert again.stdout == first.stdout
+    assert told == [True, False]
     assert "choose another key" in changed.stderr
-    assert count_jobs(producer_engine) == 1
+    assert count_jobs(producer_engine) == 2
 
 
 def test_wait_exits_with_1_when_documents_failed_and_with_0_otherwise(
