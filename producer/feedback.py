@@ -103,6 +103,36 @@ def add(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) ->
     return _call(engine, f"add_feedback({arguments})", given)
 
 
+def is_there(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) -> bool:
+    """Whether the same annotator gave the same verdict on the same document before.
+
+    Args:
+        engine: database of a migrated Textmill.
+        verdict: what a person says; the order of labels or keywords does not matter.
+        annotator: who says so where the verdict does not name one; None stands for the database
+            user.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
+    """
+    # By the document's position, which the index of feedback has.
+    query = sa.text("""
+        select f.verdict, f.labels, f.keywords, f.comment from textmill.document d
+        join textmill.feedback f using (job_id, seq)
+        where d.job_id = :job_id and d.external_id = :external_id
+            and f.annotator = coalesce(:annotator, session_user) and f.adjudicates = :adjudicates
+    """)
+    given = verdict.model_dump(include={"job_id", "external_id", "adjudicates"})
+    given["annotator"] = verdict.annotator or annotator
+    with reachable(engine), engine.connect() as connection:
+        return any(
+            (row.verdict, row.comment) == (verdict.verdict, verdict.comment)
+            and set(row.labels or ()) == set(verdict.labels or ())
+            and set(row.keywords or ()) == set(verdict.keywords or ())
+            for row in connection.execute(query, given)
+        )
+
+
 def withdraw(engine: sa.Engine, feedback_id: int, annotator: str) -> None:
     """Take back the verdict of this number.
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from itertools import chain
 
 import click
@@ -11,6 +12,7 @@ from producer import feedback as verdicts
 from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
 from producer.cli.show import console, say
+from producer.client import Textmill
 from producer.feedback import Verdict
 from producer.feedback_files import FORMATS, read_rows
 from producer.readers.formats import Format
@@ -85,7 +87,8 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
     """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.
 
     - is standard input. A refused line is named, the others count; exit code 1 when one was
-    refused. Fields: job_id, external_id, verdict, labels or keywords (in tables: a;b, and clean for
+    refused. A verdict that the same annotator gave before is there already: a file may be imported
+    again. Fields: job_id, external_id, verdict, labels or keywords (in tables: a;b, and clean for
     none), comment, annotator, adjudicates (true where the verdict decides for all annotators).
     Other columns of a table are ignored.
 
@@ -95,22 +98,22 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
       textmill feedback import reviewed.jsonl --job 0190f3c2
       zcat reviewed.csv.gz | textmill feedback import - --format csv
     """
+    limits = read(IntakeSettings)
     rows = read_rows(
         file,
         Format(file_format) if file_format else None,
-        read(IntakeSettings),
+        limits,
         given=() if job is None else ("job_id",),
         ignoring=lambda columns: say(f"{file}: ignored, no columns of verdicts: {columns}"),
     )
     first = next(rows, None)  # a wrong file is refused before a server is started
-    added = 0
+    counts = Counter(added=0, there_already=0)
     refusals: Counter[str] = Counter()
     with connected() as textmill:
         job_id = None if job is None else resolved(textmill.engine, job)
         for row in chain([] if first is None else [first], rows):
             try:
-                textmill.add_feedback(_verdict(row, job_id))
-                added += 1
+                counts[_add_once(textmill, _verdict(row, job_id), limits.submitter)] += 1
             except InputError as error:
                 kind = _kind(row, error)
                 refusals[kind] += 1
@@ -121,9 +124,9 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
             say(f"and {count - NAMED:,} more of this kind: {kind}")
     refused = refusals.total()
     if as_json:
-        click.echo(json.dumps({"added": added, "refused": refused}))
+        click.echo(json.dumps({**counts, "refused": refused}))
     else:
-        console.print(f"{_counted(added)} added, {refused:,} refused")
+        console.print(f"{_counted(counts)}, {refused:,} refused")
     if refused:
         sys.exit(EXIT_FAILURES)
 
@@ -152,10 +155,27 @@ def _verdict(row: Row | Rejected, job_id: JobId | None) -> Verdict:
     return verdicts.parse({**row.fields, "job_id": row.fields.get("job_id") or job_id})
 
 
+def _add_once(textmill: Textmill, verdict: Verdict, submitter: str) -> str:
+    """Store a verdict; `added`, or `there_already` where the same one is.
+
+    That is looked for only after it was refused: whoever imports the same at the same time has
+    committed then.
+    """
+    try:
+        textmill.add_feedback(verdict)
+    except InputError:
+        if verdicts.is_there(textmill.engine, verdict, annotator=submitter):
+            return "there_already"
+        raise
+    return "added"
+
+
 def _kind(row: Row | Rejected, error: InputError) -> str:
     """What refusals have in common: what is to be done about them, which names no document."""
     return row.code if isinstance(row, Rejected) else str(error).rpartition("; ")[2]
 
 
-def _counted(verdicts: int) -> str:
-    return f"{verdicts:,} verdict{'' if verdicts == 1 else 's'}"
+def _counted(counts: Mapping[str, int]) -> str:
+    added, there_already = counts["added"], counts["there_already"]
+    repeated = f", {there_already:,} there already" if there_already else ""
+    return f"{added:,} verdict{'' if added == 1 else 's'} added{repeated}"
