@@ -55,7 +55,7 @@ def main() -> None:
     \b
     Examples:
       textmill-worker run --devices cpu
-      textmill-worker predict sentiment "The delivery was quick, and the tea is lovely."
+      textmill-worker predict sentiment "The tea is lovely, and came soon."
       textmill-worker train keywords --data DIR --out my-keywords
     """
 

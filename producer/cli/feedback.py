@@ -59,8 +59,8 @@ def add(
     \b
     Examples:
       textmill feedback add 0190f3c2-… review-17 agree
-      textmill feedback add 0190f3c2-… review-18 disagree --label neutral --comment sarcasm
-      textmill feedback add 0190f3c2-… review-19 agree --adjudicate --annotator lead
+      textmill feedback add 0190f3c2-… review-18 disagree --label neutral
+      textmill feedback add 0190f3c2-… review-19 agree --adjudicate
     """
     if clean and labels:
         msg = "--clean says that no label applies; leave out --label"
@@ -81,7 +81,9 @@ def add(
     type=click.Choice([*map(str, FORMATS)]),
     help="Default: by the suffix; jsonl for standard input.",
 )
-@click.option("--job", type=job_argument, help="That of the rows which name no job_id.")
+@click.option(
+    "--job", type=job_argument, metavar="JOB", help="That of the rows which name no job_id."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
 def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_json: bool) -> None:
     """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.

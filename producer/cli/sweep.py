@@ -101,7 +101,7 @@ def add(  # noqa: PLR0913  # one argument an option
 
     \b
     Example:
-      textmill sweep add posts --cron "0 2 * * *" --timezone Asia/Shanghai --watermark id \\
+      textmill sweep add posts --cron "0 2 * * *" --watermark id \\
         --query "select id, body as text from posts where id > :watermark"
     """
     definition = define(

@@ -188,14 +188,6 @@ def test_data_directory_that_is_a_file_is_refused_in_a_line(
     assert f"textmill: {file} cannot hold the stack's data (Not a directory)" in ended.stderr
 
 
-@pytest.mark.parametrize("group", [[], ["feedback"], ["sweep"], ["db"]], ids=str)
-def test_help_names_every_command_in_whole_words(group: list[str]) -> None:
-    """Without it, who looks for a command reads half of what it does."""
-    shown = CliRunner().invoke(main, [*group, "--help"], terminal_width=80).output
-
-    assert "..." not in shown.partition("Commands:")[2]
-
-
 def test_servers_are_not_started_without_a_word(tmp_path: Path) -> None:
     """Without it, the first `textmill results` seems to hang."""
     environment = {

@@ -17,6 +17,7 @@ from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobSta
 from worker import exit_codes
 
 ROOT = Path(__file__).parents[2]
+HELP_WIDTH = 80
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]
 
 
@@ -61,6 +62,21 @@ def test_every_command_has_examples_in_its_help() -> None:
     ]
 
     assert not without
+
+
+def test_help_fits_an_ordinary_terminal() -> None:
+    """Without it, who asks for help reads half a summary, and examples that are broken anywhere."""
+    too_wide: list[str] = []
+    for name, command, context in _helps():
+        usage, _, rest = command.get_help(context).partition("\n\n")
+        too_wide += [f"{name}: {line}" for line in usage.splitlines() if len(line) > HELP_WIDTH]
+        too_wide += [
+            f"{name}: {line}"
+            for line in rest.splitlines()
+            if len(line) > HELP_WIDTH or line.endswith("...") or "_ARGUMENT" in line
+        ]
+
+    assert too_wide == []
 
 
 def test_exit_codes_of_worker_processes_are_documented() -> None:
@@ -139,6 +155,29 @@ def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Comma
             yield from _below(f"{name} {part}", below)
     else:
         yield name, command
+
+
+def _helps() -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Every command and every group of both programs, with a context for its help."""
+    from producer.cli import main as textmill  # noqa: PLC0415  both build command trees
+    from worker.cli import main as textmill_worker  # noqa: PLC0415
+
+    programs: dict[str, click.Command] = {
+        "textmill": textmill,
+        "textmill-worker": textmill_worker,
+    }
+    pending = [
+        (command, click.Context(command, info_name=name, terminal_width=HELP_WIDTH))
+        for name, command in programs.items()
+    ]
+    while pending:
+        command, context = pending.pop()
+        yield context.command_path, command, context
+        if isinstance(command, click.Group):
+            for part in command.list_commands(context):
+                below = command.get_command(context, part)
+                assert below is not None
+                pending.append((below, click.Context(below, parent=context, info_name=part)))
 
 
 def _options(command: click.Command) -> list[str]:

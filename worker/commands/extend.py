@@ -21,7 +21,7 @@ from worker.training.extend import Extension, extend
 from worker.training.generator import TRAINING
 
 
-@click.command("extend")
+@click.command("extend", short_help="Add a generator to a keywords model.")
 @data_option
 @click.option(
     "--artifact",

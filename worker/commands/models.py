@@ -74,7 +74,7 @@ def list_(*, task: str | None, as_json: bool) -> None:
     console.print(fitting_table(cells, COLUMNS, console.width))
 
 
-@command.command("show")
+@command.command("show", short_help="Show a model, its training and its promotions.")
 @click.argument("version")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of lines.")
 def show(*, version: str, as_json: bool) -> None:
@@ -94,7 +94,7 @@ def show(*, version: str, as_json: bool) -> None:
     click.echo("\n".join(_lines(model)))
 
 
-@command.command("add")
+@command.command("add", short_help="Copy an artifact into the models folder.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of the version.")
 def add(*, folder: Path, as_json: bool) -> None:
@@ -114,7 +114,7 @@ def add(*, folder: Path, as_json: bool) -> None:
         click.echo(version)
 
 
-@command.command("promote")
+@command.command("promote", short_help="Have workers serve a task with a model.")
 @click.argument("task", type=TASK)
 @click.argument("version")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a line.")
@@ -139,7 +139,7 @@ def promote(*, task: str, version: str, as_json: bool) -> None:
     _announce(task, chosen, as_json=as_json)
 
 
-@command.command("rollback")
+@command.command("rollback", short_help="Have workers serve the model of before.")
 @click.argument("task", type=TASK)
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a line.")
 def rollback(*, task: str, as_json: bool) -> None:

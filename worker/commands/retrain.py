@@ -22,7 +22,7 @@ from worker.training.loop import TrainingConfig
 from worker.training.recipe import REFINING
 
 
-@click.command("retrain")
+@click.command("retrain", short_help="Train on with feedback, and promote what is better.")
 @click.argument("task", type=TASK)
 @data_option
 @click.option(

@@ -30,7 +30,7 @@ from worker.supervisor import Supervisor
     "--tasks",
     default=",".join(Task),
     show_default=True,
-    help="Whose chunks to process.",
+    help="Whose chunks to process, separated by commas.",
 )
 def command(*, devices: str, processes: int | None, tasks: str) -> None:
     """Process chunks until SIGTERM.

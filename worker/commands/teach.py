@@ -22,7 +22,7 @@ from worker.training.recipe import Recipe
 from worker.training.teacher import TEACHING, Teaching, teach
 
 
-@click.command("teach")
+@click.command("teach", short_help="Make soft labels with a transformer.")
 @click.argument("task", type=click.Choice([Task.SENTIMENT.value, Task.MODERATION.value]))
 @data_option
 @click.option(
@@ -70,9 +70,9 @@ def command(  # noqa: PLR0913 - one parameter an option
 
     \b
     Examples:
-      textmill-worker teach sentiment --data DIR --transformer my-transformer
-      textmill-worker teach moderation --data DIR --transformer my-transformer --language zh
-      textmill-worker train sentiment --data DIR --soft-labels models/sentiment-teacher-en
+      textmill-worker teach sentiment --data DIR --transformer DIR
+      textmill-worker teach moderation --data DIR --transformer DIR --language zh
+      textmill-worker train sentiment --data DIR --soft-labels FOLDER
     """
     chosen = Task(task)
     folder = out or Path("models") / f"{task}-teacher-{language}"

@@ -71,9 +71,9 @@ def command(  # noqa: PLR0913 - one parameter an option
     \b
     Examples:
       textmill-worker train sentiment --data DIR
-      textmill-worker train moderation --data DIR --licence-class A --out permissive
+      textmill-worker train moderation --data DIR --licence-class A
       textmill-worker train keywords --data DIR --resume
-      textmill-worker train sentiment --data my-labels --start worker/artifacts/sentiment
+      textmill-worker train sentiment --data my-labels --start my-model
     """
     chosen = Task(task)
     folder = out or Path("models") / task
