@@ -31,7 +31,8 @@ def next_after(cron: str, timezone: str, after: datetime) -> datetime:
         raise InputError(msg) from None
     fields = len(cron.split())
     if fields != 5:  # noqa: PLR2004
-        msg = f"the cron expression {cron!r} has {fields} fields; it has 5, such as '0 2 * * *'"
+        given = f"{fields} field{'' if fields == 1 else 's'}"
+        msg = f"the cron expression {cron!r} has {given}; it needs 5, such as '0 2 * * *'"
         raise InputError(msg)
     try:
         return next(CronSim(cron, after.astimezone(zone)))

@@ -60,6 +60,8 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["submit", "sentiment", "good.jsonl", "."], ". is a directory; name the files in it"),
         (["submit", "sentiment", "good.jsonl", "scan.pdf"], "--format"),
         (["status", "yesterday"], "Invalid value for 'JOB'"),
+        (["submit", "keywords", "good.jsonl", "--explain"], "leave --explain out"),
+        (["submit", "sentiment", "good.jsonl", "--generate"], "leave --generate out"),
         (["submit", "praise", "good.jsonl"], "Invalid value for 'TASK'"),
         (["results", NO_JOB, "-o", "outcomes.xlsx"], "give --format jsonl|csv|parquet"),
         (["status", NO_JOB], "textmill status"),

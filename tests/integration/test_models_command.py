@@ -85,7 +85,10 @@ def test_lists_are_readable_too(command: Command) -> None:
     assert version in table
     assert (table.split()[11], of_workers.split()[11]) == ("yes", "default")
     assert f"model_version: {version}" in page
-    assert "promotions:" in page
+    assert "promotions:\n  - promotion_id: 1\n    rollback: no\n    promoted_by: " in page
+    assert [line for line in page.splitlines() if line.rstrip().endswith((":", "-"))] == [
+        "promotions:"
+    ]
     assert command("promote", "sentiment", "default").stdout == (
         "sentiment is served by the default of each worker\n"
     )

@@ -61,6 +61,7 @@ def test_every_half_hour_follows_elapsed_time() -> None:
 @pytest.mark.parametrize(
     ("cron", "timezone", "reason"),
     [
+        ("bad", "UTC", "has 1 field; it needs 5"),
         ("0 2 * *", "UTC", "has 4 fields"),
         ("0 0 2 * * *", "UTC", "has 6 fields"),
         ("0 25 * * *", "UTC", "Bad hour"),

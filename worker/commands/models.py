@@ -176,17 +176,24 @@ def _print_json(rows: Sequence[Mapping[str, object]]) -> None:
         click.echo(json_line(row))
 
 
-def _lines(fields: Mapping[str, object], indent: str = "") -> list[str]:
+def _lines(fields: Mapping[str, object]) -> list[str]:
+    """A line for each field that says something; those of one inside are indented."""
     lines: list[str] = []
     for name, value in fields.items():
-        if isinstance(value, Mapping):
-            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
-        elif isinstance(value, list):
-            lines.append(f"{indent}{name}:")
-            for item in value:
-                lines += [f"{indent}  -", *_lines(item, indent + "    ")]
-        else:
-            lines.append(f"{indent}{name}: {_cell(value)}")
+        match value:
+            case None | []:
+                continue
+            case Mapping():
+                lines += [f"{name}:", *(f"  {line}" for line in _lines(value))]
+            case list():
+                lines.append(f"{name}:")
+                for item in value:
+                    first, *others = _lines(item)
+                    lines += [f"  - {first}", *(f"    {line}" for line in others)]
+            case False:
+                lines.append(f"{name}: no")
+            case _:
+                lines.append(f"{name}: {_cell(value)}")
     return lines
 
 
