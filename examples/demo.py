@@ -22,9 +22,13 @@ from schema.settings import IntakeSettings, ServiceSettings, read
 EXAMPLES = Path(__file__).parent
 DATA = EXAMPLES.parent.resolve() / ".data" / "demo"
 RESULTS_SHOWN = 12
+ID_SHOWN = 16
 TEXT_SHOWN = 48
+RESULT_SHOWN = 34  # at least, however narrow the terminal is
 
-console = Console(width=max(120, Console().width), markup=False, emoji=False)
+console = Console(markup=False, emoji=False)
+if not console.is_terminal:
+    console.width = 120
 
 
 def main() -> None:
@@ -82,8 +86,10 @@ def _results(textmill: Textmill, task: Task, job: Submission, records: list[Reco
             # Of two with one id, the first was taken.
             texts.setdefault(str(record.external_id), " ".join(record.text.split()))
     table = Table(title=f"\n{task}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("id", no_wrap=True, max_width=16)
-    table.add_column("text", no_wrap=True, width=TEXT_SHOWN)
+    between = 2 * 2
+    left = console.width - ID_SHOWN - RESULT_SHOWN - between
+    table.add_column("id", no_wrap=True, max_width=ID_SHOWN)
+    table.add_column("text", no_wrap=True, width=max(20, min(TEXT_SHOWN, left)))
     table.add_column("result", overflow="fold")
     succeeded = [
         (str(row["external_id"]), row["result"])
@@ -113,7 +119,7 @@ def _summary(result: dict[str, Any]) -> str:
 def _failures(textmill: Textmill, jobs: dict[Task, Submission]) -> Table:
     table = Table(title="\nfailures", title_justify="left", box=None, pad_edge=False)
     for name in ("task", "line", "id", "code", "message"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=name != "message")
     for task, job in jobs.items():
         for row in textmill.results(job.job_id):
             if (error := row["error"]) is not None:
@@ -125,11 +131,13 @@ def _failures(textmill: Textmill, jobs: dict[Task, Submission]) -> Table:
 def _view(textmill: Textmill, query: str) -> Table:
     """What a query answers, turned on its side: a column for each row."""
     table = Table(title=f"\n{query}", title_justify="left", box=None, pad_edge=False)
+    table.padding = (0, 1, 0, 0)  # so that times of three jobs stay whole in 80 columns
     with textmill.engine.connect() as connection:
         rows = connection.execute(sa.text(query))
         columns = (rows.keys(), *rows)
         for _ in columns:
             table.add_column(overflow="fold")  # an id that is cut is none
+        table.columns[0].no_wrap = True
         for cells in zip(*columns, strict=True):
             table.add_row(*map(_cell, cells))
     table.show_header = False
@@ -137,7 +145,13 @@ def _view(textmill: Textmill, query: str) -> Table:
 
 
 def _cell(value: object) -> str:
-    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}"
+        case _:
+            return str(value)
 
 
 if __name__ == "__main__":
