@@ -42,14 +42,24 @@ class Program:
 
 
 class Child:
-    """A started program."""
+    """A started program.
 
-    def __init__(self, program: Program, process: subprocess.Popen[bytes], log: Path) -> None:
+    Args:
+        program: what was started.
+        process: as which it runs.
+        log: holds its output, behind that of earlier runs.
+        begin: where its own begins there, in bytes.
+    """
+
+    def __init__(
+        self, program: Program, process: subprocess.Popen[bytes], log: Path, begin: int
+    ) -> None:
         self.name = program.name
         self.pid = process.pid
         self._program = program
         self._process = process
         self._log = log
+        self._begin = begin
 
     def check(self) -> None:
         """Find out whether the process still runs.
@@ -84,9 +94,12 @@ class Child:
 
     def _tail(self) -> str:
         with self._log.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(0, size - _LOG_TAIL))
-            return log.read().decode(errors="replace").strip()
+            start = log.seek(0, os.SEEK_END) - _LOG_TAIL
+            log.seek(max(self._begin, start))
+            end = log.read()
+        if start > self._begin:
+            end = end.partition(b"\n")[2] or end  # the rest of a line says little
+        return end.decode(errors="replace").strip()
 
 
 class Children:
@@ -112,8 +125,9 @@ class Children:
         """
         path = self._logs / f"{program.name}.log"
         with path.open("ab") as log:
+            begin = log.tell()
             process = self._spawn(program, log)
-        child = Child(program, process, path)
+        child = Child(program, process, path, begin)
         self._running.append(child)
         self._tell(f"{child.pid} {program.stop.value} {program.grace}")
         if process.stdin:
