@@ -81,7 +81,7 @@ def test_rows_without_a_job_judge_the_one_that_is_named(
 
     assert "job_id: it is missing" in unnamed.stderr
     assert "1 verdict added, 1 refused" in unnamed.stderr
-    assert "1 verdict added, 1 refused" in named.stderr
+    assert "1 verdict added, 1 there already, 0 refused" in named.stderr
     assert short.exit_code == 0, short.stderr
     exported = invoke(database, "feedback", "export", "sentiment").stdout.splitlines()
     assert [json.loads(row)["external_id"] for row in exported] == ["a", "b"]
