@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from math import isfinite, isnan
+from math import inf, isfinite, isnan, nan
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +21,8 @@ def plain(value: object, depth: int = 2) -> object:
 
     Dates and times are written in ISO 8601; decimals, durations and UUIDs as strings; bytes are
     taken for UTF-8. Mappings become objects with strings as keys, tuples become lists, numbers of
-    numpy those of Python. NaN, and NaT for a time, say that there is no value: None. What JSON has
-    a form for stays as it is.
+    numpy those of Python. NaN, also of decimals, and NaT for a time say that there is no value:
+    None. What JSON has a form for stays as it is.
 
     Args:
         value: of any type.
@@ -72,6 +72,8 @@ def _written_out(value: object) -> object:
         case datetime() | date() | time():
             text = value.isoformat()
             return None if text == _NO_TIME else text
+        case Decimal() if not value.is_finite():
+            return _number(nan if value.is_nan() else inf)
         case Decimal() | UUID() | timedelta():
             return str(value)
         case bytes():

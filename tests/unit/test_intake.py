@@ -94,6 +94,7 @@ def test_an_id_that_cannot_name_a_document_is_refused(external_id: object, code:
     [
         (float("-inf"), ErrorCode.INVALID_METADATA),
         ({"deep": [float("inf")]}, ErrorCode.INVALID_METADATA),
+        (Decimal("-Infinity"), ErrorCode.INVALID_METADATA),
         (b"\xff", ErrorCode.INVALID_ENCODING),
         ({1, 2}, ErrorCode.INVALID_METADATA),
         (np.float32("inf"), ErrorCode.INVALID_METADATA),
@@ -130,6 +131,8 @@ def test_metadata_that_jsonb_cannot_hold_is_refused(value: object, code: ErrorCo
         (float("nan"), None),
         ({"deep": [1.5, float("nan")]}, {"deep": [1.5, None]}),
         (np.float32("nan"), None),
+        (Decimal("nan"), None),
+        ({"deep": [Decimal("-sNaN123")]}, {"deep": [None]}),
         (np.datetime64("NaT"), None),
         (np.datetime64("2024-02-29T01:02:03.5", "ns"), "2024-02-29T01:02:03.500000000"),
     ],
