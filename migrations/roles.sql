@@ -39,7 +39,8 @@ grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.refuse_duplicates(uuid), textmill.cut_chunks(uuid, bigint), textmill.open_job(uuid),
     textmill.limit_of(text),
     textmill.check_size(bigint), textmill.check_pressure(), textmill.pending_documents(text),
-    textmill.blanks(), textmill.known_id(text, bigint), textmill.json_depth(jsonb),
+    textmill.blanks(), textmill.known_id(jsonb, bigint),
+    textmill.id_of(anyelement), textmill.json_depth(jsonb),
     textmill.has_unique_columns(json), textmill.check_model(text, text)
     to textmill_producer;
 grant execute on function

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from math import isnan
 
 from producer.values import MAX_METADATA_DEPTH, intake_error, plain
@@ -14,7 +15,7 @@ NAME_SHOWN = 100
 """Characters of a field's name that a refusal repeats."""
 
 MAX_EXACT = 2**53
-"""Whole numbers up to which a float is surely the number that was written."""
+"""Whole numbers up to which one with a fraction, as 3.0, is surely the number that was written."""
 
 
 def from_mapping(
@@ -61,8 +62,8 @@ def examine(
 
     Args:
         external_id: a string, an integer (also as a float, which pandas makes of a column with a
-            gap), what `plain` makes a string or an integer of, or None or NaN where the document
-            has no id of its own.
+            gap, or as a decimal), what `plain` makes a string or an integer of, or None or NaN
+            where the document has no id of its own.
         text: a string that is not blank, or its bytes in UTF-8.
         metadata: anything JSON can hold, or `plain` can write out.
         limits: largest text, metadata and id.
@@ -124,11 +125,11 @@ def _examine_id(value: object, limit: int) -> str | None:
 
 
 def _written_id(value: object) -> str | None:
-    if not isinstance(value, int):
-        value = _plain("the id", value)
+    if not isinstance(value, int) and not (isinstance(value, Decimal) and value.is_finite()):
+        value = _plain("the id", value, broken=ErrorCode.INVALID_ID)
     if value is None:
         return None
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT:
+    if isinstance(value, float | Decimal) and _is_whole(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         msg = f"the id is {_kind(value)}; it must be a string or an integer"
@@ -137,6 +138,13 @@ def _written_id(value: object) -> str | None:
         return str(value)
     except ValueError:  # Python writes out no integer of thousands of digits
         return ""
+
+
+def _is_whole(value: float | Decimal) -> bool:
+    if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
+        return True
+    # In this order: a decimal of few characters may have millions of digits.
+    return -MAX_EXACT <= value <= MAX_EXACT and int(value) == value
 
 
 def _examine_text(value: object, limit: int) -> str:
@@ -187,11 +195,13 @@ def _plain_metadata(metadata: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def _plain(what: str, value: object) -> object:
+def _plain(what: str, value: object, broken: ErrorCode = ErrorCode.INVALID_METADATA) -> object:
+    """A value as JSON holds it; `broken` is the code of one that has no such form."""
     try:
         return plain(value)
     except DocumentError as error:
-        raise intake_error(error.code, f"{what} {error}") from None
+        code = broken if error.code is ErrorCode.INVALID_METADATA else error.code
+        raise intake_error(code, f"{what} {error}") from None
 
 
 def _walk(metadata: dict[str, object]) -> None:
@@ -237,7 +247,7 @@ def _kind(value: object) -> str:
     match value:
         case bool():
             return "a boolean"
-        case int() | float():
+        case int() | float() | Decimal():
             return "a number"
         case list():
             return "a list"

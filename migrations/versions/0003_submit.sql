@@ -27,16 +27,56 @@ as $$
         || E'\u2028\u2029\u202f\u205f\u3000'
 $$;
 
--- The id of the document at position `seq`: its own, or the position; null where it breaks a rule.
-create function textmill.known_id(id text, seq bigint) returns text
-    language sql stable
+-- The id of the document at position `seq`: its own, a string or a whole number, or the position; null
+-- where it breaks a rule. A number with a fraction, as 3.0, may have been rounded beyond 2^53.
+create function textmill.known_id(id jsonb, seq bigint) returns text
+    language plpgsql stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select case
-        when id is null then seq::text
-        when btrim(id, textmill.blanks()) <> ''
-            and char_length(id) <= textmill.limit_of('max_id_characters') then id
-    end
+declare
+    own text := id #>> '{}';
+    number numeric;
+begin
+    if own is null then
+        return seq;
+    end if;
+    if jsonb_typeof(id) = 'number' then
+        number := id;
+        if scale(number) > 0 and (number <> trunc(number) or abs(number) > 9007199254740992) then
+            return null;
+        end if;
+        own := trunc(number);
+    elsif jsonb_typeof(id) <> 'string' then
+        return null;
+    end if;
+    if btrim(own, textmill.blanks()) = '' or char_length(own) > textmill.limit_of('max_id_characters') then
+        return null;
+    end if;
+    return own;
+end
+$$;
+
+-- What a column holds as id. As JSON a float loses its type, with which it may have been rounded
+-- beyond 2^53, and what JSON has no form for becomes a string: NaN says that there is no id, and
+-- infinity is none.
+create function textmill.id_of(value anyelement) returns jsonb
+    language plpgsql stable
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    type constant regtype := pg_typeof(value);
+    written constant jsonb := to_jsonb(value);
+begin
+    if type not in ('real'::regtype, 'float8'::regtype, 'numeric'::regtype) then
+        return written;
+    end if;
+    return case
+        when written = '"NaN"' then null
+        when jsonb_typeof(written) = 'string' then 'false'
+        when type <> 'numeric'::regtype and abs(written::numeric) > 9007199254740992 then 'false'
+        else written
+    end;
+end
 $$;
 
 -- Levels of objects and lists inside each other, counted no further than 66.
@@ -236,7 +276,8 @@ begin
         insert into textmill.failure (job_id, seq, code, stage, message, attempt)
         select of_job, seq, replace(code, 'number_too_large', 'invalid_metadata'), 'intake', case code
             when 'invalid_id' then
-                format('the id must have 1 to %s characters and not be blank', max_id)
+                format('the id must be an integer, or a string of 1 to %s characters that is not'
+                    ' blank', max_id)
             when 'missing_text' then 'there is no text'
             when 'empty_text' then 'the text is empty'
             when 'text_too_large' then
@@ -406,13 +447,7 @@ begin
             coalesce(jsonb_typeof(e -> 'text'), 'null') as text_type
         from jsonb_array_elements(documents) with ordinality as list (e, n)
     ), identified as (
-        select *, case
-            when not whole then null
-            when coalesce(jsonb_typeof(id), 'null') in ('null', 'string')
-                or jsonb_typeof(id) = 'number' and id::text ~ '^-?[0-9]+$'
-                then textmill.known_id(id #>> '{}', n)
-        end as known_id
-        from given
+        select *, case when whole then textmill.known_id(id, n) end as known_id from given
     ), loaded as (
         insert into textmill.document (job_id, seq, external_id, text, metadata)
         select made, n, known_id,
@@ -470,7 +505,8 @@ as $$
 declare
     rows constant text := pg_catalog.format(
         'select seq, textmill.known_id(id, seq) as id, text, nullif(metadata, ''{}'') as metadata'
-        ' from (select row_number() over () as seq, q.id::text as id, q.text::text as text,'
+        ' from (select row_number() over () as seq, textmill.id_of(q.id) as id,'
+        ' q.text::text as text,'
         -- q.* and not q, which a column of this name would shadow.
         ' to_jsonb(q.*) - ''id'' - ''text'' as metadata,'
         ' case when row_number() over () = 1 then to_json(q.*) end as head from (%s%s) as q) as given'

@@ -1,9 +1,14 @@
 """Submitting the rows of a query, with SQL alone."""
 
+from decimal import Decimal
+from math import inf, nan
+
 import pytest
 import sqlalchemy as sa
 
-from schema.documents import JobOptions, Task
+from producer.intake import from_mapping
+from schema.documents import JobOptions, Rejected, Task
+from schema.settings import IntakeSettings
 from tests.fixtures.sql_submits import rows, submit_query
 from worker.registry import Registry
 
@@ -46,6 +51,46 @@ def test_rows_of_a_query_become_documents(engine: sa.Engine, producer_engine: sa
         (3, "duplicate_id"),
         (4, "missing_text"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("3::bigint", 3),
+        ("3.0::float8", 3.0),
+        ("7.5::float8", 7.5),
+        ("2::float8 ^ 53", 2.0**53),
+        ("2::float8 ^ 53 + 2", 2.0**53 + 2),
+        ("'nan'::float8", nan),
+        ("'-inf'::float4", -inf),
+        ("4.0::numeric", Decimal("4.0")),
+        ("7.5::numeric", Decimal("7.5")),
+        ("12345678901234567890::numeric", Decimal(12345678901234567890)),
+        ("9007199254740993.0::numeric", Decimal("9007199254740993.0")),
+        ("'nan'::numeric", Decimal("nan")),
+        ("'inf'::numeric", Decimal("inf")),
+        ("true", True),
+        ("'NaN'", "NaN"),
+        ("'3.0'", "3.0"),
+        ("array['a']", ["a"]),
+        ("row(1)", {"f1": 1}),
+        ("null::float8", None),
+        ("'\"a\"'::jsonb", "a"),
+    ],
+)
+def test_ids_of_columns_are_those_that_python_makes_of_them(
+    producer_engine: sa.Engine, column: str, value: object
+) -> None:
+    """Without it, a table that is read by two doors has two ids for one row."""
+    expected = from_mapping({"id": value, "text": "x"}, limits=IntakeSettings())
+
+    job_id = submit_query(producer_engine, f"select {column} as id, 'x' as text")
+
+    (document,) = rows(producer_engine, "document", job_id)
+    failures = [row.code for row in rows(producer_engine, "failure", job_id)]
+    assert failures == ([expected.code] if isinstance(expected, Rejected) else [])
+    position = None if failures else "1"
+    assert document.external_id == (expected.external_id or position)
 
 
 def test_query_reads_no_more_than_the_caller_may(

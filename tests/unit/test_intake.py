@@ -76,6 +76,9 @@ def test_a_text_that_cannot_be_analysed_is_refused(text: object, code: ErrorCode
         (True, ErrorCode.INVALID_ID),
         (1.5, ErrorCode.INVALID_ID),
         (2.0**53 + 2, ErrorCode.INVALID_ID),
+        (float("inf"), ErrorCode.INVALID_ID),
+        (Decimal("7.5"), ErrorCode.INVALID_ID),
+        (Decimal("1E+999999999"), ErrorCode.INVALID_ID),
         ({"a": 1}, ErrorCode.INVALID_ID),
         ("a\x00", ErrorCode.INVALID_CHARACTER),
         ("a\udfff", ErrorCode.INVALID_CHARACTER),
@@ -154,6 +157,9 @@ def test_what_programs_hold_and_json_lacks_is_written_out(value: object, expecte
         (3.0, "3"),
         (np.float64(-(2**53)), "-9007199254740992"),
         (float("nan"), None),
+        (Decimal("4.0"), "4"),
+        (Decimal("-0.00"), "0"),
+        (Decimal(2**64), str(2**64)),
     ],
 )
 def test_ids_of_programs_are_written_out(value: object, expected: str) -> None:
