@@ -109,6 +109,7 @@ declare
     known constant text[] := array['name', 'lane', 'idempotency_key', 'weight', 'deadline_at',
         'explain', 'generate', 'model_version'];
     option text;
+    deadline timestamptz;
     made uuid;
 begin
     if of_task is null or of_task not in ('sentiment', 'keywords', 'moderation') then
@@ -131,7 +132,7 @@ begin
                 and jsonb_typeof(options -> option) not in ('string', 'null')
             or option = 'weight' and jsonb_typeof(options -> option) <> 'number'
             or option in ('explain', 'generate') and jsonb_typeof(options -> option) <> 'boolean' then
-            raise exception 'the option "%" is a %', option, jsonb_typeof(options -> option)
+            raise exception 'the option "%" is of type %', option, jsonb_typeof(options -> option)
                 using errcode = 'invalid_parameter_value',
                 hint = case
                     when option = 'weight' then 'It must be a whole number from 1 to 1000.'
@@ -164,6 +165,17 @@ begin
             using errcode = 'invalid_parameter_value',
             hint = 'It must be a whole number from 1 to 1000.';
     end if;
+    begin
+        deadline := options ->> 'deadline_at';
+    exception when data_exception then
+        deadline := 'infinity';
+    end;
+    -- Only times of four-digit years are times in Python.
+    if deadline >= '10000-01-01' then
+        raise exception 'the option "deadline_at" is "%"', options ->> 'deadline_at'
+            using errcode = 'invalid_parameter_value',
+            hint = 'It must be a time, for instance 2026-03-13 18:00+00.';
+    end if;
     if options ->> 'model_version' is not null then
         perform textmill.check_model(of_task, options ->> 'model_version');
     end if;
@@ -176,7 +188,7 @@ begin
             options ->> 'idempotency_key',
             case when options ->> 'idempotency_key' is not null then start_job.content_hash end,
             coalesce(options ->> 'weight', '1')::integer,
-            (options ->> 'deadline_at')::timestamptz,
+            deadline,
             jsonb_strip_nulls(jsonb_build_object(
                 'explain', nullif((options ->> 'explain')::boolean, false),
                 'generate', nullif((options ->> 'generate')::boolean, false),
@@ -184,7 +196,7 @@ begin
         on conflict on constraint job_idempotency_key do nothing
         returning job_id into made;
     -- Only of a new job: who submits again may do so after its deadline.
-    if made is not null and (options ->> 'deadline_at')::timestamptz < now() then
+    if made is not null and deadline < now() then
         raise exception 'the deadline % has passed', options ->> 'deadline_at'
             using errcode = 'invalid_parameter_value', hint = 'Name a later one, or none.';
     end if;

@@ -256,6 +256,15 @@ def test_racing_submits_of_one_key_make_one_job(producer_engine: sa.Engine) -> N
             "deadline 2020-01-01 has passed",
             "a later one",
         ),
+        *(
+            (
+                f"submit('sentiment', '[]', '{{\"deadline_at\": \"{time}\"}}')",
+                f'option "deadline_at" is "{time}"',
+                "must be a time",
+            )
+            for time in ("tomorrowish", "", "2026-13-45", "999999-01-01", "infinity", "10000-01-01")
+        ),
+        ("submit('sentiment', '[]', '{\"name\": {}}')", '"name" is of type object', "a string"),
         ("submit('sentiment', '[]', '{\"name\": \"\"}')", "has 0 characters", "1 to 200"),
         ("submit_query('sentiment', null)", "there is no query", "For instance"),
         ("submit_query('sentiment', 'select 1 as id')", "cannot be submitted", "id and text"),
