@@ -10,6 +10,7 @@ from redis.exceptions import AuthenticationError, RedisError
 from schema.documents import Lane, Task
 from schema.messages import TASK_NAME, ChunkMessage, broker_options, queue_name
 from schema.urls import login_refused
+from worker.celery_log import say_ordinary_events_in_a_line
 from worker.transport import Connection
 
 
@@ -99,6 +100,7 @@ def consume(
         tasks: whose queues to consume.
         threads: messages in work at once.
     """
+    say_ordinary_events_in_a_line()
 
     def process_chunk(**fields: object) -> None:
         if not process(ChunkMessage.model_validate(fields)):
