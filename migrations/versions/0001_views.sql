@@ -3,7 +3,7 @@ select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
     accepted - succeeded - failed - cancelled as pending,
     rejected,
     case accepted when 0 then 100.0
-        else round(100.0 * (succeeded + failed + cancelled) / accepted, 1) end as percent,
+        else round(100.0 * (succeeded + failed) / accepted, 1) end as percent,
     submitted_by, created_at, started_at, finished_at,
     rate::real as documents_per_second,
     -- Beyond a year it says nothing, and far beyond it is no time that Postgres knows.
@@ -37,7 +37,8 @@ comment on column textmill.job_status.cancelled is
     'Documents without outcome when the job was cancelled or expired.';
 comment on column textmill.job_status.pending is 'Documents without outcome so far.';
 comment on column textmill.job_status.rejected is 'Failed documents that were refused at intake.';
-comment on column textmill.job_status.percent is 'Share of the documents that have an outcome.';
+comment on column textmill.job_status.percent is
+    'Share of the documents that succeeded or failed, which cancelled ones did not; 100 of an empty job.';
 comment on column textmill.job_status.submitted_by is 'Who submitted the job.';
 comment on column textmill.job_status.created_at is 'When loading began.';
 comment on column textmill.job_status.started_at is 'When the first chunk was claimed.';

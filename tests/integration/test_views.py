@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from producer import control, jobs
 from producer.capacity import live_workers
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Rejected, Task
@@ -96,6 +97,27 @@ def test_counts_of_the_views_agree(reader_engine: sa.Engine) -> None:
         }
         assert job.accepted == job.succeeded + job.failed + job.cancelled + job.pending
     assert {job.task for job in jobs} == set(Task)
+
+
+@pytest.mark.usefixtures("loaded")
+def test_what_was_cancelled_is_not_counted_as_done(producer_engine: sa.Engine) -> None:
+    """Without it, a job that was cancelled before anything ran looks like one that was done."""
+    cancelled, *_ = jobs.latest(producer_engine, 1)
+    empty = submit(
+        producer_engine,
+        Task.SENTIMENT,
+        [],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    )
+
+    control.cancel(producer_engine, cancelled.job_id)
+
+    seen = jobs.status(producer_engine, cancelled.job_id)
+    assert (seen.succeeded, seen.failed, seen.cancelled, seen.pending) == (1, 2, 1, 0)
+    assert seen.percent == 75
+    assert jobs.status(producer_engine, empty.job_id).percent == 100
 
 
 @pytest.mark.parametrize(
