@@ -1,6 +1,7 @@
 """The rules that every document passes on its way in, wherever it comes from."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from math import isnan
@@ -16,6 +17,8 @@ NAME_SHOWN = 100
 
 MAX_EXACT = 2**53
 """Whole numbers up to which one with a fraction, as 3.0, is surely the number that was written."""
+
+_CONTROL = re.compile(r"[\x01-\x1f]")  # NUL has a code of its own
 
 
 def from_mapping(
@@ -61,9 +64,9 @@ def examine(
     """Make a record of parts that nobody has checked.
 
     Args:
-        external_id: a string, an integer (also as a float, which pandas makes of a column with a
-            gap, or as a decimal), what `plain` makes a string or an integer of, or None or NaN
-            where the document has no id of its own.
+        external_id: a string without control characters, an integer (also as a float, which pandas
+            makes of a column with a gap, or as a decimal), what `plain` makes a string or an
+            integer of, or None or NaN where the document has no id of its own.
         text: a string that is not blank, or its bytes in UTF-8.
         metadata: anything JSON can hold, or `plain` can write out.
         limits: largest text, metadata and id.
@@ -119,6 +122,9 @@ def _examine_id(value: object, limit: int) -> str | None:
         return None
     if not text or text.isspace() or len(text) > limit:
         msg = f"the id must have 1 to {limit} characters and not be blank"
+        raise intake_error(ErrorCode.INVALID_ID, msg)
+    if _CONTROL.search(text):
+        msg = "the id holds a control character, such as a tab or a line break; remove it"
         raise intake_error(ErrorCode.INVALID_ID, msg)
     _examine_characters(text, "id")
     return text

@@ -49,7 +49,8 @@ begin
     elsif jsonb_typeof(id) <> 'string' then
         return null;
     end if;
-    if btrim(own, textmill.blanks()) = '' or char_length(own) > textmill.limit_of('max_id_characters') then
+    if btrim(own, textmill.blanks()) = '' or own ~ '[\u0001-\u001f]'
+            or char_length(own) > textmill.limit_of('max_id_characters') then
         return null;
     end if;
     return own;
@@ -289,7 +290,7 @@ begin
         select of_job, seq, replace(code, 'number_too_large', 'invalid_metadata'), 'intake', case code
             when 'invalid_id' then
                 format('the id must be an integer, or a string of 1 to %s characters that is not'
-                    ' blank', max_id)
+                    ' blank and holds no control character', max_id)
             when 'missing_text' then 'there is no text'
             when 'empty_text' then 'the text is empty'
             when 'text_too_large' then
@@ -476,7 +477,7 @@ begin
             when known_id is not null then
                 format('the text is of type %s; it must be a string', text_type)
             when jsonb_typeof(id) = 'string' or id::text ~ '^-?[0-9]+$' then
-                format('the id must have 1 to %s characters and not be blank',
+                format('the id must have 1 to %s characters, not be blank, and hold no control character',
                     textmill.limit_of('max_id_characters'))
             else format('the id is of type %s; it must be a string or an integer', jsonb_typeof(id))
         end, 0
