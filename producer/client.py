@@ -37,7 +37,9 @@ class Textmill:
     process that joined them. Workers run with them from when a job is waited for.
 
     Jobs are named by their id, a UUID or its text; any other text is no job's id, and raises
-    `JobNotFoundError` too. The errors that methods raise can be imported from `producer`.
+    `JobNotFoundError` too. The errors that methods raise can be imported from `producer`. A
+    `Document`, `JobOptions` or `Verdict` is checked as it is made: one that cannot be, such as
+    `JobOptions(lane="fast")`, raises `pydantic.ValidationError`, a ValueError.
     """
 
     def __init__(self, database_url: str | None = None) -> None:
@@ -99,7 +101,8 @@ class Textmill:
                 metadata may hold, beside what JSON has a form for, dates and times (written in
                 ISO 8601), decimals, durations and UUIDs (as strings), bytes (as UTF-8), tuples
                 (as lists) and scalars of numpy. NaN and NaT become None.
-            options: how to run the job.
+            options: how to run the job; with wrong values, `JobOptions(…)` itself raises
+                `pydantic.ValidationError`.
 
         Raises:
             IdempotencyConflictError: the key was used for another task or other documents.
@@ -234,7 +237,8 @@ class Textmill:
     def add_feedback(self, verdict: Verdict) -> int:
         """Store a person's verdict on a result and return its number.
 
-        Where the verdict names no annotator, it is who submits: `TEXTMILL_SUBMITTER`.
+        Where the verdict names no annotator, it is who submits: `TEXTMILL_SUBMITTER`. With wrong
+        values, `Verdict(…)` itself raises `pydantic.ValidationError`.
 
         Raises:
             InputError: it does not fit the result it speaks of.
