@@ -1,7 +1,7 @@
 """Which of the waiting windows run next on the device."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from schema.documents import Lane
 from worker.pipeline import Pipeline
@@ -119,8 +119,7 @@ class Schedule:
         """Forget the windows of requests whose answers nobody wants; tell whoever waits."""
         for request in self._requests:
             if request.is_abandoned:
-                self._waiting[request.stream].drop(request)
-                request.future.set_exception(AbandonedError())
+                self._end(request, AbandonedError())
         self.drop_answered()
 
     def drop_answered(self) -> None:
@@ -130,11 +129,19 @@ class Schedule:
     def fail(self, error: Exception) -> None:
         """End all requests with an error."""
         for request in self._requests:
-            self._waiting[request.stream].drop(request)
-            if not request.future.done():
-                request.future.set_exception(error)
+            self._end(request, error)
         for halves in self._halves.values():
             halves.clear()
+
+    def refuse(self, batch: Sequence[Window], error: Exception) -> None:
+        """End the requests of a micro-batch with an error."""
+        for request in {window.request for window in batch}:
+            self._end(request, error)
+
+    def _end(self, request: Request, error: Exception) -> None:
+        self._waiting[request.stream].drop(request)
+        if not request.future.done():
+            request.future.set_exception(error)
 
     def _lanes(self, *, bulk: bool) -> list[Lane]:
         """Where to look, in this order."""

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from schema.documents import Task
-from schema.errors import ArtifactError, DocumentError
-from schema.outcomes import ErrorCode, Failure, SentimentResult
+from schema.errors import ArtifactError, DocumentError, NotLoadedError
+from schema.outcomes import ErrorCode, Failure, KeywordsResult, SentimentResult
+from tests.fixtures.phrases import POSTS
+from worker import pipeline as pipeline_module
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
-from worker.pipeline.artifact import SHIPPED, model_version, read_config
+from worker.pipeline.artifact import SHIPPED, model_version, read_config, read_model
+from worker.pipeline.model import Model, ModelConfig
 from worker.training.artifact import CARD, READABLE_CARD
 from worker.training.card import Card
 from worker.training.card_page import readable
@@ -127,6 +130,44 @@ def test_a_broken_artifact_is_refused(
     damage(folder)
 
     with pytest.raises(ArtifactError, match=str(folder)):
+        Pipeline.load(folder, "cpu")
+
+
+@pytest.mark.parametrize("name", ["generator.safetensors", "ranker.safetensors"])
+def test_a_loaded_artifact_is_whole_whatever_becomes_of_its_files(
+    name: str, generating: Path, tmp_path: Path
+) -> None:
+    """Without it results carry the version of a model that did not make them."""
+    folder = shutil.copytree(generating / "keywords", tmp_path / "keywords")
+    texts = [text for text, _ in POSTS]
+    known = analyse(Pipeline.load(folder, "cpu"), texts, generate=True)
+    pipeline = Pipeline.load(folder, "cpu")
+    (folder / name).write_bytes((folder / name).read_bytes()[:-10])
+
+    later = analyse(pipeline, texts, generate=True)
+
+    assert later == known
+    assert any(isinstance(outcome, KeywordsResult) for outcome in later)
+    with pytest.raises(ArtifactError, match=name):
+        Pipeline.load(folder, "cpu")
+
+
+def test_an_artifact_that_changes_while_it_is_read_is_refused(
+    artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it half of each of two models serves, under the version of one of them."""
+    folder = shutil.copytree(artifacts / "moderation", tmp_path / "moderation")
+
+    def read_then_change(given: Path, shape: ModelConfig, device: str) -> Model:
+        model = read_model(given, shape, device)
+        config = json.loads((folder / "config.json").read_bytes())
+        config["thresholds"]["spam"] = 0.123
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        return model
+
+    monkeypatch.setattr(pipeline_module, "read_model", read_then_change)
+
+    with pytest.raises(NotLoadedError, match="was changed while it was read"):
         Pipeline.load(folder, "cpu")
 
 

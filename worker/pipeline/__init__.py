@@ -10,14 +10,13 @@ module hands one's output to the next.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Final, cast
 
 import numpy as np
 
 from schema.documents import Task
-from schema.errors import ArtifactError, DocumentError
+from schema.errors import ArtifactError, DocumentError, NotLoadedError
 from schema.outcomes import (
     ErrorCode,
     Failure,
@@ -102,8 +101,8 @@ class Pipeline:
         self._predictor = predictor
         self._character_ngrams = additions.character_ngrams
         self._ranker = additions.ranker
-        self.generates = additions.generator is not None
-        self._generator = cache(additions.generator) if additions.generator is not None else None
+        self._generator = additions.generator
+        self.generates = self._generator is not None
 
     @classmethod
     def load(cls, artifact: Path, device: str, task: Task | None = None) -> "Pipeline":
@@ -117,8 +116,10 @@ class Pipeline:
         Raises:
             ArtifactError: the folder is missing, broken, or another task's; the text says what to
                 do.
+            NotLoadedError: the folder was changed meanwhile.
         """
         config = read_config(artifact)
+        version = model_version(artifact, config)
         if task is not None and config.model.task is not task:
             msg = (
                 f"{artifact} is a model for {config.model.task}, not for {task};"
@@ -132,7 +133,11 @@ class Pipeline:
             msg = f"{artifact / TOKENIZER} belongs to another artifact; copy the folder whole"
             raise ArtifactError(msg)
         additions = read_additions(artifact, config, embedding)
-        return cls(config, tokenizer, predictor, model_version(artifact, config), additions)
+        # What is written meanwhile may be read in part: results would name a model that never was.
+        if (read_config(artifact), model_version(artifact, config)) != (config, version):
+            msg = f"{artifact} was changed while it was read; try again"
+            raise NotLoadedError(msg)
+        return cls(config, tokenizer, predictor, version, additions)
 
     def prepare(
         self, text: str, *, explain: bool = False, generate: bool = False
@@ -200,7 +205,7 @@ class Pipeline:
         """
         if self._generator is None:
             raise ArtifactError(NO_GENERATOR)
-        made: list[Prediction] = list(self._generator().generate(self._predictor.encode(windows)))
+        made: list[Prediction] = list(self._generator.generate(self._predictor.encode(windows)))
         return made
 
     def finish(

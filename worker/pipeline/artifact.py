@@ -1,6 +1,6 @@
 """What an artifact folder holds, and how it is read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -87,12 +87,12 @@ class Additions(NamedTuple):
     Attributes:
         character_ngrams: of sentiment, the linear model beside the network.
         ranker: of keywords, scores the tagger's phrases.
-        generator: of keywords, gives the generator when it is first called.
+        generator: of keywords, makes such as do not stand in the text.
     """
 
     character_ngrams: CharacterNgrams | None = None
     ranker: Ranker | None = None
-    generator: Callable[[], Generator] | None = None
+    generator: Generator | None = None
 
 
 CONFIG_ADAPTER: Final = TypeAdapter(ArtifactConfig)
@@ -137,7 +137,7 @@ def read_model(folder: Path, config: ModelConfig, device: str) -> Model:
 
 
 def read_additions(folder: Path, config: ArtifactConfig, embedding: Embedding) -> Additions:
-    """What an artifact has beside its network; the generator is read when it is first used.
+    """What an artifact has beside its network.
 
     Args:
         folder: of the artifact.
@@ -152,7 +152,7 @@ def read_additions(folder: Path, config: ArtifactConfig, embedding: Embedding) -
             CharacterNgrams.load(folder / CHARACTER_NGRAMS) if config.character_ngrams else None
         ),
         ranker=Ranker.load(folder / RANKER) if config.ranker else None,
-        generator=(lambda: read_generator(folder, embedding)) if config.generator else None,
+        generator=read_generator(folder, embedding) if config.generator else None,
     )
 
 
