@@ -9,13 +9,13 @@
 import re
 import shutil
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from schema.documents import Task
 from schema.errors import ArtifactError, NotLoadedError, TextmillError
 from schema.settings import WorkerSettings
+from worker.folders import take_place
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED, model_version, read_config
 
@@ -92,10 +92,8 @@ class ArtifactFolders:
             self.models.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.models, prefix=".") as aside:
                 whole = shutil.copytree(folder, Path(aside) / version)
-                with suppress(FileNotFoundError):
-                    (self.models / version).rename(Path(aside) / "damaged")
                 try:
-                    whole.replace(self.models / version)
+                    take_place(whole, self.models / version)
                 except OSError:
                     if not self._holds(version):  # nobody else has just put it there
                         raise

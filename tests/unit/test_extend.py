@@ -1,6 +1,8 @@
 """Adding a generator to an artifact."""
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from schema.documents import Task
 from schema.errors import ArtifactError, InputError
 from schema.outcomes import KeywordsResult
+from tests.fixtures.corpus import broken_off
 from tests.fixtures.phrases import POSTS, extension
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
@@ -116,6 +119,23 @@ def test_an_artifact_can_be_extended_again_where_it_lies(
     assert isinstance(last, Finished)
     for name in (*UNCHANGED, GENERATOR):
         assert (folder / name).read_bytes() == (generating / "keywords" / name).read_bytes()
+
+
+def test_an_extension_that_is_broken_off_leaves_the_artifact_as_it_was(
+    generating: Path, posts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it a model that serves is lost to the attempt to extend it."""
+    folder = shutil.copytree(generating / "keywords", tmp_path / "model")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    monkeypatch.setattr("worker.training.extend.write_card", broken_off)
+    wanted = extension(posts, folder)
+    wanted = replace(wanted, training=replace(wanted.training, seed=9))
+
+    with pytest.raises(KeyboardInterrupt):
+        list(extend(wanted, folder, resume=False))
+
+    assert (folder / CHECKPOINT).is_dir()
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
 
 
 def test_what_cannot_be_extended_is_refused(

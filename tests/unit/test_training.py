@@ -1,8 +1,9 @@
 """Training, on a few sentences."""
 
 import gzip
+import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ import pytest
 from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS
-from tests.fixtures.corpus import SPLITS, recipe, write_source
+from tests.fixtures.corpus import SPLITS, broken_off, recipe, write_source
 from worker.pipeline import Pipeline
-from worker.pipeline.artifact import RANKER, read_config
+from worker.pipeline.artifact import RANKER, WEIGHTS, model_version, read_config
 from worker.pipeline.crf import BEGIN, INSIDE, OUTSIDE
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
@@ -26,6 +27,7 @@ from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, train
 from worker.training.noisy_examples import make_examples
 from worker.training.ordinary import ordinary_rows
+from worker.training.pretrain import pretrain
 from worker.training.recipe import FOLDS, SENTENCES, Recipe
 from worker.training.rows import KeywordsRow, RowFile, SentimentRow
 from worker.training.run import FOLD, Finished, Report, fresh_state, train_artifact
@@ -166,6 +168,47 @@ def test_a_training_makes_the_language_model_that_it_is_not_given(
 
     for name in ("config.json", "tokenizer.json", "weights.safetensors"):
         assert (tmp_path / name).read_bytes() == (artifacts / "sentiment" / name).read_bytes()
+
+
+def test_a_training_that_is_broken_off_leaves_the_artifact_as_it_was(
+    data_folder: Path, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it a model that serves is lost to a training of another, or mixed with it."""
+    folder = shutil.copytree(artifacts / "sentiment", tmp_path / "sentiment")
+    (folder / "notes.txt").write_text("ours", encoding="utf-8")
+    chosen = recipe(data_folder, Task.SENTIMENT, seed=9, start=artifacts / "sentiment", epochs=1)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.training.finish.write_card", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            list(train_artifact(chosen, folder, resume=False))
+    between = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+    made = version(train_artifact(chosen, folder, resume=True))
+
+    assert between == before
+    assert model_version(folder, read_config(folder)) == made
+    assert {file.name for file in folder.iterdir()} == before.keys()
+    assert [path.name for path in tmp_path.iterdir()] == ["sentiment"]
+
+
+def test_a_pretraining_that_is_broken_off_leaves_the_language_model_as_it_was(
+    data_folder: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it hours of pretraining are lost to the first minutes of another."""
+    folder = shutil.copytree(language_model, tmp_path / "language")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    chosen = recipe(data_folder, Task.SENTIMENT).language_model()
+    chosen = replace(chosen, training=replace(chosen.training, seed=9))
+    reports = pretrain(chosen, folder, resume=False)
+    next(report for report in reports if isinstance(report, EpochReport))
+    between = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+    list(pretrain(chosen, folder, resume=True))
+
+    assert between == before
+    assert (folder / WEIGHTS).read_bytes() != before[WEIGHTS]
+    assert {file.name for file in folder.iterdir()} == before.keys()
 
 
 def test_a_small_source_is_seen_more_often_than_it_has_rows(tmp_path: Path) -> None:

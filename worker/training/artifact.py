@@ -1,11 +1,14 @@
 """Writing artifacts: what serving reads, and the card that people read."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors.torch import save
 from torch.nn import Module
 
+from worker.folders import replacing
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import (
     CHARACTER_NGRAMS,
@@ -25,9 +28,33 @@ from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.card import Card
 from worker.training.card_page import readable
+from worker.training.checkpoint import CHECKPOINT
 
 CARD = "card.json"
 READABLE_CARD = "CARD.md"
+
+OWN: Final = frozenset(
+    {
+        CONFIG,
+        TOKENIZER,
+        WEIGHTS,
+        CHARACTER_NGRAMS,
+        RANKER,
+        GENERATOR,
+        CARD,
+        READABLE_CARD,
+        CHECKPOINT,
+    }
+)
+"""Names of what a training leaves in its folder; other files there are the user's."""
+
+
+def replaced(folder: Path) -> AbstractContextManager[Path]:
+    """A folder to write into, which takes the place of the artifact in `folder` at the end.
+
+    The checkpoint goes with what was there before; see `replacing`.
+    """
+    return replacing(folder, OWN)
 
 
 def write_artifact(

@@ -22,7 +22,7 @@ from worker.pipeline.artifact import (
 from worker.pipeline.generator import Generator
 from worker.pipeline.model import Encoder
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import CARD, round_weights, write_card, write_generator
+from worker.training.artifact import CARD, replaced, round_weights, write_card, write_generator
 from worker.training.calibrate import generator_calibration
 from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of, limits_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
@@ -119,8 +119,8 @@ def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]
         identity=extension.identity(),
     )
     yield "calibrating on validation, measuring on test"
-    card = _finish(extension, state, out)
-    shutil.rmtree(checkpoint)
+    with replaced(out) as whole:
+        card = _finish(extension, state, whole)
     yield Finished(card)
 
 
@@ -151,10 +151,8 @@ def _finish(extension: Extension, state: TrainingState[Generation], out: Path) -
     state.model.load_state_dict(state.best_weights)
     generator = state.model.generator.eval()
     round_weights(generator)
-    out.mkdir(parents=True, exist_ok=True)
-    if out.resolve() != extension.artifact.resolve():
-        for name in (*extension.config().files(), CARD):
-            shutil.copyfile(extension.artifact / name, out / name)
+    for name in extension.config().files():
+        shutil.copyfile(extension.artifact / name, out / name)
     write_generator(out, _calibrated(extension, generator, out), generator)
     card = _card(extension, state, out)
     write_card(out, card)
@@ -179,9 +177,9 @@ def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> 
         for source in used
         if (absent := [row for row in _rows(source, "train") if absent_keywords(row)])
     )
-    replaced = {limit.text for limit in (FINDS_ONLY, *GENERATES)}
+    outdated = {limit.text for limit in (FINDS_ONLY, *GENERATES)}
     try:
-        card = Card.model_validate_json((out / CARD).read_bytes())
+        card = Card.model_validate_json((extension.artifact / CARD).read_bytes())
     except (OSError, ValidationError) as error:
         msg = f"{extension.artifact / CARD} is missing or broken; restore it"
         raise ArtifactError(msg) from error
@@ -193,7 +191,7 @@ def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> 
             ),
             "limits": (
                 *limits_of(GENERATES, learned),
-                *(limit for limit in card.limits if limit not in replaced),
+                *(limit for limit in card.limits if limit not in outdated),
             ),
             "generator": GeneratorCard(
                 command=extension.command,

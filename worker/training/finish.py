@@ -15,7 +15,7 @@ from worker.pipeline.artifact import Additions, ArtifactConfig
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
-from worker.training.artifact import in_memory, round_weights, write_artifact, write_card
+from worker.training.artifact import in_memory, replaced, round_weights, write_artifact, write_card
 from worker.training.averaging import mean_of, take_mean
 from worker.training.calibrate import (
     keyword_threshold,
@@ -69,7 +69,7 @@ def finish(
         start: what it started from.
         state: after the last epoch; its network is changed to what is stored.
         fold_taggers: of keywords, from which the ranker learns beside the one that ships.
-        out: folder of the artifact.
+        out: folder of the artifact; its checkpoint is removed.
 
     Returns:
         The card, which is also written.
@@ -89,9 +89,10 @@ def finish(
     ngrams = _character_ngrams(recipe, start, pipeline, averaged=averaged)
     config = replace(config, character_ngrams=ngrams is not None)
     additions = Additions(character_ngrams=ngrams, ranker=ranker)
-    write_artifact(out, config, tokenizer, state.model, additions)
-    card = _card(recipe, start, state, Pipeline.load(out, "cpu"), ngrams, averaged=averaged)
-    write_card(out, card)
+    with replaced(out) as whole:
+        write_artifact(whole, config, tokenizer, state.model, additions)
+        card = _card(recipe, start, state, Pipeline.load(whole, "cpu"), ngrams, averaged=averaged)
+        write_card(whole, card)
     return card
 
 

@@ -24,7 +24,7 @@ from worker.pipeline.batch import BUDGET, micro_batches, pad
 from worker.pipeline.model import Cell, Encoder, ModelConfig, Network, token_mask
 from worker.pipeline.records import CleanText, IntArray
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import CARD
+from worker.training.artifact import CARD, replaced
 from worker.training.card import LanguageModelCard, entry_of
 from worker.training.checkpoint import (
     CHECKPOINT,
@@ -153,12 +153,15 @@ def pretrain(
         InputError: the data is missing or broken, no source has rows to train on, or there is
             nothing to resume.
     """
-    if resume and (out / WEIGHTS).is_file():
+    checkpoint = out / CHECKPOINT
+    if resume and (out / WEIGHTS).is_file() and not checkpoint.exists():
         return
     check_rows(pretraining.sources(), "train")
-    checkpoint = out / CHECKPOINT
+    if not resume:
+        shutil.rmtree(checkpoint, ignore_errors=True)  # of another training
+        checkpoint.mkdir(parents=True)
     yield "learning the vocabulary" if not resume else "reading the checkpoint"
-    tokenizer = _tokenizer(pretraining, out, resume=resume)
+    tokenizer = _tokenizer(pretraining, checkpoint, resume=resume)
     yield "encoding the texts of all tasks"
     windows = pretraining.make_windows(tokenizer, "train")
     validation = pretraining.make_windows(tokenizer, "valid")
@@ -188,16 +191,15 @@ def pretrain(
         epochs=state.epoch - state.stale,
         likelihood=state.best_score,
     )
-    (out / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     encoder = {
         name: value.half().contiguous()
         for name, value in state.best_weights.items()
         if name.startswith("encoder.")
     }
-    shutil.rmtree(checkpoint)
-    # Last, and whole at once: a folder with weights is a finished one.
-    save_file(encoder, out / f"{WEIGHTS}.part")
-    (out / f"{WEIGHTS}.part").replace(out / WEIGHTS)
+    with replaced(out) as whole:
+        tokenizer.save(whole / TOKENIZER)
+        save_file(encoder, whole / WEIGHTS)
+        (whole / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 class LanguageModel(Network):
@@ -258,15 +260,13 @@ def as_examples(windows: list[IntArray]) -> list[Example]:
     return [Example(window, _NO_GOLD) for window in windows]
 
 
-def _tokenizer(pretraining: Pretraining, out: Path, *, resume: bool) -> Tokenizer:
-    path = out / TOKENIZER
+def _tokenizer(pretraining: Pretraining, checkpoint: Path, *, resume: bool) -> Tokenizer:
+    path = checkpoint / TOKENIZER
     if resume:
         if not path.is_file():
-            msg = f"{out} holds no training to resume; start one without --resume"
+            msg = f"{checkpoint} holds no training to resume; start one without --resume"
             raise InputError(msg)
         return Tokenizer.load(path)
     tokenizer = pretraining.make_tokenizer()
-    out.mkdir(parents=True, exist_ok=True)
-    (out / WEIGHTS).unlink(missing_ok=True)
     tokenizer.save(path)
     return tokenizer

@@ -96,7 +96,6 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     fold_taggers = yield from _fold_taggers(recipe, begin, checkpoint, resume=resume)
     yield "calibrating on validation, measuring on test"
     card = finish(recipe, begin, state, fold_taggers, out)
-    shutil.rmtree(checkpoint)
     yield Finished(card)
 
 
