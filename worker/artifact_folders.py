@@ -9,6 +9,8 @@
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,19 +87,23 @@ class ArtifactFolders:
 
         Raises:
             ArtifactError: it is broken.
-            NotLoadedError: as `load_artifact`.
+            NotLoadedError: as `load_artifact`; or the models folder does not take it.
         """
         version = load_artifact(folder, "cpu").model_version
         if not self._holds(version):
-            self.models.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.models, prefix=".") as aside:
-                whole = shutil.copytree(folder, Path(aside) / version)
-                try:
-                    take_place(whole, self.models / version)
-                except OSError:
-                    if not self._holds(version):  # nobody else has just put it there
-                        raise
+            with written(self.models):
+                self._copy(folder, version)
         return version
+
+    def _copy(self, folder: Path, version: str) -> None:
+        self.models.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.models, prefix=".") as aside:
+            whole = shutil.copytree(folder, Path(aside) / version)
+            try:
+                take_place(whole, self.models / version)
+            except OSError:
+                if not self._holds(version):  # nobody else has just put it there
+                    raise
 
     def _holds(self, version: str) -> bool:
         """Whether the models folder has a whole copy of a model version."""
@@ -106,6 +112,24 @@ class ArtifactFolders:
             return model_version(folder, read_config(folder)) == version
         except (ArtifactError, OSError):
             return False
+
+
+@contextmanager
+def written(models: Path) -> Iterator[None]:
+    """Say so where the models folder does not take what is written to it.
+
+    Raises:
+        NotLoadedError: it is full, read-only, or no folder.
+    """
+    try:
+        yield
+    except OSError as error:  # of `shutil.Error` the first of those that it lists
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        msg = (
+            f"cannot write to the models folder {models} ({reason});"
+            " make room, give this login the right, or name another with TEXTMILL_MODELS_DIR"
+        )
+        raise NotLoadedError(msg) from error
 
 
 def load_artifact(folder: Path, device: str, task: Task | None = None) -> Pipeline:

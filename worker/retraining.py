@@ -4,7 +4,7 @@ import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from schema.documents import Task
 from schema.errors import InputError
-from worker.artifact_folders import ArtifactFolders
+from worker.artifact_folders import ArtifactFolders, written
 from worker.gold import read_gold
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import read_config
@@ -94,6 +94,7 @@ def retrain(
 
     Raises:
         ArtifactError: what serves is not here.
+        NotLoadedError: the models folder does not take what is written to it.
         InputError: too few documents are judged, or the data is missing or broken.
     """
     registry, runs = Registry(engine), TrainingRuns(engine)
@@ -129,15 +130,18 @@ def _aside(models: Path) -> Iterator[Path]:
     """A folder in the models folder, for its owner alone: feedback holds people's texts.
 
     What trainings that were killed left there goes, too; a lock tells that one lives.
+
+    Raises:
+        NotLoadedError: the models folder takes no files.
     """
-    models.mkdir(parents=True, exist_ok=True)
-    for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
-        if not _lives(feedback.parent):
-            shutil.rmtree(feedback.parent, ignore_errors=True)
-    with (
-        tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,
-        (Path(name) / _LOCK).open("wb") as lock,
-    ):
+    with ExitStack() as stack:
+        with written(models):
+            models.mkdir(parents=True, exist_ok=True)
+            for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
+                if not _lives(feedback.parent):
+                    shutil.rmtree(feedback.parent, ignore_errors=True)
+            name = stack.enter_context(tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE))
+            lock = stack.enter_context((Path(name) / _LOCK).open("wb"))
         with suppress(OSError):  # without locks, no training removes another's folder
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield Path(name)  # feedback comes after the lock: never does it look left behind

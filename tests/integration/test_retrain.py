@@ -21,7 +21,7 @@ from producer import Textmill, jobs
 from producer.feedback import Verdict, add
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
-from schema.errors import InputError
+from schema.errors import InputError, NotLoadedError
 from schema.settings import IntakeSettings
 from tests.fixtures.corpus import BLAME, PLAIN, PRAISE, recipe
 from tests.fixtures.mill import Mill
@@ -239,6 +239,16 @@ def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
     assert (row.state, row.candidate, row.trained + row.held_out) == ("failed", None, 60)
     assert "valid.jsonl.gz, line 1" in row.error
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_models_folder_that_takes_nothing_is_told_from_a_model_that_is_no_better(
+    engine: sa.Engine, data_folder: Path, tmp_path: Path
+) -> None:
+    """Without it a night's training says by its exit code that the model is no better."""
+    models = write(tmp_path / "models")
+
+    with pytest.raises(NotLoadedError, match=r"cannot write to the models folder .*; make room"):
+        list(retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, models)))
 
 
 def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from schema.documents import Lane, Task
-from schema.errors import ArtifactError, NotLoadedError
+from schema.errors import EXIT_UNREACHABLE, ArtifactError, NotLoadedError, exit_code
 from tests.fixtures.engines import engine_of
 from tests.fixtures.variants import damage, shipped_version, variant
 from worker import process
@@ -219,6 +219,25 @@ def test_damaged_copy_is_replaced(tmp_path: Path) -> None:
 
     assert folders.load(SENTIMENT, version, "cpu").model_version == version
     assert [path.name for path in (tmp_path / "models").iterdir()] == [version]
+
+
+def test_models_folder_that_takes_nothing_is_said_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it a full disk is a traceback, and the exit code says of a model it is no better."""
+    folders = ArtifactFolders(SHIPPED, tmp_path / "models")
+    no_folder = tmp_path / "file"
+    no_folder.write_bytes(b"")
+    full = raising(shutil.Error([("weights", "copy", "[Errno 28] No space left on device")]))
+
+    with pytest.raises(NotLoadedError, match=r"cannot write .*file.*; make room") as refused:
+        ArtifactFolders(SHIPPED, no_folder).add(SHIPPED / SENTIMENT)
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(NotLoadedError, match=r"models \(\[Errno 28\] No space left on device\);"):
+        folders.add(SHIPPED / SENTIMENT)
+
+    assert exit_code(refused.value) == EXIT_UNREACHABLE
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_two_may_add_the_same_artifact_at_once(tmp_path: Path) -> None:
