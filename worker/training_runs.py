@@ -113,11 +113,20 @@ class TrainingRuns:
         return Decision(better, promoted, reason)
 
     def fail(self, run: int, error: BaseException) -> None:
-        """Note that a training failed; what is no error made for people may hold texts."""
+        """Note that a training failed; what is no error made for people may hold texts.
+
+        One that is finished stays so: the error may be that the answer to its commit was lost.
+        """
         said = str(error) if isinstance(error, TextmillError) else type(error).__name__
         with reachable(self._engine), self._engine.begin() as connection:
             connection.execute(
-                _FAIL, {"run": run, "failed": TrainingRunState.FAILED, "error": said}
+                _FAIL,
+                {
+                    "run": run,
+                    "running": TrainingRunState.RUNNING,
+                    "failed": TrainingRunState.FAILED,
+                    "error": said,
+                },
             )
 
 
@@ -138,5 +147,5 @@ _FINISH = sa.text("""
 """)
 _FAIL = sa.text("""
     update textmill.training_run set state = :failed, error = :error, finished_at = now()
-    where run_id = :run
+    where run_id = :run and state = :running
 """)

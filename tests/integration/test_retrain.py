@@ -21,7 +21,7 @@ from producer import Textmill, jobs
 from producer.feedback import Verdict, add
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
-from schema.errors import InputError, NotLoadedError
+from schema.errors import InputError, NotLoadedError, ServiceUnavailableError
 from schema.settings import IntakeSettings
 from tests.fixtures.corpus import BLAME, PLAIN, PRAISE, recipe
 from tests.fixtures.mill import Mill
@@ -35,8 +35,10 @@ from worker.artifact_folders import ArtifactFolders
 from worker.pipeline.artifact import SHIPPED
 from worker.registry import Registry
 from worker.retraining import Retraining, retrain
+from worker.training.compare import Comparison, Comparisons
 from worker.training.recipe import REFINING
 from worker.training.run import train_artifact
+from worker.training_runs import Beginning, TrainedModel, TrainingRuns
 
 SENTIMENT = Task.SENTIMENT
 RIGHT = (
@@ -165,6 +167,12 @@ def write(path: Path) -> Path:
     return path
 
 
+def better() -> Comparisons:
+    """What has a candidate promoted."""
+    ahead = Comparison(documents=9, parent=0.5, candidate=0.9, difference=0.4, low=0.3, high=0.5)
+    return Comparisons(feedback=ahead, elsewhere=ahead, sets={})
+
+
 def no_locks(*_: object) -> None:
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -249,6 +257,21 @@ def test_models_folder_that_takes_nothing_is_told_from_a_model_that_is_no_better
 
     with pytest.raises(NotLoadedError, match=r"cannot write to the models folder .*; make room"):
         list(retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, models)))
+
+
+def test_finished_training_stays_finished_when_the_answer_is_lost(engine: sa.Engine) -> None:
+    """Without it an error of the database hides that a model was promoted."""
+    runs, parent, candidate = TrainingRuns(engine), "a" * 16, "b" * 16
+    Registry(engine).add(SENTIMENT, parent)
+    run = runs.begin(Beginning(SENTIMENT, parent, {}, "hash", 1, 1))
+    made = TrainedModel(SENTIMENT, candidate, parent)
+    runs.finish(run, made, better(), Registry(engine).promoted(SENTIMENT))
+
+    runs.fail(run, ServiceUnavailableError("the server does not answer"))
+
+    with engine.connect() as connection:
+        row = connection.execute(sa.text("select * from textmill.training_status")).one()
+    assert (row.state, row.candidate, row.error) == ("finished", candidate, None)
 
 
 def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(
