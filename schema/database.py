@@ -67,6 +67,9 @@ def create_engine(
         # Parameters hold texts and keywords, which must not reach a log.
         hide_parameters=True,
         pool_pre_ping=pings,
+        # Whatever the database or the login has as its default: who waits for a row and then reads
+        # must see what was committed meanwhile.
+        isolation_level="READ COMMITTED",
         execution_options={_ROLE: role},
         connect_args={
             "application_name": application,

@@ -1,3 +1,20 @@
+-- Refuse a transaction that sees the database as it was at its beginning. Whoever waits for a row to be
+-- alone and then reads must see what was committed while it waited.
+create function textmill.needs_read_committed() returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    level constant text := current_setting('transaction_isolation');
+begin
+    if level not in ('read committed', 'read uncommitted') then
+        raise exception 'this cannot be done in a transaction of isolation level %', level
+            using errcode = 'invalid_transaction_state',
+            hint = 'Begin it with: begin isolation level read committed';
+    end if;
+end
+$$;
+
 -- Monthly partitions of document, result and failure: for the month of now() and `ahead` more.
 -- Built aside and attached, so that running readers and writers are not locked out. Whoever finds them
 -- all waits for nobody, and one that is missing is made by one transaction at a time.

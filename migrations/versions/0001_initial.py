@@ -40,6 +40,7 @@ def downgrade() -> None:
         "count_outcomes(uuid, bigint, bigint)",
         "dispatch_turn()",
         "make_partitions(integer)",
+        "needs_read_committed()",
         "new_job_id()",
         "job_id_at(timestamptz)",
     ):

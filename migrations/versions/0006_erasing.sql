@@ -35,6 +35,7 @@ declare
     named bigint[];
     texts bigint[];
 begin
+    perform textmill.needs_read_committed();
     perform textmill.limit_idling();
     perform textmill.job_state(erase_document.job);
     select array_agg(d.seq), array_agg(d.seq) filter (where d.text is not null) into named, texts

@@ -20,6 +20,7 @@ create function textmill.withdraw_feedback(feedback_id bigint, annotator text de
     set search_path = pg_catalog, pg_temp
 as $$
 begin
+    perform textmill.needs_read_committed();
     delete from textmill.feedback f
         where f.feedback_id = withdraw_feedback.feedback_id
         and f.annotator = withdraw_feedback.annotator

@@ -182,9 +182,7 @@ class Source:
     def _reading(self) -> Iterator[sa.Connection]:
         try:
             with self._engine.connect() as connection:
-                connection.execute(
-                    sa.text("set transaction isolation level read committed read only")
-                )
+                connection.execute(sa.text("set transaction read only"))
                 connection.execute(
                     sa.text("select set_config('statement_timeout', :milliseconds, true)"),
                     {"milliseconds": str(int(self._timeout * 1000))},
