@@ -230,6 +230,7 @@ class Textmill:
             The number of documents; 0 where there are none, or the job is not completed.
 
         Raises:
+            DocumentsGoneError: a part of the job's month was dropped or detached.
             JobNotFoundError: there is no such job.
         """
         return control.retry(self.engine, _job_id(job_id))

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
-from producer.jobs import job_not_found
+from producer.jobs import gone, job_not_found
 from schema.database import reachable
 from schema.documents import JobId
+from schema.errors import DocumentsGoneError
 from schema.states import JobState
 
 
@@ -55,6 +56,7 @@ def retry(engine: sa.Engine, job_id: JobId) -> int:
         The number of documents; 0 where there are none, or the job is not completed.
 
     Raises:
+        DocumentsGoneError: a part of the job's month was dropped or detached.
         JobNotFoundError: there is no such job.
     """
     return int(_call(engine, "retry", job_id))
@@ -99,4 +101,6 @@ def _known(job_id: JobId) -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.NoDataFound):
             raise job_not_found(job_id) from error
+        if isinstance(error.orig, psycopg.DataError):
+            raise DocumentsGoneError(gone(job_id)) from error
         raise

@@ -52,7 +52,7 @@ class JobNotFoundError(UsageError):
 
 
 class DocumentsGoneError(UsageError):
-    """The month of the job was dropped: nothing but its counters is left."""
+    """The month of the job was dropped, or a part of it: not all that was counted is left."""
 
 
 class SourceError(UsageError):

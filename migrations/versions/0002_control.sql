@@ -80,6 +80,24 @@ begin
 end
 $$;
 
+-- Whether all outcomes that a job has counted are there, and a place for more: neither was dropped nor
+-- detached with its month. Counts them.
+create function textmill.has_outcomes(job uuid) returns boolean
+    language sql stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select succeeded = (select count(*) from textmill.result r where r.job_id = j.job_id)
+        and failed = (select count(*) from textmill.failure f where f.job_id = j.job_id)
+        and exists (
+            -- Partitions of one month have one ending.
+            select from (select tableoid::regclass::text as name from textmill.document d
+                where d.job_id = j.job_id limit 1) as held
+            join pg_inherits i on i.inhparent = 'textmill.result'::regclass
+                and i.inhrelid = to_regclass(replace(held.name, 'document', 'result'))
+                and not i.inhdetachpending)
+    from textmill.job j where j.job_id = has_outcomes.job
+$$;
+
 -- Run the failed documents of a completed job again; how many there are. Documents that were
 -- refused at intake or erased have no text, and one without content would have none again: they
 -- stay. A deadline that has passed is lifted. Suspicion stays where a document was found to crash.
@@ -123,6 +141,13 @@ begin
         if not found then
             raise exception 'job % changed meanwhile', retry.job
                 using errcode = 'serialization_failure', hint = 'Try again.';
+        end if;
+        -- Last, when nobody else changes the job: what is missing would count as work, and could not
+        -- be stored.
+        if not textmill.has_outcomes(retry.job) then
+            raise exception 'outcomes of job % are gone: its month was dropped in part', retry.job
+                using errcode = 'data_exception',
+                hint = 'Submit the documents that failed as a job of their own.';
         end if;
         perform pg_notify('textmill_pending', '');
     end if;

@@ -39,6 +39,7 @@ def downgrade() -> None:
         connection.exec_driver_sql(f"drop trigger {trigger} on textmill.{table}")
     for function in (
         "retry(uuid)",
+        "has_outcomes(uuid)",
         "resume(uuid)",
         "pause(uuid)",
         "cancel(uuid)",

@@ -12,9 +12,10 @@ from producer import control
 from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
 from producer.cli.show import say
+from producer.client import Textmill
 from producer.jobs import JobStatus, are_gone, documents_gone
 from schema.documents import JobId
-from schema.errors import EXIT_USAGE
+from schema.errors import EXIT_USAGE, DocumentsGoneError
 from schema.states import RUNNABLE_JOB_STATES, JobState
 
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument, metavar="JOB…")
@@ -80,21 +81,32 @@ def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     refused = 0
     with connected() as textmill:
         for job_id in [resolved(textmill.engine, job) for job in jobs]:
-            documents = textmill.retry(job_id)
+            documents, why = _retried(textmill, job_id)
             if as_json:
                 click.echo(json.dumps({"job_id": str(job_id), "documents": documents}))
             else:
                 click.echo(f"{job_id} documents to run again: {documents:,}")
             if documents:
                 continue
-            if are_gone(textmill.engine, job_id):
-                say(str(documents_gone(job_id)))
+            if why:
+                say(why)
                 refused += 1
             else:
                 found = textmill.status(job_id)
                 say(_why_nothing(found))
                 refused += found.state not in _RETRIED
     _end_if_all_refused(refused, jobs)
+
+
+def _retried(textmill: Textmill, job_id: JobId) -> tuple[int, str | None]:
+    """How many documents run again; why there are none, where they are gone."""
+    try:
+        documents = textmill.retry(job_id)
+    except DocumentsGoneError as error:
+        return 0, str(error)
+    if documents == 0 and are_gone(textmill.engine, job_id):
+        return 0, str(documents_gone(job_id))
+    return documents, None
 
 
 def _each(

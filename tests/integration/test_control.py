@@ -12,7 +12,7 @@ from producer.broker import Broker
 from producer.dispatch import Dispatcher
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Rejected, Task
-from schema.errors import JobNotFoundError, LeaseLostError
+from schema.errors import DocumentsGoneError, JobNotFoundError, LeaseLostError
 from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import DispatchSettings, IntakeSettings
 from tests.fixtures.chunks import add_job, chunk_store, chunks, mark
@@ -164,6 +164,41 @@ def test_retry_runs_failures_again_and_nothing_else(
     store.store(claim, [(3, POSITIVE)])
     assert counts(producer_engine) == ("completed", 3, 2, 0, 0)
     assert control.retry(producer_engine, job_id) == 0
+
+
+@pytest.mark.parametrize("succeeded", [0, 1])
+@pytest.mark.parametrize("is_dropped", [True, False])
+def test_job_whose_outcomes_are_gone_is_not_retried(
+    engine: sa.Engine,
+    database: DatabaseUrls,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    *,
+    succeeded: int,
+    is_dropped: bool,
+) -> None:
+    """Without it, what was done counts as work, and is stored in vain again and again."""
+    job_id = add_job(producer_engine, 2)
+    work_off(
+        *(producer_engine, worker_engine, job_id),
+        lambda d: POSITIVE if d.seq <= succeeded else FAILURE,
+    )
+    before = counts(producer_engine)
+    partition = f"textmill.result_{datetime.now(UTC):%Y%m}"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"drop table {partition}"
+            if is_dropped
+            else f"alter table textmill.result detach partition {partition}"
+        )
+
+    with pytest.raises(DocumentsGoneError, match=str(job_id)):
+        control.retry(producer_engine, job_id)
+    printed = invoke(database, "retry", job_id)
+
+    assert (printed.exit_code, printed.stdout) == (2, f"{job_id} documents to run again: 0\n")
+    assert f"the documents of job {job_id} are gone, or their outcomes" in printed.stderr
+    assert counts(producer_engine) == before
 
 
 def test_document_found_to_crash_stays_under_suspicion_when_retried(
