@@ -27,6 +27,9 @@ $$;
 -- and metadata, the keywords of its result, and every verdict with its copy of the text, also where
 -- the document's month was dropped before. Its id, labels and scores stay, and so do all counters.
 -- Without an outcome, it fails as `erased` once its chunk runs.
+--
+-- Where the documents were dropped alone, only a verdict tells which result speaks of the id: without
+-- one, it is refused as long as a result holds keywords.
 create function textmill.erase_document(job uuid, external_id text) returns bigint
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -41,6 +44,10 @@ begin
     select array_agg(d.seq), array_agg(d.seq) filter (where d.text is not null) into named, texts
         from textmill.document d
         where d.job_id = erase_document.job and d.external_id = erase_document.external_id;
+    if named is null then
+        select array_agg(f.seq) into named from textmill.feedback f
+            where f.job_id = erase_document.job and f.external_id = erase_document.external_id;
+    end if;
     perform textmill.end_reader(erase_document.job, seq) from unnest(texts) as t (seq);
     update textmill.document d set text = null, metadata = null
         where d.job_id = erase_document.job and d.seq = any (named);
@@ -48,7 +55,17 @@ begin
         where r.job_id = erase_document.job and r.seq = any (named) and r.payload ? 'keywords';
     delete from textmill.feedback f
         where f.job_id = erase_document.job and f.external_id = erase_document.external_id;
-    if not found and named is null then
+    if named is null and not exists (
+            select from textmill.document d where d.job_id = erase_document.job)
+        and exists (
+            select from textmill.job j join textmill.result r using (job_id)
+            where j.job_id = erase_document.job and j.task = 'keywords'
+                and r.payload -> 'keywords' <> '[]') then
+        raise exception 'the documents of job % are gone, but not its keywords, and nothing tells which'
+                ' of them are those of "%"', erase_document.job, erase_document.external_id
+            using errcode = 'no_data_found', hint = 'Drop the results of its month too.';
+    end if;
+    if named is null then
         raise exception 'there is no document "%" in job %', erase_document.external_id,
                 erase_document.job
             using errcode = 'no_data_found',

@@ -113,6 +113,32 @@ def test_feedback_is_erased_when_the_month_of_its_document_is_gone(
     assert list(export(producer_engine, Task.SENTIMENT)) == []
 
 
+def test_keywords_are_erased_when_the_documents_alone_are_gone(
+    engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, a month that is dropped half quotes a text that was to be forgotten."""
+    judged, silent = (one_of(producer_engine, worker_engine, Task.KEYWORDS) for _ in range(2))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("truncate textmill.document")
+        connection.execute(
+            sa.text("delete from textmill.feedback where job_id = :job_id"), {"job_id": silent}
+        )
+    held = sa.text(
+        "select count(*) from textmill.result where payload -> 'keywords' <> '[]'"
+        " and job_id = :job_id"
+    )
+
+    assert erase(engine, judged) == 0
+    with pytest.raises(sa.exc.DBAPIError, match=r'gone, but not its keywords.* of "1"') as raised:
+        erase(engine, silent)
+
+    with engine.connect() as connection:
+        assert connection.scalar(held, {"job_id": judged}) == 0
+        assert connection.scalar(held, {"job_id": silent}) == 1
+    diagnosis = getattr(raised.value.orig, "diag", None)
+    assert str(diagnosis and diagnosis.message_hint) == "Drop the results of its month too."
+
+
 def test_verdict_that_is_being_given_is_erased_too(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
