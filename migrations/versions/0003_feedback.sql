@@ -56,6 +56,8 @@ declare
     named text[];
     given_status text;
 begin
+    -- Who erases a text waits for those who judge it.
+    perform textmill.limit_idling();
     -- Who may submit hands over verdicts of many people, and a review page those of its visitors; but
     -- who has a login of their own speaks for themselves.
     if new.annotator <> session_user

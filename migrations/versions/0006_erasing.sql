@@ -30,9 +30,12 @@ $$;
 --
 -- Where the documents were dropped alone, only a verdict tells which result speaks of the id: without
 -- one, it is refused as long as a result holds keywords.
+--
+-- It keeps a chunk from workers while it waits for who judges the document: for seconds alone.
 create function textmill.erase_document(job uuid, external_id text) returns bigint
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
+    set lock_timeout = '5s'
 as $$
 declare
     named bigint[];
@@ -72,5 +75,11 @@ begin
             hint = 'Give the id that the document was submitted with.';
     end if;
     return coalesce(cardinality(texts), 0);
+exception
+    when lock_not_available then
+        raise exception 'another session holds document "%" of job %, or its chunk',
+                erase_document.external_id, erase_document.job
+            using errcode = 'lock_not_available',
+            hint = 'Nothing was erased: try again once its transaction has ended.';
 end
 $$;

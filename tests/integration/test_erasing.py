@@ -158,6 +158,26 @@ def test_verdict_that_is_being_given_is_erased_too(
     assert list(export(producer_engine, Task.SENTIMENT)) == []
 
 
+def test_open_verdict_holds_no_chunk_for_long(
+    engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, an annotator's forgotten prompt stops the erasing, and that the whole job."""
+    job_id = one_of(producer_engine, worker_engine, Task.SENTIMENT)
+
+    with producer_engine.connect() as judging:
+        judging.execute(
+            sa.text("select textmill.add_feedback(:job_id, '1', 'agree', annotator => 'kim')"),
+            {"job_id": job_id},
+        )
+        limit = judging.scalar(sa.text("show idle_in_transaction_session_timeout"))
+        with pytest.raises(sa.exc.OperationalError, match='holds document "1"') as raised:
+            erase(engine, job_id)
+
+    assert limit == "1min"
+    assert isinstance(raised.value.orig, psycopg.errors.LockNotAvailable)
+    assert erase(engine, job_id) == 1
+
+
 def test_erased_document_is_not_judged(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
