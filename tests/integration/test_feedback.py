@@ -1,14 +1,17 @@
 """Verdicts of people, in through every door and out as training data."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
 
-from producer.feedback import add, export, parse
+from producer.feedback import add, export, parse, withdraw
 from schema.documents import JobId, Task
 from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.commands import invoke
 from tests.fixtures.feedback import verdict
 from tests.fixtures.postgres import DatabaseUrls
@@ -153,6 +156,48 @@ def test_annotator_with_a_login_speaks_for_themselves(
         connection.exec_driver_sql("set local session authorization kim")
         withdrawn = f"select textmill.withdraw_feedback({number})"
         assert connection.exec_driver_sql(withdrawn).scalar_one() == number
+
+
+def test_verdict_is_not_withdrawn_while_it_is_adjudicated(
+    engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, JobId]
+) -> None:
+    """Without it, a decision rests on a verdict that is gone when it is committed."""
+    given = verdict(jobs[Task.SENTIMENT], verdict="agree", annotator="kim")
+    number = add(producer_engine, given)
+
+    with ThreadPoolExecutor(1) as pool:
+        with producer_engine.begin() as deciding:
+            deciding.execute(
+                sa.text(
+                    "select textmill.add_feedback(:job, 'a', 'agree',"
+                    " annotator => 'max', adjudicates => true)"
+                ),
+                {"job": jobs[Task.SENTIMENT]},
+            )
+            withdrawing = pool.submit(withdraw, producer_engine, number, "kim")
+            while not waiting_for_locks(engine) and not withdrawing.done():
+                time.sleep(0.01)
+
+        with pytest.raises(InputError, match="cannot be withdrawn"):
+            withdrawing.result()
+
+
+def test_hour_ends_also_in_an_open_transaction(
+    engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, JobId]
+) -> None:
+    """Without it, a transaction that was begun in time withdraws at any time later."""
+    number = add(producer_engine, verdict(jobs[Task.SENTIMENT], verdict="agree"))
+
+    with producer_engine.connect() as connection:
+        connection.exec_driver_sql("select now()")
+        with engine.begin() as moving:
+            moving.exec_driver_sql(
+                "update textmill.feedback set created_at = clock_timestamp() - interval '1 hour'"
+            )
+        with pytest.raises(sa.exc.IntegrityError, match="cannot be withdrawn"):
+            connection.exec_driver_sql(
+                f"select textmill.withdraw_feedback({number}, annotator) from textmill.feedback"
+            )
 
 
 def test_verdict_says_which_login_gave_it(
