@@ -63,12 +63,16 @@ grant execute on function textmill.erase_document(uuid, text) to textmill_operat
 grant execute on function textmill.promote_model(text, text, bigint),
     textmill.rollback_model(text) to textmill_operator, textmill_trainer;
 
--- Submits, dispatches, reads everything; cannot write a result. Triggers keep a job that is open as it
--- was handed over, and let nothing be added to it.
+-- Submits, dispatches, reads everything; cannot write a result. A job begins as `loading` and empty, and
+-- whoever loads it counts what it holds, but no outcome of a worker. Triggers keep a job that is open as
+-- it was handed over, and let nothing be added to it.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
     textmill.failure, textmill.worker, textmill.feedback, textmill.model_version,
     textmill.alembic_version to textmill_producer;
-grant insert, update, delete on textmill.job to textmill_producer;
+grant insert (task, lane, name, submitted_by, idempotency_key, content_hash, weight, deadline_at,
+    options), delete on textmill.job to textmill_producer;
+grant update (name, weight, deadline_at, idempotency_key, content_hash, state, accepted, rejected,
+    failed, loaded_at, finished_at) on textmill.job to textmill_producer;
 grant insert, update (state, dispatched_at) on textmill.chunk to textmill_producer;
 grant delete on textmill.worker to textmill_producer;
 grant insert, delete on textmill.document, textmill.failure to textmill_producer;

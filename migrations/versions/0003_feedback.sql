@@ -61,7 +61,7 @@ begin
     -- Who may submit hands over verdicts of many people, and a review page those of its visitors; but
     -- who has a login of their own speaks for themselves.
     if new.annotator <> session_user
-        and not has_table_privilege(session_user, 'textmill.job', 'insert')
+        and not has_any_column_privilege(session_user, 'textmill.job', 'insert')
         and exists (select from pg_roles where rolname = new.annotator and rolcanlogin) then
         raise exception '% judges with a login of their own, not with %', new.annotator, session_user
             using errcode = 'check_violation', hint = 'Give the verdict in your own name.';

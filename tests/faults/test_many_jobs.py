@@ -16,8 +16,8 @@ def test_ten_thousand_jobs_of_one_document_all_end(mill: Mill) -> None:
         connection.execute(
             sa.text("""
                 with made as (
-                    insert into textmill.job (task, lane, submitted_by, accepted)
-                    select 'sentiment', 'bulk', 'tester', 1
+                    insert into textmill.job (task, lane, submitted_by)
+                    select 'sentiment', 'bulk', 'tester'
                     from generate_series(1, :jobs)
                     returning job_id
                 ), document as (
@@ -29,7 +29,7 @@ def test_ten_thousand_jobs_of_one_document_all_end(mill: Mill) -> None:
             """),
             {"jobs": JOBS},
         )
-        connection.execute(sa.text("update textmill.job set state = 'pending'"))
+        connection.execute(sa.text("update textmill.job set state = 'pending', accepted = 1"))
     mill.dispatch()
     mill.workers(2, TEXTMILL_THREADS="8", TEXTMILL_LEASE="600")
 

@@ -269,13 +269,13 @@ def test_status_says_where_a_job_waits_and_no_worker_lives(
     "command", [["status"], ["results"], ["cancel"], ["feedback", "add"]], ids=str
 )
 def test_job_may_be_named_by_how_its_id_begins(
-    database: DatabaseUrls, producer_engine: sa.Engine, command: list[str]
+    database: DatabaseUrls, engine: sa.Engine, command: list[str]
 ) -> None:
     """Without it, all 36 characters have to be typed to look at the latest job."""
     ids = ["0190f3c2-1111-7000-8000-00000000000a", "0190f3c2-1111-7000-8000-00000000000b"]
     ids.append("0190f3c2-2222-7000-8000-00000000000c")
     invoke(database, "submit", "sentiment", "-", stdin=GOOD)
-    with producer_engine.begin() as connection:
+    with engine.begin() as connection:
         columns = "task, lane, submitted_by, options, state, accepted, failed, weight"
         for job_id in ids:
             connection.execute(

@@ -200,6 +200,15 @@ def test_hour_ends_also_in_an_open_transaction(
             )
 
 
+def test_producer_hands_over_verdicts_of_others(
+    producer_engine: sa.Engine, jobs: dict[Task, JobId]
+) -> None:
+    """Without it, nobody imports what annotators with logins said elsewhere."""
+    given = verdict(jobs[Task.SENTIMENT], verdict="agree", annotator="annotator_login")
+
+    assert add(producer_engine, given) > 0
+
+
 def test_verdict_says_which_login_gave_it(
     engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
