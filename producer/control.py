@@ -6,10 +6,9 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
-from producer.jobs import gone, job_not_found
+from producer.jobs import documents_gone, job_not_found
 from schema.database import reachable
 from schema.documents import JobId
-from schema.errors import DocumentsGoneError
 from schema.states import JobState
 
 
@@ -102,5 +101,5 @@ def _known(job_id: JobId) -> Iterator[None]:
         if isinstance(error.orig, psycopg.errors.NoDataFound):
             raise job_not_found(job_id) from error
         if isinstance(error.orig, psycopg.DataError):
-            raise DocumentsGoneError(gone(job_id)) from error
+            raise documents_gone(job_id) from error
         raise

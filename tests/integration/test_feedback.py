@@ -1,7 +1,6 @@
 """Verdicts of people, in through every door and out as training data."""
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,10 +10,10 @@ from producer.feedback import add, export, parse, withdraw
 from schema.documents import JobId, Task
 from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
-from tests.fixtures.chunks import waiting_for_locks
 from tests.fixtures.commands import invoke
 from tests.fixtures.feedback import verdict
 from tests.fixtures.postgres import DatabaseUrls
+from tests.fixtures.waiting import until_blocked
 
 NO_JOB = "0190f3c2-0000-7000-8000-000000000000"
 
@@ -175,8 +174,7 @@ def test_verdict_is_not_withdrawn_while_it_is_adjudicated(
                 {"job": jobs[Task.SENTIMENT]},
             )
             withdrawing = pool.submit(withdraw, producer_engine, number, "kim")
-            while not waiting_for_locks(engine) and not withdrawing.done():
-                time.sleep(0.01)
+            until_blocked(engine, withdrawing)
 
         with pytest.raises(InputError, match="cannot be withdrawn"):
             withdrawing.result()
