@@ -190,6 +190,8 @@ class Source:
                 # A watermark is kept as text: it must read the same wherever dispatch runs.
                 connection.execute(sa.text("set local timezone = 'UTC'"))
                 connection.execute(sa.text("set local datestyle = 'ISO'"))
+                # All digits of a double precision, from servers before 12, too.
+                connection.execute(sa.text("set local extra_float_digits = 3"))
                 yield connection
         except sa.exc.DBAPIError as error:
             msg = f"the source {self._name!r} says: {what_it_says(error.orig)}"

@@ -161,6 +161,31 @@ def test_every_row_lies_above_where_a_sweep_begins(
     assert source.highest(query, "mark", highest) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "thirds"), [("double precision", [1 / 3, 2 / 3]), ("real", [0.33333334, 0.6666667])]
+)
+def test_every_digit_of_a_number_counts_whatever_the_source_writes(
+    shop: sa.Engine, shop_url: str, source: Source, kind: str, thirds: list[float]
+) -> None:
+    """Without it, a run ends below the highest row, or above one that comes later."""
+    change(
+        shop,
+        f"alter database {sa.make_url(shop_url).database} set extra_float_digits = 0;"
+        f"create table things as select id, 'x' as text, (id / 3.0)::{kind} as third,"
+        " id / 3.0::float8 as mark from generate_series(1, 2) as id",
+    )
+    query = "select * from things where mark > :watermark"
+
+    lowest = source.kind(query, "mark").lowest
+    highest = source.highest(query, "mark", lowest)
+
+    assert highest is not None
+    assert float(highest) == 2 / 3
+    rows = list(source.rows(query, "mark", lowest, highest))
+    assert [row["third"] for row in rows] == thirds
+    assert source.highest(query, "mark", highest) is None
+
+
 @pytest.mark.parametrize("kind", ["numeric", "double precision", "timestamptz"])
 def test_infinite_values_do_not_end_a_sweep(shop: sa.Engine, source: Source, kind: str) -> None:
     """Without it, one row that is valid for ever leaves out all that come after it."""
