@@ -35,7 +35,9 @@ def next_after(cron: str, timezone: str, after: datetime) -> datetime:
         msg = f"the cron expression {cron!r} has {given}; it needs 5, such as '0 2 * * *'"
         raise InputError(msg)
     try:
-        return next(CronSim(cron, after.astimezone(zone)))
+        times = CronSim(cron, after.astimezone(zone))
+        # Within an hour that comes twice, it may name one of the first time, which is past.
+        return next(time for time in times if time.timestamp() > after.timestamp())
     except CronSimError as error:
         msg = f"the cron expression {cron!r} is not understood: {error}"
         raise InputError(msg) from None

@@ -43,6 +43,15 @@ def test_time_that_comes_twice_counts_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("cron", "following"),
+    [("30 2 * * *", "2026-10-26T02:30+01:00"), ("15 1,2,3 * * *", "2026-10-25T03:15+01:00")],
+)
+def test_next_time_is_never_past(cron: str, following: str) -> None:
+    """Without it, a sweep that runs within the hour that comes twice runs again at once."""
+    assert due(cron, "Europe/Berlin", "2026-10-25T01:05+00:00", 1) == [following]
+
+
 def test_every_half_hour_follows_elapsed_time() -> None:
     """Without it, an hour goes by unswept, or half-hours come twice as often."""
     assert due("*/30 * * * *", "America/New_York", "2026-03-08T06:15+00:00", 3) == [
