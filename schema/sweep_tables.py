@@ -56,6 +56,7 @@ sweep_run = sa.Table(
     now("ready_at"),
     sa.Column("from_watermark", sa.Text, nullable=False),
     sa.Column("to_watermark", sa.Text),
+    sa.Column("definition", sa.LargeBinary),
     sa.Column("attempt", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("errors", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("lease_expires_at", sa.DateTime(timezone=True)),
@@ -77,6 +78,10 @@ sweep_run = sa.Table(
     ),
     sa.CheckConstraint(
         f"state <> '{SweepRunState.RUNNING}' or job_id is not null", name="sweep_run_job"
+    ),
+    sa.CheckConstraint(
+        f"state <> '{SweepRunState.SETTLING}' or to_watermark is null or definition is not null",
+        name="sweep_run_definition",
     ),
     sa.CheckConstraint("errors between 0 and attempt", name="sweep_run_errors"),
     sa.CheckConstraint("flagged between 0 and swept", name="sweep_run_counts"),

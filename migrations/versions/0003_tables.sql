@@ -68,6 +68,7 @@ create trigger sweep_source before insert or update of source, query, watermark_
     on textmill.sweep for each row execute function textmill.check_sweep_source();
 
 -- One row per run. `settling`: begun, rows not handed over yet. `running`: its job was accepted.
+-- `definition`: hash of what the sweep said when the run looked how far its rows reach.
 create table textmill.sweep_run (
     run_id bigint generated always as identity,
     sweep_id bigint not null,
@@ -77,6 +78,7 @@ create table textmill.sweep_run (
     ready_at timestamptz not null default now(),
     from_watermark text not null,
     to_watermark text,
+    definition bytea,
     attempt integer not null default 0,
     errors integer not null default 0,
     lease_expires_at timestamptz,
@@ -95,6 +97,8 @@ create table textmill.sweep_run (
     constraint sweep_run_finished check ((state in ('finished', 'failed'))
         = (finished_at is not null)),
     constraint sweep_run_job check (state <> 'running' or job_id is not null),
+    constraint sweep_run_definition check (state <> 'settling' or to_watermark is null
+        or definition is not null),
     constraint sweep_run_errors check (errors between 0 and attempt),
     constraint sweep_run_counts check (flagged between 0 and swept)
 );

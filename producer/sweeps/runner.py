@@ -39,6 +39,15 @@ TRIES = 5
 RETRY_AFTER = timedelta(minutes=1)
 """Between a step that failed and the next try."""
 
+CHANGED = "its query or watermark was changed meanwhile; the next run begins with what it has then"
+"""Error of a run whose range was looked up in what its sweep does not say any more."""
+
+DEFINITION = (
+    "sha256(convert_to(jsonb_build_array(s.source, s.query, s.watermark_column, s.watermark_kind)"
+    "::text, 'UTF8'))"
+)
+"""What gives the positions of a run their sense, of the sweep `s`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -57,6 +66,7 @@ class Step:
     to_watermark: str | None
     deadline_at: datetime | None
     late: bool
+    changed: bool
 
 
 class Sweeper:
@@ -138,11 +148,16 @@ class Sweeper:
                 )
 
     def _claim(self) -> Step | None:
+        """The next step; until its run has looked how far rows reach, it goes by the sweep."""
         with self._engine.begin() as connection:
             row = connection.execute(
-                sa.text("""
+                sa.text(f"""
                     update textmill.sweep_run r set attempt = r.attempt + 1,
-                        lease_expires_at = now() + make_interval(secs => :lease)
+                        lease_expires_at = now() + make_interval(secs => :lease),
+                        from_watermark = case when r.to_watermark is null then s.watermark
+                            else r.from_watermark end,
+                        definition = case when r.to_watermark is null then {DEFINITION}
+                            else r.definition end
                     from textmill.sweep s
                     where s.sweep_id = r.sweep_id and r.run_id = (
                         select run_id from textmill.sweep_run
@@ -152,8 +167,10 @@ class Sweeper:
                     returning r.run_id, r.attempt, r.errors, r.sweep_id, s.name, s.source, s.query,
                         s.watermark_column, s.watermark_kind, r.from_watermark, r.to_watermark,
                         r.started_at + s.deadline as deadline_at,
-                        coalesce(r.started_at + s.deadline < now(), false) as late
-                """),
+                        coalesce(r.started_at + s.deadline < now(), false) as late,
+                        (s.watermark, {DEFINITION}) is distinct from
+                            (r.from_watermark, r.definition) as changed
+                """),  # noqa: S608
                 {"lease": self._lease},
             ).one_or_none()
         return None if row is None else Step(**{f.name: getattr(row, f.name) for f in fields(Step)})
@@ -164,10 +181,8 @@ class Sweeper:
         return self._settings.source_timeout + 60
 
     def _take(self, step: Step) -> None:
-        if step.late:
-            self._fail(step, "its deadline passed before its rows were handed over", final=True)
-            return
         try:
+            _check_still_wanted(step)
             own_url = self._engine.url.render_as_string(hide_password=False)
             with closing(open_source(step.source, own_url, self._settings)) as source:
                 _check_kind(step, source)
@@ -177,6 +192,8 @@ class Sweeper:
                     self._hand_over(step, source, step.to_watermark)
         except _StoppedError:
             self._write(step, "lease_expires_at = null")
+        except _UnwantedError as error:
+            self._fail(step, str(error), final=True)
         except LeaseLostError as error:
             logger.warning("%s", error)
         except UsageError as error:
@@ -267,6 +284,19 @@ class Sweeper:
             _fenced(connection, step, changes, values or {})
 
 
+def _check_still_wanted(step: Step) -> None:
+    """Refuse a run whose deadline passed, or whose sweep is not any more what it began with.
+
+    Raises:
+        _UnwantedError: it is so.
+    """
+    if step.late:
+        msg = "its deadline passed before its rows were handed over"
+        raise _UnwantedError(msg)
+    if step.changed:
+        raise _UnwantedError(CHANGED)
+
+
 def _check_kind(step: Step, source: Source) -> None:
     """Refuse a watermark that another kind of values orders otherwise: rows would be left out.
 
@@ -286,18 +316,33 @@ class _StoppedError(Exception):
     """Dispatch is told to stop while a job loads."""
 
 
+class _UnwantedError(Exception):
+    """The run is over, whatever its source says."""
+
+
 def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:
-    """The watermark moves, and the run goes on, in the transaction that opens the job."""
+    """The watermark moves, and the run goes on, in the transaction that opens the job.
+
+    Raises:
+        LeaseLostError: another dispatcher went on with the run.
+        _UnwantedError: the sweep is not any more what the run began with.
+    """
     _fenced(
         connection,
         step,
         "state = :running, job_id = :job_id, error = null, lease_expires_at = null",
         {"running": SweepRunState.RUNNING, "job_id": job_id},
     )
-    connection.execute(
-        sa.text("update textmill.sweep set watermark = :up_to where sweep_id = :sweep_id"),
-        {"up_to": up_to, "sweep_id": step.sweep_id},
+    moved = connection.execute(
+        sa.text(
+            "update textmill.sweep s set watermark = :up_to from textmill.sweep_run r"  # noqa: S608
+            " where r.run_id = :run_id and s.sweep_id = r.sweep_id"
+            f" and s.watermark = r.from_watermark and {DEFINITION} = r.definition"
+        ),
+        {"up_to": up_to, "run_id": step.run_id},
     )
+    if moved.rowcount == 0:
+        raise _UnwantedError(CHANGED)
 
 
 def _fenced(
