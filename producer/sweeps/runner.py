@@ -7,6 +7,7 @@ transaction that makes a run's job visible is the one that advances the watermar
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -38,6 +39,13 @@ TRIES = 5
 
 RETRY_AFTER = timedelta(minutes=1)
 """Between a step that failed and the next try."""
+
+RENEW_AFTER = 15.0
+"""Seconds after which a step that reads rows says that it lives; the next ones may then take as
+long as the source lets a statement take."""
+
+LEASE_MARGIN = 60
+"""Seconds of a lease beyond what a statement may take at the source."""
 
 CHANGED = "its query or watermark was changed meanwhile; the next run begins with what it has then"
 """Error of a run whose range was looked up in what its sweep does not say any more."""
@@ -177,8 +185,8 @@ class Sweeper:
 
     @property
     def _lease(self) -> float:
-        """Seconds that a step may take between two signs of life."""
-        return self._settings.source_timeout + 60
+        """Seconds that a step may take between two signs of life: one statement at the source."""
+        return self._settings.source_timeout + LEASE_MARGIN
 
     def _take(self, step: Step) -> None:
         try:
@@ -186,6 +194,7 @@ class Sweeper:
             own_url = self._engine.url.render_as_string(hide_password=False)
             with closing(open_source(step.source, own_url, self._settings)) as source:
                 _check_kind(step, source)
+                self._renew(step)
                 if step.to_watermark is None:
                     self._probe(step, source)
                 else:
@@ -234,7 +243,7 @@ class Sweeper:
         submission = submit(
             self._engine,
             Task.MODERATION,
-            self._records(rows),
+            self._records(step, rows),
             JobOptions(
                 name=f"sweep {step.name}",
                 idempotency_key=f"run {step.run_id}",  # the fence says the same
@@ -249,10 +258,14 @@ class Sweeper:
             "sweep %s: job %s of %d rows", step.name, submission.job_id, submission.accepted
         )
 
-    def _records(self, rows: Iterator[Mapping[str, object]]) -> Iterator[Record]:
+    def _records(self, step: Step, rows: Iterator[Mapping[str, object]]) -> Iterator[Record]:
+        renewed = time.monotonic()
         for row in rows:
             if self._stop.is_set():
                 raise _StoppedError
+            if time.monotonic() - renewed >= RENEW_AFTER:
+                self._renew(step)
+                renewed = time.monotonic()
             yield from_mapping(row, limits=self._limits)
 
     def _renew(self, step: Step) -> None:

@@ -19,6 +19,8 @@ from tests.fixtures.waiting import PATIENCE
 
 SCAM = SPAM.model_copy(update={"labels": ["spam", "fraud"]})
 
+WAITING = "select 1 from pg_locks where locktype = 'advisory' and not granted and objid = {}"
+
 
 def test_every_row_is_swept_once(
     engine: sa.Engine,
@@ -197,6 +199,42 @@ def test_step_whose_lease_was_lost_writes_nothing(
 
     assert swept(engine) == []
     assert one(engine, "sweep_status").last_state == "settling"
+
+
+def test_step_that_reads_slowly_keeps_its_lease(
+    engine: sa.Engine,
+    shop: sa.Engine,
+    source: Source,
+    sweeper: Sweeper,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, two dispatchers take a run of a slow source from each other, for ever."""
+    monkeypatch.setattr("producer.sweeps.runner.RENEW_AFTER", 0.0)
+    monkeypatch.setattr("producer.sweeps.source.ROWS_AT_ONCE", 1)
+    query = f"{QUERY} and pg_advisory_xact_lock_shared(id) is not null"
+    add(engine, definition(query=query, settle=parse_duration("5m")), source, None)
+    write(shop, 1, 2)
+    make_due(engine, "posts")
+    sweeper.step()
+    change(engine, "update textmill.sweep_run set ready_at = now()")
+    with shop.connect() as holder:
+        holder.exec_driver_sql("select pg_advisory_lock(1), pg_advisory_lock(2)")
+        reading = threading.Thread(target=sweeper.step)
+        reading.start()
+        wait_for(shop, WAITING.format(1))
+
+        change(engine, "update textmill.sweep_run set lease_expires_at = now()")
+        holder.exec_driver_sql("select pg_advisory_unlock(1)")
+        wait_for(shop, WAITING.format(2))
+        with engine.connect() as connection:
+            left = connection.exec_driver_sql(
+                "select lease_expires_at - now() from textmill.sweep_run"
+            ).scalar_one()
+        holder.exec_driver_sql("select pg_advisory_unlock(2)")
+        reading.join()
+
+    assert left > parse_duration("5m")  # what a statement may take at the source
+    assert swept(engine) == [["1", "2"]]
 
 
 def test_sweep_never_overlaps_itself_and_catches_up_once(
