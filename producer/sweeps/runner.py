@@ -18,8 +18,9 @@ import sqlalchemy as sa
 
 from producer.intake import from_mapping
 from producer.submit import submit
+from producer.sweeps.beginning import begin_runs
+from producer.sweeps.clocks import shorten_waits
 from producer.sweeps.counting import finish_runs, summarise
-from producer.sweeps.schedule import next_after
 from producer.sweeps.source import Source, open_source
 from producer.sweeps.summary import Counts
 from schema.database import reachable
@@ -115,45 +116,11 @@ class Sweeper:
             SettingsError: the role that logs in lacks a right.
         """
         with reachable(self._engine):
-            self._begin()
+            begin_runs(self._engine)
+            shorten_waits(self._engine, retry=RETRY_AFTER, lease=timedelta(seconds=self._lease))
             while not self._stop.is_set() and (step := self._claim()) is not None:
                 self._take(step)
             finish_runs(self._engine)
-
-    def _begin(self) -> None:
-        """A run for every sweep that is due, however often it was due since its last one."""
-        with self._engine.begin() as connection:
-            due = connection.execute(
-                sa.text("""
-                    select sweep_id, name, cron, timezone, watermark, next_run_at, now() as now
-                    from textmill.sweep s
-                    where not paused and next_run_at <= now() and not exists (
-                        select from textmill.sweep_run r
-                        where r.sweep_id = s.sweep_id and r.state in ('settling', 'running'))
-                    for update of s skip locked
-                """)
-            ).all()
-            for sweep in due:
-                try:
-                    following = next_after(sweep.cron, sweep.timezone, sweep.now)
-                except InputError as error:
-                    logger.warning("sweep %s is not run: %s", sweep.name, error)
-                    continue
-                connection.execute(
-                    sa.text(
-                        "insert into textmill.sweep_run (sweep_id, scheduled_for, from_watermark)"
-                        " values (:sweep_id, :next_run_at, :watermark)"
-                        " on conflict (sweep_id) where state in ('settling', 'running') do nothing"
-                    ),
-                    sweep._asdict(),
-                )
-                connection.execute(
-                    sa.text(
-                        "update textmill.sweep set next_run_at = :following"
-                        " where sweep_id = :sweep_id"
-                    ),
-                    {"following": following, "sweep_id": sweep.sweep_id},
-                )
 
     def _claim(self) -> Step | None:
         """The next step; until its run has looked how far rows reach, it goes by the sweep."""

@@ -1,0 +1,35 @@
+"""Waits of runs that are longer than any, since the clock of Postgres was set back."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+LONGEST_LEASE = timedelta(hours=1)
+"""More than the lease of another dispatcher, which may be longer than one's own, as settings need
+not be alike: a shorter bound would take runs from those that are patient."""
+
+
+def shorten_waits(engine: sa.Engine, *, retry: timedelta, lease: timedelta) -> None:
+    """Let a run that waits for too long settle from now on, and its lease end when one would.
+
+    Args:
+        engine: Textmill's database.
+        retry: the longest wait after a failure.
+        lease: how long this dispatcher's leases last.
+    """
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("""
+                update textmill.sweep_run r set
+                    started_at = least(r.started_at, now()),
+                    ready_at = case when r.ready_at > now() + s.settle + :retry
+                        then now() + s.settle else r.ready_at end,
+                    lease_expires_at = case when r.lease_expires_at > now() + :longest
+                        then now() + :lease else r.lease_expires_at end
+                from textmill.sweep s
+                where s.sweep_id = r.sweep_id and r.state = 'settling'
+                    and (r.ready_at > now() + s.settle + :retry
+                        or r.lease_expires_at > now() + :longest)
+            """),
+            {"retry": retry, "lease": lease, "longest": max(lease, LONGEST_LEASE)},
+        )
