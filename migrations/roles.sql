@@ -96,7 +96,7 @@ grant select on textmill.document, textmill.result, textmill.feedback, textmill.
 
 -- Dispatch runs sweeps; only an operator says which there are.
 grant select on textmill.sweep, textmill.sweep_run to textmill_producer, textmill_operator;
-grant update (watermark, next_run_at) on textmill.sweep to textmill_producer;
+grant update (watermark, next_run_at, schedule_error) on textmill.sweep to textmill_producer;
 grant insert, update on textmill.sweep_run to textmill_producer;
 grant insert (name, cron, timezone, source, query, watermark_column, watermark_kind, watermark,
     settle, deadline, paused, next_run_at), delete on textmill.sweep to textmill_operator;

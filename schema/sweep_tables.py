@@ -25,6 +25,7 @@ sweep = sa.Table(
     sa.Column("deadline", pg.INTERVAL),
     sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.text("false")),
     sa.Column("next_run_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("schedule_error", sa.Text),
     sa.Column("created_by", sa.Text, nullable=False, server_default=sa.text("session_user")),
     now("created_at"),
     sa.PrimaryKeyConstraint("sweep_id", name="sweep_pkey"),

@@ -36,6 +36,7 @@ create table textmill.sweep (
     deadline interval,
     paused boolean not null default false,
     next_run_at timestamptz not null,
+    schedule_error text,
     created_by text not null default session_user,
     created_at timestamptz not null default now(),
     constraint sweep_pkey primary key (sweep_id),

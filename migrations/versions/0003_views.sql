@@ -281,9 +281,11 @@ create view textmill.sweep_status as
 select s.name, s.paused, s.cron, s.timezone, s.source, s.watermark, s.settle, s.deadline,
     case when not s.paused then s.next_run_at end as next_run_at,
     h.state as last_state, h.started_at as last_started_at, h.job_id as last_job_id,
-    h.swept as last_swept, h.flagged as last_flagged, h.flag_rate, h.usual_rate, h.alert, h.error,
-    s.created_by, s.created_at
+    h.swept as last_swept, h.flagged as last_flagged, h.flag_rate, h.usual_rate,
+    coalesce('the sweep is not run: ' || w.wrong, h.alert) as alert,
+    coalesce(w.wrong, h.error) as error, s.created_by, s.created_at
 from textmill.sweep s
+cross join lateral (select case when not s.paused then s.schedule_error end) as w (wrong)
 left join lateral (
     select * from textmill.sweep_history h where h.name = s.name order by h.run_id desc limit 1
 ) as h on true;
@@ -308,6 +310,7 @@ comment on column textmill.sweep_status.last_flagged is 'Of these, the flagged o
 comment on column textmill.sweep_status.flag_rate is 'Share of the rows that were flagged.';
 comment on column textmill.sweep_status.usual_rate is 'That share over the runs before it.';
 comment on column textmill.sweep_status.alert is 'What somebody should look at.';
-comment on column textmill.sweep_status.error is 'What last went wrong in its latest run.';
+comment on column textmill.sweep_status.error is
+    'Why its schedule names no time, or else what last went wrong in its latest run.';
 comment on column textmill.sweep_status.created_by is 'Who added it.';
 comment on column textmill.sweep_status.created_at is 'When.';

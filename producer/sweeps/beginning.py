@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -13,69 +14,86 @@ logger = logging.getLogger(__name__)
 Sweep = sa.Row[tuple[object, ...]]
 
 
+class Plan(NamedTuple):
+    """What becomes of a sweep.
+
+    Attributes:
+        begins: whether a run does.
+        following: when it is due next; None where that stays.
+        error: why its schedule says no time.
+    """
+
+    begins: bool
+    following: datetime | None
+    error: str | None
+
+
 def begin_runs(engine: sa.Engine) -> None:
     """A run for every sweep that is due, however often it was due since its last one.
 
     A sweep that is due later than its schedule says gets the time anew: the clock of Postgres was
-    set back, or somebody changed the schedule.
+    set back, or somebody changed the schedule. One whose schedule says nothing tells why.
     """
     with engine.begin() as connection:
-        wanted = [sweep.sweep_id for sweep in _look(connection) if _following(sweep) is not None]
+        wanted = [sweep.sweep_id for sweep in _look(connection) if _plan(sweep) != _rest(sweep)]
         if not wanted:
             return
-        for sweep in _look(
-            connection, "and sweep_id = any(:wanted) for update of s skip locked", wanted
-        ):
-            following = _following(sweep)
-            if following is None:
-                continue  # another dispatcher was here
-            if _begins(sweep):
-                connection.execute(
-                    sa.text(
-                        "insert into textmill.sweep_run (sweep_id, scheduled_for, from_watermark)"
-                        " values (:sweep_id, :next_run_at, :watermark)"
-                        " on conflict (sweep_id) where state in ('settling', 'running') do nothing"
-                    ),
-                    sweep._asdict(),
-                )
-            connection.execute(
-                sa.text(
-                    "update textmill.sweep set next_run_at = :following where sweep_id = :sweep_id"
-                ),
-                {"following": following, "sweep_id": sweep.sweep_id},
-            )
+        lock = "and sweep_id = any(:wanted) for update of s skip locked"
+        for sweep in _look(connection, lock, {"wanted": wanted}):
+            plan = _plan(sweep)
+            if plan != _rest(sweep):  # no other dispatcher was here
+                _carry_out(connection, sweep, plan)
 
 
 def _look(
-    connection: sa.Connection, rest: str = "", wanted: list[int] | None = None
+    connection: sa.Connection, rest: str = "", values: dict[str, object] | None = None
 ) -> list[Sweep]:
     return list(
         connection.execute(
             sa.text(f"""
-                select sweep_id, name, cron, timezone, watermark, next_run_at, now() as now,
-                    exists (
+                select sweep_id, name, cron, timezone, schedule_error, watermark, next_run_at,
+                    now() as now, exists (
                         select from textmill.sweep_run r where r.sweep_id = s.sweep_id
                             and r.state in ('settling', 'running')) as under_way
                 from textmill.sweep s where not paused {rest}
             """),  # noqa: S608
-            {} if wanted is None else {"wanted": wanted},
+            values or {},
         )
     )
 
 
-def _following(sweep: Sweep) -> datetime | None:
-    """When the sweep is due next, if that is another time than it says."""
+def _plan(sweep: Sweep) -> Plan:
     try:
         following = next_after(sweep.cron, sweep.timezone, sweep.now)
     except InputError as error:
-        if _begins(sweep):
-            logger.warning("sweep %s is not run: %s", sweep.name, error)
-        return None
+        return Plan(begins=False, following=None, error=str(error))
+    begins = sweep.next_run_at <= sweep.now and not sweep.under_way
     # Aware times of one zone are compared without their offsets.
     later = sweep.next_run_at.timestamp() > following.timestamp()
-    return following if later or _begins(sweep) else None
+    return Plan(begins, following if begins or later else None, None)
 
 
-def _begins(sweep: Sweep) -> bool:
-    due: bool = sweep.next_run_at <= sweep.now and not sweep.under_way
-    return due
+def _rest(sweep: Sweep) -> Plan:
+    """The plan of a sweep with which nothing is to be done."""
+    return Plan(begins=False, following=None, error=sweep.schedule_error)
+
+
+def _carry_out(connection: sa.Connection, sweep: Sweep, plan: Plan) -> None:
+    if plan.error is not None:
+        logger.warning("sweep %s is not run: %s", sweep.name, plan.error)
+    if plan.begins:
+        connection.execute(
+            sa.text(
+                "insert into textmill.sweep_run (sweep_id, scheduled_for, from_watermark)"
+                " values (:sweep_id, :next_run_at, :watermark)"
+                " on conflict (sweep_id) where state in ('settling', 'running') do nothing"
+            ),
+            sweep._asdict(),
+        )
+    connection.execute(
+        sa.text(
+            "update textmill.sweep set next_run_at = coalesce(:following, next_run_at),"
+            " schedule_error = :error where sweep_id = :sweep_id"
+        ),
+        {"following": plan.following, "error": plan.error, "sweep_id": sweep.sweep_id},
+    )

@@ -45,6 +45,38 @@ def test_source_that_fails_is_tried_again_and_then_reported(
     assert swept(engine) == [["1"]]
 
 
+@pytest.mark.parametrize("statement", ["timezone = 'Mars/Olympus'", "cron = '0 2 * *'"])
+def test_sweep_whose_schedule_means_nothing_says_so(
+    engine: sa.Engine,
+    shop: sa.Engine,
+    source: Source,
+    sweeper: Sweeper,
+    caplog: pytest.LogCaptureFixture,
+    statement: str,
+) -> None:
+    """Without it, a typing error ends a sweep for good, and only a log knows."""
+    due = add(engine, definition(), source, None)
+    write(shop, 1)
+    as_operator = "set local role textmill_operator; update textmill.sweep set "
+
+    change(engine, as_operator + statement)
+    for _ in range(3):
+        sweeper.step()
+    wrong = one(engine, "sweep_status")
+    change(engine, f"{as_operator} cron = '0 2 * * *', timezone = 'Asia/Shanghai'")
+    sweeper.step()
+    mended = one(engine, "sweep_status")
+    make_due(engine, "posts")
+    sweeper.step()
+
+    assert "no time zone 'Mars" in str(wrong.error) or "has 4 fields" in str(wrong.error)
+    assert wrong.alert == f"the sweep is not run: {wrong.error}"
+    assert wrong.last_state is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert (mended.error, mended.alert, mended.next_run_at) == (None, None, due)
+    assert swept(engine) == [["1"]]
+
+
 def test_neither_stops_nor_failures_before_a_success_use_up_the_tries(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
