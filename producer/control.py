@@ -100,6 +100,6 @@ def _known(job_id: JobId) -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         if isinstance(error.orig, psycopg.errors.NoDataFound):
             raise job_not_found(job_id) from error
-        if isinstance(error.orig, psycopg.DataError):
+        if isinstance(error.orig, psycopg.errors.DataException):
             raise documents_gone(job_id) from error
         raise

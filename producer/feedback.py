@@ -5,16 +5,19 @@ same rules.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from decimal import Decimal
 from typing import Annotated, Final
 
 import psycopg
 import sqlalchemy as sa
 from pydantic import StringConstraints, ValidationError
 
+from producer.intake import written_id
 from schema.base import Frozen
 from schema.database import reachable
 from schema.documents import JobId, ShortText, Task
-from schema.errors import InputError
+from schema.errors import DocumentError, InputError
 from schema.gold import gold_fields
 from schema.states import Agreement
 
@@ -138,7 +141,8 @@ def withdraw(engine: sa.Engine, feedback_id: int, annotator: str) -> None:
 
     Raises:
         InputError: it is not of `annotator`, is more than an hour old, or was adjudicated since.
-        ServiceUnavailableError: Postgres does not answer.
+        ServiceUnavailableError: Postgres does not answer, or another session judges or erases the
+            document.
     """
     given = {"feedback_id": feedback_id, "annotator": annotator}
     _call(engine, "withdraw_feedback(:feedback_id, :annotator)", given)
@@ -183,8 +187,9 @@ def _read(name: str, value: object) -> object:
     match value:
         case str() if name in ("labels", "keywords"):
             return [part.strip() for part in value.split(";") if part.strip()]
-        case int() if name == "external_id" and not isinstance(value, bool):
-            return str(value)  # as intake does
+        case int() | float() | Decimal() if name == "external_id":
+            with suppress(DocumentError):  # a boolean is none
+                return written_id(value)
     return value
 
 

@@ -117,7 +117,7 @@ def _document(
 def _examine_id(value: object, limit: int) -> str | None:
     if value is None:
         return None
-    text = value if isinstance(value, str) else _written_id(value)
+    text = value if isinstance(value, str) else written_id(value)
     if text is None:
         return None
     if not text or text.isspace() or len(text) > limit:
@@ -130,7 +130,12 @@ def _examine_id(value: object, limit: int) -> str | None:
     return text
 
 
-def _written_id(value: object) -> str | None:
+def written_id(value: object) -> str | None:
+    """An id that is no string, as the string that it becomes; None where there is none.
+
+    Raises:
+        DocumentError: no id can be made of it.
+    """
     if not isinstance(value, int) and not (isinstance(value, Decimal) and value.is_finite()):
         value = _plain("the id", value, broken=ErrorCode.INVALID_ID)
     if value is None:

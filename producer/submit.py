@@ -20,9 +20,9 @@ from producer.loading import Load
 from schema.database import check_version, reachable
 from schema.documents import Document, JobId, JobOptions, Record, Task, option_fault
 from schema.errors import IdempotencyConflictError, InputError
-from schema.model_tables import whole_version
 from schema.settings import IntakeSettings
 from schema.tables import job
+from schema.versions import whole_version
 
 
 @dataclass(frozen=True, slots=True)

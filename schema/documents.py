@@ -78,7 +78,8 @@ class JobOptions(Frozen):
             moderation, at the cost of about twice as many forward passes as there are words.
         generate: whether results also give keywords that do not stand in the text; of keywords,
             where the model has a generator.
-        model_version: the model to run it with, whatever is promoted; None takes what serves when
+        model_version: the model to run it with, or at least 8 characters of the beginning of its
+            version, whatever is promoted; None takes what serves when
             a chunk is begun.
     """
 

@@ -15,7 +15,7 @@
     ├── ServiceUnavailableError           3  a server does not answer
     ├── SchemaVersionError                3  the database has another migration
     ├── ArtifactError                     2  a model folder is missing, broken or of another task
-    │   └── NotLoadedError                3  it is whole; memory, device or file system failed
+    │   └── NotLoadedError                3  it may pass: memory, device or file system failed
     ├── DocumentError                     2  one document fails, its neighbours go on
     └── LeaseLostError                    2  another attempt goes on; nothing was written
 
@@ -84,7 +84,10 @@ class ArtifactError(TextmillError):
 
 
 class NotLoadedError(ArtifactError):
-    """An artifact could not be loaded for want of memory, device or file system; it may pass."""
+    """An artifact could not be loaded or copied; it may pass.
+
+    Memory, device or file system failed, or it was changed meanwhile.
+    """
 
 
 class DocumentError(TextmillError):

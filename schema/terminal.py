@@ -2,10 +2,12 @@
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -146,9 +148,19 @@ def printing() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        if error.errno == errno.EPIPE or error.filename is not None:
+        if error.errno == errno.EPIPE or error.filename is not None or _takes_more():
             raise
         # What is left in the buffer is not tried again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         msg = f"cannot write standard output: {error.strerror}; send it to another place"
         raise InputError(msg) from error
+
+
+def _takes_more() -> bool:
+    """Whether standard output is sound, so that the error is that of another file."""
+    held = os.fstat(sys.stdout.fileno())
+    if stat.S_ISREG(held.st_mode):
+        return os.fstatvfs(sys.stdout.fileno()).f_bavail > 0
+    if stat.S_ISCHR(held.st_mode):
+        return sys.stdout.isatty() or os.path.samestat(held, Path(os.devnull).stat())
+    return True

@@ -16,7 +16,6 @@ from enum import Enum, auto
 from typing import Self
 
 from schema.documents import Lane
-from schema.errors import ArtifactError
 from worker.core import Core
 from worker.device_errors import document_error, is_lost, is_out_of_memory
 from worker.meter import Meter
@@ -117,7 +116,6 @@ class Engine:
             AbandonedError: `abandoned` was set before all windows were run; it is looked at before
                 every micro-batch.
             DeviceLostError: the device failed for good.
-            ArtifactError: the model is at fault, whatever the windows.
         """
         if not windows:
             return []
@@ -219,9 +217,6 @@ class Engine:
             window.answer(prediction)
 
     def _part(self, chosen: Stream, batch: list[Window], error: Exception) -> None:
-        if isinstance(error, ArtifactError):
-            self._schedule.refuse(batch, error)
-            return
         if is_lost(error):
             raise DeviceLostError(str(error)) from error
         if is_out_of_memory(error):

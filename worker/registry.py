@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from schema.database import reachable
 from schema.documents import Task
 from schema.errors import InputError
-from schema.model_tables import whole_version
+from schema.versions import whole_version
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -102,7 +102,7 @@ def retrain(
     start = folders.find(wanted.task, serving.version)
     parent = folders.load(wanted.task, serving.version, "cpu")
     registry.add(wanted.task, parent.model_version)
-    with _aside(folders.models) as aside:
+    with written(folders.models), _aside(folders.models) as aside:
         recipe = _recipe(wanted, engine, start, aside / _FEEDBACK)
         beginning = _beginning(wanted, recipe, parent)
         run = runs.begin(beginning)
@@ -130,18 +130,15 @@ def _aside(models: Path) -> Iterator[Path]:
     """A folder in the models folder, for its owner alone: feedback holds people's texts.
 
     What trainings that were killed left there goes, too; a lock tells that one lives.
-
-    Raises:
-        NotLoadedError: the models folder takes no files.
     """
-    with ExitStack() as stack:
-        with written(models):
-            models.mkdir(parents=True, exist_ok=True)
-            for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
-                if not _lives(feedback.parent):
-                    shutil.rmtree(feedback.parent, ignore_errors=True)
-            name = stack.enter_context(tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE))
-            lock = stack.enter_context((Path(name) / _LOCK).open("wb"))
+    models.mkdir(parents=True, exist_ok=True)
+    for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
+        if not _lives(feedback.parent):
+            shutil.rmtree(feedback.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,
+        (Path(name) / _LOCK).open("wb") as lock,
+    ):
         with suppress(OSError):  # without locks, no training removes another's folder
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield Path(name)  # feedback comes after the lock: never does it look left behind

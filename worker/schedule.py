@@ -1,7 +1,7 @@
 """Which of the waiting windows run next on the device."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from schema.documents import Lane
 from worker.pipeline import Pipeline
@@ -132,11 +132,6 @@ class Schedule:
             self._end(request, error)
         for halves in self._halves.values():
             halves.clear()
-
-    def refuse(self, batch: Sequence[Window], error: Exception) -> None:
-        """End the requests of a micro-batch with an error."""
-        for request in {window.request for window in batch}:
-            self._end(request, error)
 
     def _end(self, request: Request, error: Exception) -> None:
         self._waiting[request.stream].drop(request)

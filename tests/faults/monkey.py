@@ -152,7 +152,7 @@ class Monkey:
     def cut_commits(self) -> None:
         """Cut connections at their commits, unanswered or unseen."""
         wire = self._servers.proxy("postgres")
-        wire.cut_at(b"commit", answered=self._chance.random() < 1 / 2, times=5)
+        wire.cut_at(b"commit\0", answered=self._chance.random() < 1 / 2, times=5)
         time.sleep(AWAY)
         wire.heal()
 

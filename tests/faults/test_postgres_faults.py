@@ -59,7 +59,9 @@ def test_postgres_restarted_in_the_middle_of_a_job_costs_time_only(
     assert mill.finished(job_id).succeeded == 200
 
 
-@pytest.mark.parametrize("pattern", [b"copy textmill.document", b"copy textmill.chunk", b"commit"])
+@pytest.mark.parametrize(
+    "pattern", [b"copy textmill.document", b"copy textmill.chunk", b"commit\0"]
+)
 @pytest.mark.parametrize("answered", [False, True], ids=["unseen", "unanswered"])
 def test_connection_cut_during_submit_leaves_one_whole_job_or_none(
     mill: Mill, proxies: Callable[[str], Proxy], pattern: bytes, *, answered: bool
@@ -76,7 +78,7 @@ def test_connection_cut_during_submit_leaves_one_whole_job_or_none(
     again = _submit(engine, "nightly")
 
     assert wire.cuts == 1
-    assert again.repeated == (answered and pattern == b"commit")
+    assert again.repeated == (answered and pattern == b"commit\0")
     jobs = mill.scalars("select accepted from textmill.job_status order by created_at")
     assert list(jobs) == [20, 20]
     mill.check()
@@ -93,7 +95,7 @@ def test_connections_cut_during_a_chunk_cost_time_only(
     mill.workers(TEXTMILL_DATABASE_URL=wire.url(mill.database.worker))
     longest = 0.0
 
-    for pattern in (b"update textmill.chunk", b"insert into textmill.result", b"commit"):
+    for pattern in (b"update textmill.chunk", b"insert into textmill.result", b"commit\0"):
         for answered in (False, True):
             before = wire.cuts
             wire.cut_at(pattern, answered=answered, times=2)

@@ -18,7 +18,7 @@ from tests.fixtures.commands import invoke
 from tests.fixtures.files import write_lines
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.waiting import until
+from tests.fixtures.waiting import until_blocked
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -94,18 +94,18 @@ def test_ids_may_be_integers_as_in_a_submit(
     tmp_path: Path,
 ) -> None:
     """Without it, who submitted integers as ids has to rewrite them to judge what came of them."""
-    job_id = invoke(
-        database, "submit", "sentiment", "-", stdin='{"id": 7, "text": "good"}'
-    ).stdout.strip()
+    documents = '{"id": 7, "text": "good"}\n{"id": 8.0, "text": "good"}'
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=documents).stdout.strip()
     work_off(producer_engine, worker_engine, JobId(UUID(job_id)), POSITIVE)
     verdict = {"job_id": job_id, "verdict": "agree"}
     file = write_lines(
-        tmp_path / "a.jsonl", verdict | {"external_id": 7}, verdict | {"external_id": True}
+        tmp_path / "a.jsonl",
+        *(verdict | {"external_id": given} for given in (7, True, 8.0)),
     )
 
     imported = invoke(database, "feedback", "import", file)
 
-    assert "1 verdict added, 1 refused" in imported.stderr
+    assert "2 verdicts added, 1 refused" in imported.stderr
     assert f"{file}:2: external_id: it must be the id of a document" in imported.stderr
 
 
@@ -302,7 +302,6 @@ def test_verdict_that_comes_in_meanwhile_is_there_already(
     """Without it, of two who import the same file at once one is told of refusals."""
     row = {"job_id": str(jobs[Task.SENTIMENT]), "verdict": "agree", "annotator": "kim"}
     file = write_lines(tmp_path / "a.jsonl", *(row | {"external_id": name} for name in "ab"))
-    blocked = "select count(*) from pg_stat_activity where cardinality(pg_blocking_pids(pid)) > 0"
 
     with ThreadPoolExecutor(max_workers=1) as thread, engine.begin() as connection:
         connection.execute(
@@ -312,8 +311,7 @@ def test_verdict_that_comes_in_meanwhile_is_there_already(
             row,
         )
         begun = thread.submit(invoke, database, "feedback", "import", file, "--json")
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as looking:
-            until(lambda: begun.done() or bool(looking.exec_driver_sql(blocked).scalar()))
+        until_blocked(engine, begun)
         connection.commit()
         ended = begun.result()
 

@@ -37,7 +37,9 @@ def test_card_names_what_was_written_for_training(
 
     written = {entry.name: entry.rows for entry in card.sources if entry.use == WRITTEN}
     assert set(written) == names
-    assert all(rows > 2000 for rows in written.values())
+    assert all(
+        rows > (2000 if name == "keywords abstracts" else 5000) for name, rows in written.items()
+    )
 
 
 @pytest.mark.parametrize("task", list(Task))

@@ -61,9 +61,12 @@ def test_message_that_goes_back_and_a_lost_acknowledgement_are_lines(
     assert "Traceback" not in caplog.text
 
 
-def test_a_real_fault_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("fault", [ZeroDivisionError("a bug"), PermissionError("no model")])
+def test_a_real_fault_keeps_its_traceback(
+    fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     """Without it, nobody finds out where our own code failed."""
-    _run(ZeroDivisionError("a bug"))
+    _run(fault)
 
     assert "Traceback" in caplog.text
     assert {record.levelname for record in caplog.records} == {"ERROR"}

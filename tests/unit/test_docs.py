@@ -137,24 +137,10 @@ def _settings() -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command of both programs."""
-    from producer.cli import main as textmill  # noqa: PLC0415  both build command trees
-    from worker.cli import main as textmill_worker  # noqa: PLC0415
-
-    yield from _below("textmill", textmill)
-    yield from _below("textmill-worker", textmill_worker)
-
-
-def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    """Every command at or below `command` that does something itself."""
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for part in command.list_commands(context):
-            below = command.get_command(context, part)
-            assert below is not None
-            yield from _below(f"{name} {part}", below)
-    else:
-        yield name, command
+    """Every command of both programs that does something itself."""
+    for name, command, _ in _helps():
+        if not isinstance(command, click.Group):
+            yield name, command
 
 
 def _helps() -> Iterator[tuple[str, click.Command, click.Context]]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from schema.documents import Lane, Task
-from schema.errors import ArtifactError, DocumentError
+from schema.errors import DocumentError
 from schema.outcomes import ErrorCode
 from tests.fixtures.engines import engine_of
 from tests.fixtures.waiting import PATIENCE, until
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 POISON = 666
 FATAL = 667
-FAULTY = 668
 BUDGET = 64
 
 
@@ -60,9 +59,6 @@ class FakeModel:
         if any(window[0] == FATAL for window in windows):
             message = "CUDA error: device-side assert triggered"
             raise torch.AcceleratorError(message)
-        if any(window[0] == FAULTY for window in windows):
-            message = "the generator does not fit"
-            raise ArtifactError(message)
         return [np.array([window[0]], dtype=np.float32) for window in windows]
 
     def generate(self, windows: Sequence[IntArray]) -> list[Prediction]:
@@ -202,25 +198,6 @@ def test_lost_device_is_told_to_everyone(model: FakeModel) -> None:
 
     assert "device-side assert" in str(lost[0])
     assert len(model.batches) == 1
-
-
-def test_fault_of_the_model_ends_the_attempt_and_no_other(model: FakeModel) -> None:
-    """Without it its documents fail for good, where another worker may have the model whole."""
-    model.gate = threading.Semaphore(0)
-    faulty = [window(n, length=BUDGET) for n in (1, 2, FAULTY)]
-    pipeline = as_pipeline(model)
-
-    with engine(model) as running, ThreadPoolExecutor(2) as pool:
-        asked = pool.submit(running.predict, pipeline, Lane.BULK, faulty)
-        model.calls.get(timeout=PATIENCE)
-        other = pool.submit(running.predict, pipeline, Lane.BULK, [window(3)])
-        until(lambda: running.waiting() == 3)
-        model.gate.release(1_000)
-
-        with pytest.raises(ArtifactError, match="does not fit"):
-            asked.result(PATIENCE)
-        assert numbers(other.result(PATIENCE)) == [3]
-    assert model.batches == [[FAULTY], [3]]
 
 
 def test_interactive_windows_go_next(model: FakeModel) -> None:

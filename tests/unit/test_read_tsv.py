@@ -46,7 +46,7 @@ def test_quotes_are_quoting_only_where_no_row_is_swallowed(
     rows: str, expected: list[str], write: Write
 ) -> None:
     """Without it, one stray quote makes the rows below it part of a document, in silence."""
-    path = write("a.tsv", b"id\ttext\n" + rows.encode())
+    path = write("a.tsv", b"note\ttext\n" + rows.encode())
 
     assert texts(read(path)) == expected
 

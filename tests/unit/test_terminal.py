@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from schema.terminal import Columns, fitting_table, interruptible
+from schema.terminal import Columns, ended_well, fitting_table, interruptible
 
 
 def test_an_error_that_ctrl_c_left_behind_is_ctrl_c() -> None:
@@ -100,3 +100,14 @@ def test_narrow_table_leaves_columns_out_and_cuts_no_cell(width: int, kept: list
     assert first.startswith(ROW["id"])
     assert capture.get().split()[len(kept) :].count("word") == 9
     assert "…" not in capture.get()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is full")
+def test_another_file_that_is_full_is_not_standard_output() -> None:
+    """Without it, who has no room for a model is told to look at a terminal."""
+    with (
+        pytest.raises(OSError, match="No space left"),
+        ended_well("textmill-worker"),
+        Path("/dev/full").open("wb", buffering=0) as full,
+    ):
+        full.write(b"a model")

@@ -11,7 +11,7 @@ import numpy as np
 
 from schema.documents import Task
 from worker.training.rows import ROW_TYPES, LabelledRow, RowFile
-from worker.training.written import SENTENCES
+from worker.training.written import SENTENCE_FILES
 
 MOST_TIMES = 5
 """Times that one is repeated at most."""
@@ -25,7 +25,7 @@ def sentence_rows(task: Task, texts: int, rng: np.random.Generator) -> list[Labe
         texts: how many to draw; fewer come of it where each would come more than 5 times.
         rng: draws.
     """
-    with as_file(files("worker.training").joinpath(SENTENCES[task])) as path:
+    with as_file(files("worker.training").joinpath(SENTENCE_FILES[task])) as path:
         rows = list(RowFile(path, ROW_TYPES[task]))
     times = min(texts / len(rows), MOST_TIMES)
     return [row for row in rows for _ in range(int(times + rng.random()))]

@@ -7,7 +7,7 @@ from typing import Final
 from schema.documents import Task
 from worker.training.card import SourceEntry
 
-SENTENCES: Final[dict[Task, str]] = {
+SENTENCE_FILES: Final[dict[Task, str]] = {
     Task.SENTIMENT: "sentiment_sentences.jsonl",
     Task.MODERATION: "moderation_sentences.jsonl",
     Task.KEYWORDS: "keywords_abstracts.jsonl",
@@ -15,14 +15,14 @@ SENTENCES: Final[dict[Task, str]] = {
 """Files of labelled rows, by task."""
 
 _FILES: Final[dict[Task, tuple[str, ...]]] = {
-    Task.SENTIMENT: (SENTENCES[Task.SENTIMENT], "sentiment_templates.toml"),
+    Task.SENTIMENT: (SENTENCE_FILES[Task.SENTIMENT], "sentiment_templates.toml"),
     Task.MODERATION: (
-        SENTENCES[Task.MODERATION],
+        SENTENCE_FILES[Task.MODERATION],
         "moderation_templates.toml",
-        SENTENCES[Task.SENTIMENT],
+        SENTENCE_FILES[Task.SENTIMENT],
         "sentiment_templates.toml",
     ),
-    Task.KEYWORDS: (SENTENCES[Task.KEYWORDS],),
+    Task.KEYWORDS: (SENTENCE_FILES[Task.KEYWORDS],),
 }
 """By the task that learns from them; those of sentiment are ordinary text to moderation."""
 
