@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from schema.documents import Task, option_fault
 from schema.errors import EXIT_INTERRUPTED, InputError, TextmillError, exit_code
 from schema.settings import check
 
@@ -98,6 +99,19 @@ def _table(
     for row in rows:
         table.add_row(*(row[name] for name in kept))
     return table
+
+
+def check_options(task: Task, *, explain: bool, generate: bool) -> None:
+    """Let options pass that fit the task.
+
+    Raises:
+        UsageError: one does not; it says so in the words of the command line.
+    """
+    fault = option_fault(task, explain=explain, generate=generate)
+    if fault:
+        option, why = fault
+        msg = f"{why}; leave --{option} out"
+        raise click.UsageError(msg)
 
 
 @contextmanager

@@ -23,11 +23,11 @@ from producer.readers import Format, naming_file, read_documents
 from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
-from schema.documents import JobOptions, Lane, Record, Rejected, Task, option_fault
+from schema.documents import JobOptions, Lane, Record, Rejected, Task
 from schema.errors import EXIT_FAILURES, InputError, TextmillError
 from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings, ServiceSettings, read
-from schema.terminal import interruptible
+from schema.terminal import check_options, interruptible
 
 REASONS = 5
 """Codes of refused documents that are explained."""
@@ -102,7 +102,8 @@ def submit(  # noqa: PLR0913  # a parameter for each option
       zcat feed.jsonl.gz | textmill submit keywords - --lane interactive --json
     """
     limits = read(IntakeSettings)
-    _check_options(Task(task), explain=explain, generate=generate)
+    # Before a server is started, and in the words of the command line.
+    check_options(Task(task), explain=explain, generate=generate)
     options = _options(
         name=name,
         lane=lane,
@@ -210,15 +211,6 @@ def _time(text: str | None) -> datetime | None:
             " write it like 4h, or like 2026-01-31T06:00"
         )
         raise click.UsageError(msg) from None
-
-
-def _check_options(task: Task, *, explain: bool, generate: bool) -> None:
-    """Before a server is started, and in the words of the command line."""
-    fault = option_fault(task, explain=explain, generate=generate)
-    if fault:
-        option, why = fault
-        msg = f"{why}; leave --{option} out"
-        raise click.UsageError(msg)
 
 
 def _options(**given: object) -> JobOptions:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 from rich.table import Table
 
-from schema.documents import Task, option_fault
+from schema.documents import Task
 from schema.errors import EXIT_FAILURES, ArtifactError, InputError
 from schema.outcomes import (
     Evidence,
@@ -20,7 +20,7 @@ from schema.outcomes import (
     Result,
     SentimentResult,
 )
-from schema.terminal import make_console
+from schema.terminal import check_options, make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import NO_GENERATOR
 from worker.pipeline.analysis import analyse
@@ -68,7 +68,7 @@ def command(
       textmill-worker predict keywords abstract.txt --generate
     """
     texts = _read(Task(task), source)
-    _check_options(Task(task), explain=explain, generate=generate)
+    check_options(Task(task), explain=explain, generate=generate)
     if not texts:
         click.echo("there was no document", err=True)
         return
@@ -90,14 +90,6 @@ def command(
         make_console().print(table)
     if failed:
         sys.exit(EXIT_FAILURES)
-
-
-def _check_options(task: Task, *, explain: bool, generate: bool) -> None:
-    fault = option_fault(task, explain=explain, generate=generate)
-    if fault:
-        option, why = fault
-        msg = f"{why}; leave --{option} out"
-        raise click.UsageError(msg)
 
 
 def _read(task: Task, source: str) -> Sequence[str]:
