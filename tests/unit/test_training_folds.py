@@ -1,0 +1,113 @@
+"""Training keywords: taggers without a fold of the texts, and the ranker that learns from them."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schema.documents import Task
+from tests.fixtures.corpus import recipe
+from tests.fixtures.training import interrupt, version
+from worker.pipeline.artifact import RANKER
+from worker.pipeline.ranker import Ranker
+from worker.training.loop import EpochReport
+from worker.training.recipe import FOLDS, SENTENCES, Recipe
+from worker.training.run import FOLD, train_artifact
+
+
+def test_a_training_resumed_in_a_fold_ends_as_an_uninterrupted_one(
+    data_folder: Path, language_model: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it the taggers that teach the ranker would begin anew, or the ranker would differ."""
+    chosen = recipe(data_folder, Task.KEYWORDS, start=language_model)
+    reports = train_artifact(chosen, tmp_path, resume=False)
+    next(report for report in reports if report == FOLD.format(FOLDS - 1))
+    interrupt(reports)
+
+    resumed = list(train_artifact(chosen, tmp_path, resume=True))
+
+    ranker = artifacts / Task.KEYWORDS / RANKER
+    assert (tmp_path / RANKER).read_bytes() == ranker.read_bytes()
+    assert not any(isinstance(report, EpochReport) and report.epoch == 1 for report in resumed)
+
+
+def test_a_fold_holds_no_text_that_its_tagger_learned(data_folder: Path) -> None:
+    """Without it the ranker would trust a tagger as far as that knows its own lessons by heart."""
+    chosen = recipe(data_folder, Task.KEYWORDS)
+    texts = {row.text for source in chosen.sources() for row in source.rows("train")}
+
+    parted = [
+        ({row.text for rows in part.new_sets()[:-1] for row in rows}, part)
+        for part in chosen.folds()
+    ]
+
+    assert set[str]().union(*(new for new, _ in parted)) == texts
+    for new, part in parted:
+        assert new
+        assert {row.text for rows in part.training_sets() for row in rows} == texts - new
+        assert {row.text for row in part.counted_rows()} & texts == texts - new
+
+
+def test_an_abstract_written_for_training_is_of_one_fold(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it a tagger would have learned what counts as new to it, or half as many."""
+    monkeypatch.setitem(SENTENCES, Task.KEYWORDS, 1000)
+    chosen = recipe(data_folder, Task.KEYWORDS)
+
+    def learned(part: Recipe) -> set[str]:
+        return {row.text for row in part.written_rows(part.training_sets(), seeded())}
+
+    everything = learned(chosen)
+    assert len(everything) > 2_000
+    for part in chosen.folds():
+        new = {row.text for row in part.new_sets()[-1]}
+        assert new
+        assert learned(part) == everything - new
+        assert everything & {row.text for row in part.counted_rows()} == everything - new
+
+
+def seeded() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(("started", "trainings"), [("keywords", 1), ("sentiment", 1 + FOLDS)])
+def test_only_a_tagger_that_has_the_labels_to_learn_is_trained_in_folds(
+    started: str, trainings: int, data_folder: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it texts would count as new to taggers that began with their keywords learned."""
+    chosen = recipe(data_folder, Task.KEYWORDS, start=artifacts / started, epochs=1)
+
+    reports = list(train_artifact(chosen, tmp_path, resume=False))
+
+    assert sum(isinstance(report, EpochReport) for report in reports) == trainings
+
+
+def test_a_model_that_is_trained_on_keeps_the_weights_of_its_ranker(
+    data_folder: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it a retrained model would rank by what little is new to it, and worse."""
+    start = artifacts / "keywords"
+    chosen = recipe(data_folder, Task.KEYWORDS, start=start, epochs=1)
+
+    version(train_artifact(chosen, tmp_path, resume=False))
+
+    before, after = Ranker.load(start / RANKER).weights, Ranker.load(tmp_path / RANKER).weights
+    assert all(
+        (getattr(before, item.name) == getattr(after, item.name)).all() for item in fields(before)
+    )
+
+
+def test_a_training_begun_anew_forgets_another_in_the_same_folder(
+    data_folder: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it the folds of the other would keep it from being resumed."""
+    other = recipe(data_folder, Task.KEYWORDS, start=language_model, seed=1)
+    reports = train_artifact(other, tmp_path, resume=False)
+    next(report for report in reports if report == FOLD.format(FOLDS - 1))
+    interrupt(reports)
+    chosen = recipe(data_folder, Task.KEYWORDS, start=language_model)
+    interrupt(train_artifact(chosen, tmp_path, resume=False))
+
+    assert version(train_artifact(chosen, tmp_path, resume=True))
