@@ -33,7 +33,7 @@ __all__ = [
     "worker",
 ]
 
-MIGRATION = "0006"
+MIGRATION = "0001"
 """The migration that these tables stand for."""
 
 _TERMINAL = listed(TERMINAL_JOB_STATES)

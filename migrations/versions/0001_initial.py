@@ -1,4 +1,4 @@
-"""Jobs, chunks, documents, outcomes, workers and feedback, with the views people read."""
+"""Everything, by subject: a file of SQL for each."""
 
 from importlib.resources import files
 
@@ -9,39 +9,63 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+SUBJECTS = (
+    "turns",
+    "jobs",
+    "documents",
+    "outcomes",
+    "partitions",
+    "chunks",
+    "workers",
+    "dispatch",
+    "attempts",
+    "control",
+    "limits",
+    "intake",
+    "submit",
+    "feedback",
+    "feedback_views",
+    "models",
+    "sweeps",
+    "erasing",
+)
+"""Each after those whose tables and functions its own are made of."""
+
 
 def upgrade() -> None:
     """Create everything."""
     # Without parameters, the driver takes a whole file of statements as it stands.
     connection = op.get_bind().execution_options(no_parameters=True)
     folder = files("migrations").joinpath("versions")
-    for part in ("tables", "functions", "views"):
-        sql = folder.joinpath(f"0001_{part}.sql").read_text(encoding="utf-8")
+    for subject in SUBJECTS:
+        sql = folder.joinpath(f"0001_{subject}.sql").read_text(encoding="utf-8")
         connection.exec_driver_sql(sql)
 
 
 def downgrade() -> None:
-    """Drop everything, data included."""
-    connection = op.get_bind()
-    for view in (
-        "keyword_result",
-        "moderation_result",
-        "sentiment_result",
-        "document_status",
-        "job_failure_summary",
-        "job_status",
-    ):
-        connection.exec_driver_sql(f"drop view textmill.{view}")
-    for table in ("feedback", "turn", "worker", "failure", "result", "document", "chunk", "job"):
-        connection.exec_driver_sql(f"drop table textmill.{table}")
-    for function in (
-        "await_job(uuid)",
-        "begin_job(uuid)",
-        "count_outcomes(uuid, bigint, bigint)",
-        "dispatch_turn()",
-        "make_partitions(integer)",
-        "needs_read_committed()",
-        "new_job_id()",
-        "job_id_at(timestamptz)",
-    ):
-        connection.exec_driver_sql(f"drop function textmill.{function}")
+    """Drop everything that the schema holds, data included; what others built on it stops that."""
+    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(_DROP)
+
+
+_DROP = """
+    do $$
+    declare
+        names text;
+    begin
+        select string_agg(format('textmill.%I', viewname), ', ') into names
+            from pg_views where schemaname = 'textmill';
+        execute 'drop view ' || names;
+        -- Before the tables whose rows they take or return.
+        drop function textmill.withdrawable(textmill.feedback), textmill.latest_promotion(text);
+        select string_agg(format('textmill.%I', relname), ', ') into names
+            from pg_class
+            where relnamespace = 'textmill'::regnamespace and relkind in ('r', 'p')
+                and not relispartition and relname <> 'alembic_version';
+        execute 'drop table ' || names;
+        -- After the tables whose defaults and triggers call them.
+        select string_agg(oid::regprocedure::text, ', ') into names
+            from pg_proc where pronamespace = 'textmill'::regnamespace;
+        execute 'drop function ' || names;
+    end
+    $$;
+"""

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -36,11 +37,24 @@ COLUMNS = """
         and c.relname <> 'alembic_version'
     order by 1, 2
 """
+FUNCTIONS = """
+    select oid::regprocedure::text, pg_get_functiondef(oid) from pg_proc
+    where pronamespace = 'textmill'::regnamespace order by 1
+"""
+TRIGGERS = """
+    select tgrelid::regclass::text, tgname, pg_get_triggerdef(oid) from pg_trigger
+    where not tgisinternal order by 1, 2
+"""
+VIEWS = """
+    select relname, pg_get_viewdef(oid), obj_description(oid) from pg_class
+    where relnamespace = 'textmill'::regnamespace and relkind = 'v' order by 1
+"""
 INDEXES = """
     select indexname, indexdef from pg_indexes
     where schemaname = 'textmill' and tablename !~ '_[0-9]{6}$' and tablename <> 'alembic_version'
     order by 1
 """
+EVERYTHING = (CONSTRAINTS, COLUMNS, INDEXES, FUNCTIONS, TRIGGERS, VIEWS)
 
 
 def test_migrated_tables_equal_the_declared_ones(engine: sa.Engine) -> None:
@@ -95,18 +109,28 @@ def test_database_allows_the_transitions_of_the_table_and_no_other(
 
 def test_migrations_go_down_and_up_again(engine: sa.Engine) -> None:
     """Without it, a downgrade leaves what stops the next upgrade."""
+    before = _everything(engine)
     config = Config()
     config.set_main_option("script_location", "migrations")
+
     with engine.connect() as connection:
-        before = [connection.exec_driver_sql(q).all() for q in (CONSTRAINTS, COLUMNS, INDEXES)]
         config.attributes["connection"] = connection
-        command.downgrade(config, "0001")
+        command.downgrade(config, "base")
+        left = [row for q in EVERYTHING for row in connection.exec_driver_sql(q)]
         command.upgrade(config, "head")
         connection.commit()
 
-        after = [connection.exec_driver_sql(q).all() for q in (CONSTRAINTS, COLUMNS, INDEXES)]
+    assert not left
+    assert _everything(engine) == before
 
-    assert before == after
+
+def test_upgrade_of_an_upgraded_database_changes_nothing(engine: sa.Engine) -> None:
+    """Without it, a stack could not start twice on its data."""
+    before = _everything(engine)
+
+    assert upgrade(engine) is None
+
+    assert _everything(engine) == before
 
 
 def test_upgrade_by_older_code_is_refused(database: DatabaseUrls, engine: sa.Engine) -> None:
@@ -154,3 +178,8 @@ def test_two_databases_of_a_server_may_be_upgraded_at_once(engine: sa.Engine) ->
         other.commit()
 
         assert left.result() is None
+
+
+def _everything(engine: sa.Engine) -> list[Sequence[sa.Row[Any]]]:
+    with engine.connect() as connection:
+        return [connection.exec_driver_sql(q).all() for q in EVERYTHING]

@@ -50,7 +50,7 @@ def test_wheel_holds_every_file_of_the_packages(wheel: ZipFile) -> None:
 
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} == files
     assert "worker/artifacts/sentiment/weights.safetensors" in files
-    assert "migrations/versions/0001_tables.sql" in files
+    assert "migrations/versions/0001_jobs.sql" in files
 
 
 def test_installing_the_producer_brings_nothing_heavy(metadata: Message) -> None:

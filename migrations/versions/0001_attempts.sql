@@ -1,6 +1,12 @@
--- How attempts end that wrote no outcomes. Workers, their supervisors and dispatch all end them
--- here, so that one place decides what becomes of a chunk. SECURITY DEFINER, since workers may
--- neither add chunks nor write failures for others. Locks are taken in the order chunk, job.
+-- Let a job run of which a chunk was claimed. Null: it may not, since it was paused or is over.
+create function textmill.begin_job(of_job uuid) returns boolean
+    language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    update textmill.job set state = 'running', started_at = coalesce(started_at, now())
+    where job_id = of_job and state in ('pending', 'running')
+    returning true
+$$;
 
 -- The work of a chunk with this range: those of its documents that have no outcome. Bisecting, retry
 -- and cancel rest on this one rule. One whose text was erased is work as well, since it needs an
@@ -20,6 +26,39 @@ as $$
             select f.seq from textmill.failure f where f.job_id = of_job
                 and f.seq between chunk_work.first_seq and chunk_work.last_seq)
 $$;
+
+-- Count the outcomes that this transaction wrote, and complete the job with its last one. SECURITY
+-- DEFINER, since nobody else moves the counters of an open job.
+create function textmill.count_outcomes(of_job uuid, more_succeeded bigint, more_failed bigint)
+    returns void
+    language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    update textmill.job set
+        succeeded = succeeded + more_succeeded,
+        failed = failed + more_failed,
+        state = case when whole then 'completed' else state end,
+        finished_at = case when whole then now() end
+    from (
+        select accepted = succeeded + failed + cancelled + more_succeeded + more_failed
+            and state in ('running', 'paused') as whole
+        from textmill.job where job_id = of_job for update
+    ) as before
+    where job_id = of_job
+$$;
+
+-- Wait until nobody holds a job: whoever was kept by that from counting the outcomes of a chunk then
+-- writes them once more, and not time and again in vain.
+create function textmill.await_job(of_job uuid) returns void
+    language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    select from textmill.job where job_id = of_job for no key update
+$$;
+
+-- How attempts end that wrote no outcomes. Workers, their supervisors and dispatch all end them
+-- here, so that one place decides what becomes of a chunk. SECURITY DEFINER, since workers may
+-- neither add chunks nor write failures for others. Locks are taken in the order chunk, job.
 
 -- Replace a chunk by its halves, cut between the documents that have no outcome.
 -- False: it has fewer than two of them.

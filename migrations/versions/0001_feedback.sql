@@ -1,3 +1,38 @@
+-- `given` is what the result said, `answer` what the person holds to be right, both sorted; the
+-- trigger sets them. An adjudicating verdict decides for all annotators of its document. `given_by` is
+-- the login that handed the verdict over, in whose name ever; no role may set it.
+create table textmill.feedback (
+    feedback_id bigint generated always as identity,
+    job_id uuid not null,
+    external_id text not null,
+    verdict text not null,
+    labels text[],
+    keywords text[],
+    comment text,
+    annotator text not null default session_user,
+    created_at timestamptz not null default now(),
+    seq bigint not null,
+    task text not null,
+    text text not null,
+    payload jsonb not null,
+    model_version text not null,
+    given_by text not null default session_user,
+    adjudicates boolean not null default false,
+    given text[] not null,
+    answer text[] not null,
+    constraint feedback_pkey primary key (feedback_id),
+    constraint feedback_once unique (job_id, seq, annotator, adjudicates),
+    constraint feedback_verdict check (verdict in ('agree', 'disagree')),
+    constraint feedback_task check (task in ('sentiment', 'keywords', 'moderation')),
+    constraint feedback_annotator check (char_length(annotator) between 1 and 200),
+    constraint feedback_correction check (num_nonnulls(labels, keywords)
+        = case verdict when 'agree' then 0 else 1 end)
+);
+create unique index feedback_adjudicated on textmill.feedback (job_id, seq) where adjudicates;
+
+-- What one annotator said, latest first.
+create index feedback_by_annotator on textmill.feedback (annotator, feedback_id);
+
 -- The labels of a task, those of schema/outcomes.py; null for keywords, which have none.
 create function textmill.labels_of(task text) returns text[]
     language sql immutable
@@ -185,5 +220,48 @@ exception
                 hint = 'A disagreement names the right labels or keywords, an agreement neither.';
         end if;
         raise;
+end
+$$;
+
+-- Whether this login may still take a verdict back: one that it gave itself, soon, and before others
+-- have built on it. The owner may take back those of all logins. By the clock, and not by when the
+-- transaction began, which may be long ago.
+create function textmill.withdrawable(said textmill.feedback) returns boolean
+    language sql
+as $$
+    select said.created_at > clock_timestamp() - interval '1 hour'
+        and (said.given_by = session_user or (select pg_has_role(session_user, relowner, 'member')
+            from pg_class where oid = 'textmill.feedback'::regclass))
+        and (said.adjudicates or not exists (select from textmill.feedback a
+            where a.job_id = said.job_id and a.seq = said.seq and a.adjudicates))
+$$;
+
+-- A slip is taken back in the name of who made it. Returns its number.
+create function textmill.withdraw_feedback(feedback_id bigint, annotator text default session_user)
+    returns bigint
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    set lock_timeout = '5s'
+as $$
+begin
+    perform textmill.needs_read_committed();
+    perform textmill.limit_idling();
+    -- Whoever adjudicates the document holds it until that is committed.
+    perform from textmill.feedback f
+        join textmill.document d on d.job_id = f.job_id and d.seq = f.seq
+        where f.feedback_id = withdraw_feedback.feedback_id
+        for no key update of d;
+    delete from textmill.feedback f
+        where f.feedback_id = withdraw_feedback.feedback_id
+        and f.annotator = withdraw_feedback.annotator
+        and textmill.withdrawable(f);
+    if not found then
+        raise exception 'verdict % of % cannot be withdrawn', withdraw_feedback.feedback_id,
+                withdraw_feedback.annotator
+            using errcode = 'check_violation',
+            hint = 'The login that gave it may, in its annotator''s name, within an hour, unless the'
+                ' document was adjudicated since.';
+    end if;
+    return withdraw_feedback.feedback_id;
 end
 $$;

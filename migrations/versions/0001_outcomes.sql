@@ -1,55 +1,65 @@
-create view textmill.job_status as
-select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
-    accepted - succeeded - failed - cancelled as pending,
-    rejected,
-    case accepted when 0 then 100.0
-        else round(100.0 * (succeeded + failed) / accepted, 1) end as percent,
-    submitted_by, created_at, started_at, finished_at,
-    rate::real as documents_per_second,
-    -- Beyond a year it says nothing, and far beyond it is no time that Postgres knows.
-    case when state = 'running'
-            and accepted - succeeded - failed - cancelled < rate * 365 * 24 * 60 * 60
-        then now() + make_interval(secs => (accepted - succeeded - failed - cancelled) / rate)
-        end as eta,
-    coalesce(finished_at, now()) - created_at as age,
-    deadline_at
-from textmill.job
-cross join lateral (
-    select (succeeded + failed - rejected)
-        / nullif(extract(epoch from coalesce(finished_at, now()) - started_at)::double precision, 0)
-        as rate
-) as speed
-where state <> 'loading';
+create table textmill.result (
+    job_id uuid not null,
+    seq bigint not null,
+    label text,
+    score real,
+    payload jsonb not null,
+    model_version text not null,
+    attempt integer not null,
+    created_at timestamptz not null default now(),
+    constraint result_pkey primary key (job_id, seq),
+    constraint result_score check (score between 0 and 1),
+    constraint result_attempt check (attempt >= 1)
+) partition by range (job_id);
 
-comment on view textmill.job_status is
-    'One row per job. accepted = succeeded + failed + cancelled + pending, at every instant.';
-comment on column textmill.job_status.job_id is 'Id of the job; ids order by time of creation.';
-comment on column textmill.job_status.task is 'sentiment, keywords or moderation.';
-comment on column textmill.job_status.name is 'Name that the submitter gave.';
-comment on column textmill.job_status.lane is 'interactive or bulk.';
-comment on column textmill.job_status.state is
-    'pending, running, paused, cancelling, completed, cancelled or expired.';
-comment on column textmill.job_status.accepted is
-    'Documents handed over, including those refused at intake.';
-comment on column textmill.job_status.succeeded is 'Documents with a result.';
-comment on column textmill.job_status.failed is 'Documents with a failure; see job_failure_summary.';
-comment on column textmill.job_status.cancelled is
-    'Documents without outcome when the job was cancelled or expired.';
-comment on column textmill.job_status.pending is 'Documents without outcome so far.';
-comment on column textmill.job_status.rejected is 'Failed documents that were refused at intake.';
-comment on column textmill.job_status.percent is
-    'Share of the documents that succeeded or failed, which cancelled ones did not; 100 of an empty job.';
-comment on column textmill.job_status.submitted_by is 'Who submitted the job.';
-comment on column textmill.job_status.created_at is 'When loading began.';
-comment on column textmill.job_status.started_at is 'When the first chunk was claimed.';
-comment on column textmill.job_status.finished_at is 'When the last outcome was written.';
-comment on column textmill.job_status.documents_per_second is
-    'Outcomes a second since the first claim; pauses count.';
-comment on column textmill.job_status.eta is
-    'When a running job will be done if it goes on like that; null beyond a year.';
-comment on column textmill.job_status.age is
-    'Time since it was handed over, or until its last outcome.';
-comment on column textmill.job_status.deadline_at is 'When it is given up.';
+-- What a moderator reads: a few in a hundred results, newest job and highest score first.
+create index result_flagged on textmill.result (job_id, score, seq)
+    where (payload ->> 'flagged')::boolean;
+
+-- Labels of a job are counted without reading its results.
+create index result_label on textmill.result (job_id, label, score, seq);
+
+create table textmill.failure (
+    job_id uuid not null,
+    seq bigint not null,
+    code text not null,
+    stage text not null,
+    message text not null,
+    attempt integer not null,
+    created_at timestamptz not null default now(),
+    constraint failure_pkey primary key (job_id, seq),
+    constraint failure_stage check (stage in ('intake', 'preprocess', 'tokenize', 'predict',
+        'postprocess', 'run')),
+    constraint failure_attempt check ((stage = 'intake') = (attempt = 0)),
+    constraint failure_code check (code ~ '^[a-z_]+$')
+) partition by range (job_id);
+
+create trigger failure_deleted after delete on textmill.failure
+    referencing old table as before for each statement execute function textmill.check_rows_kept();
+create trigger failure_added after insert on textmill.failure
+    referencing new table as added for each statement execute function textmill.check_rows_added();
+
+create function textmill.check_failure_alone() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member')
+        and exists (
+            -- By the key, one by one, in one partition: however large the job is.
+            select from added cross join lateral (
+                select from textmill.result r
+                where r.job_id = added.job_id and r.seq = added.seq limit 1) as beside) then
+        raise exception 'a document that has a result does not fail'
+            using errcode = 'insufficient_privilege';
+    end if;
+    return null;
+end
+$$;
+
+create trigger failure_alone after insert on textmill.failure
+    referencing new table as added for each statement
+    execute function textmill.check_failure_alone();
 
 -- LATERAL: whichever way the jobs are chosen, only their failures are read.
 create view textmill.job_failure_summary as
