@@ -37,7 +37,9 @@ class Textmill:
     process that joined them. Workers run with them from when a job is waited for.
 
     Jobs are named by their id, a UUID or its text; any other text is no job's id, and raises
-    `JobNotFoundError` too. The errors that methods raise can be imported from `producer`. A
+    `JobNotFoundError` too. The errors that methods raise can be imported from `producer`. Each
+    method that asks the database may also raise `SettingsError`, where the login is refused or
+    lacks a right, and `SchemaVersionError`, where the database has another migration. A
     `Document`, `JobOptions` or `Verdict` is checked as it is made: one that cannot be, such as
     `JobOptions(lane="fast")`, raises `pydantic.ValidationError`, a ValueError.
     """
@@ -108,6 +110,7 @@ class Textmill:
             IdempotencyConflictError: the key was used for another task or other documents.
             InputError: the options name a model that is not there, or do not fit the task.
             PendingLimitError: too many documents wait already; nothing was submitted.
+            SchemaVersionError: the database has another migration; nothing was submitted.
             ServiceUnavailableError: Postgres does not answer; nothing was submitted.
             TypeError: something in `documents` is neither a Document nor a mapping, or `options`
                 are no JobOptions.
@@ -133,6 +136,7 @@ class Textmill:
 
         Raises:
             JobNotFoundError: there is no such job.
+            ServiceUnavailableError: Postgres does not answer.
         """
         return jobs.status(self.engine, _job_id(job_id))
 
@@ -187,6 +191,7 @@ class Textmill:
         Raises:
             DocumentsGoneError: the month of the job was dropped.
             JobNotFoundError: there is no such job.
+            ServiceUnavailableError: Postgres does not answer, here or while rows are read.
         """
         return jobs.outcomes(self.engine, _job_id(job_id), texts=texts)
 
@@ -201,6 +206,7 @@ class Textmill:
 
         Raises:
             JobNotFoundError: there is no such job.
+            ServiceUnavailableError: Postgres does not answer.
         """
         return control.cancel(self.engine, _job_id(job_id))
 
@@ -209,6 +215,7 @@ class Textmill:
 
         Raises:
             JobNotFoundError: there is no such job.
+            ServiceUnavailableError: Postgres does not answer.
         """
         return control.pause(self.engine, _job_id(job_id))
 
@@ -217,6 +224,7 @@ class Textmill:
 
         Raises:
             JobNotFoundError: there is no such job.
+            ServiceUnavailableError: Postgres does not answer.
         """
         return control.resume(self.engine, _job_id(job_id))
 
@@ -232,6 +240,7 @@ class Textmill:
         Raises:
             DocumentsGoneError: a part of the job's month was dropped or detached.
             JobNotFoundError: there is no such job.
+            ServiceUnavailableError: Postgres does not answer.
         """
         return control.retry(self.engine, _job_id(job_id))
 

@@ -21,6 +21,7 @@ def cancel(engine: sa.Engine, job_id: JobId) -> JobState:
 
     Raises:
         JobNotFoundError: there is no such job.
+        ServiceUnavailableError: Postgres does not answer.
     """
     _call(engine, "cancel", job_id)
     close_chunks(engine, job_id)
@@ -32,6 +33,7 @@ def pause(engine: sa.Engine, job_id: JobId) -> JobState:
 
     Raises:
         JobNotFoundError: there is no such job.
+        ServiceUnavailableError: Postgres does not answer.
     """
     return JobState(_call(engine, "pause", job_id))
 
@@ -41,6 +43,7 @@ def resume(engine: sa.Engine, job_id: JobId) -> JobState:
 
     Raises:
         JobNotFoundError: there is no such job.
+        ServiceUnavailableError: Postgres does not answer.
     """
     return JobState(_call(engine, "resume", job_id))
 
@@ -57,6 +60,7 @@ def retry(engine: sa.Engine, job_id: JobId) -> int:
     Raises:
         DocumentsGoneError: a part of the job's month was dropped or detached.
         JobNotFoundError: there is no such job.
+        ServiceUnavailableError: Postgres does not answer.
     """
     return int(_call(engine, "retry", job_id))
 

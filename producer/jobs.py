@@ -95,6 +95,7 @@ def status(engine: sa.Engine, job_id: JobId) -> JobStatus:
 
     Raises:
         JobNotFoundError: there is no such job, or it is still loading.
+        ServiceUnavailableError: Postgres does not answer.
     """
     with reachable(engine), engine.connect() as connection:
         row = connection.execute(
@@ -166,6 +167,7 @@ def wait(
 
     Raises:
         JobNotFoundError: there is no such job.
+        ServiceUnavailableError: Postgres does not answer.
         TimeoutError: the job is not finished in time; it goes on.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -193,6 +195,7 @@ def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Genera
     Raises:
         DocumentsGoneError: the month of the job was dropped.
         JobNotFoundError: there is no such job.
+        ServiceUnavailableError: Postgres does not answer, here or while rows are read.
     """
     status(engine, job_id)
     if are_gone(engine, job_id):
