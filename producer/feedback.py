@@ -66,7 +66,8 @@ _EXPECTED: Final = {
 def parse(fields: Mapping[str, object]) -> Verdict:
     """Read a verdict from a row of a file.
 
-    Lists may be written `a;b`, and an id as an integer; blanks mean absent.
+    Lists may be written `a;b`, of keywords as results write them, with a `+` before a generated
+    one, and an id as an integer; blanks mean absent.
 
     Raises:
         InputError: a field is missing, unknown or malformed; the text names it.
@@ -83,6 +84,15 @@ def parse(fields: Mapping[str, object]) -> Verdict:
     except ValidationError as error:
         faults = {fault["loc"][:1]: fault["type"] for fault in error.errors()}
         raise InputError("; ".join(_said_of(faults))) from None
+
+
+def is_unjudged(fields: Mapping[str, object]) -> bool:
+    """Whether a row has room for a verdict, and a person gave none.
+
+    Keywords beside it say nothing: those of the result stand there.
+    """
+    filled = {name for name, value in fields.items() if value not in (None, "")}
+    return "verdict" in fields and not filled & {"verdict", "labels", "comment"}
 
 
 def add(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) -> int:
@@ -186,7 +196,9 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
 def _read(name: str, value: object) -> object:
     match value:
         case str() if name in ("labels", "keywords"):
-            return [part.strip() for part in value.split(";") if part.strip()]
+            mark = "+" if name == "keywords" else ""
+            parts = (part.strip().removeprefix(mark) for part in value.split(";"))
+            return [part for part in parts if part]
         case int() | float() | Decimal() if name == "external_id":
             with suppress(DocumentError):  # a boolean is none
                 return written_id(value)

@@ -89,10 +89,11 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
     """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.
 
     - is standard input. A refused line is named, the others count; exit code 1 when one was
-    refused. A verdict that the same annotator gave before is there already: a file may be imported
-    again. Fields: job_id, external_id, verdict, labels or keywords (in tables: a;b, and clean for
-    none), comment, annotator, adjudicates (true where the verdict decides for all annotators).
-    Other columns of a table are ignored.
+    refused. Rows with no verdict, labels or comment were not judged, and are left out. A verdict
+    that the same annotator gave before is there already: a file may be imported again. Fields:
+    job_id, external_id, verdict, labels or keywords (in tables: a;b, and clean for none), comment,
+    annotator, adjudicates (true where the verdict decides for all annotators). Other columns of a
+    table are ignored.
 
     \b
     Examples:
@@ -109,13 +110,13 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
         ignoring=lambda columns: say(f"{file}: ignored, no columns of verdicts: {columns}"),
     )
     first = next(rows, None)  # a wrong file is refused before a server is started
-    counts = Counter(added=0, there_already=0)
+    counts = Counter(added=0, there_already=0, not_judged=0)
     refusals: Counter[str] = Counter()
     with connected() as textmill:
         job_id = None if job is None else resolved(textmill.engine, job)
         for row in chain([] if first is None else [first], rows):
             try:
-                counts[_add_once(textmill, _verdict(row, job_id), limits.submitter)] += 1
+                counts[_take(textmill, row, job_id, limits.submitter)] += 1
             except InputError as error:
                 kind = _kind(row, error)
                 refusals[kind] += 1
@@ -151,6 +152,13 @@ def export(task: str, *, gold: bool) -> None:
             click.echo(json.dumps(row, ensure_ascii=False))
 
 
+def _take(textmill: Textmill, row: Row | Rejected, job_id: JobId | None, submitter: str) -> str:
+    """Store what a row says, as `_add_once` does; `not_judged` where it says nothing."""
+    if isinstance(row, Row) and verdicts.is_unjudged(row.fields):
+        return "not_judged"
+    return _add_once(textmill, _verdict(row, job_id), submitter)
+
+
 def _verdict(row: Row | Rejected, job_id: JobId | None) -> Verdict:
     if isinstance(row, Rejected):
         raise InputError(row.message)
@@ -178,6 +186,10 @@ def _kind(row: Row | Rejected, error: InputError) -> str:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    added, there_already = counts["added"], counts["there_already"]
-    repeated = f", {there_already:,} there already" if there_already else ""
-    return f"{added:,} verdict{'' if added == 1 else 's'} added{repeated}"
+    added = counts["added"]
+    others = (
+        f", {counts[name]:,} {name.replace('_', ' ')}"
+        for name in ("there_already", "not_judged")
+        if counts[name]
+    )
+    return f"{added:,} verdict{'' if added == 1 else 's'} added{''.join(others)}"

@@ -225,9 +225,44 @@ def test_results_with_verdicts_beside_them_can_be_imported(
     assert json.loads(imported.stdout) == {
         "added": 2,
         "there_already": 0,
+        "not_judged": 0,
         "refused": 1,  # of c, which failed
     }
     assert imported.stderr.count("ignored, no columns of verdicts: status, label, score") == 1
+
+
+def test_rows_that_nobody_judged_are_left_out_and_counted(
+    database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
+) -> None:
+    """Without it, who judged a part of a spreadsheet is told of a fault in every other row."""
+    file = tmp_path / "reviewed.csv"
+    file.write_text(
+        "external_id,verdict,labels,comment\na,agree,,\nb,,,\nb,,neutral,\nb,,,lukewarm\n",
+        encoding="utf-8",
+    )
+    keywords = tmp_path / "keywords.csv"
+    keywords.write_text("external_id,verdict,keywords\na,,green tea;pot\n", encoding="utf-8")
+
+    some = invoke(database, "feedback", "import", file, "--job", str(jobs[Task.SENTIMENT]))
+    none = invoke(database, "feedback", "import", keywords, "--job", str(jobs[Task.KEYWORDS]))
+
+    assert "1 verdict added, 1 not judged, 2 refused" in some.stderr
+    assert (none.exit_code, none.stderr) == (0, "0 verdicts added, 1 not judged, 0 refused\n")
+
+
+def test_keywords_may_be_marked_as_results_mark_them(
+    database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
+) -> None:
+    """Without it, who keeps a generated keyword teaches a model that it begins with a plus."""
+    file = tmp_path / "reviewed.csv"
+    row = f"{jobs[Task.KEYWORDS]},a,disagree,green tea;+hot drinks;+"
+    file.write_text(f"job_id,external_id,verdict,keywords\n{row}\n", encoding="utf-8")
+
+    imported = invoke(database, "feedback", "import", file)
+    exported = invoke(database, "feedback", "export", "keywords")
+
+    assert imported.exit_code == 0, imported.stderr
+    assert json.loads(exported.stdout)["keywords"] == ["green tea", "hot drinks"]
 
 
 def test_refusals_of_one_kind_are_named_a_few_times_and_then_counted(
@@ -259,7 +294,7 @@ def test_verdicts_may_come_by_standard_input(
     given = (
         f"{json.dumps(line)}\n{{}}\n"
         if form == "jsonl"
-        else f"{','.join(line)}\n{','.join(line.values())}\n,,\n"
+        else f"{','.join(line)}\n{','.join(line.values())}\n,,maybe\n"
     )
 
     ended = invoke(database, "feedback", "import", "-", "--format", form, stdin=given)
@@ -289,10 +324,10 @@ def test_file_that_came_in_before_can_be_imported_again(
     different = invoke(database, "feedback", "import", other, "--json")
 
     assert (begun.exit_code, resumed.exit_code, again.exit_code) == (0, 0, 0)
-    assert json.loads(resumed.stdout) == {"added": 1, "there_already": 1, "refused": 0}
+    assert json.loads(resumed.stdout) == _counts(added=1, there_already=1)
     assert again.stderr == "0 verdicts added, 2 there already, 0 refused\n"
     assert different.exit_code == 1
-    assert json.loads(different.stdout) == {"added": 0, "there_already": 0, "refused": 3}
+    assert json.loads(different.stdout) == _counts(refused=3)
     assert different.stderr.count("judged document") == 3
 
 
@@ -315,6 +350,10 @@ def test_verdict_that_comes_in_meanwhile_is_there_already(
         connection.commit()
         ended = begun.result()
 
-    assert json.loads(ended.stdout) == {"added": 1, "there_already": 1, "refused": 0}
+    assert json.loads(ended.stdout) == _counts(added=1, there_already=1)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("select count(*) from textmill.feedback").scalar() == 2
+
+
+def _counts(**counts: int) -> dict[str, int]:
+    return {"added": 0, "there_already": 0, "not_judged": 0, "refused": 0, **counts}
