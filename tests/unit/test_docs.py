@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings
 
 from schema import settings
 from schema.errors import EXIT_UNREACHABLE
+from schema.outcomes import ErrorCode, Stage
 from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState
 from worker import exit_codes
 
@@ -87,6 +88,18 @@ def test_exit_codes_of_worker_processes_are_documented() -> None:
     codes = {code for name, code in vars(exit_codes).items() if name.startswith("EXIT_")}
 
     assert documented == codes | {EXIT_UNREACHABLE}
+
+
+def test_codes_of_failures_are_documented_with_their_stages() -> None:
+    """Without it, who meets one has to guess whether to mend the document or to retry."""
+    page = (ROOT / "docs/commands.md").read_text()
+    _, _, section = page.partition("\n### Failures\n")
+    documented = dict(
+        re.findall(r"^\| `(\w+)` \| ([\w, ]+) \| .+ \| .+ \|$", section, re.MULTILINE)
+    )
+
+    assert set(documented) == set(ErrorCode)
+    assert {stage for stages in documented.values() for stage in stages.split(", ")} == set(Stage)
 
 
 def test_thresholds_of_moderation_are_documented() -> None:
