@@ -31,7 +31,7 @@ MOST_ORDINARY_FLAGGED = 0.02
 MOST_HARMLESS_FLAGGED = 0.08
 """Of sentences that name an identity and harm nobody."""
 LEAST_ATTACKS_FLAGGED = 0.8
-MOST_FALSE_ALARMS = 0.14
+MOST_FALSE_ALARMS = 0.11
 """Of everyday sentences that harm nobody."""
 LEAST_HARM_FLAGGED = 0.9
 """Of everyday sentences that hold a label."""

@@ -11,7 +11,7 @@ from worker.training.rows import RowFile, SentimentRow
 
 EVERYDAY = Path(__file__).parent / "everyday_sentiment.jsonl"
 """Written by somebody who knew neither training data nor what was written for training."""
-LEAST_RIGHT = 0.75
+LEAST_RIGHT = 0.77
 
 
 def test_sentiment_is_right_beyond_the_data_sets() -> None:

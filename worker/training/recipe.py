@@ -35,7 +35,7 @@ from worker.training.written import written_hash
 TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.SENTIMENT: TrainingConfig(epochs=4),
     Task.MODERATION: TrainingConfig(epochs=3),
-    Task.KEYWORDS: TrainingConfig(epochs=3, budget=8192, learning_rate=3e-3),
+    Task.KEYWORDS: TrainingConfig(epochs=4, budget=8192, learning_rate=3e-3),
 }
 """How each shipped model is trained."""
 
@@ -54,7 +54,7 @@ TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.
 SENTENCES: Final[dict[Task, float]] = {
     Task.SENTIMENT: 0.16,
     Task.MODERATION: 0.2,
-    Task.KEYWORDS: 0.1,
+    Task.KEYWORDS: 0.16,
 }
 """Sentences, of keywords abstracts, written for training, as a share of the labelled rows."""
 
