@@ -36,8 +36,8 @@ grant execute on function textmill.make_partitions(integer), textmill.dispatch_t
 grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.submit_query(text, text, jsonb), textmill.start_job(text, jsonb, bytea),
     textmill.same_job(text, bytea), textmill.refuse_documents(uuid),
-    textmill.refuse_duplicates(uuid), textmill.cut_chunks(uuid, bigint), textmill.open_job(uuid),
-    textmill.limit_of(text),
+    textmill.refuse_duplicates(uuid), textmill.cut_chunks(uuid, bigint), textmill.finish_load(uuid),
+    textmill.open_job(uuid, bigint, bigint), textmill.limit_of(text),
     textmill.check_size(bigint), textmill.check_pressure(), textmill.pending_documents(text),
     textmill.blanks(), textmill.known_id(jsonb, bigint),
     textmill.id_of(anyelement), textmill.json_depth(jsonb),
@@ -72,7 +72,7 @@ grant select on textmill.job, textmill.chunk, textmill.document, textmill.result
 grant insert (task, lane, name, submitted_by, idempotency_key, content_hash, weight, deadline_at,
     options), delete on textmill.job to textmill_producer;
 grant update (name, weight, deadline_at, idempotency_key, content_hash, state, accepted, rejected,
-    failed, loaded_at, finished_at) on textmill.job to textmill_producer;
+    failed, loaded_at) on textmill.job to textmill_producer;
 grant insert, update (state, dispatched_at) on textmill.chunk to textmill_producer;
 grant delete on textmill.worker to textmill_producer;
 grant insert, delete on textmill.document, textmill.failure to textmill_producer;

@@ -12,7 +12,6 @@ from producer.batches import CHUNK_COLUMNS, DOCUMENT_COLUMNS, FAILURE_COLUMNS, B
 from producer.pressure import check_pressure
 from schema.documents import JobId, JobOptions, Task
 from schema.errors import ServiceUnavailableError
-from schema.messages import PENDING_CHANNEL
 from schema.settings import IntakeSettings
 
 if TYPE_CHECKING:
@@ -131,15 +130,9 @@ class Load:
         if key is not None and not self._take_key(key, content_hash):
             return False
         self._connection.execute(
-            sa.text(
-                "update textmill.job set rejected = :rejected, failed = :rejected,"
-                " state = case when accepted = :rejected then 'completed' else 'pending' end,"
-                " finished_at = case when accepted = :rejected then now() end"
-                " where job_id = :job_id and state = 'loading'"
-            ),
-            {"rejected": self.rejected, "job_id": self.job_id},
+            sa.text("select textmill.open_job(:job_id, :accepted, :rejected)"),
+            {"job_id": self.job_id, "accepted": self.accepted, "rejected": self.rejected},
         )
-        self._connection.execute(sa.text(f"notify {PENDING_CHANNEL}"))
         on_open(self._connection, self.job_id)
         self._opened = True
         return True

@@ -38,7 +38,7 @@ as $$
         succeeded = succeeded + more_succeeded,
         failed = failed + more_failed,
         state = case when whole then 'completed' else state end,
-        finished_at = case when whole then now() end
+        finished_at = case when whole then now() else finished_at end
     from (
         select accepted = succeeded + failed + cancelled + more_succeeded + more_failed
             and state in ('running', 'paused') as whole

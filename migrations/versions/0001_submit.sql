@@ -123,8 +123,34 @@ begin
 end
 $$;
 
+-- Let everybody see a loading job of which all is there. Chunks were cut before duplicates were refused:
+-- one that has no document left to run would still be open when its job ends. SECURITY DEFINER, since
+-- nobody else takes a chunk away.
+create function textmill.open_job(of_job uuid, total bigint, refused bigint) returns void
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update textmill.job set accepted = total, rejected = refused, failed = refused,
+            state = case when total = refused then 'completed' else 'pending' end,
+            finished_at = case when total = refused then now() end
+        where job_id = of_job and state = 'loading';
+    if not found then
+        return;
+    end if;
+    delete from textmill.chunk c
+        where c.job_id = of_job and not exists (
+            select from textmill.document d
+            where d.job_id = of_job and d.seq between c.first_seq and c.last_seq
+                and d.text is not null
+            -- Keeps it from becoming a join, which looks at every document and not at a chunk's first.
+            offset 0);
+    perform pg_notify('textmill_pending', '');
+end
+$$;
+
 -- Refuse, cut and open a job whose documents are all there.
-create function textmill.open_job(of_job uuid) returns void
+create function textmill.finish_load(of_job uuid) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
@@ -137,13 +163,9 @@ begin
     perform textmill.refuse_documents(of_job);
     select count(*) into refused from textmill.failure where job_id = of_job;
     perform textmill.cut_chunks(of_job, total);
-    update textmill.job set accepted = total, rejected = refused, failed = refused,
-            state = case when total = refused then 'completed' else 'pending' end,
-            finished_at = case when total = refused then now() end
-        where job_id = of_job;
+    perform textmill.open_job(of_job, total, refused);
     -- Last, when the job counts: others who submit wait from here to the end of this transaction.
     perform textmill.check_pressure();
-    perform pg_notify('textmill_pending', '');
 end
 $$;
 
@@ -200,7 +222,7 @@ begin
     update textmill.document d set text = null, metadata = null
         from textmill.failure f
         where d.job_id = made and f.job_id = made and f.seq = d.seq;
-    perform textmill.open_job(made);
+    perform textmill.finish_load(made);
     return made;
 end
 $$;
@@ -270,7 +292,7 @@ begin
             ' where job_id = $2) as r' into hash using task, made;
         update textmill.job set content_hash = hash where job_id = made;
     end if;
-    perform textmill.open_job(made);
+    perform textmill.finish_load(made);
     return made;
 end
 $$;

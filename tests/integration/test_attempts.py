@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from producer.rescue import rescue
 from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunk_store, chunks, claim_one, end_attempt, expire, mark
+from tests.fixtures.invariants import broken
 from tests.fixtures.outcomes import POSITIVE
 from worker.chunks import ChunkStore
 
@@ -303,3 +304,27 @@ def test_illegal_transition_is_refused_by_the_database(
 
     with engine.connect() as connection, pytest.raises(sa.exc.IntegrityError, match="cannot"):
         connection.exec_driver_sql(statement)
+
+
+def test_chunk_without_work_leaves_a_job_that_is_over_as_it_is(
+    producer_engine: sa.Engine, engine: sa.Engine, store: ChunkStore
+) -> None:
+    """Without it, what ends such a chunk fails, and it goes round in a finished job for ever."""
+    add_job(producer_engine, 1)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens)"
+            " select job_id, 1, 2, 2, 1 from textmill.job"
+        )
+    whole, empty = (store.claim(message, alone=False) for message in mark(producer_engine))
+    assert whole is not None
+    assert empty is not None
+    store.store(whole, [(1, POSITIVE)])
+    with engine.connect() as connection:
+        before = connection.execute(sa.text("select * from textmill.job")).one()
+
+    store.store(empty, [])
+
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("select * from textmill.job")).one() == before
+    assert broken(engine) == {}
