@@ -54,7 +54,7 @@ grant execute on function textmill.end_attempts(text, text),
     textmill.begin_job(uuid), textmill.await_job(uuid),
     textmill.count_outcomes(uuid, bigint, bigint),
     textmill.chunk_work(uuid, bigint, bigint) to textmill_worker;
-grant execute on function textmill.job_state(uuid), textmill.limit_idling(),
+grant execute on function textmill.job_state(uuid), textmill.limit_idling(integer),
     textmill.cancel(uuid), textmill.pause(uuid),
     textmill.resume(uuid), textmill.retry(uuid), textmill.expire_jobs(),
     textmill.close_chunks(uuid, integer), textmill.rescue_chunks()

@@ -28,7 +28,6 @@ class Turn:
         taken, *_ = connection.execute(
             sa.text(
                 "select textmill.dispatch_turn(),"
-                " set_config('idle_in_transaction_session_timeout', '10s', true),"
                 " set_config('lock_timeout', '1s', true),"
                 " set_config('synchronous_commit',"
                 " case when :durable then current_setting('synchronous_commit') else 'off' end,"

@@ -19,15 +19,6 @@ begin
 end
 $$;
 
--- Whoever changes a job holds it until the end of the transaction, and workers wait to store its
--- outcomes: one that is forgotten open is ended after a minute.
-create function textmill.limit_idling() returns void
-    language sql
-    set search_path = pg_catalog, pg_temp
-as $$
-    select set_config('idle_in_transaction_session_timeout', '60s', true)
-$$;
-
 -- Stop a job; outcomes that are there stay, all other documents count as cancelled. It is
 -- `cancelling` until its chunks are closed: by dispatch, within its next step.
 create function textmill.cancel(job uuid) returns text

@@ -4,6 +4,7 @@ create function textmill.dispatch_turn() returns boolean
     set search_path = pg_catalog, pg_temp
 as $$
 begin
+    perform textmill.limit_idling(10);
     perform from textmill.turn where name = 'dispatch' for update skip locked;
     return found;
 end

@@ -23,6 +23,7 @@ create function textmill.pending_documents(submitter text, out everybody bigint,
 as $$
 begin
     perform textmill.needs_read_committed();
+    perform textmill.limit_idling();
     perform from textmill.turn where name = 'pressure' for update;
     select coalesce(sum(documents), 0), coalesce(sum(documents) filter (where submitted_by = submitter), 0)
         into everybody, own

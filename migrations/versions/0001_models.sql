@@ -88,6 +88,7 @@ declare
     latest textmill.model_promotion;
 begin
     perform textmill.needs_read_committed();
+    perform textmill.limit_idling();
     perform from textmill.turn where name = 'promotion' for update;
     select * into latest from textmill.model_promotion p
         where p.task = of_task order by p.promotion_id desc limit 1;

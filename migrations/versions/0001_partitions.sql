@@ -17,6 +17,7 @@ begin
         foreach parent in array array['document', 'result', 'failure'] loop
             partition := format('%s_%s', parent, to_char(month at time zone 'UTC', 'YYYYMM'));
             continue when to_regclass(format('textmill.%I', partition)) is not null;
+            perform textmill.limit_idling();
             perform from textmill.turn where name = 'partitions' for update;
             continue when to_regclass(format('textmill.%I', partition)) is not null;
             execute format('create table textmill.%I (like textmill.%I including all)',

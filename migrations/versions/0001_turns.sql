@@ -24,3 +24,15 @@ begin
     end if;
 end
 $$;
+
+-- For whoever takes a turn, or changes a job: others wait until the end of that transaction. One that is
+-- forgotten open, or whose client froze, is ended after so many seconds, or sooner where it would be.
+create function textmill.limit_idling(seconds integer default 60) returns void
+    language sql
+    set search_path = pg_catalog, pg_temp
+as $$
+    select set_config('idle_in_transaction_session_timeout', seconds || 's', true)
+    -- Zero is no limit.
+    where current_setting('idle_in_transaction_session_timeout')::interval
+        not between '1 millisecond' and make_interval(secs => seconds)
+$$;
