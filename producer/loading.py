@@ -224,36 +224,37 @@ class Load:
 
 
 def purge_part(connection: sa.Connection, job_id: JobId) -> bool:
-    """Remove a part of a job that is loading, and the job with the last one.
+    """Remove a part of a job that is loading, the last documents first, and the job with the first.
 
-    It counts no documents from the first part on, so whoever loads it finds another count than it
-    left, and adds none. A purge that is broken off is gone on with by whoever looks for abandoned
-    loads.
+    It counts those that are left, so whoever loads it finds another count than it left, and adds
+    none. A purge that is broken off is gone on with by whoever looks for abandoned loads.
 
     Returns:
         Whether nothing is left.
     """
-    marked = connection.execute(
+    left = connection.scalar(
         sa.text(
-            "update textmill.job set accepted = 0, rejected = 0, failed = 0"
-            " where job_id = :job_id and state = 'loading'"
-        ),
-        {"job_id": job_id},
-    )
-    if not marked.rowcount:
-        return True
-    deleted = connection.execute(
-        sa.text(
-            "delete from textmill.document where job_id = :job_id and seq = any (array("
-            "select seq from textmill.document where job_id = :job_id order by seq limit :most))"
+            "update textmill.job set accepted = greatest(accepted - :most, 0),"
+            " rejected = 0, failed = 0"
+            " where job_id = :job_id and state = 'loading' returning accepted"
         ),
         {"job_id": job_id, "most": PURGED_AT_ONCE},
     )
-    if deleted.rowcount == PURGED_AT_ONCE:
-        return False
-    for table in ("failure", "job"):
+    if left is None:
+        return True
+    # A range, and not the last ones that are found: to find them means to pass over all that were
+    # deleted before, and have not been vacuumed.
+    for table in ("failure", "document"):
         connection.execute(
-            sa.text(f"delete from textmill.{table} where job_id = :job_id"),  # noqa: S608
-            {"job_id": job_id},
+            sa.text(
+                f"delete from textmill.{table} where job_id = :job_id"  # noqa: S608
+                " and seq > :left and seq <= :left + :most"
+            ),
+            {"job_id": job_id, "left": left, "most": PURGED_AT_ONCE},
         )
+    if left > 0:
+        return False
+    connection.execute(
+        sa.text("delete from textmill.job where job_id = :job_id"), {"job_id": job_id}
+    )
     return True

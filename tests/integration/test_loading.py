@@ -5,21 +5,25 @@ from collections.abc import Iterator, Sequence
 import pytest
 import sqlalchemy as sa
 
+from producer import loading
+from producer.batches import batches
 from producer.loading import Load, purge_part
 from schema.database import create_engine
-from schema.documents import Record
+from schema.documents import JobOptions, Record, Task
 from schema.errors import ServiceUnavailableError
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.submits import REFUSED, documents, hand_over, jobs
+from tests.fixtures.submits import LIMITS, REFUSED, documents, hand_over, jobs
 
 
 def left(engine: sa.Engine) -> int:
-    """Rows of jobs and documents."""
+    """Rows of jobs, and of what they hold."""
     with engine.connect() as connection:
         found: int = connection.execute(
             sa.text(
                 "select (select count(*) from textmill.job)"
+                " + (select count(*) from textmill.chunk)"
                 " + (select count(*) from textmill.document)"
+                " + (select count(*) from textmill.failure)"
             )
         ).scalar_one()
     return found
@@ -111,6 +115,37 @@ def test_load_that_was_purged_meanwhile_says_so(producer_engine: sa.Engine) -> N
     with pytest.raises(ServiceUnavailableError, match="purged while it loaded"):
         hand_over(producer_engine, slow())
 
+    assert left(producer_engine) == 0
+
+
+def test_part_of_a_purge_reads_its_own_documents_alone(
+    producer_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, each part of a large load reads all of it, and its purge takes hours."""
+    monkeypatch.setattr(loading, "PURGED_AT_ONCE", 10)
+    entries_read = sa.text(
+        "select sum(pg_stat_get_xact_tuples_returned(i.indexrelid)) from pg_index i"
+        " join pg_class c on c.oid = i.indrelid and c.relispartition"
+        " where c.relnamespace = 'textmill'::regnamespace"
+    )
+    read = []
+
+    with producer_engine.connect() as connection:
+        load = Load(connection, Task.SENTIMENT, JobOptions(), submitter="tester", limits=LIMITS)
+        for batch in batches([*documents(85), *[REFUSED] * 10], LIMITS):
+            load.add(batch)
+        connection.execute(sa.text("select pg_stat_force_next_flush()"))
+        connection.commit()
+        done = False
+        while not done:
+            done = purge_part(connection, load.job_id)
+            read.append(connection.scalar(entries_read))
+            # Counts begin anew with the next transaction, and not after a second.
+            connection.execute(sa.text("select pg_stat_force_next_flush()"))
+            connection.commit()
+
+    assert len(read) == 10
+    assert max(read) <= 2 * 10
     assert left(producer_engine) == 0
 
 
