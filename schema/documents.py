@@ -1,5 +1,6 @@
 """What a producer hands over: documents, refused records, and a job's options."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, NewType
 from uuid import UUID
@@ -63,6 +64,11 @@ class Rejected(Frozen):
 Record = Document | Rejected
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Deadline = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9999, 1, 1, tzinfo=UTC)),
+]
+"""What `job.deadline_at` takes: a time that every program can read, in any time zone."""
 
 
 class JobOptions(Frozen):
@@ -87,7 +93,7 @@ class JobOptions(Frozen):
     lane: Lane = Lane.BULK
     idempotency_key: ShortText | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
-    deadline_at: AwareDatetime | None = None
+    deadline_at: Deadline | None = None
     explain: bool = False
     generate: bool = False
     model_version: ShortText | None = None

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql as pg
 from schema.columns import listed, metadata, now, one_of
 from schema.documents import Lane, Task
 from schema.model_tables import model_promotion, model_version, training_run
-from schema.outcomes import Stage
+from schema.outcomes import ErrorCode, Stage
 from schema.states import TERMINAL_JOB_STATES, Agreement, ChunkState, JobState
 from schema.sweep_tables import sweep, sweep_run
 
@@ -67,6 +67,14 @@ job = sa.Table(
     sa.CheckConstraint(one_of("task", Task), name="job_task"),
     sa.CheckConstraint(one_of("lane", Lane), name="job_lane"),
     sa.CheckConstraint(one_of("state", JobState), name="job_state"),
+    sa.CheckConstraint("char_length(name) between 1 and 200", name="job_name"),
+    sa.CheckConstraint(
+        "jsonb_typeof(options) = 'object'"
+        " and jsonb_typeof(options -> 'explain') = 'boolean'"
+        " and jsonb_typeof(options -> 'generate') = 'boolean'"
+        " and jsonb_typeof(options -> 'model_version') = 'string'",
+        name="job_options",
+    ),
     sa.CheckConstraint("weight between 1 and 1000", name="job_weight"),
     sa.CheckConstraint(
         "accepted >= 0 and rejected >= 0 and succeeded >= 0 and cancelled >= 0"
@@ -83,6 +91,10 @@ job = sa.Table(
     ),
     sa.CheckConstraint(
         "idempotency_key is null or content_hash is not null", name="job_idempotency"
+    ),
+    sa.CheckConstraint(
+        "deadline_at between '1970-01-01 00:00Z'::timestamptz and '9999-01-01 00:00Z'::timestamptz",
+        name="job_deadline_at",
     ),
     sa.CheckConstraint("state = 'cancelling' or expired = (state = 'expired')", name="job_expired"),
     sa.Index("job_created", "created_at"),
@@ -206,7 +218,7 @@ failure = sa.Table(
     sa.PrimaryKeyConstraint("job_id", "seq", name="failure_pkey"),
     sa.CheckConstraint(one_of("stage", Stage), name="failure_stage"),
     sa.CheckConstraint("(stage = 'intake') = (attempt = 0)", name="failure_attempt"),
-    sa.CheckConstraint("code ~ '^[a-z_]+$'", name="failure_code"),
+    sa.CheckConstraint(one_of("code", ErrorCode), name="failure_code"),
     postgresql_partition_by="RANGE (job_id)",
 )
 

@@ -53,6 +53,11 @@ create table textmill.job (
     constraint job_lane check (lane in ('interactive', 'bulk')),
     constraint job_state check (state in ('loading', 'pending', 'running', 'paused',
         'cancelling', 'completed', 'cancelled', 'expired')),
+    constraint job_name check (char_length(name) between 1 and 200),
+    constraint job_options check (jsonb_typeof(options) = 'object'
+        and jsonb_typeof(options -> 'explain') = 'boolean'
+        and jsonb_typeof(options -> 'generate') = 'boolean'
+        and jsonb_typeof(options -> 'model_version') = 'string'),
     constraint job_weight check (weight between 1 and 1000),
     constraint job_counters check (accepted >= 0 and rejected >= 0 and succeeded >= 0
         and cancelled >= 0 and failed >= rejected),
@@ -62,6 +67,9 @@ create table textmill.job (
     constraint job_finished_whole check (state not in ('completed', 'cancelled', 'expired')
         or succeeded + failed + cancelled = accepted),
     constraint job_idempotency check (idempotency_key is null or content_hash is not null),
+    -- A time that every program can read, in any time zone; without a deadline it is null.
+    constraint job_deadline_at check (deadline_at
+        between '1970-01-01 00:00Z'::timestamptz and '9999-01-01 00:00Z'::timestamptz),
     constraint job_expired check (state = 'cancelling' or expired = (state = 'expired'))
 ) with (fillfactor = 70);  -- counters are updated in place, once per chunk
 

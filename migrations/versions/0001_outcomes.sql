@@ -31,7 +31,11 @@ create table textmill.failure (
     constraint failure_stage check (stage in ('intake', 'preprocess', 'tokenize', 'predict',
         'postprocess', 'run')),
     constraint failure_attempt check ((stage = 'intake') = (attempt = 0)),
-    constraint failure_code check (code ~ '^[a-z_]+$')
+    constraint failure_code check (code in ('invalid_json', 'invalid_record', 'invalid_encoding',
+        'invalid_character', 'invalid_id', 'invalid_metadata', 'missing_text', 'empty_text',
+        'text_too_large', 'metadata_too_large', 'duplicate_id', 'damaged_file', 'no_content',
+        'no_generator', 'stage_error', 'too_large_for_device', 'worker_crashed',
+        'model_unavailable', 'erased'))
 ) partition by range (job_id);
 
 create trigger failure_deleted after delete on textmill.failure

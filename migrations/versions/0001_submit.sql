@@ -70,11 +70,10 @@ begin
     exception when data_exception then
         deadline := 'infinity';
     end;
-    -- Only times of four-digit years are times in Python.
-    if deadline >= '10000-01-01' then
+    if deadline not between '1970-01-01 00:00Z' and '9999-01-01 00:00Z' then
         raise exception 'the option "deadline_at" is "%"', options ->> 'deadline_at'
             using errcode = 'invalid_parameter_value',
-            hint = 'It must be a time, for instance 2026-03-13 18:00+00.';
+            hint = 'It must be a time before the year 9999, for instance 2026-03-13 18:00+00.';
     end if;
     if options ->> 'model_version' is not null then
         perform textmill.check_model(of_task, options ->> 'model_version');

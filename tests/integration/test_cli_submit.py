@@ -334,7 +334,8 @@ def test_deadline_may_be_a_duration(database: DatabaseUrls, producer_engine: sa.
 
 
 @pytest.mark.parametrize(
-    "when", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "0s", "4 hours"]
+    "when",
+    ["9999-12-31T23:59:59-12:00", "9999-12-31", "0001-01-01T00:00:00+14:00", "0s", "4 hours"],
 )
 def test_deadline_that_cannot_be_is_refused(database: DatabaseUrls, when: str) -> None:
     """Without it, a placeholder for "never" ends in a traceback."""

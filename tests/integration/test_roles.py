@@ -192,7 +192,7 @@ def test_open_job_stays_as_it_was_handed_over(
     "statement",
     [
         "insert into textmill.failure (job_id, seq, code, stage, message, attempt)"  # noqa: ISC004
-        " select job_id, 1, 'forged', 'run', '', 1 from textmill.job",
+        " select job_id, 1, 'stage_error', 'run', '', 1 from textmill.job",
         "insert into textmill.document (job_id, seq) select job_id, 9 from textmill.job",
         "insert into textmill.document (job_id, seq) values (textmill.new_job_id(), 1)",
         "insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens)"  # noqa: ISC004
