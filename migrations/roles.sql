@@ -23,8 +23,8 @@ revoke all on all tables in schema textmill
     from textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
         textmill_trainer;
 revoke execute on all functions in schema textmill
-    from public, textmill_producer, textmill_worker, textmill_reader, textmill_operator,
-        textmill_annotator, textmill_trainer;
+    from textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
+        textmill_trainer;
 grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz),
     textmill.labels_of(text), textmill.is_alive(timestamptz)
     to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,

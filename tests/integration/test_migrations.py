@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from migrations import upgrade
+from schema.database import create_engine
 from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState
 from schema.tables import MIGRATION, metadata
 from tests.fixtures.commands import invoke
@@ -131,6 +133,43 @@ def test_upgrade_of_an_upgraded_database_changes_nothing(engine: sa.Engine) -> N
     assert upgrade(engine) is None
 
     assert _everything(engine) == before
+
+
+@pytest.fixture
+def unprivileged(database: DatabaseUrls, engine: sa.Engine) -> Iterator[sa.Engine]:
+    """The database without Textmill, as an owner that may neither create roles nor grant them."""
+    owner = f"owner_{uuid4().hex}"
+    with engine.begin() as connection:
+        connection.exec_driver_sql("drop schema textmill cascade")
+        connection.exec_driver_sql(f"create role {owner}")
+        name = connection.scalar(sa.text("select current_database()"))
+        connection.exec_driver_sql(f"grant create on database {name} to {owner}")
+    url = sa.make_url(database.owner).update_query_dict({"options": f"-c role={owner}"})
+    unprivileged = create_engine(url.render_as_string(hide_password=False), application="tests")
+    yield unprivileged
+    unprivileged.dispose()
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"drop owned by {owner} cascade")
+        connection.exec_driver_sql(f"drop role {owner}")
+
+
+def test_public_may_run_nothing_before_the_roles_have_their_rights(
+    unprivileged: sa.Engine,
+) -> None:
+    """Without it, until somebody grants, every login of the server does what the owner may."""
+    left = upgrade(unprivileged)
+
+    with unprivileged.connect() as connection:
+        open_to_all = connection.scalars(
+            sa.text(
+                "select p.proname from pg_proc p,"
+                " aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as granted"
+                " where p.pronamespace = 'textmill'::regnamespace and granted.grantee = 0"
+            )
+        ).all()
+    assert left is not None
+    assert "textmill_producer" in left
+    assert open_to_all == []
 
 
 def test_upgrade_by_older_code_is_refused(database: DatabaseUrls, engine: sa.Engine) -> None:
