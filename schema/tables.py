@@ -130,7 +130,6 @@ chunk = sa.Table(
     sa.Column("lease_expires_at", sa.DateTime(timezone=True)),
     sa.Column("worker", sa.Text),
     sa.Column("suspect", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("alone", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("errors", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.PrimaryKeyConstraint("job_id", "chunk_no", name="chunk_pkey"),
     sa.ForeignKeyConstraint(
@@ -148,7 +147,6 @@ chunk = sa.Table(
     sa.CheckConstraint(
         "state <> 'running' or (attempt > 0 and worker is not null)", name="chunk_claimed"
     ),
-    sa.CheckConstraint("not alone or (suspect and state = 'running')", name="chunk_alone"),
     sa.CheckConstraint("errors between 0 and attempt", name="chunk_errors"),
     sa.Index("chunk_pending", "job_id", "chunk_no", postgresql_where=sa.text("state = 'pending'")),
     sa.Index(

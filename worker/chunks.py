@@ -67,7 +67,6 @@ class ChunkStore:
                         state = 'running',
                         attempt = c.attempt + 1,
                         lease_expires_at = now() + make_interval(secs => :lease),
-                        alone = c.suspect,
                         worker = :worker
                     from textmill.job j
                     where j.job_id = c.job_id and j.state in ('pending', 'running')
@@ -194,7 +193,7 @@ class ChunkStore:
             fenced = connection.execute(
                 sa.text(
                     "update textmill.chunk set state = 'done', lease_expires_at = null,"
-                    " suspect = false, alone = false"
+                    " suspect = false"
                     " where job_id = :job_id and chunk_no = :chunk_no"
                     " and attempt = :attempt and state = 'running'"
                     " and set_config('lock_timeout', :lock_timeout, true) is not null"

@@ -84,7 +84,7 @@ begin
     -- Under the job's lock, so that no two chunks take one number.
     perform from textmill.job where job_id = of_job for update;
     select max(chunk_no) into last_no from textmill.chunk where job_id = of_job;
-    update textmill.chunk set state = 'split', lease_expires_at = null, alone = false
+    update textmill.chunk set state = 'split', lease_expires_at = null
         where job_id = of_job and chunk_no = of_chunk_no;
     insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens, suspect)
     values
@@ -104,7 +104,7 @@ as $$
 declare
     failed bigint;
 begin
-    update textmill.chunk set state = 'done', lease_expires_at = null, alone = false
+    update textmill.chunk set state = 'done', lease_expires_at = null
         where job_id = of_job and chunk_no = of_chunk_no;
     insert into textmill.failure (job_id, seq, code, stage, message, attempt)
     select c.job_id, w.seq, with_code, 'run', why, c.attempt
@@ -120,8 +120,8 @@ $$;
 --   released  it was given back unharmed: nothing counts, the next claim goes on
 --   retry     it failed as a whole: the next one may begin `wait` seconds later
 --   given_up  it would fail again: halved, down to the one document, which fails with `why`
---   crashed   its process died. Together with others, the chunk becomes a suspect, which runs
---             alone; alone, it is halved, and one document that crashed three times so fails
+--   crashed   its process died. The chunk becomes a suspect, which no worker claims but alone;
+--             a suspect is halved, and one document that crashed three times so fails
 -- Null: another attempt owns the chunk by now; nothing happened. Otherwise its new state.
 create function textmill.end_attempt(
     of_job uuid, of_chunk_no integer, of_attempt integer, how text, why text default null,
@@ -144,7 +144,7 @@ begin
         raise exception 'an attempt does not end as "%"', how
             using errcode = 'invalid_parameter_value';
     end if;
-    if (how = 'given_up' or (how = 'crashed' and ended.alone))
+    if (how = 'given_up' or (how = 'crashed' and ended.suspect))
         and textmill.halve_chunk(of_job, of_chunk_no, suspected => how = 'crashed') then
         return 'split';
     end if;
@@ -153,7 +153,7 @@ begin
             coalesce(why, 'every attempt failed'));
         return 'done';
     end if;
-    if how = 'crashed' and ended.alone and ended.crashes >= 2 then
+    if how = 'crashed' and ended.suspect and ended.crashes >= 2 then
         update textmill.chunk set crashes = crashes + 1
             where job_id = of_job and chunk_no = of_chunk_no;
         perform textmill.fail_chunk(of_job, of_chunk_no, 'worker_crashed',
@@ -161,9 +161,9 @@ begin
         return 'done';
     end if;
     update textmill.chunk set
-        state = 'pending', dispatched_at = null, lease_expires_at = null, alone = false,
+        state = 'pending', dispatched_at = null, lease_expires_at = null,
         suspect = case how when 'crashed' then true when 'retry' then false else suspect end,
-        crashes = crashes + (how = 'crashed' and ended.alone)::integer,
+        crashes = crashes + (how = 'crashed' and ended.suspect)::integer,
         errors = errors + (how = 'retry')::integer,
         not_before = case how when 'retry' then now() + make_interval(secs => wait) end
     where job_id = of_job and chunk_no = of_chunk_no;

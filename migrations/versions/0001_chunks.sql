@@ -12,7 +12,6 @@ create table textmill.chunk (
     lease_expires_at timestamptz,
     worker text,
     suspect boolean not null default false,
-    alone boolean not null default false,
     errors integer not null default 0,
     constraint chunk_pkey primary key (job_id, chunk_no),
     constraint chunk_job foreign key (job_id) references textmill.job (job_id) on delete cascade,
@@ -25,7 +24,6 @@ create table textmill.chunk (
     constraint chunk_dispatched check (state not in ('dispatched', 'running')
         or dispatched_at is not null),
     constraint chunk_claimed check (state <> 'running' or (attempt > 0 and worker is not null)),
-    constraint chunk_alone check (not alone or (suspect and state = 'running')),
     constraint chunk_errors check (errors between 0 and attempt)
 );
 

@@ -174,7 +174,7 @@ declare
     closed integer;
 begin
     update textmill.chunk c
-        set state = 'cancelled', lease_expires_at = null, alone = false
+        set state = 'cancelled', lease_expires_at = null
     from (
         select k.job_id, k.chunk_no from textmill.chunk k
         where k.job_id = close_chunks.job and k.state in ('pending', 'dispatched', 'running')

@@ -73,7 +73,6 @@ def test_suspect_is_claimed_only_by_a_process_that_is_alone_with_it(
     claim = store.claim(message, alone=True)
 
     assert claim is not None
-    assert chunks(producer_engine)[0].alone
     assert not store.is_suspect(message)
 
 
@@ -88,7 +87,7 @@ def test_clean_run_clears_a_suspect(
     store.store(claim_one(producer_engine, store), [(1, POSITIVE)])
 
     (chunk,) = chunks(producer_engine)
-    assert (chunk.state, chunk.suspect, chunk.alone) == ("done", False, False)
+    assert (chunk.state, chunk.suspect) == ("done", False)
     assert state(producer_engine) == "completed"
 
 

@@ -18,7 +18,6 @@ def law(world: World) -> None:
     for chunk in world.chunks:
         if chunk.state == "done":
             assert all(world.outcomes[document] for document in chunk.documents)
-        assert not chunk.alone or (chunk.suspect and chunk.state == "running")
     if all(world.outcomes):
         assert world.job in (*OVER, "cancelling"), "a job with all outcomes ends"
     if world.job in OVER:
