@@ -269,6 +269,24 @@ def test_lease_that_ends_later_than_any_can_is_cut(
     assert [c.state for c in chunks(producer_engine)] == ["running"] * 2
 
 
+def test_process_that_is_heard_of_as_seldom_as_it_may_lives(engine: sa.Engine) -> None:
+    """Without it, one lost heartbeat of a slow setting makes a process count for dead."""
+    longest = WorkerSettings(lease=3600, heartbeat=10).heartbeat
+    with pytest.raises(ValidationError, match="less than or equal"):
+        WorkerSettings(lease=3600, heartbeat=longest + 1)
+
+    with engine.connect() as connection:
+        lives = connection.scalar(
+            sa.text(
+                "select textmill.is_alive("
+                "now() - make_interval(secs => :silent) + interval '1 millisecond')"
+            ),
+            {"silent": 3 * longest},
+        )
+
+    assert lives
+
+
 @pytest.mark.parametrize("how", ["released", "retry", "given_up", "crashed"])
 def test_late_word_about_an_attempt_changes_nothing(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore, how: str

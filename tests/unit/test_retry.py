@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producer.marking import LONGEST_WAIT
 from schema.database_errors import is_outage
 from worker.retry import LONGEST, GiveUp, Retry, decide
 
@@ -37,6 +38,11 @@ def test_decision_is_pure_and_never_in_the_past(attempt: int, now: datetime) -> 
     assert decision == decide(ConnectionResetError(), attempt, now, max_attempts=100)
     assert isinstance(decision, Retry)
     assert now < decision.at <= now + LONGEST
+
+
+def test_dispatch_takes_no_retry_for_one_of_another_clock() -> None:
+    """Without it, a chunk that waits for its next attempt goes at once, and so all its attempts."""
+    assert LONGEST < LONGEST_WAIT
 
 
 def test_chunks_that_failed_together_come_back_apart() -> None:
