@@ -150,17 +150,11 @@ chunk = sa.Table(
     sa.CheckConstraint("errors between 0 and attempt", name="chunk_errors"),
     sa.Index("chunk_pending", "job_id", "chunk_no", postgresql_where=sa.text("state = 'pending'")),
     sa.Index(
-        "chunk_dispatched_at",
-        "dispatched_at",
-        postgresql_where=sa.text("state = 'dispatched'"),
-    ),
-    sa.Index(
         "chunk_under_way",
         "job_id",
         postgresql_include=["tokens"],
         postgresql_where=sa.text("state in ('dispatched', 'running')"),
     ),
-    sa.Index("chunk_running", "lease_expires_at", postgresql_where=sa.text("state = 'running'")),
 )
 
 document = sa.Table(

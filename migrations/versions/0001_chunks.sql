@@ -28,11 +28,10 @@ create table textmill.chunk (
 );
 
 create index chunk_pending on textmill.chunk (job_id, chunk_no) where state = 'pending';
-create index chunk_dispatched_at on textmill.chunk (dispatched_at) where state = 'dispatched';
-create index chunk_running on textmill.chunk (lease_expires_at) where state = 'running';
 
--- A step of dispatch counts the chunks under way, of a lane and of each job. There are a few for
--- every worker thread, however many chunks wait or are done.
+-- The chunks under way, a few for every worker thread, however many wait or are done: dispatch counts
+-- them, of a lane and of each job, and whoever looks for old messages, for leases that ran out or for
+-- the attempts of a worker reads all of them.
 create index chunk_under_way on textmill.chunk (job_id) include (tokens)
     where state in ('dispatched', 'running');
 

@@ -2,15 +2,19 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from producer.marking import mark_again
+from producer.rescue import rescue
 from producer.submit import submit
-from schema.documents import Document, JobId, JobOptions, Task
+from schema.documents import Document, JobId, JobOptions, Lane, Task
 from schema.settings import IntakeSettings
+from tests.fixtures.chunks import add_job, chunk_store, expire, mark
 from tests.fixtures.plans import LARGE, nodes_of
 from tests.fixtures.scale import Seeded, seed, usual_queries
 
@@ -132,6 +136,55 @@ def test_labels_of_a_job_are_counted_from_the_index(engine: sa.Engine, seeded: S
     (read,) = [node for node in nodes if node.get("Relation Name", "").startswith("result")]
     assert read["Node Type"] == "Index Only Scan"
     assert not any(node.get("Relation Name", "").startswith("document") for node in nodes)
+
+
+UNDER_WAY: dict[str, Callable[[sa.Connection], object]] = {
+    "publish again": lambda connection: mark_again(
+        connection, Task.SENTIMENT, Lane.BULK, 2, after=0
+    ),
+    "rescue": rescue,
+    "end the attempts of a worker": lambda connection: connection.exec_driver_sql(
+        "select textmill.end_attempts('w1', 'released')"
+    ),
+    "status of workers": lambda connection: connection.exec_driver_sql(
+        "select * from textmill.worker_status"
+    ).all(),
+}
+"""What looks for chunks that are dispatched or running, and for nothing else of a job."""
+
+
+@pytest.mark.parametrize("step", UNDER_WAY)
+def test_what_is_under_way_is_found_without_what_waits_or_is_done(
+    engine: sa.Engine, step: str
+) -> None:
+    """Without it, each step of dispatch reads every chunk of the last years, each second."""
+    add_job(engine, 6, chunk=1)
+    store = chunk_store(engine)
+    for message in mark(engine)[:3]:
+        assert store.claim(message, alone=False) is not None
+    expire(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "insert into textmill.worker (worker, host, pid, device, tasks, threads)"
+            " values ('w1', 'here', 1, 'cpu', '{sentiment}', 4)"
+        )
+        connection.exec_driver_sql(
+            "insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens, state)"
+            " select job_id, n, n, n, 1, case when n > 6000 then 'pending' else 'done' end"
+            " from textmill.job, generate_series(1001, 11000) as n"
+        )
+        connection.exec_driver_sql("analyze textmill.chunk")
+    read = sa.text(
+        "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables"
+        " where relid = 'textmill.chunk'::regclass"
+    )
+
+    with engine.begin() as connection:
+        before = connection.execute(read).scalar_one()
+        UNDER_WAY[step](connection)
+        rows = connection.execute(read).scalar_one() - before
+
+    assert 0 < rows <= 60
 
 
 @pytest.mark.slow
