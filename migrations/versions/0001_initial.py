@@ -20,12 +20,12 @@ SUBJECTS = (
     "dispatch",
     "attempts",
     "control",
+    "models",
     "limits",
     "intake",
     "submit",
     "feedback",
     "feedback_views",
-    "models",
     "sweeps",
     "erasing",
 )
