@@ -25,14 +25,14 @@ revoke all on all tables in schema textmill
 revoke execute on all functions in schema textmill
     from textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
         textmill_trainer;
-grant execute on function textmill.new_job_id(), textmill.job_id_at(timestamptz),
-    textmill.labels_of(text), textmill.is_alive(timestamptz)
+grant execute on function textmill.job_id_at(timestamptz), textmill.labels_of(text),
+    textmill.is_alive(timestamptz)
     to textmill_producer, textmill_worker, textmill_reader, textmill_operator, textmill_annotator,
         textmill_trainer;
 grant execute on function textmill.annotated_of(text, jsonb)
     to textmill_producer, textmill_annotator, textmill_trainer;
-grant execute on function textmill.make_partitions(integer), textmill.dispatch_turn()
-    to textmill_producer;
+grant execute on function textmill.new_job_id(), textmill.make_partitions(integer),
+    textmill.dispatch_turn(), textmill.job_may_become(text, text) to textmill_producer;
 grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.submit_query(text, text, jsonb), textmill.start_job(text, jsonb, bytea),
     textmill.same_job(text, bytea), textmill.refuse_documents(uuid),
@@ -47,7 +47,7 @@ grant execute on function
     textmill.add_feedback(uuid, text, text, text[], text[], text, text, boolean),
     textmill.withdraw_feedback(bigint, text), textmill.withdrawable(textmill.feedback)
     to textmill_producer, textmill_annotator;
-grant execute on function textmill.job_may_become(text, text), textmill.chunk_may_become(text, text)
+grant execute on function textmill.chunk_may_become(text, text)
     to textmill_producer, textmill_worker;
 grant execute on function textmill.end_attempts(text, text),
     textmill.end_attempt(uuid, integer, integer, text, text, double precision),
@@ -104,8 +104,7 @@ grant update (cron, timezone, source, query, watermark_column, watermark_kind, w
 
 -- An operator also says which model serves; a trainer reads feedback with its texts, makes models of
 -- it, and promotes the better ones.
-grant select on textmill.model_version, textmill.model_promotion, textmill.alembic_version
-    to textmill_operator, textmill_trainer;
+grant select on textmill.alembic_version to textmill_operator, textmill_trainer;
 grant select on textmill.feedback, textmill.training_run to textmill_trainer;
 grant insert (model_version, task, parent, run_id) on textmill.model_version to textmill_trainer;
 grant insert (task, parent, options, data_hash, trained, held_out) on textmill.training_run

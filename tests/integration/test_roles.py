@@ -67,6 +67,8 @@ FORBIDDEN = {
         "delete from textmill.result",
         "delete from textmill.failure",
         "select textmill.make_partitions()",
+        "select textmill.new_job_id()",
+        "select textmill.job_may_become('pending', 'running')",
         "select * from textmill.feedback",
         "select * from textmill.gold",
         "insert into textmill.model_version values ('0', 'sentiment', 'forged')",
@@ -78,6 +80,7 @@ FORBIDDEN = {
     "reader": [
         *LOCKS,
         "select textmill.dispatch_turn()",
+        "select textmill.new_job_id()",
         "select textmill.pending_documents('etl')",
         "select textmill.latest_promotion('sentiment')",
         "select text from textmill.document",
@@ -96,6 +99,7 @@ FORBIDDEN = {
     "annotator": [
         *LOCKS,
         "select textmill.dispatch_turn()",
+        "select textmill.new_job_id()",
         RESULT_ROW,
         "select textmill.submit('sentiment', '[]')",
         "select * from textmill.job",
@@ -244,6 +248,27 @@ def test_reader_sees_views_without_texts(engines: dict[str, sa.Engine], engine: 
                 sa.select(sa.text("*")).select_from(sa.table(view, schema="textmill"))
             ).all()
             assert "secret" not in str(rows)
+
+
+@pytest.mark.parametrize("role", ["operator", "trainer"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from textmill.model_version",
+        "select * from textmill.model_promotion",
+        "select textmill.new_job_id()",
+    ],
+)
+def test_who_promotes_knows_models_by_views_alone(
+    engine: sa.Engine, role: str, statement: str
+) -> None:
+    """Without it, what nobody needs is relied on, and can be changed no more."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"set local role textmill_{role}")
+        connection.exec_driver_sql("select * from textmill.model_status")
+
+        with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+            connection.exec_driver_sql(statement)
 
 
 @pytest.mark.parametrize("role", ["reader", "annotator"])
