@@ -188,8 +188,11 @@ class Textmill:
     def results(self, job_id: UUID | str, *, texts: bool = False) -> Generator[OutcomeRow]:
         """Every document with its outcome, in order, streamed; with its text if `texts`.
 
+        Rows are read a thousand at a time, and no transaction is open in between. Of a job that
+        goes on meanwhile, the first ones may be older than the last ones.
+
         Raises:
-            DocumentsGoneError: the month of the job was dropped.
+            DocumentsGoneError: the month of the job was dropped, perhaps while it was read.
             JobNotFoundError: there is no such job.
             ServiceUnavailableError: Postgres does not answer, here or while rows are read.
         """

@@ -23,16 +23,10 @@ FIRST_PAUSE = 0.02
 to `POLL_INTERVAL`: a short job is answered at once, a long one asks little of Postgres."""
 
 ROWS_AT_ONCE = 1000
-"""Outcomes without texts fetched, and held, at once."""
+"""Most outcomes fetched, and held, at once."""
 
-TEXTS_AT_FIRST = 10
-"""Outcomes with texts fetched at first, before it is known how long these are."""
-
-TEXTS_AT_ONCE = 200
-"""Most outcomes with texts fetched at once: after short texts, as many of a megabyte may come."""
-
-CHARACTERS_AT_ONCE = 16_000_000
-"""Characters of texts that a fetch stays below where these are as long as in the one before."""
+BYTES_AT_ONCE = 16_000_000
+"""Bytes of texts, where these are wanted, after which no further outcome is fetched at once."""
 
 
 class JobStatus(Frozen):
@@ -187,39 +181,50 @@ def wait(
 def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Generator[OutcomeRow]:
     """Every document of a job with its outcome, in the order of submission, streamed.
 
+    Whoever reads slowly holds nothing up: rows come in pages, each a statement of its own, and
+    between two of them no transaction is open, nor a connection held. So every document comes once,
+    and its row is true of one moment, but the pages are of different moments. Of a job that goes
+    on, is retried or cancelled, or has a document erased meanwhile, the first rows may be
+    older than the last ones: they add up to its counters only where it had ended before.
+
     Args:
         engine: database of the job.
         job_id: the job.
         texts: whether rows hold the documents' texts, too.
 
     Raises:
-        DocumentsGoneError: the month of the job was dropped.
+        DocumentsGoneError: the month of the job was dropped, perhaps while it was read; what came
+            before is not all.
         JobNotFoundError: there is no such job.
         ServiceUnavailableError: Postgres does not answer, here or while rows are read.
     """
-    status(engine, job_id)
+    accepted = status(engine, job_id).accepted
     if are_gone(engine, job_id):
         raise documents_gone(job_id)
-    return _outcomes(engine, job_id, texts=texts)
+    return _outcomes(engine, job_id, accepted, texts=texts)
 
 
 def are_gone(engine: sa.Engine, job_id: JobId) -> bool:
     """Whether a job has counted documents or outcomes of which none is left."""
     with reachable(engine), engine.connect() as connection:
-        return bool(
-            connection.scalar(
-                sa.text("""
-                    select accepted > 0
-                            and not exists (select from textmill.document where job_id = :job_id)
-                        or succeeded > 0
-                            and not exists (select from textmill.result where job_id = :job_id)
-                        or failed > 0
-                            and not exists (select from textmill.failure where job_id = :job_id)
-                    from textmill.job_status where job_id = :job_id
-                """),
-                {"job_id": job_id},
-            )
+        return _are_gone(connection, job_id)
+
+
+def _are_gone(connection: sa.Connection, job_id: JobId) -> bool:
+    return bool(
+        connection.scalar(
+            sa.text("""
+                select accepted > 0
+                        and not exists (select from textmill.document where job_id = :job_id)
+                    or succeeded > 0
+                        and not exists (select from textmill.result where job_id = :job_id)
+                    or failed > 0
+                        and not exists (select from textmill.failure where job_id = :job_id)
+                from textmill.job_status where job_id = :job_id
+            """),
+            {"job_id": job_id},
         )
+    )
 
 
 def documents_gone(job_id: JobId) -> DocumentsGoneError:
@@ -255,33 +260,80 @@ def rejected_counts(engine: sa.Engine, job_id: JobId) -> list[RejectedCount]:
         return [RejectedCount(*row) for row in rows]
 
 
-def _outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool) -> Generator[OutcomeRow]:
-    text = ", d.text" if texts else ""
-    at_once = TEXTS_AT_FIRST if texts else ROWS_AT_ONCE
-    with reachable(engine), engine.connect() as connection:
-        rows = connection.execution_options(stream_results=True).execute(
+def _outcomes(
+    engine: sa.Engine, job_id: JobId, accepted: int, *, texts: bool
+) -> Generator[OutcomeRow]:
+    fields = [name for name in OutcomeRow.__annotations__ if texts or name != "text"]
+    last = 0
+    while last < accepted:
+        page = _page(engine, job_id, last, texts=texts)
+        last = page[-1].seq if page else last + ROWS_AT_ONCE
+        for row in page:
+            # Half as long as _asdict(); `seq`, the last one, is left out.
+            yield cast("OutcomeRow", dict(zip(fields, row, strict=False)))
+
+
+_DOCUMENTS = """
+    select * from textmill.document where job_id = :job_id and seq between :first and :last
+"""
+_WITH_TEXTS = f"""
+    select * from (
+        select *, sum(octet_length(text)) over (
+            order by seq rows between unbounded preceding and 1 preceding) as before
+        from ({_DOCUMENTS}) as d
+    ) as d where coalesce(before, 0) < :bytes
+"""  # noqa: S608
+
+
+def _page(engine: sa.Engine, job_id: JobId, last: int, *, texts: bool) -> Sequence[sa.Row[Any]]:
+    """The documents that follow the position `last`; a job has those from 1 to `accepted`.
+
+    The status is that of `textmill.document_status`, which holds no results: beside it, they and
+    the documents would be read twice. Whatever Postgres expects of a job that no statistics know,
+    it reads the page alone. So it goes by a range: a limit may be a reason to sort all that follow.
+    And the joins are full ones, though every outcome has a document: there is no nested loop of
+    them, which looks through the outcomes of the page for each of its documents. A condition that
+    `d.seq` is not null would make them left ones.
+    """
+    with (
+        reachable(engine),
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+    ):
+        page = connection.execute(
             sa.text(f"""
-                select s.external_id, s.status, r.payload as result,
-                    case when s.status = 'failed' then jsonb_build_object(
-                        'code', s.code, 'stage', s.stage, 'message', s.message) end as error,
-                    d.metadata, s.line{text}
-                from textmill.document_status s
-                join textmill.document d using (job_id, seq)
-                left join textmill.result r using (job_id, seq)
-                where job_id = :job_id
-                order by seq
+                select d.external_id,
+                    case
+                        when r.seq is not null then 'succeeded'
+                        when f.seq is not null then 'failed'
+                        when (select state from textmill.job where job_id = :job_id)
+                            in ('cancelled', 'expired') then 'cancelled'
+                        else 'pending'
+                    end as status,
+                    r.payload as result,
+                    case when r.seq is null and f.seq is not null then jsonb_build_object(
+                        'code', f.code, 'stage', f.stage, 'message', f.message) end as error,
+                    d.metadata, d.line{", d.text" if texts else ""}, d.seq
+                from ({_WITH_TEXTS if texts else _DOCUMENTS}) as d
+                full join (
+                    select * from textmill.result
+                    where job_id = :job_id and seq between :first and :last
+                ) as r on r.seq = d.seq
+                full join (
+                    select * from textmill.failure
+                    where job_id = :job_id and seq between :first and :last
+                ) as f on f.seq = d.seq
+                where coalesce(d.seq, 0) > 0
+                order by d.seq
             """),  # noqa: S608
-            {"job_id": job_id},
-        )
-        try:
-            while batch := rows.fetchmany(at_once):
-                if texts:
-                    longest = max(len(row.text or "") for row in batch)
-                    at_once = min(TEXTS_AT_ONCE, CHARACTERS_AT_ONCE // (longest + 1) + 1)
-                for row in batch:
-                    yield cast("OutcomeRow", row._asdict())
-        except GeneratorExit:
-            # Nobody reads on, and an embedded server may have ended: nothing is said to it.
-            connection.invalidate()
-            rows.close()
-            raise
+            {
+                "job_id": job_id,
+                "first": last + 1,
+                "last": last + ROWS_AT_ONCE,
+                "bytes": BYTES_AT_ONCE,
+            },
+        ).all()
+        # What was dropped before looks as if it had never been there: no other page needs the look.
+        whole = len(page) == ROWS_AT_ONCE and all(row.result or row.error for row in page)
+        if not whole and _are_gone(connection, job_id):
+            raise documents_gone(job_id)
+    return page
