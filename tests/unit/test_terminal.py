@@ -30,6 +30,8 @@ def test_other_errors_stay_what_they_are() -> None:
 IMPORTED = """
 import os, signal, sys
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background inherit none
+
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "sqlalchemy":
