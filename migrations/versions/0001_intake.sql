@@ -174,7 +174,9 @@ begin
 end
 $$;
 
--- Cut the documents of a job into chunks, bounded by documents and by estimated tokens.
+-- Cut the documents of a job into chunks, bounded by documents and by estimated tokens. Refused ones
+-- take no part in these bounds, but every attempt reads past those of its range: that is bounded, too,
+-- as the batches of a producer bound it. What lies between two ranges is refused.
 create function textmill.cut_chunks(of_job uuid, accepted bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -182,6 +184,7 @@ as $$
 declare
     max_documents constant bigint := textmill.limit_of('chunk_documents');
     max_tokens constant bigint := textmill.limit_of('chunk_tokens');
+    max_range constant bigint := 10000;
     document record;
     chunk_no integer := 0;
     first bigint := 1;
@@ -193,20 +196,24 @@ begin
         select d.seq, octet_length(d.text) / 4 + 1 as cost from textmill.document d
         where d.job_id = of_job and d.text is not null order by d.seq
     loop
-        if documents = max_documents or (documents > 0 and tokens + document.cost > max_tokens) then
+        if documents = max_documents or (documents > 0 and (
+                tokens + document.cost > max_tokens or document.seq >= first + max_range)) then
             insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens)
-                values (of_job, chunk_no, first, document.seq - 1, tokens);
+                values (of_job, chunk_no, first, least(document.seq - 1, first + max_range - 1),
+                    tokens);
             chunk_no := chunk_no + 1;
             first := document.seq;
             documents := 0;
             tokens := 0;
+        elsif documents = 0 and document.seq >= first + max_range then
+            first := document.seq;
         end if;
         documents := documents + 1;
         tokens := tokens + document.cost;
     end loop;
     if documents > 0 then
         insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens)
-            values (of_job, chunk_no, first, accepted, tokens);
+            values (of_job, chunk_no, first, least(accepted, first + max_range - 1), tokens);
     end if;
 end
 $$;

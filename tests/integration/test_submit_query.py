@@ -6,9 +6,12 @@ from math import inf, nan
 import pytest
 import sqlalchemy as sa
 
+from producer import jobs
 from producer.intake import from_mapping
 from schema.documents import JobOptions, Rejected, Task
 from schema.settings import IntakeSettings
+from tests.fixtures.invariants import broken, outcomes
+from tests.fixtures.outcomes import TEA, work_off
 from tests.fixtures.sql_submits import rows, submit_query
 from worker.registry import Registry
 
@@ -129,3 +132,28 @@ def test_options_are_those_of_a_producer(engine: sa.Engine, producer_engine: sa.
     assert job.pop("options") == kept
     assert job.pop("deadline_at").isoformat()[:10] == str(given.pop("deadline_at"))[:10]
     assert {option: job[option] for option in given} == given
+
+
+def test_chunk_of_few_texts_among_many_rows_does_not_reach_over_them_all(
+    engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, every attempt at a chunk reads past a job's millions of rows without a text."""
+    with_text = [12_000, 12_001, 21_999, 22_000, 35_000]
+    job_id = submit_query(
+        producer_engine,
+        "select n as id, case when n = any (array[12000, 12001, 21999, 22000, 35000])"
+        " then 'tea' end as text from generate_series(1, 50000) as n",
+    )
+
+    chunks = rows(engine, "chunk", job_id, "chunk_no")
+    work_off(producer_engine, worker_engine, job_id, TEA)
+
+    assert [(chunk.first_seq, chunk.last_seq) for chunk in chunks] == [
+        (12_000, 21_999),
+        (22_000, 31_999),
+        (35_000, 44_999),
+    ]
+    became = outcomes(engine, job_id)
+    assert [seq for seq, outcome in became.items() if outcome == "succeeded"] == with_text
+    assert jobs.status(engine, job_id).state == "completed"
+    assert broken(engine) == {}
