@@ -41,6 +41,7 @@ comment on column textmill.queue_status.dispatched_chunks is 'Chunks published a
 comment on column textmill.queue_status.running_chunks is 'Chunks in work.';
 comment on column textmill.queue_status.waiting_documents is
     'Documents of the chunks that no worker has claimed, refused ones among them.';
-comment on column textmill.queue_status.oldest is 'How long the oldest of their jobs has been there.';
+comment on column textmill.queue_status.oldest is
+    'Age of the oldest job that has a chunk which no worker has claimed; null without one.';
 comment on column textmill.queue_status.threads is
     'Threads of workers that serve the task, less those that have been silent for 30 s.';

@@ -125,8 +125,10 @@ comment on column textmill.model_quality.agreed is
     'How often the model gave it and people hold it to be right.';
 comment on column textmill.model_quality.wrong is 'How often only the model gave it.';
 comment on column textmill.model_quality.missed is 'How often only people gave it.';
-comment on column textmill.model_quality.precision is 'Share of what the model gave that is right.';
-comment on column textmill.model_quality.recall is 'Share of what is right that the model gave.';
+comment on column textmill.model_quality.precision is
+    'Share of what the model gave that is right, 0 to 1; null where it gave nothing.';
+comment on column textmill.model_quality.recall is
+    'Share of what is right that the model gave, 0 to 1; null where nothing is.';
 
 create view textmill.annotator_agreement as
 with pair as (
@@ -179,6 +181,6 @@ comment on column textmill.annotator_agreement.label is
 comment on column textmill.annotator_agreement.annotator is 'One of the two.';
 comment on column textmill.annotator_agreement.other is 'The other, later in the alphabet.';
 comment on column textmill.annotator_agreement.documents is 'How many documents both judged.';
-comment on column textmill.annotator_agreement.agreement is 'Share of them with one answer.';
+comment on column textmill.annotator_agreement.agreement is 'Share of them with one answer, 0 to 1.';
 comment on column textmill.annotator_agreement.kappa is
     '1: perfect; 0: as good as chance; null: both gave one and the same answer throughout.';

@@ -227,15 +227,18 @@ comment on column textmill.job_status.cancelled is
 comment on column textmill.job_status.pending is 'Documents without outcome so far.';
 comment on column textmill.job_status.rejected is 'Failed documents that were refused at intake.';
 comment on column textmill.job_status.percent is
-    'Share of the documents that succeeded or failed, which cancelled ones did not; 100 of an empty job.';
+    'Share of the documents that succeeded or failed, 0 to 100; cancelled ones did neither. 100 of an empty'
+    ' job.';
 comment on column textmill.job_status.submitted_by is 'Who submitted the job.';
 comment on column textmill.job_status.created_at is 'When loading began.';
 comment on column textmill.job_status.started_at is 'When the first chunk was claimed.';
-comment on column textmill.job_status.finished_at is 'When the last outcome was written.';
+comment on column textmill.job_status.finished_at is
+    'When the last outcome was written; if cancelled or expired, when the last chunk was closed; if'
+    ' nothing could run, when the job was opened; null until then.';
 comment on column textmill.job_status.documents_per_second is
     'Outcomes a second since the first claim; pauses count.';
 comment on column textmill.job_status.eta is
     'When a running job will be done if it goes on like that; null beyond a year.';
 comment on column textmill.job_status.age is
-    'Time since it was handed over, or until its last outcome.';
+    'Time since created_at; of a job that has ended, until finished_at.';
 comment on column textmill.job_status.deadline_at is 'When it is given up.';

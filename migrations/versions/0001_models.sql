@@ -205,11 +205,11 @@ comment on column textmill.training_status.error is 'What went wrong.';
 comment on column textmill.training_status.trained is 'Judged documents that it learned from.';
 comment on column textmill.training_status.held_out is 'Judged documents that it was measured on.';
 comment on column textmill.training_status.feedback_before is
-    'F1 of the parent on held-out feedback.';
+    'F1 of the parent on held-out feedback, 0 to 1.';
 comment on column textmill.training_status.feedback_after is
-    'F1 of the candidate on held-out feedback.';
+    'F1 of the candidate on held-out feedback, 0 to 1.';
 comment on column textmill.training_status.elsewhere_change is
-    'By how much the mean F1 of the fixed test sets changed.';
+    'By how much the mean F1 of the fixed test sets changed, -1 to 1; below 0: worse.';
 comment on column textmill.training_status.metrics is
     'Every comparison, with its 95 % interval.';
 comment on column textmill.training_status.options is 'How it was trained.';
@@ -238,9 +238,11 @@ comment on column textmill.model_status.workers is
 comment on column textmill.model_status.parent is 'The model that its training started from.';
 comment on column textmill.model_status.run_id is 'Number of that training.';
 comment on column textmill.model_status.feedback_before is
-    'F1 of the parent on held-out feedback.';
-comment on column textmill.model_status.feedback_after is 'F1 of this model on held-out feedback.';
+    'F1 of the parent on held-out feedback, 0 to 1.';
+comment on column textmill.model_status.feedback_after is
+    'F1 of this model on held-out feedback, 0 to 1.';
 comment on column textmill.model_status.elsewhere_change is
-    'By how much the mean F1 of the fixed test sets changed from the parent''s.';
+    'By how much the mean F1 of the fixed test sets changed from the parent''s, -1 to 1;'
+    ' below 0: worse.';
 comment on column textmill.model_status.added_by is 'Who made it known.';
 comment on column textmill.model_status.added_at is 'When.';

@@ -107,10 +107,11 @@ comment on column textmill.sweep_history.to_watermark is
 comment on column textmill.sweep_history.job_id is 'Its job; null where there was nothing to sweep.';
 comment on column textmill.sweep_history.swept is 'Rows that became documents.';
 comment on column textmill.sweep_history.flagged is 'Documents that were flagged.';
-comment on column textmill.sweep_history.flag_rate is 'Share of the rows that were flagged.';
+comment on column textmill.sweep_history.flag_rate is
+    'Share of the rows that were flagged, 0 to 1; null before it is counted, or without rows.';
 comment on column textmill.sweep_history.usual_rate is
-    'That share over the sweep''s last 14 runs before it.';
-comment on column textmill.sweep_history.change is 'flag_rate less usual_rate.';
+    'That share, 0 to 1, over the sweep''s last 14 runs before it; null where they are fewer than 3.';
+comment on column textmill.sweep_history.change is 'flag_rate less usual_rate, -1 to 1.';
 comment on column textmill.sweep_history.labels is 'How many documents were flagged with each label.';
 comment on column textmill.sweep_history.alert is 'What somebody should look at; null when all is usual.';
 comment on column textmill.sweep_history.error is 'What last went wrong in it.';
@@ -145,8 +146,9 @@ comment on column textmill.sweep_status.last_started_at is 'When its latest run 
 comment on column textmill.sweep_status.last_job_id is 'The job of its latest run.';
 comment on column textmill.sweep_status.last_swept is 'Rows of its latest run.';
 comment on column textmill.sweep_status.last_flagged is 'Of these, the flagged ones.';
-comment on column textmill.sweep_status.flag_rate is 'Share of the rows that were flagged.';
-comment on column textmill.sweep_status.usual_rate is 'That share over the runs before it.';
+comment on column textmill.sweep_status.flag_rate is 'Share of the rows that were flagged, 0 to 1.';
+comment on column textmill.sweep_status.usual_rate is
+    'That share, 0 to 1, over the last 14 runs before it.';
 comment on column textmill.sweep_status.alert is 'What somebody should look at.';
 comment on column textmill.sweep_status.error is
     'Why its schedule names no time, or else what last went wrong in its latest run.';
