@@ -85,8 +85,7 @@ class JobOptions(Frozen):
         generate: whether results also give keywords that do not stand in the text; of keywords,
             where the model has a generator.
         model_version: the model to run it with, or at least 8 characters of the beginning of its
-            version, whatever is promoted; None takes what serves when
-            a chunk is begun.
+            version, whatever is promoted; None takes what serves when a chunk is begun.
     """
 
     name: ShortText | None = None
