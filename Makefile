@@ -53,7 +53,7 @@ bench: setup  ## all measurements but the GPU's; takes an hour and wants an idle
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,bench]'
 	for name in throughput peers kernel submit latency growth scale; do $(BIN)/python -m benchmarks $$name --json || exit 1; done
 
-artifacts: $(TEACHER)  ## train the artifacts that ship into models/: DATA=folder; four and a half hours of one core
+artifacts: $(TEACHER)  ## train the artifacts that ship into models/: DATA=folder; three to five hours of one core
 	$(BIN)/textmill-worker pretrain --data $(DATA)
 	$(BIN)/textmill-worker teach sentiment --data $(DATA) --transformer $(TEACHER) --unlabelled
 	$(BIN)/textmill-worker teach moderation --data $(DATA) --transformer $(TEACHER)

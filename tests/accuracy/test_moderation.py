@@ -21,8 +21,13 @@ from worker.training.rows import LabelledRow, ModerationRow, RowFile, read_lines
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 IDENTITY = Path(__file__).parent / "identity.jsonl"
-EVERYDAY = Path(__file__).parent / "everyday_moderation.jsonl"
-"""Written by somebody who knew neither training data nor what was written for training."""
+HARM = {
+    "everyday_moderation.jsonl": (0.11, 0.9),
+    "domains_moderation.jsonl": (0.18, 0.8),
+}
+"""By file, the most of what is harmless and the least of what holds a label that are flagged. Both
+were written by people who knew neither training data nor what was written for training: sentences
+of everyday life, and texts of many domains, such as chat in games."""
 ROWS = 150
 """Rows of a test split that are measured."""
 LEAST_KEPT = 0.95
@@ -31,10 +36,6 @@ MOST_ORDINARY_FLAGGED = 0.02
 MOST_HARMLESS_FLAGGED = 0.08
 """Of sentences that name an identity and harm nobody."""
 LEAST_ATTACKS_FLAGGED = 0.8
-MOST_FALSE_ALARMS = 0.11
-"""Of everyday sentences that harm nobody."""
-LEAST_HARM_FLAGGED = 0.9
-"""Of everyday sentences that hold a label."""
 
 needs_data = pytest.mark.skipif(
     not DATA.is_dir(), reason="the data folder ../shared/data is not beside the repository"
@@ -112,14 +113,16 @@ def test_naming_an_identity_is_no_attack(language: Language, pipeline: Pipeline)
     assert flagged(pipeline, attacks) >= LEAST_ATTACKS_FLAGGED
 
 
-def test_harm_is_told_from_everyday_talk(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("name", HARM)
+def test_harm_is_told_from_ordinary_talk(name: str, pipeline: Pipeline) -> None:
     """Without it notices and idioms could be flagged, and scams and threats pass."""
-    rows = list(RowFile(EVERYDAY, ModerationRow))
+    rows = list(RowFile(Path(__file__).parent / name, ModerationRow))
     harmless = [row.text for row in rows if not row.labels]
     harmful = [row.text for row in rows if row.labels]
+    most, least = HARM[name]
 
-    assert flagged(pipeline, harmless) <= MOST_FALSE_ALARMS
-    assert flagged(pipeline, harmful) >= LEAST_HARM_FLAGGED
+    assert flagged(pipeline, harmless) <= most
+    assert flagged(pipeline, harmful) >= least
 
 
 def clean(source: Source) -> list[ModerationRow]:

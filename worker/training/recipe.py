@@ -52,8 +52,8 @@ TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.
 """Texts made from templates, as a share of the labelled rows."""
 
 SENTENCES: Final[dict[Task, float]] = {
-    Task.SENTIMENT: 0.16,
-    Task.MODERATION: 0.2,
+    Task.SENTIMENT: 0.3,
+    Task.MODERATION: 0.3,
     Task.KEYWORDS: 0.16,
 }
 """Sentences, of keywords abstracts, written for training, as a share of the labelled rows."""
