@@ -3,7 +3,8 @@
 Collections hold what they were collected for: reviews, tweets on a subject, comments with words of
 offence. What people say to each other, to a shop or to a colleague is in none, and of Chinese
 abstracts with keywords there are few. Most sentences are of everyday life, others in the registers
-of the collections. Unlike texts from templates, no two of these share a frame.
+of the collections or of other domains, such as company news. Unlike texts from templates, no two of
+these share a frame.
 """
 
 from importlib.resources import as_file, files
