@@ -17,13 +17,14 @@ from worker.pipeline import Pipeline
 from worker.pipeline.artifact import WEIGHTS, model_version, read_config
 from worker.pipeline.crf import BEGIN, INSIDE, OUTSIDE
 from worker.pipeline.decoders import UNKNOWN
+from worker.pipeline.model import Model
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.tokenize import Tokenizer
 from worker.training import ordinary
 from worker.training.checkpoint import CHECKPOINT
 from worker.training.corpus import sources
 from worker.training.examples import examples
-from worker.training.loop import EpochReport, TrainingConfig, train
+from worker.training.loop import EpochReport, TrainingConfig, TrainingState, train
 from worker.training.noisy_examples import make_examples
 from worker.training.ordinary import ordinary_rows
 from worker.training.pretrain import pretrain
@@ -147,11 +148,12 @@ def test_a_training_is_not_resumed_with_other_options(data_folder: Path, tmp_pat
 def test_training_halves_the_loss(data_folder: Path, artifacts: Path) -> None:
     """Without it a training that learns nothing would pass."""
     chosen = recipe(data_folder, Task.SENTIMENT, epochs=6)
-    start = Start.load(artifacts / Task.SENTIMENT)
-    state = fresh_state(chosen, start)
-    validate = Validation(chosen, start.tokenizer)
+    calm = replace(chosen.training, learning_rate=0.003)
+    tokenizer = Start.load(artifacts / Task.SENTIMENT).tokenizer
+    state = TrainingState.fresh(lambda: Model(chosen.config(tokenizer).model), calm)
+    validate = Validation(chosen, tokenizer)
 
-    reports = list(train(state, make_examples(chosen, start.tokenizer), validate, chosen.training))
+    reports = list(train(state, make_examples(chosen, tokenizer), validate, calm))
 
     losses = [report.loss for report in reports if isinstance(report, EpochReport)]
     assert losses[-1] < losses[0] / 2
