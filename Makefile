@@ -41,7 +41,8 @@ test: lint  ## format, lint, types, import contracts, and all tests but the slow
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
 test-postgres: setup  ## tests of the database on an older Postgres: POSTGRES=folder, of itself 16
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --postgres "$(POSTGRES)" tests/integration
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --postgres "$(POSTGRES)" \
+	  --ignore-glob '*/test_local_*' tests/integration  # those are of the embedded Postgres itself
 
 test-slow: setup  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow -n 2

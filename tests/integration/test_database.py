@@ -1,5 +1,8 @@
 """What Postgres says, turned into errors for people."""
 
+import subprocess
+from pathlib import Path
+
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -32,6 +35,16 @@ def test_error_that_says_so_counts_as_an_outage_too(engine: sa.Engine) -> None:
         raise error
 
     assert is_outage(error)
+
+
+def test_tests_run_on_the_postgres_that_they_are_given(postgres: Path, engine: sa.Engine) -> None:
+    """Without it, a run on an older one may go to the newest, and nobody sees."""
+    said = subprocess.run(
+        [postgres / "bin" / "postgres", "--version"], capture_output=True, check=True, text=True
+    ).stdout
+
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("show server_version")) in said
 
 
 def _idle_too_long(engine: sa.Engine) -> None:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 from pydantic import SecretStr
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -73,16 +72,6 @@ def killed(folder: Path) -> tuple[ServiceSettings, list[int]]:
         ports = [urlsplit(url).port or 0 for url in owner.stdout.readline().decode().split()]
         owner.kill()
     return services, ports
-
-
-def test_tests_run_on_the_postgres_that_they_are_given(postgres: Path, engine: sa.Engine) -> None:
-    """Without it, a run on an older one may go to the newest, and nobody sees."""
-    said = subprocess.run(
-        [postgres / "bin" / "postgres", "--version"], capture_output=True, check=True, text=True
-    ).stdout
-
-    with engine.connect() as connection:
-        assert connection.scalar(sa.text("show server_version")) in said
 
 
 def test_a_stack_is_found_while_it_runs_and_only_then(folder: Path) -> None:
