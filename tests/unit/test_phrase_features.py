@@ -12,6 +12,8 @@ TITLE = slice(18, 21)
 """Columns of the title: whether a phrase stands there, whether there is one, how long it is."""
 NEIGHBOURS = [21, 22]
 """Columns of the commonest letter before a phrase, and after it."""
+CASE = slice(31, 35)
+"""Columns of capitals: told by no sentence, all, nothing else, and any in the document."""
 
 
 @settings(deadline=None)
@@ -54,7 +56,7 @@ def test_counts_are_those_of_the_training_texts() -> None:
 def test_a_phrase_of_the_title_is_told_from_one_below_it(lines: str) -> None:
     """Without it the tagger's folded blanks would hide where a title ends."""
     document = document_of(lines)
-    line = document.clean.text
+    line = lines.replace("\n", " ")
     phrases = [
         phrase_at(document, phrase) for phrase in ("solar power", "fire", "studied", "solar")
     ]
@@ -81,6 +83,27 @@ def test_a_phrase_that_always_goes_on_alike_is_told_from_one_that_does_not() -> 
     assert np.flatnonzero(piece != phrase).tolist() == [NEIGHBOURS[1]]
     assert piece[NEIGHBOURS] == pytest.approx([0, 1])
     assert phrase[NEIGHBOURS] == pytest.approx([0, 0.5])
+
+
+def test_names_are_told_from_words_that_begin_a_sentence() -> None:
+    """Without it the places and firms that news are about would be words like others."""
+    text = "Solar&nbsp;power pays. We met Al Glass, of DNA, near a solar power plant."
+    document = document_of(text)
+    names = ["solar power", "we met", "al glass", "met al", "dna", "plant"]
+    phrases = [phrase_at(document, name) for name in names]
+
+    known = features(document, phrases, text, counts()).dense[:, CASE]
+    lower = features(document, phrases, text.lower(), counts()).dense[:, CASE]
+
+    assert known.tolist() == [
+        [0, 0.5, 0, 1],
+        [0, 0.5, 0, 1],
+        [1, 1, 0, 1],
+        [0.5, 0.5, 0, 1],
+        [1, 1, 1, 1],
+        [0, 0, 0, 1],
+    ]
+    assert not lower.any()
 
 
 def test_words_beside_a_phrase_and_at_its_ends_have_buckets_of_their_own() -> None:

@@ -54,7 +54,7 @@ def keywords(
     """The result for `text` where the model proposes `phrases`, given as cleaned."""
     document = document_of(text)
     proposed = [candidate(document, phrase, score) for phrase, score in phrases]
-    ranked = phrases_of(document, [proposed])
+    ranked = phrases_of(document, [proposed], text)
     return keywords_result(document, ranked, text, Cut(limit, threshold), "v")
 
 
@@ -176,9 +176,31 @@ def test_a_short_phrase_is_not_found_inside_longer_words() -> None:
     document = document_of(text)
     proposed = candidate(document, "art", 0.9, nth=1)
 
-    result = keywords_result(document, phrases_of(document, [[proposed]]), text, CUT, "v")
+    result = keywords_result(document, phrases_of(document, [[proposed]], text), text, CUT, "v")
 
     assert result.keywords[0].spans == [(6, 9)]
+
+
+def test_no_keyword_reaches_over_the_end_of_a_title_or_of_a_paragraph() -> None:
+    """Without it the last word of a title and the first of the text would be one keyword."""
+    text = "&quot;solar \u200b\ncells are\nnew \r\n\r\n tea and solar cells"
+    document = document_of(text)
+    proposed = [
+        candidate(document, phrase, score)
+        for phrase, score in [
+            ("solar cells", 0.9),
+            ("are new", 0.8),
+            ("new tea", 0.7),
+            ("tea", 0.6),
+        ]
+    ]
+    below = candidate(document, "solar cells", 0.5, nth=1)
+
+    over = keywords_result(document, phrases_of(document, [proposed], text), text, CUT, "v")
+    within = keywords_result(document, phrases_of(document, [[below]], text), text, CUT, "v")
+
+    assert [keyword.text for keyword in over.keywords] == ["are\nnew", "tea"]
+    assert [text[slice(*span)] for span in within.keywords[0].spans] == ["solar cells"]
 
 
 def test_a_phrase_inside_a_better_one_is_dropped_unless_it_stands_elsewhere() -> None:
@@ -205,7 +227,7 @@ def test_places_add_up_but_overlapping_windows_count_once() -> None:
     ]
     assert [len(candidates) for candidates in predictions] == [2, 1]
 
-    result = keywords_result(document, phrases_of(document, predictions), text, CUT, "v")
+    result = keywords_result(document, phrases_of(document, predictions, text), text, CUT, "v")
 
     assert [keyword.score for keyword in result.keywords] == [pytest.approx(0.75)]
 
@@ -232,12 +254,23 @@ def test_every_span_of_a_keyword_reads_like_its_text(text: str, data: st.DataObj
     ranges = data.draw(st.lists(borders, max_size=6))
     candidates = [Candidate(first, last, 0.5) for first, last in ranges]
 
-    result = keywords_result(document, phrases_of(document, [candidates]), text, CUT, "v")
+    result = keywords_result(document, phrases_of(document, [candidates], text), text, CUT, "v")
 
     for keyword in result.keywords:
         key = preprocess(keyword.text).text
         assert keyword.text == text[slice(*keyword.spans[0])]
         assert {preprocess(text[slice(*span)]).text for span in keyword.spans} == {key}
+
+
+def test_a_long_text_of_many_paragraphs_takes_no_longer_than_another() -> None:
+    """Without it line ends could hold a worker; the timeout of the test judges."""
+    text = "tea\n\n" * 200_000
+    document = document_of(text, window=10**6)
+    proposed = [candidate(document, "tea", 0.9, nth=10)]
+
+    result = keywords_result(document, phrases_of(document, [proposed], text), text, CUT, "v")
+
+    assert [len(keyword.spans) for keyword in result.keywords] == [200_000]
 
 
 def test_a_word_that_stands_everywhere_in_a_long_text_is_found() -> None:
@@ -246,6 +279,6 @@ def test_a_word_that_stands_everywhere_in_a_long_text_is_found() -> None:
     document = document_of(text, window=10**6)
     proposed = [candidate(document, phrase, 0.9) for phrase in ("tea", "or tea", "and")]
 
-    result = keywords_result(document, phrases_of(document, [proposed]), text, CUT, "v")
+    result = keywords_result(document, phrases_of(document, [proposed], text), text, CUT, "v")
 
     assert sorted(len(keyword.spans) for keyword in result.keywords) == [20_000, 20_000, 40_000]

@@ -293,10 +293,10 @@ class Pipeline:
             return with_generated(result, document, phrases, text)
 
     def phrases(
-        self, document: TokenizedDocument, predictions: Sequence[Prediction]
+        self, document: TokenizedDocument, predictions: Sequence[Prediction], text: str
     ) -> list[Phrase]:
         """The phrases of a document as the tagger scores them, best first; of keywords only."""
-        return phrases_of(document, cast("Sequence[list[Candidate]]", predictions))
+        return phrases_of(document, cast("Sequence[list[Candidate]]", predictions), text)
 
     def _tokenized(self, clean: CleanText, *, spans: bool) -> TokenizedDocument:
         return self._tokenizer.tokenize(
@@ -315,7 +315,7 @@ class Pipeline:
                 scores = cast("Sequence[FloatArray]", predictions)
                 return moderation_result(document, scores, thresholds, version)
             case Task.KEYWORDS:
-                phrases, missed = self.phrases(document, predictions), None
+                phrases, missed = self.phrases(document, predictions, text), None
                 if self._ranker is not None:
                     phrases = self._ranker.rank(document, phrases, text)
                     missed = self._ranker.missed

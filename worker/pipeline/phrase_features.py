@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.pipeline.keyword_counts import Counts, HashArray, hash_of, look_up
+from worker.pipeline.phrases import title_length
 from worker.pipeline.records import FloatArray, IntArray, Phrase, TokenizedDocument
 
-DENSE: Final = 47
+DENSE: Final = 51
 """Numbers that are known of a phrase."""
 
 KINDS: Final = (
@@ -33,6 +34,7 @@ NO_BUCKET: Final = BUCKETS
 """Stands for the bucket of what no training text told anything about."""
 
 _FAR: Final = 1e-4
+_SENTENCE_ENDS: Final = ".!?:;…"
 
 
 class Features(NamedTuple):
@@ -81,6 +83,7 @@ def features(
         *_by_title(document, phrases, original),
         *_by_neighbours(document, phrases),
         *_by_shape(document, phrases),
+        *_by_case(document, phrases, original),
         *_by_rivals(phrases),
         *_by_phrase_counts(phrases, counts),
         *_by_word_counts(document, words, counts),
@@ -170,19 +173,9 @@ def _by_title(
     document: TokenizedDocument, phrases: Sequence[Phrase], original: str
 ) -> list[NDArray[np.float64]]:
     """Whether a phrase stands in the title, and how long that is."""
-    title = document.clean.text[: _title_length(document, original)]
+    title = document.clean.text[: title_length(document, original)]
     stands = np.array([phrase.text in title for phrase in phrases], dtype=float)
     return [stands, np.atleast_1d(float(len(title) > 0)), np.atleast_1d(math.log1p(len(title)))]
-
-
-def _title_length(document: TokenizedDocument, original: str) -> int:
-    """How much of the cleaned text the first of several lines is; 0 of a text of one line."""
-    line, several, _ = original.strip().partition("\n")
-    if not several:
-        return 0
-    end = original.index(line) + len(line.rstrip())
-    starts = document.clean.starts
-    return end if starts is None else int(np.searchsorted(starts, end))
 
 
 def _by_neighbours(
@@ -222,6 +215,48 @@ def _by_shape(document: TokenizedDocument, phrases: Sequence[Phrase]) -> list[ND
         np.atleast_1d(float(document.clean.language == "zh")),
         np.atleast_1d(float(document.clean.language == "mixed")),
     ]
+
+
+def _by_case(
+    document: TokenizedDocument, phrases: Sequence[Phrase], original: str
+) -> list[NDArray[np.float64]]:
+    """Whether a phrase is written as a name or in capitals, and whether the document has any."""
+    text, starts = document.clean.text, document.clean.starts
+    written = original if starts is None else "".join(map(original.__getitem__, starts.tolist()))
+    capitals = np.zeros((len(phrases), 3))
+    for row, phrase in enumerate(phrases):
+        for first in {text.find(phrase.text), phrase.first, text.rfind(phrase.text)}:
+            shown = written[first : first + len(phrase.text)]
+            if shown != phrase.text:
+                before = text[max(first - 2, 0) : first].rstrip()
+                begins = not before or before[-1] in _SENTENCE_ENDS
+                capitals[row] = np.maximum(
+                    capitals[row], _capitals(phrase.text, shown, begins=begins)
+                )
+    return [*capitals.T, np.atleast_1d(float(any(map(str.isupper, written))))]
+
+
+def _capitals(phrase: str, shown: str, *, begins: bool) -> tuple[float, float, float]:
+    """How a phrase is written at one place.
+
+    Args:
+        phrase: as it reads in the cleaned text.
+        shown: its characters in the original.
+        begins: whether the text or a sentence begins with it, so that its first capital says
+            nothing. Words below a title or behind a quotation mark are not known to begin one.
+
+    Returns:
+        The share of its words with a capital that no sentence asks for, that of those with any,
+        and whether all of it that has case is a capital, as in `DNA` and `5G手机`.
+    """
+    words = [
+        letter.isupper()
+        for before, letter in zip(f" {phrase}", shown, strict=False)
+        if before == " "
+    ]
+    told = words[1:] if begins else words
+    shouted = shown.isupper() and len(shown) > 1
+    return sum(told) / len(words), sum(words) / len(words), float(shouted)
 
 
 def _by_rivals(phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:

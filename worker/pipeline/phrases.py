@@ -1,6 +1,7 @@
 """From the candidates of a document's windows to its phrases."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,24 +12,31 @@ WIDENED = 32
 """Most characters by which a candidate grows on either side to be a whole word."""
 
 _EDGE = re.compile(r"^[^\w+#]+|[^\w+#]+$")
+_PARAGRAPH = re.compile(r"\n\s*\n")
 
 
-def phrases_of(document: TokenizedDocument, predictions: Sequence[list[Candidate]]) -> list[Phrase]:
+def phrases_of(
+    document: TokenizedDocument, predictions: Sequence[list[Candidate]], original: str
+) -> list[Phrase]:
     """Merge the candidates of all windows into phrases, best first.
 
-    A candidate is widened to whole words. Candidates that read the same in the cleaned text, where
-    case, width, script and blanks are folded, are one phrase; its score is the probability that at
-    least one of its places is a keyword, `1 - ∏(1 - p)`, places taken as independent.
+    A candidate is widened to whole words; one that reaches over the end of the title or of a
+    paragraph, which cleaning folds into a blank, is none. Candidates that read the same in the
+    cleaned text, where case, width, script and blanks are folded, are one phrase; its score is the
+    probability that at least one of its places is a keyword, `1 - ∏(1 - p)`, places taken as
+    independent.
 
     Args:
         document: the document, with spans.
         predictions: the candidates of each window.
+        original: the text before it was cleaned.
     """
+    ends = paragraph_ends(document, original)
     best: dict[tuple[int, int], float] = {}
     for (offset, _), candidates in zip(document.windows, predictions, strict=True):
         for candidate in candidates:
             span = _whole_words(document, offset + candidate.first, offset + candidate.last)
-            if span is not None:
+            if span is not None and not _reaches_over(span, ends):
                 best[span] = max(best.get(span, 0.0), min(candidate.score, 1.0))
     found: dict[str, Phrase] = {}
     for (start, end), score in best.items():
@@ -46,16 +54,60 @@ def phrases_of(document: TokenizedDocument, predictions: Sequence[list[Candidate
     return sorted(found.values(), key=lambda phrase: (-phrase.score, phrase.text))
 
 
-def places(text: str, phrase: str) -> Iterator[tuple[int, int]]:
-    """Where a phrase stands in the cleaned text, not as a part of a longer Latin word."""
+def title_length(document: TokenizedDocument, original: str) -> int:
+    """How much of the cleaned text the first of several lines is; 0 of a text of one line."""
+    return _in_cleaned_text(document, [_title_end(original)])[0]
+
+
+def paragraph_ends(document: TokenizedDocument, original: str) -> list[int]:
+    """Where the first of several lines and each paragraph end in the cleaned text, ascending.
+
+    Text that is wrapped by hand loses by it what stands around its first line end.
+    """
+    if "\n" not in original:
+        return []
+    ends = [match.start() for match in _PARAGRAPH.finditer(original)]
+    return sorted(_in_cleaned_text(document, [_title_end(original), *ends]))
+
+
+def places(text: str, phrase: str, ends: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
+    """Where a phrase stands in the cleaned text, not as a part of a longer Latin word.
+
+    Args:
+        text: the cleaned text.
+        phrase: as it reads there.
+        ends: places that it must not reach over, ascending.
+    """
     at = text.find(phrase)
     while at >= 0:
         end = at + len(phrase)
-        if not (_joined(text[at - 1 : at], phrase[0]) or _joined(phrase[-1], text[end : end + 1])):
+        joined = _joined(text[at - 1 : at], phrase[0]) or _joined(phrase[-1], text[end : end + 1])
+        if joined or _reaches_over((at, end), ends):
+            at = text.find(phrase, at + 1)
+        else:
             yield at, end
             at = text.find(phrase, end)
-        else:
-            at = text.find(phrase, at + 1)
+
+
+def _title_end(original: str) -> int:
+    """Where the first of several lines ends in the original text; 0 of a text of one line."""
+    line, several, _ = original.strip().partition("\n")
+    return original.index(line) + len(line.rstrip()) if several else 0
+
+
+def _reaches_over(span: tuple[int, int], ends: Sequence[int]) -> bool:
+    """Whether one of `ends`, which ascend, lies within a span."""
+    start, end = span
+    return bisect_right(ends, start) < bisect_right(ends, end - 1)
+
+
+def _in_cleaned_text(document: TokenizedDocument, originals: list[int]) -> list[int]:
+    """Where the cleaned text goes on from each place of the original text."""
+    starts = document.clean.starts
+    if starts is None:
+        return originals
+    # Of another type, `starts` would be copied.
+    return [*map(int, np.searchsorted(starts, np.array(originals, dtype=starts.dtype)))]
 
 
 def _whole_words(document: TokenizedDocument, first: int, last: int) -> tuple[int, int] | None:

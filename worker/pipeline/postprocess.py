@@ -13,7 +13,7 @@ from schema.outcomes import (
     ModerationResult,
     SentimentResult,
 )
-from worker.pipeline.phrases import places
+from worker.pipeline.phrases import paragraph_ends, places
 from worker.pipeline.records import Cut, FloatArray, IntArray, Phrase, TokenizedDocument
 
 DECIMALS = 6
@@ -106,10 +106,11 @@ def keywords_result(
     """
     kept: list[Keyword] = []
     reach = np.zeros(len(document.clean.text), dtype=np.int32)
+    ends = paragraph_ends(document, original)
     for phrase in phrases:
         if phrase.score < cut.threshold or len(kept) == cut.limit:
             break
-        stands = list(places(document.clean.text, phrase.text))
+        stands = list(places(document.clean.text, phrase.text, ends))
         if not _adds(stands, reach):
             continue
         spans = [document.clean.original_span(*place) for place in stands]
@@ -140,13 +141,15 @@ def with_generated(
         phrases: cleaned text and score of each that was made, best first.
         original: the text that spans point into.
     """
+    ends = paragraph_ends(document, original)
     known = {span for keyword in result.keywords for span in keyword.spans}
     made: dict[str, Keyword] = {}
     for text, score in phrases:
         if not text or text in made or UNFIT.search(text) or STUTTER.fullmatch(text):
             continue
         spans = [
-            document.clean.original_span(*place) for place in places(document.clean.text, text)
+            document.clean.original_span(*place)
+            for place in places(document.clean.text, text, ends)
         ]
         if known.isdisjoint(spans):
             shown = original[slice(*spans[0])] if spans else text

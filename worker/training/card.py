@@ -251,7 +251,8 @@ _MODERATION: Final = (
 _KEYWORDS: Final = (
     FINDS_ONLY,
     Limit(
-        "Knows abstracts, questions and Chinese news titles; less accurate elsewhere.",
+        "Collections hold abstracts, questions and Chinese news titles; of other documents it has"
+        " learned from those alone that were written for it.",
         ("en-inspec", "en-stackexchange", "zh-csl", "zh-tnews"),
     ),
     Limit(

@@ -127,7 +127,7 @@ def label_phrases(
             gold = present_keywords(row)
             if isinstance(item, Failure) or not gold:
                 continue
-            phrases = pipeline.phrases(item.document, values(item.answers))[:MOST]
+            phrases = pipeline.phrases(item.document, values(item.answers), row.text)[:MOST]
             if phrases:
                 hits = [fold(phrase.text) in gold for phrase in phrases]
                 views = _views(item.document, phrases, row.text, counts)
@@ -139,7 +139,7 @@ def label_phrases(
 def _views(
     document: TokenizedDocument, phrases: Sequence[Phrase], text: str, counts: Counts
 ) -> list[Features]:
-    shown = document.clean.text if draw_of(f"untitled: {text}") < UNTITLED else text
+    shown = text.replace("\n", " ") if draw_of(f"untitled: {text}") < UNTITLED else text
     unseen = [counts.without()] if draw_of(f"unseen: {text}") < UNSEEN else []
     return [features(document, phrases, shown, known) for known in (counts, *unseen)]
 

@@ -30,7 +30,7 @@ from worker.training.sentences import sentence_rows
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, with_soft_labels
 from worker.training.start import Start
 from worker.training.templates import template_rows
-from worker.training.written import written_hash
+from worker.training.written import SENTENCE_FILES, written_hash
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.SENTIMENT: TrainingConfig(epochs=4),
@@ -51,12 +51,13 @@ FOLDS: Final = 2
 TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.16}
 """Texts made from templates, as a share of the labelled rows."""
 
-SENTENCES: Final[dict[Task, float]] = {
-    Task.SENTIMENT: 0.3,
-    Task.MODERATION: 0.3,
-    Task.KEYWORDS: 0.16,
+SENTENCES: Final[dict[str, float]] = {
+    "sentiment_sentences.jsonl": 0.3,
+    "moderation_sentences.jsonl": 0.3,
+    "keywords_abstracts.jsonl": 0.16,
+    "keywords_documents.jsonl": 0.16,
 }
-"""Sentences, of keywords abstracts, written for training, as a share of the labelled rows."""
+"""What was written for training, by file, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
 _UNCALIBRATED: Final[dict[Task, dict[str, float]]] = {
@@ -162,12 +163,14 @@ class Recipe:
         """Rows that it does not learn from: those of its fold, or validation.
 
         Returns:
-            A set of each source, and one of what was written for training.
+            A set of each source, and of keywords one of each file written for training.
         """
         if self.left_out is None:
-            return [*(source.rows("valid") for source in self.sources()), []]
+            written: list[list[LabelledRow]] = [[] for _ in SENTENCE_FILES[self.task]]
+            return [*(source.rows("valid") for source in self.sources()), *written]
         written = self._drawn(self.training_sets(), np.random.default_rng(self.training.seed))
-        sets = [*(source.rows("train") for source in self.original_sources()), _once(written)]
+        own = (source.rows("train") for source in self.original_sources())
+        sets = [*own, *map(_once, written)]
         return [[row for row in rows if self._leaves_out(row)] for rows in sets]
 
     def folds(self) -> list["Recipe"]:
@@ -190,7 +193,8 @@ class Recipe:
         self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
     ) -> list[LabelledRow]:
         """Texts written for training, as many as go beside `sets`: of templates, and sentences."""
-        return [row for row in self._drawn(sets, rng) if not self._leaves_out(row)]
+        drawn = (row for rows in self._drawn(sets, rng) for row in rows)
+        return [row for row in drawn if not self._leaves_out(row)]
 
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
         """Rows without noise: of each source, those written, and those of feedback."""
@@ -228,26 +232,29 @@ class Recipe:
 
     def _drawn(
         self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
-    ) -> list[LabelledRow]:
-        """Written texts, those of the fold that is left out among them."""
+    ) -> list[list[LabelledRow]]:
+        """Written texts, a list for each file, those of the fold that is left out among them."""
         rows = sum(map(len, sets))
         if self.left_out is not None:  # as many as go beside all; then those of the fold go, too
             rows = rows * FOLDS // (FOLDS - 1)
 
-        def written(task: Task) -> tuple[list[LabelledRow], list[LabelledRow]]:
-            templates = TEMPLATES.get(task)
-            return (
-                template_rows(task, int(templates * rows), rng) if templates else [],
-                sentence_rows(task, int(SENTENCES[task] * rows), rng),
-            )
+        def filled(task: Task) -> list[LabelledRow]:
+            return template_rows(task, int(TEMPLATES[task] * rows), rng)
 
-        filled, sentences = written(self.task)
-        made = [*filled, *sentences]
+        def sentences(task: Task) -> list[list[LabelledRow]]:
+            return [
+                sentence_rows(task, name, int(SENTENCES[name] * rows), rng)
+                for name in SENTENCE_FILES[task]
+            ]
+
+        if self.task is Task.KEYWORDS:
+            return sentences(self.task)
+        made = [filled(self.task), *sentences(self.task)]
         if self.task is Task.MODERATION:
-            filled, sentences = written(Task.SENTIMENT)
             # What templates say is polite; a sentence of anger may hold an insult.
-            made += [ModerationRow(text=row.text, labels=frozenset()) for row in filled]
-            made += [ordinary_row(row) for row in sentences]
+            polite = filled(Task.SENTIMENT)
+            made.append([ModerationRow(text=row.text, labels=frozenset()) for row in polite])
+            made += [list(map(ordinary_row, rows)) for rows in sentences(Task.SENTIMENT)]
         return made
 
     def _leaves_out(self, row: LabelledRow) -> bool:

@@ -7,22 +7,22 @@ from typing import Final
 from schema.documents import Task
 from worker.training.card import SourceEntry
 
-SENTENCE_FILES: Final[dict[Task, str]] = {
-    Task.SENTIMENT: "sentiment_sentences.jsonl",
-    Task.MODERATION: "moderation_sentences.jsonl",
-    Task.KEYWORDS: "keywords_abstracts.jsonl",
+SENTENCE_FILES: Final[dict[Task, tuple[str, ...]]] = {
+    Task.SENTIMENT: ("sentiment_sentences.jsonl",),
+    Task.MODERATION: ("moderation_sentences.jsonl",),
+    Task.KEYWORDS: ("keywords_abstracts.jsonl", "keywords_documents.jsonl"),
 }
 """Files of labelled rows, by task."""
 
 _FILES: Final[dict[Task, tuple[str, ...]]] = {
-    Task.SENTIMENT: (SENTENCE_FILES[Task.SENTIMENT], "sentiment_templates.toml"),
+    Task.SENTIMENT: (*SENTENCE_FILES[Task.SENTIMENT], "sentiment_templates.toml"),
     Task.MODERATION: (
-        SENTENCE_FILES[Task.MODERATION],
+        *SENTENCE_FILES[Task.MODERATION],
         "moderation_templates.toml",
-        SENTENCE_FILES[Task.SENTIMENT],
+        *SENTENCE_FILES[Task.SENTIMENT],
         "sentiment_templates.toml",
     ),
-    Task.KEYWORDS: (SENTENCE_FILES[Task.KEYWORDS],),
+    Task.KEYWORDS: SENTENCE_FILES[Task.KEYWORDS],
 }
 """By the task that learns from them; those of sentiment are ordinary text to moderation."""
 
