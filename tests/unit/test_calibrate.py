@@ -1,9 +1,11 @@
 """What is chosen on validation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import ADVERTS, BLAME, PLAIN, PRAISE
@@ -36,7 +38,7 @@ def test_ordinary_texts_stay_below_every_threshold(artifacts: Path) -> None:
     adverts = [ModerationRow(text=text, labels=frozenset({"spam"})) for text in ADVERTS]
     ordinary = [ModerationRow(text=text, labels=frozenset()) for text in PLAIN]
 
-    thresholds = moderation_thresholds(pipeline, adverts, ordinary)
+    thresholds = moderation_thresholds(pipeline, [adverts], ordinary)
 
     highest = moderation_scores(pipeline, ordinary).max(axis=0)
     assert (highest < np.array([thresholds[label] for label in MODERATION_LABELS])).all()
@@ -51,9 +53,9 @@ def test_ordinary_texts_of_which_nothing_is_known_bound_no_threshold(artifacts: 
         for text in ADVERTS
     ]
 
-    bounded = moderation_thresholds(pipeline, adverts, unknown)
+    bounded = moderation_thresholds(pipeline, [adverts], unknown)
 
-    assert bounded["spam"] == moderation_thresholds(pipeline, adverts, [])["spam"]
+    assert bounded["spam"] == moderation_thresholds(pipeline, [adverts], [])["spam"]
 
 
 def test_ordinary_texts_that_name_an_identity_bound_hate_by_themselves(
@@ -61,21 +63,62 @@ def test_ordinary_texts_that_name_an_identity_bound_hate_by_themselves(
 ) -> None:
     """Without it the few among all ordinary texts could be flagged, every one of them."""
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
-    monkeypatch.setattr(
-        calibrate,
-        "moderation_scores",
-        lambda _, rows: np.array([[float(row.text[:3])] * len(MODERATION_LABELS) for row in rows]),
-    )
-    hate = [ModerationRow(text="0.3 of them", labels=frozenset({"hate"}))]
+    monkeypatch.setattr(calibrate, "moderation_scores", told_by_text)
+    hate = [
+        ModerationRow(text="0.3 of them", labels=frozenset({"hate"})),
+        ModerationRow(text="0.2 of us", labels=frozenset()),
+    ]
     calm = [ModerationRow(text="0.1 the train leaves", labels=frozenset())] * 1000
     named = ModerationRow(text="0.5 the gay choir sings", labels=frozenset())
 
-    free = moderation_thresholds(pipeline, hate, calm)
-    bound = moderation_thresholds(pipeline, hate, [*calm, named])
+    free = moderation_thresholds(pipeline, [hate], calm)
+    bound = moderation_thresholds(pipeline, [hate], [*calm, named])
 
-    assert free["hate"] <= 0.3
+    assert 0.2 < free["hate"] <= 0.3
     assert bound["hate"] > 0.5
     assert bound["abuse"] == free["abuse"]
+
+
+def test_a_large_source_does_not_choose_a_threshold_for_small_ones(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the label would be found where most was annotated, and hardly elsewhere."""
+    pipeline = Pipeline.load(artifacts / "moderation", "cpu")
+    monkeypatch.setattr(calibrate, "moderation_scores", told_by_text)
+    clear, veiled = (
+        [
+            ModerationRow(text=f"{held} of them", labels=frozenset({"hate"})),
+            ModerationRow(text=f"{free} of them", labels=frozenset()),
+        ]
+        for held, free in ((0.6, 0.4), (0.2, 0.1))
+    )
+    calm = [ModerationRow(text="0.0 the train leaves", labels=frozenset())]
+
+    apart = moderation_thresholds(pipeline, [clear * 50, veiled, veiled], calm)
+    together = moderation_thresholds(pipeline, [clear * 50 + veiled + veiled], calm)
+
+    assert 0.1 < apart["hate"] <= 0.2
+    assert 0.4 < together["hate"] <= 0.6
+
+
+def test_rows_of_sources_that_hold_a_label_or_lack_it_are_judged_together(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it a label that each source has always or never would get the least threshold."""
+    pipeline = Pipeline.load(artifacts / "moderation", "cpu")
+    monkeypatch.setattr(calibrate, "moderation_scores", told_by_text)
+    hate = [ModerationRow(text="0.6 of them", labels=frozenset({"hate"}))]
+    clean = [ModerationRow(text="0.4 of us", labels=frozenset())]
+    calm = [ModerationRow(text="0.0 the train leaves", labels=frozenset())]
+
+    thresholds = moderation_thresholds(pipeline, [hate, clean], calm)
+
+    assert 0.4 < thresholds["hate"] <= 0.6
+
+
+def told_by_text(_: Pipeline, rows: Sequence[ModerationRow]) -> NDArray[np.float64]:
+    """Scores of each label, (rows, labels): the number with which a text begins."""
+    return np.array([[float(row.text[:3])] * len(MODERATION_LABELS) for row in rows])
 
 
 def test_a_label_without_annotations_keeps_its_temperature(artifacts: Path) -> None:

@@ -152,7 +152,8 @@ def _calibrated(
         case Task.MODERATION:
             moderation, ordinary = cast("list[ModerationRow]", rows), recipe.ordinary("valid")
             _set_temperature(model, moderation_temperatures(pipeline, [*moderation, *ordinary]))
-            return replace(config, thresholds=moderation_thresholds(pipeline, moderation, ordinary))
+            parted = cast("list[list[ModerationRow]]", sets)
+            return replace(config, thresholds=moderation_thresholds(pipeline, parted, ordinary))
         case Task.KEYWORDS:
             threshold = keyword_threshold(pipeline, cast("list[list[KeywordsRow]]", sets))
             return replace(config, thresholds={"keyword": threshold})
