@@ -201,6 +201,9 @@ def test_no_keyword_reaches_over_the_end_of_a_title_or_of_a_paragraph() -> None:
 
     assert [keyword.text for keyword in over.keywords] == ["are\nnew", "tea"]
     assert [text[slice(*span)] for span in within.keywords[0].spans] == ["solar cells"]
+    found = within.model_copy(update={"keywords": []})
+    made = with_generated(found, document, [("new tea", 0.4)], text)
+    assert [(keyword.text, keyword.spans) for keyword in made.keywords] == [("new tea", [])]
 
 
 def test_a_phrase_inside_a_better_one_is_dropped_unless_it_stands_elsewhere() -> None:

@@ -18,7 +18,11 @@ from worker.pipeline.phrase_features import NO_BUCKET, features
 from worker.pipeline.postprocess import keywords_result
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.records import Cut, Phrase
-from worker.training.ranker import LabelledPhrases, fit_weights
+from worker.training.ranker import LabelledPhrases, fit_weights, label_phrases
+from worker.training.rows import KeywordsRow
+
+TITLED, CASED = 19, 34
+"""Columns: whether there is a title, and whether the document has any capital."""
 
 
 def test_learned_weights_put_keywords_first() -> None:
@@ -35,6 +39,22 @@ def test_learned_weights_put_keywords_first() -> None:
     assert [phrase.text for phrase in ranked] == ["solar cells", "other things"]
     assert ranked[0].score > 0.8
     assert ranked[1].score < 0.2
+
+
+def test_texts_that_are_shown_without_their_title_keep_their_capitals(artifacts: Path) -> None:
+    """Without it the ranker would learn half of what names are worth."""
+    pipeline = Pipeline.load(artifacts / "keywords", "cpu")
+    rows = [
+        KeywordsRow(text=f"Solar Cells\nCells of Glass, number {number}", keywords=("solar cells",))
+        for number in range(20)
+    ]
+
+    labelled = label_phrases(pipeline, rows, counts())
+
+    titled = [item.views[0].dense[0, TITLED] for item in labelled]
+    assert len(labelled) == len(rows)
+    assert 0 < sum(titled) < len(rows)
+    assert all(item.views[0].dense[0, CASED] for item in labelled)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 3))
