@@ -12,7 +12,7 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.training.measures import present_keywords
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 from worker.training.sentences import MOST_TIMES, sentence_rows
-from worker.training.written import SENTENCE_FILES
+from worker.training.written import SENTENCES
 
 ACCURACY = Path(__file__).parents[1] / "accuracy"
 
@@ -21,7 +21,7 @@ each_task = pytest.mark.parametrize("task", list(Task))
 
 def drawn(task: Task, texts: int = 1_000_000, seed: int = 0) -> list[LabelledRow]:
     rng = np.random.default_rng(seed)
-    names = SENTENCE_FILES[task]
+    names = SENTENCES[task]
     return [row for name in names for row in sentence_rows(task, name, texts // len(names), rng)]
 
 

@@ -12,11 +12,11 @@ from tests.fixtures.training import interrupt, version
 from worker.pipeline.artifact import RANKER
 from worker.pipeline.ranker import Ranker
 from worker.training.loop import EpochReport
-from worker.training.recipe import FOLDS, SENTENCES, Recipe
+from worker.training.recipe import FOLDS, Recipe
 from worker.training.run import FOLD, train_artifact
-from worker.training.written import SENTENCE_FILES
+from worker.training.written import SENTENCES
 
-WRITTEN = len(SENTENCE_FILES[Task.KEYWORDS])
+WRITTEN = len(SENTENCES[Task.KEYWORDS])
 
 
 def test_a_training_resumed_in_a_fold_ends_as_an_uninterrupted_one(
@@ -56,8 +56,8 @@ def test_a_text_written_for_training_is_of_one_fold(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without it a tagger would have learned what counts as new to it, or half as many."""
-    for name in SENTENCE_FILES[Task.KEYWORDS]:
-        monkeypatch.setitem(SENTENCES, name, 1000)
+    for name in SENTENCES[Task.KEYWORDS]:
+        monkeypatch.setitem(SENTENCES[Task.KEYWORDS], name, 1000)
     chosen = recipe(data_folder, Task.KEYWORDS)
 
     def learned(part: Recipe) -> set[str]:

@@ -30,7 +30,7 @@ from worker.training.sentences import sentence_rows
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, with_soft_labels
 from worker.training.start import Start
 from worker.training.templates import template_rows
-from worker.training.written import SENTENCE_FILES, written_hash
+from worker.training.written import SENTENCES, written_hash
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.SENTIMENT: TrainingConfig(epochs=4),
@@ -50,14 +50,6 @@ FOLDS: Final = 2
 
 TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.16}
 """Texts made from templates, as a share of the labelled rows."""
-
-SENTENCES: Final[dict[str, float]] = {
-    "sentiment_sentences.jsonl": 0.3,
-    "moderation_sentences.jsonl": 0.3,
-    "keywords_abstracts.jsonl": 0.16,
-    "keywords_documents.jsonl": 0.16,
-}
-"""What was written for training, by file, as a share of the labelled rows."""
 
 _LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
 _UNCALIBRATED: Final[dict[Task, dict[str, float]]] = {
@@ -166,7 +158,7 @@ class Recipe:
             A set of each source, and of keywords one of each file written for training.
         """
         if self.left_out is None:
-            written: list[list[LabelledRow]] = [[] for _ in SENTENCE_FILES[self.task]]
+            written: list[list[LabelledRow]] = [[] for _ in SENTENCES[self.task]]
             return [*(source.rows("valid") for source in self.sources()), *written]
         written = self._drawn(self.training_sets(), np.random.default_rng(self.training.seed))
         own = (source.rows("train") for source in self.original_sources())
@@ -243,8 +235,8 @@ class Recipe:
 
         def sentences(task: Task) -> list[list[LabelledRow]]:
             return [
-                sentence_rows(task, name, int(SENTENCES[name] * rows), rng)
-                for name in SENTENCE_FILES[task]
+                sentence_rows(task, name, int(share * rows), rng)
+                for name, share in SENTENCES[task].items()
             ]
 
         if self.task is Task.KEYWORDS:

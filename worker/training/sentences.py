@@ -23,7 +23,7 @@ def sentence_rows(task: Task, name: str, texts: int, rng: np.random.Generator) -
 
     Args:
         task: whose rows the file holds.
-        name: one of `worker.training.written.SENTENCE_FILES` of the task.
+        name: one of `worker.training.written.SENTENCES` of the task.
         texts: how many to draw; fewer come of it where each would come more than 5 times.
         rng: draws.
     """

@@ -7,22 +7,23 @@ from typing import Final
 from schema.documents import Task
 from worker.training.card import SourceEntry
 
-SENTENCE_FILES: Final[dict[Task, tuple[str, ...]]] = {
-    Task.SENTIMENT: ("sentiment_sentences.jsonl",),
-    Task.MODERATION: ("moderation_sentences.jsonl",),
-    Task.KEYWORDS: ("keywords_abstracts.jsonl", "keywords_documents.jsonl"),
+SENTENCES: Final[dict[Task, dict[str, float]]] = {
+    Task.SENTIMENT: {"sentiment_sentences.jsonl": 0.3},
+    Task.MODERATION: {"moderation_sentences.jsonl": 0.3},
+    Task.KEYWORDS: {"keywords_abstracts.jsonl": 0.16, "keywords_documents.jsonl": 0.16},
 }
-"""Files of labelled rows, by task."""
+"""Files of labelled texts by task, and how many texts of each go beside the rows of the data, as a
+share of these."""
 
 _FILES: Final[dict[Task, tuple[str, ...]]] = {
-    Task.SENTIMENT: (*SENTENCE_FILES[Task.SENTIMENT], "sentiment_templates.toml"),
+    Task.SENTIMENT: (*SENTENCES[Task.SENTIMENT], "sentiment_templates.toml"),
     Task.MODERATION: (
-        *SENTENCE_FILES[Task.MODERATION],
+        *SENTENCES[Task.MODERATION],
         "moderation_templates.toml",
-        *SENTENCE_FILES[Task.SENTIMENT],
+        *SENTENCES[Task.SENTIMENT],
         "sentiment_templates.toml",
     ),
-    Task.KEYWORDS: SENTENCE_FILES[Task.KEYWORDS],
+    Task.KEYWORDS: tuple(SENTENCES[Task.KEYWORDS]),
 }
 """By the task that learns from them; those of sentiment are ordinary text to moderation."""
 
