@@ -28,7 +28,7 @@ RESULT_SHOWN = 34  # at least, however narrow the terminal is
 
 console = Console(markup=False, emoji=False)
 if not console.is_terminal:
-    console.width = 120
+    console.width = 140  # three job ids side by side
 
 
 def main() -> None:

@@ -106,6 +106,29 @@ def test_names_are_told_from_words_that_begin_a_sentence() -> None:
     assert not lower.any()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["Notes\nSolar power pays", 'He said: "solar" and "Solar power pays"', "茶。Solar power"],
+)
+def test_a_capital_that_a_title_or_a_quotation_asks_for_names_nothing(text: str) -> None:
+    """Without it the first words below a headline would be taken for a name."""
+    document = document_of(text)
+
+    known = features(document, [phrase_at(document, "solar power")], text, counts()).dense[:, CASE]
+
+    assert known.tolist() == [[0, 0.5, 0, 1]]
+
+
+def test_a_longer_word_lends_a_phrase_no_capital() -> None:
+    """Without it `art` would be a name wherever an `Artist` is one."""
+    text = "some art by the Artist"
+    document = document_of(text)
+
+    known = features(document, [phrase_at(document, "art")], text, counts()).dense[:, CASE]
+
+    assert known.tolist() == [[0, 0, 0, 1]]
+
+
 def test_words_beside_a_phrase_and_at_its_ends_have_buckets_of_their_own() -> None:
     """Without it nothing would be learned of the words that announce a term."""
     texts = ["study of solar cells on glass", "price of solar cells in glass"]

@@ -183,7 +183,7 @@ def test_a_short_phrase_is_not_found_inside_longer_words() -> None:
 
 def test_no_keyword_reaches_over_the_end_of_a_title_or_of_a_paragraph() -> None:
     """Without it the last word of a title and the first of the text would be one keyword."""
-    text = "&quot;solar \u200b\ncells are\nnew \r\n\r\n tea and solar cells"
+    text = "&quot;solar \u200b\nCells are\nnew \r\n\r\n tea and solar cells"
     document = document_of(text)
     proposed = [
         candidate(document, phrase, score)
@@ -204,6 +204,20 @@ def test_no_keyword_reaches_over_the_end_of_a_title_or_of_a_paragraph() -> None:
     found = within.model_copy(update={"keywords": []})
     made = with_generated(found, document, [("new tea", 0.4)], text)
     assert [(keyword.text, keyword.spans) for keyword in made.keywords] == [("new tea", [])]
+
+
+def test_lines_that_are_wrapped_by_hand_have_no_title() -> None:
+    """Without it a keyword that stands over the first line end of a mail would be lost."""
+    wrapped, titled = "Panels of solar\ncells on glass", "on solar\nCells on glass"
+
+    found = [
+        keywords_result(document, phrases_of(document, [[proposed]], text), text, CUT, "v").keywords
+        for text in (wrapped, titled)
+        for document in [document_of(text)]
+        for proposed in [candidate(document, "solar cells", 0.9)]
+    ]
+
+    assert [[keyword.text for keyword in keywords] for keywords in found] == [["solar\ncells"], []]
 
 
 def test_a_phrase_inside_a_better_one_is_dropped_unless_it_stands_elsewhere() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.pipeline.keyword_counts import Counts, HashArray, hash_of, look_up
-from worker.pipeline.phrases import title_length
+from worker.pipeline.phrases import paragraph_ends, places, title_length
 from worker.pipeline.records import FloatArray, IntArray, Phrase, TokenizedDocument
 
 DENSE: Final = 51
@@ -34,7 +34,7 @@ NO_BUCKET: Final = BUCKETS
 """Stands for the bucket of what no training text told anything about."""
 
 _FAR: Final = 1e-4
-_SENTENCE_ENDS: Final = ".!?:;…"
+_BEFORE_A_SENTENCE: Final = '.!?:;…。"“‘「'
 
 
 class Features(NamedTuple):
@@ -73,7 +73,7 @@ def features(
     Args:
         document: the document, with spans.
         phrases: at least one, best first.
-        original: the text before it was cleaned; its first line, if it has several, is its title.
+        original: the text before it was cleaned.
         counts: of the training texts; where nothing is counted, no word has a bucket either.
     """
     words = _words(document, phrases)
@@ -223,13 +223,16 @@ def _by_case(
     """Whether a phrase is written as a name or in capitals, and whether the document has any."""
     text, starts = document.clean.text, document.clean.starts
     written = original if starts is None else "".join(map(original.__getitem__, starts.tolist()))
+    ends = paragraph_ends(document, original)
+    begun = {0, *ends, *(end + 1 for end in ends)}  # from an end on, the text may have a blank
     capitals = np.zeros((len(phrases), 3))
     for row, phrase in enumerate(phrases):
-        for first in {text.find(phrase.text), phrase.first, text.rfind(phrase.text)}:
+        stands = [first for first, _ in places(text, phrase.text)]
+        for first in {phrase.first, *stands[:1], *stands[-1:]}:
             shown = written[first : first + len(phrase.text)]
             if shown != phrase.text:
                 before = text[max(first - 2, 0) : first].rstrip()
-                begins = not before or before[-1] in _SENTENCE_ENDS
+                begins = first in begun or before[-1:] in _BEFORE_A_SENTENCE
                 capitals[row] = np.maximum(
                     capitals[row], _capitals(phrase.text, shown, begins=begins)
                 )
@@ -242,8 +245,8 @@ def _capitals(phrase: str, shown: str, *, begins: bool) -> tuple[float, float, f
     Args:
         phrase: as it reads in the cleaned text.
         shown: its characters in the original.
-        begins: whether the text or a sentence begins with it, so that its first capital says
-            nothing. Words below a title or behind a quotation mark are not known to begin one.
+        begins: whether a paragraph, a sentence or a quotation begins with it, so that its first
+            capital says nothing.
 
     Returns:
         The share of its words with a capital that no sentence asks for, that of those with any,

@@ -55,15 +55,12 @@ def phrases_of(
 
 
 def title_length(document: TokenizedDocument, original: str) -> int:
-    """How much of the cleaned text the first of several lines is; 0 of a text of one line."""
+    """How much of the cleaned text is a title: the first of several lines; 0 where it is none."""
     return _in_cleaned_text(document, [_title_end(original)])[0]
 
 
 def paragraph_ends(document: TokenizedDocument, original: str) -> list[int]:
-    """Where the first of several lines and each paragraph end in the cleaned text, ascending.
-
-    Text that is wrapped by hand loses by it what stands around its first line end.
-    """
+    """Where the title and each paragraph end in the cleaned text, ascending."""
     if "\n" not in original:
         return []
     ends = [match.start() for match in _PARAGRAPH.finditer(original)]
@@ -90,9 +87,13 @@ def places(text: str, phrase: str, ends: Sequence[int] = ()) -> Iterator[tuple[i
 
 
 def _title_end(original: str) -> int:
-    """Where the first of several lines ends in the original text; 0 of a text of one line."""
-    line, several, _ = original.strip().partition("\n")
-    return original.index(line) + len(line.rstrip()) if several else 0
+    """Where the first of several lines ends in the original text; 0 where it is no title.
+
+    It is none where the text has one line, or is wrapped by hand: then it goes on in lower case.
+    """
+    line, several, rest = original.strip().partition("\n")
+    wrapped = rest[:1].islower() and line != line.lower()
+    return original.index(line) + len(line.rstrip()) if several and not wrapped else 0
 
 
 def _reaches_over(span: tuple[int, int], ends: Sequence[int]) -> bool:
