@@ -72,11 +72,14 @@ class Report:
 
 
 def alternately(sides: Mapping[str, Side], repeats: int = REPEATS) -> dict[str, list[float]]:
-    """Take each side's value in turn, so that what disturbs the machine disturbs all of them."""
+    """Take each side's value in turn, so that what disturbs the machine disturbs all of them.
+
+    Every second turn goes backwards: a machine that grows slower or faster favours no side.
+    """
     runs: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, side in sides.items():
-            runs[name].append(round(side(), 4))
+    for turn in range(repeats):
+        for name in list(sides)[:: -1 if turn % 2 else 1]:
+            runs[name].append(round(sides[name](), 4))
             print(f"{name}: {runs[name][-1]:,.4g}", flush=True)
     return runs
 
