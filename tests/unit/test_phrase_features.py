@@ -119,6 +119,16 @@ def test_a_capital_that_a_title_or_a_quotation_asks_for_names_nothing(text: str)
     assert known.tolist() == [[0, 0.5, 0, 1]]
 
 
+def test_a_text_wrapped_by_hand_begins_once() -> None:
+    """Without it a name at its second character would be taken for the beginning of a line."""
+    text = "(Solar power) pays, as we know\non glass"
+    document = document_of(text)
+
+    known = features(document, [phrase_at(document, "solar power")], text, counts()).dense[:, CASE]
+
+    assert known.tolist() == [[0.5, 0.5, 0, 1]]
+
+
 def test_a_longer_word_lends_a_phrase_no_capital() -> None:
     """Without it `art` would be a name wherever an `Artist` is one."""
     text = "some art by the Artist"

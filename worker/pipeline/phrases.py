@@ -64,7 +64,7 @@ def paragraph_ends(document: TokenizedDocument, original: str) -> list[int]:
     if "\n" not in original:
         return []
     ends = [match.start() for match in _PARAGRAPH.finditer(original)]
-    return sorted(_in_cleaned_text(document, [_title_end(original), *ends]))
+    return sorted({*_in_cleaned_text(document, [_title_end(original), *ends])} - {0})
 
 
 def places(text: str, phrase: str, ends: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
