@@ -12,7 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from schema.documents import Task
-from schema.errors import InputError
+from schema.errors import InputError, TextmillError
 from worker.artifact_folders import ArtifactFolders, written
 from worker.gold import read_gold
 from worker.pipeline import Pipeline
@@ -35,6 +35,8 @@ _ASIDE: Final = ".retrain-"
 _FEEDBACK: Final = "feedback"
 _LOCK: Final = "lock"
 """A file that its training holds locked; over NFS, hosts share locks of files, not of folders."""
+_RUN: Final = "run"
+"""A file with the training's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,11 @@ def retrain(
     start = folders.find(wanted.task, serving.version)
     parent = folders.load(wanted.task, serving.version, "cpu")
     registry.add(wanted.task, parent.model_version)
-    with written(folders.models), _aside(folders.models) as aside:
+    with written(folders.models), _aside(folders.models, runs) as aside:
         recipe = _recipe(wanted, engine, start, aside / _FEEDBACK)
         beginning = _beginning(wanted, recipe, parent)
         run = runs.begin(beginning)
+        (aside / _RUN).write_text(str(run))
         try:
             yield from train_artifact(recipe, aside / "artifact", resume=False)
             if parent.generates:
@@ -126,14 +129,17 @@ def retrain(
 
 
 @contextmanager
-def _aside(models: Path) -> Iterator[Path]:
+def _aside(models: Path, runs: TrainingRuns) -> Iterator[Path]:
     """A folder in the models folder, for its owner alone: feedback holds people's texts.
 
-    What trainings that were killed left there goes, too; a lock tells that one lives.
+    What trainings that were killed left there goes, too, and they fail; a lock tells that one
+    lives.
     """
     models.mkdir(parents=True, exist_ok=True)
     for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
         if not _lives(feedback.parent):
+            with suppress(FileNotFoundError, ValueError):  # killed before its number was whole
+                runs.fail(int((feedback.parent / _RUN).read_text()), TextmillError("it was killed"))
             shutil.rmtree(feedback.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,

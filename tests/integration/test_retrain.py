@@ -282,6 +282,11 @@ def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(
     for name in (".retrain-killed", ".retrain-half-removed", ".retrain-alive"):
         write(models / name / "feedback" / "train.jsonl.gz")
     write(models / ".retrain-killed" / "lock")
+    runs, parent = TrainingRuns(engine), "a" * 16
+    Registry(engine).add(SENTIMENT, parent)
+    for name in (".retrain-killed", ".retrain-alive"):
+        run = runs.begin(Beginning(SENTIMENT, parent, {}, "hash", 1, 1))
+        (models / name / "run").write_text(str(run))
 
     with write(models / ".retrain-alive" / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -290,6 +295,10 @@ def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(
 
     assert [path.name for path in models.iterdir()] == [".retrain-alive"]
     assert (models / ".retrain-alive" / "feedback" / "train.jsonl.gz").exists()
+    with engine.connect() as connection:
+        status = sa.text("select state, error from textmill.training_status order by run_id")
+        rows = [tuple(row) for row in connection.execute(status)]
+    assert rows == [("failed", "it was killed"), ("running", None)]
 
 
 def test_without_locks_a_retraining_goes_on_and_removes_nobody_elses_folder(
