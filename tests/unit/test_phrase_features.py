@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tests.fixtures.ranking import counts, document_of, phrase_at, proposed
+from tests.fixtures.ranking import (
+    CASE,
+    NEIGHBOURS,
+    TITLE,
+    counts,
+    document_of,
+    phrase_at,
+    proposed,
+)
 from tests.strategies import any_texts
 from worker.pipeline.phrase_features import DENSE, KINDS, NO_BUCKET, features
-
-TITLE = slice(18, 21)
-"""Columns of the title: whether a phrase stands there, whether there is one, how long it is."""
-NEIGHBOURS = [21, 22]
-"""Columns of the commonest letter before a phrase, and after it."""
-CASE = slice(31, 35)
-"""Columns of capitals: told by no sentence, all, nothing else, and any in the document."""
+from worker.pipeline.phrases import layout_of
 
 
 @settings(deadline=None)
@@ -24,7 +26,7 @@ def test_features_are_finite_for_any_text(text: str) -> None:
     document = document_of(original)
     phrases = proposed(document)
 
-    known = features(document, phrases, original, counts())
+    known = features(document, phrases, layout_of(document, original), counts())
 
     assert known.dense.shape == (len(phrases), DENSE)
     assert known.buckets.shape == (len(phrases), len(KINDS))
@@ -38,8 +40,8 @@ def test_counts_are_those_of_the_training_texts() -> None:
     document = document_of(text)
     phrases = [phrase_at(document, "glass"), phrase_at(document, "tea")]
 
-    seen = features(document, phrases, text, counts())
-    unseen = features(document, phrases, text, counts().without())
+    seen = features(document, phrases, layout_of(document, text), counts())
+    unseen = features(document, phrases, layout_of(document, text), counts().without())
 
     assert (seen.dense[0] != unseen.dense[0]).any()
     assert (seen.dense[1] == unseen.dense[1]).all()
@@ -61,8 +63,8 @@ def test_a_phrase_of_the_title_is_told_from_one_below_it(lines: str) -> None:
         phrase_at(document, phrase) for phrase in ("solar power", "fire", "studied", "solar")
     ]
 
-    titled = features(document, phrases, lines, counts()).dense
-    untitled = features(document, phrases, line, counts()).dense
+    titled = features(document, phrases, layout_of(document, lines), counts()).dense
+    untitled = features(document, phrases, layout_of(document, line), counts()).dense
 
     told = titled[:, TITLE] - untitled[:, TITLE]
     assert told[:, 0].tolist() == [1, 1, 0, 1]
@@ -75,7 +77,9 @@ def test_a_phrase_that_always_goes_on_alike_is_told_from_one_that_does_not() -> 
     alike, otherwise = "光子晶体，光子晶体", "光子晶体，光子晶格"
 
     [piece], [phrase] = (
-        features(document, [phrase_at(document, "光子晶")], text, counts()).dense
+        features(
+            document, [phrase_at(document, "光子晶")], layout_of(document, text), counts()
+        ).dense
         for text in (alike, otherwise)
         for document in [document_of(text)]
     )
@@ -92,8 +96,8 @@ def test_names_are_told_from_words_that_begin_a_sentence() -> None:
     names = ["solar power", "we met", "al glass", "met al", "dna", "plant"]
     phrases = [phrase_at(document, name) for name in names]
 
-    known = features(document, phrases, text, counts()).dense[:, CASE]
-    lower = features(document, phrases, text.lower(), counts()).dense[:, CASE]
+    known = features(document, phrases, layout_of(document, text), counts()).dense[:, CASE]
+    lower = features(document, phrases, layout_of(document, text.lower()), counts()).dense[:, CASE]
 
     assert known.tolist() == [
         [0, 0.5, 0, 1],
@@ -114,7 +118,9 @@ def test_a_capital_that_a_title_or_a_quotation_asks_for_names_nothing(text: str)
     """Without it the first words below a headline would be taken for a name."""
     document = document_of(text)
 
-    known = features(document, [phrase_at(document, "solar power")], text, counts()).dense[:, CASE]
+    known = features(
+        document, [phrase_at(document, "solar power")], layout_of(document, text), counts()
+    ).dense[:, CASE]
 
     assert known.tolist() == [[0, 0.5, 0, 1]]
 
@@ -124,9 +130,35 @@ def test_a_text_wrapped_by_hand_begins_once() -> None:
     text = "(Solar power) pays, as we know\non glass"
     document = document_of(text)
 
-    known = features(document, [phrase_at(document, "solar power")], text, counts()).dense[:, CASE]
+    known = features(
+        document, [phrase_at(document, "solar power")], layout_of(document, text), counts()
+    ).dense[:, CASE]
 
     assert known.tolist() == [[0.5, 0.5, 0, 1]]
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", " \n\n"])
+def test_a_paragraph_begins_with_one_character_whatever_ends_the_one_before(end: str) -> None:
+    """Without it the same document would have other keywords once it was saved elsewhere."""
+    text = f"it pays.{end}(Solar power) as well"
+    document = document_of(text)
+
+    known = features(
+        document, [phrase_at(document, "solar power")], layout_of(document, text), counts()
+    ).dense[:, CASE]
+
+    assert known.tolist() == [[0.5, 0.5, 0, 1]]
+
+
+def test_a_place_over_the_end_of_a_title_lends_a_phrase_no_capital() -> None:
+    """Without it a headline's capitals would make a name of words that stand apart."""
+    text = "Rain and Solar\nPower pays. We sell solar power."
+    document = document_of(text)
+    phrase = phrase_at(document, "solar power.")._replace(text="solar power")
+
+    known = features(document, [phrase], layout_of(document, text), counts()).dense[:, CASE]
+
+    assert known.tolist() == [[0, 0, 0, 1]]
 
 
 def test_a_longer_word_lends_a_phrase_no_capital() -> None:
@@ -134,7 +166,9 @@ def test_a_longer_word_lends_a_phrase_no_capital() -> None:
     text = "some art by the Artist"
     document = document_of(text)
 
-    known = features(document, [phrase_at(document, "art")], text, counts()).dense[:, CASE]
+    known = features(
+        document, [phrase_at(document, "art")], layout_of(document, text), counts()
+    ).dense[:, CASE]
 
     assert known.tolist() == [[0, 0, 0, 1]]
 
@@ -145,7 +179,9 @@ def test_words_beside_a_phrase_and_at_its_ends_have_buckets_of_their_own() -> No
     documents = [document_of(text) for text in texts]
 
     [one], [other] = (
-        features(document, [phrase_at(document, "solar cells")], text, counts()).buckets.tolist()
+        features(
+            document, [phrase_at(document, "solar cells")], layout_of(document, text), counts()
+        ).buckets.tolist()
         for document, text in zip(documents, texts, strict=True)
     )
 

@@ -1,6 +1,6 @@
 """From predictions to results."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schema.outcomes import MODERATION_LABELS, KeywordsResult
 from tests.strategies import ordinary_texts
-from worker.pipeline.phrases import phrases_of
+from worker.pipeline.phrases import layout_of, phrases_of
 from worker.pipeline.postprocess import (
     keywords_result,
     moderation_result,
@@ -17,7 +17,7 @@ from worker.pipeline.postprocess import (
     with_generated,
 )
 from worker.pipeline.preprocess import preprocess
-from worker.pipeline.records import Candidate, Cut, FloatArray, TokenizedDocument
+from worker.pipeline.records import Candidate, Cut, FloatArray, Layout, TokenizedDocument
 from worker.pipeline.tokenize import Tokenizer
 
 TOKENIZER = Tokenizer.train([preprocess("good bad")], size=260)
@@ -48,14 +48,21 @@ def candidate(document: TokenizedDocument, phrase: str, score: float, nth: int =
     return Candidate(first, last, score)
 
 
+def found_in(
+    document: TokenizedDocument, text: str, predictions: Sequence[list[Candidate]], cut: Cut = CUT
+) -> KeywordsResult:
+    """The result for `text` where the model proposes these candidates in each window."""
+    layout = layout_of(document, text)
+    return keywords_result(document, phrases_of(document, predictions, layout), layout, cut, "v")
+
+
 def keywords(
     text: str, phrases: Iterable[tuple[str, float]], limit: int = 10, threshold: float = 0.1
 ) -> KeywordsResult:
     """The result for `text` where the model proposes `phrases`, given as cleaned."""
     document = document_of(text)
     proposed = [candidate(document, phrase, score) for phrase, score in phrases]
-    ranked = phrases_of(document, [proposed], text)
-    return keywords_result(document, ranked, text, Cut(limit, threshold), "v")
+    return found_in(document, text, [proposed], Cut(limit, threshold))
 
 
 def test_sentiment_windows_count_by_their_length() -> None:
@@ -130,7 +137,7 @@ def test_generated_keywords_follow_those_that_were_found() -> None:
     found = keywords(text, [("solar cells", 0.3)])
     made = [("physics", 0.9), ("solar cells", 0.8), ("glass", 0.7), ("physics", 0.6), ("", 0.5)]
 
-    result = with_generated(found, document_of(text), made, text)
+    result = with_generated(found, document_of(text), made, Layout(text))
 
     assert [keyword.model_dump() for keyword in result.keywords] == [
         {"text": "Solar Cells", "score": 0.3, "spans": [(0, 11)]},
@@ -144,7 +151,7 @@ def test_a_generated_keyword_of_signs_that_are_no_text_is_left_out(sign: str) ->
     """Without it half a character is stored as a keyword, or a NUL fails the whole chunk."""
     made = [(f"a{sign}", 0.9)]
 
-    result = with_generated(keywords("tea", []), document_of("tea"), made, "tea")
+    result = with_generated(keywords("tea", []), document_of("tea"), made, Layout("tea"))
 
     assert result.keywords == []
 
@@ -153,7 +160,7 @@ def test_generated_word_that_is_said_twice_is_left_out() -> None:
     """Without it a phone is described by "phone phone"."""
     made = [("phone phone", 0.3), ("电池电池", 0.2), ("bora borat", 0.1), ("妈妈", 0.1)]
 
-    result = with_generated(keywords("tea", []), document_of("tea"), made, "tea")
+    result = with_generated(keywords("tea", []), document_of("tea"), made, Layout("tea"))
 
     assert [keyword.text for keyword in result.keywords] == ["bora borat", "妈妈"]
 
@@ -176,7 +183,7 @@ def test_a_short_phrase_is_not_found_inside_longer_words() -> None:
     document = document_of(text)
     proposed = candidate(document, "art", 0.9, nth=1)
 
-    result = keywords_result(document, phrases_of(document, [[proposed]], text), text, CUT, "v")
+    result = found_in(document, text, [[proposed]])
 
     assert result.keywords[0].spans == [(6, 9)]
 
@@ -196,28 +203,33 @@ def test_no_keyword_reaches_over_the_end_of_a_title_or_of_a_paragraph() -> None:
     ]
     below = candidate(document, "solar cells", 0.5, nth=1)
 
-    over = keywords_result(document, phrases_of(document, [proposed], text), text, CUT, "v")
-    within = keywords_result(document, phrases_of(document, [[below]], text), text, CUT, "v")
+    over = found_in(document, text, [proposed])
+    within = found_in(document, text, [[below]])
 
     assert [keyword.text for keyword in over.keywords] == ["are\nnew", "tea"]
     assert [text[slice(*span)] for span in within.keywords[0].spans] == ["solar cells"]
     found = within.model_copy(update={"keywords": []})
-    made = with_generated(found, document, [("new tea", 0.4)], text)
+    made = with_generated(found, document, [("new tea", 0.4)], layout_of(document, text))
     assert [(keyword.text, keyword.spans) for keyword in made.keywords] == [("new tea", [])]
 
 
 def test_lines_that_are_wrapped_by_hand_have_no_title() -> None:
     """Without it a keyword that stands over the first line end of a mail would be lost."""
     wrapped, titled = "Panels of solar\ncells on glass", "on solar\nCells on glass"
+    indented = "Panels of solar\n cells on glass"
 
     found = [
-        keywords_result(document, phrases_of(document, [[proposed]], text), text, CUT, "v").keywords
-        for text in (wrapped, titled)
+        found_in(document, text, [[proposed]]).keywords
+        for text in (wrapped, indented, titled)
         for document in [document_of(text)]
         for proposed in [candidate(document, "solar cells", 0.9)]
     ]
 
-    assert [[keyword.text for keyword in keywords] for keywords in found] == [["solar\ncells"], []]
+    assert [[keyword.text for keyword in keywords] for keywords in found] == [
+        ["solar\ncells"],
+        ["solar\n cells"],
+        [],
+    ]
 
 
 def test_a_phrase_inside_a_better_one_is_dropped_unless_it_stands_elsewhere() -> None:
@@ -244,7 +256,7 @@ def test_places_add_up_but_overlapping_windows_count_once() -> None:
     ]
     assert [len(candidates) for candidates in predictions] == [2, 1]
 
-    result = keywords_result(document, phrases_of(document, predictions, text), text, CUT, "v")
+    result = found_in(document, text, predictions)
 
     assert [keyword.score for keyword in result.keywords] == [pytest.approx(0.75)]
 
@@ -271,7 +283,7 @@ def test_every_span_of_a_keyword_reads_like_its_text(text: str, data: st.DataObj
     ranges = data.draw(st.lists(borders, max_size=6))
     candidates = [Candidate(first, last, 0.5) for first, last in ranges]
 
-    result = keywords_result(document, phrases_of(document, [candidates], text), text, CUT, "v")
+    result = found_in(document, text, [candidates])
 
     for keyword in result.keywords:
         key = preprocess(keyword.text).text
@@ -285,7 +297,7 @@ def test_a_long_text_of_many_paragraphs_takes_no_longer_than_another() -> None:
     document = document_of(text, window=10**6)
     proposed = [candidate(document, "tea", 0.9, nth=10)]
 
-    result = keywords_result(document, phrases_of(document, [proposed], text), text, CUT, "v")
+    result = found_in(document, text, [proposed])
 
     assert [len(keyword.spans) for keyword in result.keywords] == [200_000]
 
@@ -296,6 +308,6 @@ def test_a_word_that_stands_everywhere_in_a_long_text_is_found() -> None:
     document = document_of(text, window=10**6)
     proposed = [candidate(document, phrase, 0.9) for phrase in ("tea", "or tea", "and")]
 
-    result = keywords_result(document, phrases_of(document, [proposed], text), text, CUT, "v")
+    result = found_in(document, text, [proposed])
 
     assert sorted(len(keyword.spans) for keyword in result.keywords) == [20_000, 20_000, 40_000]

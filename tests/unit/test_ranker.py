@@ -10,19 +10,17 @@ from safetensors.numpy import load_file, save_file
 
 from schema.errors import ArtifactError
 from schema.outcomes import KeywordsResult
-from tests.fixtures.ranking import counts, document_of, phrase_at
+from tests.fixtures.ranking import CASE, TITLE, counts, document_of, phrase_at
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import RANKER, read_config
 from worker.pipeline.phrase_features import NO_BUCKET, features
+from worker.pipeline.phrases import layout_of
 from worker.pipeline.postprocess import keywords_result
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.records import Cut, Phrase
 from worker.training.ranker import LabelledPhrases, fit_weights, label_phrases
 from worker.training.rows import KeywordsRow
-
-TITLED, CASED = 19, 34
-"""Columns: whether there is a title, and whether the document has any capital."""
 
 
 def test_learned_weights_put_keywords_first() -> None:
@@ -30,11 +28,11 @@ def test_learned_weights_put_keywords_first() -> None:
     text = "solar cells here and other things there"
     document = document_of(text)
     phrases = [phrase_at(document, phrase) for phrase in ("other things", "solar cells")]
-    seen = features(document, phrases, text, counts())
+    seen = features(document, phrases, layout_of(document, text), counts())
     gold = np.array([phrase.text == "solar cells" for phrase in phrases], dtype=np.float32)
     weights = fit_weights([[LabelledPhrases([seen], gold, 0)] * 40], missed=0, seed=0)
 
-    ranked = Ranker(counts(), weights).rank(document, phrases, text)
+    ranked = Ranker(counts(), weights).rank(document, phrases, layout_of(document, text))
 
     assert [phrase.text for phrase in ranked] == ["solar cells", "other things"]
     assert ranked[0].score > 0.8
@@ -45,16 +43,19 @@ def test_texts_that_are_shown_without_their_title_keep_their_capitals(artifacts:
     """Without it the ranker would learn half of what names are worth."""
     pipeline = Pipeline.load(artifacts / "keywords", "cpu")
     rows = [
-        KeywordsRow(text=f"Solar Cells\nCells of Glass, number {number}", keywords=("solar cells",))
+        KeywordsRow(
+            text=f"Good Tea\nSolar Cells on Glass, number {number}", keywords=("solar cells",)
+        )
         for number in range(20)
     ]
 
     labelled = label_phrases(pipeline, rows, counts())
 
-    titled = [item.views[0].dense[0, TITLED] for item in labelled]
+    titled = [item.views[0].dense[0, TITLE][1] for item in labelled]
     assert len(labelled) == len(rows)
     assert 0 < sum(titled) < len(rows)
-    assert all(item.views[0].dense[0, CASED] for item in labelled)
+    capitals = [item.views[0].dense[item.gold == 1, CASE].tolist() for item in labelled]
+    assert capitals == [[[0.5, 1, 0, 1]]] * len(rows)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 3))
@@ -68,7 +69,9 @@ def test_as_many_are_given_as_promise_the_best_f1(scores: list[float], missed: f
         Phrase(word, score, score, 1, 0, 1) for word, score in zip(words, ordered, strict=True)
     ]
 
-    result = keywords_result(document, phrases, text, Cut(10, 0.0, missed), "v")
+    result = keywords_result(
+        document, phrases, layout_of(document, text), Cut(10, 0.0, missed), "v"
+    )
 
     promise = [
         2 * sum(ordered[:most]) / (most + sum(ordered) + missed)
@@ -111,7 +114,7 @@ def test_only_what_training_texts_told_of_has_a_weight() -> None:
     text = "solar cells here and other things there"
     document = document_of(text)
     phrases = [phrase_at(document, phrase) for phrase in ("other things", "solar cells")]
-    seen = features(document, phrases, text, counts())
+    seen = features(document, phrases, layout_of(document, text), counts())
     gold = np.array([0, 1], dtype=np.float32)
     unseen = seen._replace(buckets=np.full_like(seen.buckets, NO_BUCKET))
 

@@ -34,7 +34,7 @@ from worker.pipeline.artifact import (
     read_model,
 )
 from worker.pipeline.explain import Question, explained, question
-from worker.pipeline.phrases import phrases_of
+from worker.pipeline.phrases import layout_of, phrases_of
 from worker.pipeline.postprocess import (
     keywords_result,
     moderation_result,
@@ -50,6 +50,7 @@ from worker.pipeline.records import (
     FloatArray,
     Generated,
     IntArray,
+    Layout,
     Phrase,
     Prediction,
     TokenizedDocument,
@@ -290,13 +291,13 @@ class Pipeline:
                 for phrase in cast("list[Generated]", made)
                 if phrase.score >= self.thresholds["generated"]
             ]
-            return with_generated(result, document, phrases, text)
+            return with_generated(result, document, phrases, layout_of(document, text))
 
     def phrases(
-        self, document: TokenizedDocument, predictions: Sequence[Prediction], text: str
+        self, document: TokenizedDocument, predictions: Sequence[Prediction], layout: Layout
     ) -> list[Phrase]:
         """The phrases of a document as the tagger scores them, best first; of keywords only."""
-        return phrases_of(document, cast("Sequence[list[Candidate]]", predictions), text)
+        return phrases_of(document, cast("Sequence[list[Candidate]]", predictions), layout)
 
     def _tokenized(self, clean: CleanText, *, spans: bool) -> TokenizedDocument:
         return self._tokenizer.tokenize(
@@ -315,12 +316,13 @@ class Pipeline:
                 scores = cast("Sequence[FloatArray]", predictions)
                 return moderation_result(document, scores, thresholds, version)
             case Task.KEYWORDS:
-                phrases, missed = self.phrases(document, predictions, text), None
+                layout, missed = layout_of(document, text), None
+                phrases = self.phrases(document, predictions, layout)
                 if self._ranker is not None:
-                    phrases = self._ranker.rank(document, phrases, text)
+                    phrases = self._ranker.rank(document, phrases, layout)
                     missed = self._ranker.missed
                 cut = Cut(self._config.keywords, thresholds["keyword"], missed)
-                return keywords_result(document, phrases, text, cut, version)
+                return keywords_result(document, phrases, layout, cut, version)
 
 
 def failure_of(error: DocumentError) -> Failure:

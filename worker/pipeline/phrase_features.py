@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.pipeline.keyword_counts import Counts, HashArray, hash_of, look_up
-from worker.pipeline.phrases import paragraph_ends, places, title_length
-from worker.pipeline.records import FloatArray, IntArray, Phrase, TokenizedDocument
+from worker.pipeline.phrases import places
+from worker.pipeline.records import FloatArray, IntArray, Layout, Phrase, TokenizedDocument
 
 DENSE: Final = 51
 """Numbers that are known of a phrase."""
@@ -66,24 +66,24 @@ class _Words(NamedTuple):
 
 
 def features(
-    document: TokenizedDocument, phrases: Sequence[Phrase], original: str, counts: Counts
+    document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout, counts: Counts
 ) -> Features:
     """What is known of each phrase.
 
     Args:
         document: the document, with spans.
         phrases: at least one, best first.
-        original: the text before it was cleaned.
+        layout: of the document.
         counts: of the training texts; where nothing is counted, no word has a bucket either.
     """
     words = _words(document, phrases)
     columns = [
         *_by_tagger(phrases),
         *_by_place(document, phrases),
-        *_by_title(document, phrases, original),
+        *_by_title(document, phrases, layout),
         *_by_neighbours(document, phrases),
         *_by_shape(document, phrases),
-        *_by_case(document, phrases, original),
+        *_by_case(document, phrases, layout),
         *_by_rivals(phrases),
         *_by_phrase_counts(phrases, counts),
         *_by_word_counts(document, words, counts),
@@ -170,10 +170,10 @@ def _by_place(document: TokenizedDocument, phrases: Sequence[Phrase]) -> list[ND
 
 
 def _by_title(
-    document: TokenizedDocument, phrases: Sequence[Phrase], original: str
+    document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout
 ) -> list[NDArray[np.float64]]:
     """Whether a phrase stands in the title, and how long that is."""
-    title = document.clean.text[: title_length(document, original)]
+    title = document.clean.text[: layout.title]
     stands = np.array([phrase.text in title for phrase in phrases], dtype=float)
     return [stands, np.atleast_1d(float(len(title) > 0)), np.atleast_1d(math.log1p(len(title)))]
 
@@ -218,16 +218,16 @@ def _by_shape(document: TokenizedDocument, phrases: Sequence[Phrase]) -> list[ND
 
 
 def _by_case(
-    document: TokenizedDocument, phrases: Sequence[Phrase], original: str
+    document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout
 ) -> list[NDArray[np.float64]]:
     """Whether a phrase is written as a name or in capitals, and whether the document has any."""
-    text, starts = document.clean.text, document.clean.starts
-    written = original if starts is None else "".join(map(original.__getitem__, starts.tolist()))
-    ends = paragraph_ends(document, original)
-    begun = {0, *ends, *(end + 1 for end in ends)}  # from an end on, the text may have a blank
+    text, starts, written = document.clean.text, document.clean.starts, layout.original
+    if starts is not None:
+        written = "".join(map(written.__getitem__, starts.tolist()))
+    begun = {0, *(end + text.startswith(" ", end) for end in layout.ends)}
     capitals = np.zeros((len(phrases), 3))
     for row, phrase in enumerate(phrases):
-        stands = [first for first, _ in places(text, phrase.text)]
+        stands = [first for first, _ in places(text, phrase.text, layout.ends)]
         for first in {phrase.first, *stands[:1], *stands[-1:]}:
             shown = written[first : first + len(phrase.text)]
             if shown != phrase.text:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from worker.pipeline.records import Candidate, Phrase, TokenizedDocument
+from worker.pipeline.records import Candidate, Layout, Phrase, TokenizedDocument
 
 WIDENED = 32
 """Most characters by which a candidate grows on either side to be a whole word."""
@@ -16,7 +16,7 @@ _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
 def phrases_of(
-    document: TokenizedDocument, predictions: Sequence[list[Candidate]], original: str
+    document: TokenizedDocument, predictions: Sequence[list[Candidate]], layout: Layout
 ) -> list[Phrase]:
     """Merge the candidates of all windows into phrases, best first.
 
@@ -29,14 +29,13 @@ def phrases_of(
     Args:
         document: the document, with spans.
         predictions: the candidates of each window.
-        original: the text before it was cleaned.
+        layout: of the document.
     """
-    ends = paragraph_ends(document, original)
     best: dict[tuple[int, int], float] = {}
     for (offset, _), candidates in zip(document.windows, predictions, strict=True):
         for candidate in candidates:
             span = _whole_words(document, offset + candidate.first, offset + candidate.last)
-            if span is not None and not _reaches_over(span, ends):
+            if span is not None and not _reaches_over(span, layout.ends):
                 best[span] = max(best.get(span, 0.0), min(candidate.score, 1.0))
     found: dict[str, Phrase] = {}
     for (start, end), score in best.items():
@@ -54,17 +53,13 @@ def phrases_of(
     return sorted(found.values(), key=lambda phrase: (-phrase.score, phrase.text))
 
 
-def title_length(document: TokenizedDocument, original: str) -> int:
-    """How much of the cleaned text is a title: the first of several lines; 0 where it is none."""
-    return _in_cleaned_text(document, [_title_end(original)])[0]
-
-
-def paragraph_ends(document: TokenizedDocument, original: str) -> list[int]:
-    """Where the title and each paragraph end in the cleaned text, ascending."""
+def layout_of(document: TokenizedDocument, original: str) -> Layout:
+    """How a document was laid out before cleaning folded its line ends into blanks."""
     if "\n" not in original:
-        return []
+        return Layout(original)
     ends = [match.start() for match in _PARAGRAPH.finditer(original)]
-    return sorted({*_in_cleaned_text(document, [_title_end(original), *ends])} - {0})
+    title, *others = _in_cleaned_text(document, [_title_end(original), *ends])
+    return Layout(original, title, sorted({title, *others} - {0}))
 
 
 def places(text: str, phrase: str, ends: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
@@ -89,10 +84,11 @@ def places(text: str, phrase: str, ends: Sequence[int] = ()) -> Iterator[tuple[i
 def _title_end(original: str) -> int:
     """Where the first of several lines ends in the original text; 0 where it is no title.
 
-    It is none where the text has one line, or is wrapped by hand: then it goes on in lower case.
+    It is none where the text has one line, or is wrapped by hand: then it goes on in lower case,
+    though it has capitals.
     """
     line, several, rest = original.strip().partition("\n")
-    wrapped = rest[:1].islower() and line != line.lower()
+    wrapped = rest.lstrip(" \t")[:1].islower() and line != line.lower()
     return original.index(line) + len(line.rstrip()) if several and not wrapped else 0
 
 

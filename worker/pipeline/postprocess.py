@@ -13,8 +13,8 @@ from schema.outcomes import (
     ModerationResult,
     SentimentResult,
 )
-from worker.pipeline.phrases import paragraph_ends, places
-from worker.pipeline.records import Cut, FloatArray, IntArray, Phrase, TokenizedDocument
+from worker.pipeline.phrases import places
+from worker.pipeline.records import Cut, FloatArray, IntArray, Layout, Phrase, TokenizedDocument
 
 DECIMALS = 6
 UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
@@ -88,35 +88,35 @@ def moderation_result(
 def keywords_result(
     document: TokenizedDocument,
     phrases: Sequence[Phrase],
-    original: str,
+    layout: Layout,
     cut: Cut,
     model_version: str,
 ) -> KeywordsResult:
     """Choose among ranked phrases and say where they stand.
 
-    The spans of a keyword are all places where it stands as words, found by the model or not. A
-    phrase that stands only inside places of better ones is dropped.
+    The spans of a keyword are all places where it stands as words, found by the model or not, but
+    for those over the end of the title or of a paragraph. A phrase that stands only inside places
+    of better ones is dropped.
 
     Args:
         document: the document, with spans.
         phrases: best first.
-        original: the text that spans point into.
+        layout: of the document; spans point into its original text.
         cut: how many are given.
         model_version: of the artifact that made them.
     """
     kept: list[Keyword] = []
     reach = np.zeros(len(document.clean.text), dtype=np.int32)
-    ends = paragraph_ends(document, original)
     for phrase in phrases:
         if phrase.score < cut.threshold or len(kept) == cut.limit:
             break
-        stands = list(places(document.clean.text, phrase.text, ends))
+        stands = list(places(document.clean.text, phrase.text, layout.ends))
         if not _adds(stands, reach):
             continue
         spans = [document.clean.original_span(*place) for place in stands]
         first = slice(*spans[0])
         score = round(phrase.score, DECIMALS)
-        kept.append(Keyword(text=original[first], score=score, spans=spans))
+        kept.append(Keyword(text=layout.original[first], score=score, spans=spans))
     if cut.missed is not None and kept:
         total = sum(phrase.score for phrase in phrases) + cut.missed
         kept = kept[: _most_promising([keyword.score for keyword in kept], total)]
@@ -129,7 +129,7 @@ def with_generated(
     result: KeywordsResult,
     document: TokenizedDocument,
     phrases: Sequence[tuple[str, float]],
-    original: str,
+    layout: Layout,
 ) -> KeywordsResult:
     """Add keywords that were made to those that were found, which keep their order.
 
@@ -139,9 +139,8 @@ def with_generated(
         result: with what was found.
         document: the document, with spans.
         phrases: cleaned text and score of each that was made, best first.
-        original: the text that spans point into.
+        layout: of the document; spans point into its original text.
     """
-    ends = paragraph_ends(document, original)
     known = {span for keyword in result.keywords for span in keyword.spans}
     made: dict[str, Keyword] = {}
     for text, score in phrases:
@@ -149,10 +148,10 @@ def with_generated(
             continue
         spans = [
             document.clean.original_span(*place)
-            for place in places(document.clean.text, text, ends)
+            for place in places(document.clean.text, text, layout.ends)
         ]
         if known.isdisjoint(spans):
-            shown = original[slice(*spans[0])] if spans else text
+            shown = layout.original[slice(*spans[0])] if spans else text
             made[text] = Keyword(
                 text=shown, score=round(score, DECIMALS), spans=spans, generated=True
             )

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save
 from schema.errors import ArtifactError
 from worker.pipeline.keyword_counts import Counts
 from worker.pipeline.phrase_features import DENSE, NO_BUCKET, Features, features
-from worker.pipeline.records import FloatArray, Phrase, TokenizedDocument
+from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocument
 
 MOST: Final = 64
 """Phrases of a document that are ranked, by the tagger's score; bounds the work."""
@@ -103,19 +103,19 @@ class Ranker:
         return float(self.weights.missed[0])
 
     def rank(
-        self, document: TokenizedDocument, phrases: Sequence[Phrase], original: str
+        self, document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout
     ) -> list[Phrase]:
         """The best phrases of the tagger with scores of the ranker, best first.
 
         Args:
             document: the document, with spans.
             phrases: best first.
-            original: the text before it was cleaned.
+            layout: of the document.
         """
         chosen = phrases[:MOST]
         if not chosen:
             return []
-        scores = self.weights(features(document, chosen, original, self.counts)).tolist()
+        scores = self.weights(features(document, chosen, layout, self.counts)).tolist()
         rescored = [
             phrase._replace(score=score) for phrase, score in zip(chosen, scores, strict=True)
         ]

@@ -89,6 +89,20 @@ class TokenizedDocument:
         return self.ids[slice(*self.windows[0])]
 
 
+class Layout(NamedTuple):
+    """How a document was laid out, of which its cleaned text shows nothing.
+
+    Attributes:
+        original: the text before it was cleaned.
+        title: characters of the cleaned text that are its title; 0 where there is none.
+        ends: where the title and each paragraph end in the cleaned text, ascending.
+    """
+
+    original: str
+    title: int = 0
+    ends: Sequence[int] = ()
+
+
 class Candidate(NamedTuple):
     """A possible keyword: tokens `[first, last)` of a window, and its probability."""
 

@@ -19,8 +19,9 @@ from worker.pipeline import Pipeline
 from worker.pipeline.analysis import in_this_thread, predicted, values
 from worker.pipeline.keyword_counts import ByteArray, Counts, HashArray, hash_of, stored
 from worker.pipeline.phrase_features import NO_BUCKET, Features, features
+from worker.pipeline.phrases import layout_of
 from worker.pipeline.ranker import MOST, Ranker, Weights
-from worker.pipeline.records import FloatArray, Phrase, TokenizedDocument
+from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocument
 from worker.pipeline.tokenize import parts_of
 from worker.training.cleaning import cleaned
 from worker.training.measures import fold, present_keywords
@@ -127,19 +128,21 @@ def label_phrases(
             gold = present_keywords(row)
             if isinstance(item, Failure) or not gold:
                 continue
-            phrases = pipeline.phrases(item.document, values(item.answers), row.text)[:MOST]
+            layout = layout_of(item.document, row.text)
+            phrases = pipeline.phrases(item.document, values(item.answers), layout)[:MOST]
             if phrases:
                 hits = [fold(phrase.text) in gold for phrase in phrases]
-                views = _views(item.document, phrases, row.text, counts)
+                views = _views(item.document, phrases, layout, counts)
                 missed = max(len(gold) - sum(hits), 0)
                 labelled.append(LabelledPhrases(views, np.array(hits, dtype=np.float32), missed))
     return labelled
 
 
 def _views(
-    document: TokenizedDocument, phrases: Sequence[Phrase], text: str, counts: Counts
+    document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout, counts: Counts
 ) -> list[Features]:
-    shown = text.replace("\n", " ") if draw_of(f"untitled: {text}") < UNTITLED else text
+    text = layout.original
+    shown = layout._replace(title=0) if draw_of(f"untitled: {text}") < UNTITLED else layout
     unseen = [counts.without()] if draw_of(f"unseen: {text}") < UNSEEN else []
     return [features(document, phrases, shown, known) for known in (counts, *unseen)]
 
