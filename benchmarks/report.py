@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-REPEATS = 3
+REPEATS = 4
+"""An even number: half of the turns go backwards."""
 PACKAGES = ("celery", "numpy", "psycopg", "redis", "tokenizers", "torch")
 
 Side = Callable[[], float]
@@ -74,7 +75,8 @@ class Report:
 def alternately(sides: Mapping[str, Side], repeats: int = REPEATS) -> dict[str, list[float]]:
     """Take each side's value in turn, so that what disturbs the machine disturbs all of them.
 
-    Every second turn goes backwards: a machine that grows slower or faster favours no side.
+    Every second turn goes backwards: of an even number of turns, a machine that grows slower or
+    faster favours no side.
     """
     runs: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats):

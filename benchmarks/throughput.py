@@ -8,7 +8,7 @@ from benchmarks.report import Report, alternately, median_ratio
 from benchmarks.system import TASK, system, through
 
 DOCUMENTS = 500_000
-REPEATS = 5
+REPEATS = 6
 
 
 def measure(documents: int | None) -> Report:

@@ -36,7 +36,7 @@ _FEEDBACK: Final = "feedback"
 _LOCK: Final = "lock"
 """A file that its training holds locked; over NFS, hosts share locks of files, not of folders."""
 _RUN: Final = "run"
-"""A file with the training's number."""
+"""A file with the training's number and data hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def retrain(
         recipe = _recipe(wanted, engine, start, aside / _FEEDBACK)
         beginning = _beginning(wanted, recipe, parent)
         run = runs.begin(beginning)
-        (aside / _RUN).write_text(str(run))
+        (aside / _RUN).write_text(f"{run} {beginning.data_hash}")
         try:
             yield from train_artifact(recipe, aside / "artifact", resume=False)
             if parent.generates:
@@ -123,7 +123,7 @@ def retrain(
                 serving if wanted.promotes else None,
             )
         except BaseException as error:
-            runs.fail(run, error)
+            runs.fail(run, beginning.data_hash, error)
             raise
     yield Retrained(run, beginning, candidate, comparisons, decision)
 
@@ -138,8 +138,9 @@ def _aside(models: Path, runs: TrainingRuns) -> Iterator[Path]:
     models.mkdir(parents=True, exist_ok=True)
     for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
         if not _lives(feedback.parent):
-            with suppress(FileNotFoundError, ValueError):  # killed before its number was whole
-                runs.fail(int((feedback.parent / _RUN).read_text()), TextmillError("it was killed"))
+            with suppress(FileNotFoundError, ValueError):  # killed before the file was whole
+                run, data_hash = (feedback.parent / _RUN).read_text().split()
+                runs.fail(int(run), data_hash, TextmillError("it was killed"))
             shutil.rmtree(feedback.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,

@@ -112,10 +112,15 @@ class TrainingRuns:
             )
         return Decision(better, promoted, reason)
 
-    def fail(self, run: int, error: BaseException) -> None:
+    def fail(self, run: int, data_hash: str, error: BaseException) -> None:
         """Note that a training failed; what is no error made for people may hold texts.
 
         One that is finished stays so: the error may be that the answer to its commit was lost.
+
+        Args:
+            run: number of the training.
+            data_hash: what it learns from, since another database has the same numbers.
+            error: why.
         """
         said = str(error) if isinstance(error, TextmillError) else type(error).__name__
         with reachable(self._engine), self._engine.begin() as connection:
@@ -123,6 +128,7 @@ class TrainingRuns:
                 _FAIL,
                 {
                     "run": run,
+                    "data_hash": data_hash,
                     "running": TrainingRunState.RUNNING,
                     "failed": TrainingRunState.FAILED,
                     "error": said,
@@ -142,10 +148,10 @@ _MODEL = sa.text("""
 _FINISH = sa.text("""
     update textmill.training_run set state = :finished, candidate = :candidate,
         metrics = cast(:metrics as jsonb), better = :better, promoted = :promoted,
-        reason = :reason, finished_at = now()
+        reason = :reason, error = null, finished_at = now()
     where run_id = :run
 """)
 _FAIL = sa.text("""
     update textmill.training_run set state = :failed, error = :error, finished_at = now()
-    where run_id = :run and state = :running
+    where run_id = :run and data_hash = :data_hash and state = :running
 """)

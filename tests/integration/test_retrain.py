@@ -259,6 +259,19 @@ def test_models_folder_that_takes_nothing_is_told_from_a_model_that_is_no_better
         list(retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, models)))
 
 
+def test_training_of_another_database_with_the_same_number_goes_on(engine: sa.Engine) -> None:
+    """Without it, what staging left in a shared folder would end a training of production."""
+    runs, parent = TrainingRuns(engine), "a" * 16
+    Registry(engine).add(SENTIMENT, parent)
+    run = runs.begin(Beginning(SENTIMENT, parent, {}, "hash", 1, 1))
+
+    runs.fail(run, "another hash", ServiceUnavailableError("the server does not answer"))
+
+    with engine.connect() as connection:
+        row = connection.execute(sa.text("select * from textmill.training_status")).one()
+    assert (row.state, row.error) == ("running", None)
+
+
 def test_finished_training_stays_finished_when_the_answer_is_lost(engine: sa.Engine) -> None:
     """Without it an error of the database hides that a model was promoted."""
     runs, parent, candidate = TrainingRuns(engine), "a" * 16, "b" * 16
@@ -267,7 +280,7 @@ def test_finished_training_stays_finished_when_the_answer_is_lost(engine: sa.Eng
     made = TrainedModel(SENTIMENT, candidate, parent)
     runs.finish(run, made, better(), Registry(engine).promoted(SENTIMENT))
 
-    runs.fail(run, ServiceUnavailableError("the server does not answer"))
+    runs.fail(run, "hash", ServiceUnavailableError("the server does not answer"))
 
     with engine.connect() as connection:
         row = connection.execute(sa.text("select * from textmill.training_status")).one()
@@ -282,11 +295,6 @@ def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(
     for name in (".retrain-killed", ".retrain-half-removed", ".retrain-alive"):
         write(models / name / "feedback" / "train.jsonl.gz")
     write(models / ".retrain-killed" / "lock")
-    runs, parent = TrainingRuns(engine), "a" * 16
-    Registry(engine).add(SENTIMENT, parent)
-    for name in (".retrain-killed", ".retrain-alive"):
-        run = runs.begin(Beginning(SENTIMENT, parent, {}, "hash", 1, 1))
-        (models / name / "run").write_text(str(run))
 
     with write(models / ".retrain-alive" / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -295,10 +303,6 @@ def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(
 
     assert [path.name for path in models.iterdir()] == [".retrain-alive"]
     assert (models / ".retrain-alive" / "feedback" / "train.jsonl.gz").exists()
-    with engine.connect() as connection:
-        status = sa.text("select state, error from textmill.training_status order by run_id")
-        rows = [tuple(row) for row in connection.execute(status)]
-    assert rows == [("failed", "it was killed"), ("running", None)]
 
 
 def test_without_locks_a_retraining_goes_on_and_removes_nobody_elses_folder(
@@ -316,7 +320,17 @@ def test_without_locks_a_retraining_goes_on_and_removes_nobody_elses_folder(
     assert [path.name for path in models.iterdir()] == [".retrain-other"]
 
 
-def test_training_that_is_told_to_stop_leaves_no_texts(  # noqa: PLR0913, PLR0917  # fixtures
+@pytest.mark.parametrize(
+    ("sent", "status", "error"),
+    [
+        (signal.SIGTERM, 128 + signal.SIGTERM, "SystemExit"),
+        (signal.SIGKILL, -signal.SIGKILL, "it was killed"),
+    ],
+)
+def test_training_that_is_stopped_leaves_no_texts_and_has_failed(  # noqa: PLR0913, PLR0917  # fixtures
+    sent: signal.Signals,
+    status: int,
+    error: str,
     engine: sa.Engine,
     producer_engine: sa.Engine,
     worker_engine: sa.Engine,
@@ -341,11 +355,14 @@ def test_training_that_is_told_to_stop_leaves_no_texts(  # noqa: PLR0913, PLR091
         list(retrain(other, engine, ArtifactFolders(artifacts, models)))
     assert list(models.glob(".retrain-*/feedback/*"))
 
-    training.terminate()
+    training.send_signal(sent)
 
     said, _ = training.communicate(timeout=PATIENCE)
-    assert training.returncode == 128 + signal.SIGTERM, said
+    assert training.returncode == status, said
+    if sent is signal.SIGKILL:  # the next one clears up
+        with pytest.raises(InputError, match="people agree on 0 documents"):
+            list(retrain(other, engine, ArtifactFolders(artifacts, models)))
     assert list(models.iterdir()) == []
     with engine.connect() as connection:
-        states = connection.scalars(sa.text("select state from textmill.training_status")).all()
-    assert states == ["failed"]
+        row = connection.execute(sa.text("select state, error from textmill.training_status")).one()
+    assert tuple(row) == ("failed", error)

@@ -1,17 +1,20 @@
 """How measurements of two sides are taken."""
 
-from benchmarks.report import alternately
+import pytest
+
+from benchmarks.report import REPEATS, alternately, median_ratio
 
 
-def test_no_side_is_always_the_last() -> None:
-    """Without it a machine that slows down would tell against the side that comes last."""
-    taken: list[str] = []
+def test_machine_that_slows_down_favours_no_side() -> None:
+    """Without it the ratio would tell which side comes last."""
+    speed = 100.0
 
-    def side(name: str) -> float:
-        taken.append(name)
-        return float(len(taken))
+    def side(share: float) -> float:
+        nonlocal speed
+        speed *= 0.95
+        return share * speed
 
-    runs = alternately({"ours": lambda: side("ours"), "theirs": lambda: side("theirs")}, repeats=3)
+    runs = alternately({"ours": lambda: side(0.8), "theirs": lambda: side(1.0)})
 
-    assert taken == ["ours", "theirs", "theirs", "ours", "ours", "theirs"]
-    assert runs == {"ours": [1, 4, 5], "theirs": [2, 3, 6]}
+    assert len(runs["ours"]) == REPEATS
+    assert median_ratio(runs["ours"], runs["theirs"]) == pytest.approx(0.8, abs=0.002)
