@@ -14,9 +14,9 @@ from worker.pipeline.ranker import Ranker
 from worker.training.loop import EpochReport
 from worker.training.recipe import FOLDS, Recipe
 from worker.training.run import FOLD, train_artifact
-from worker.training.written import SENTENCES
+from worker.training.written import WRITTEN
 
-WRITTEN = len(SENTENCES[Task.KEYWORDS])
+FILES = len(WRITTEN[Task.KEYWORDS])
 
 
 def test_a_training_resumed_in_a_fold_ends_as_an_uninterrupted_one(
@@ -41,7 +41,7 @@ def test_a_fold_holds_no_text_that_its_tagger_learned(data_folder: Path) -> None
     texts = {row.text for source in chosen.sources() for row in source.rows("train")}
 
     parted = [
-        ({row.text for rows in part.new_sets()[:-WRITTEN] for row in rows}, part)
+        ({row.text for rows in part.new_sets()[:-FILES] for row in rows}, part)
         for part in chosen.folds()
     ]
 
@@ -56,8 +56,8 @@ def test_a_text_written_for_training_is_of_one_fold(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without it a tagger would have learned what counts as new to it, or half as many."""
-    for name in SENTENCES[Task.KEYWORDS]:
-        monkeypatch.setitem(SENTENCES[Task.KEYWORDS], name, 1000)
+    for name in WRITTEN[Task.KEYWORDS]:
+        monkeypatch.setitem(WRITTEN[Task.KEYWORDS], name, 1000)
     chosen = recipe(data_folder, Task.KEYWORDS)
 
     def learned(part: Recipe) -> set[str]:
@@ -66,7 +66,7 @@ def test_a_text_written_for_training_is_of_one_fold(
     everything = learned(chosen)
     assert len(everything) > 2_000
     for part in chosen.folds():
-        new = {row.text for rows in part.new_sets()[-WRITTEN:] for row in rows}
+        new = {row.text for rows in part.new_sets()[-FILES:] for row in rows}
         assert new
         assert learned(part) == everything - new
         assert everything & {row.text for row in part.counted_rows()} == everything - new

@@ -236,15 +236,16 @@ _MODERATION: Final = (
         ("en-davidson", "en-edos"),
     ),
     Limit(
-        "Chinese abuse and hate are about region, race and gender; other targets are unseen.",
+        "Chinese collections of abuse and hate are about region, race and gender; of other targets"
+        " it knows what was written for it.",
         ("zh-cold", "zh-swsr"),
     ),
     Limit(
-        "Sexual and violent content have few hundred training rows each; recall is low.",
+        "Collections have few hundred rows of sexual and of violent content; recall there is low.",
         ("en-ailuminate", "zh-jade"),
     ),
     Limit(
-        "English fraud is text messages only; Chinese spam had its numbers and names masked.",
+        "English fraud of collections is text messages; Chinese spam had numbers and names masked.",
         ("en-sms-smishing", "zh-fbs-sms"),
     ),
 )

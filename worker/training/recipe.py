@@ -26,11 +26,10 @@ from worker.training.measures import fold
 from worker.training.ordinary import ordinary_row, ordinary_rows
 from worker.training.pretrain import PRETRAINING, VOCABULARY, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow, draw_of
-from worker.training.sentences import sentence_rows
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, with_soft_labels
 from worker.training.start import Start
 from worker.training.templates import template_rows
-from worker.training.written import SENTENCES, written_hash
+from worker.training.written import WRITTEN, drawn_texts, written_hash
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.SENTIMENT: TrainingConfig(epochs=4),
@@ -155,10 +154,11 @@ class Recipe:
         """Rows that it does not learn from: those of its fold, or validation.
 
         Returns:
-            A set of each source, and of keywords one of each file written for training.
+            A set of each source, then one of each file written for training, which is empty but
+            for a fold.
         """
         if self.left_out is None:
-            written: list[list[LabelledRow]] = [[] for _ in SENTENCES[self.task]]
+            written: list[list[LabelledRow]] = [[] for _ in WRITTEN[self.task]]
             return [*(source.rows("valid") for source in self.sources()), *written]
         written = self._drawn(self.training_sets(), np.random.default_rng(self.training.seed))
         own = (source.rows("train") for source in self.original_sources())
@@ -184,7 +184,7 @@ class Recipe:
     def written_rows(
         self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
     ) -> list[LabelledRow]:
-        """Texts written for training, as many as go beside `sets`: of templates, and sentences."""
+        """Texts written for training, of templates or by themselves, as many as go beside `sets`."""
         drawn = (row for rows in self._drawn(sets, rng) for row in rows)
         return [row for row in drawn if not self._leaves_out(row)]
 
@@ -233,20 +233,20 @@ class Recipe:
         def filled(task: Task) -> list[LabelledRow]:
             return template_rows(task, int(TEMPLATES[task] * rows), rng)
 
-        def sentences(task: Task) -> list[list[LabelledRow]]:
+        def written(task: Task) -> list[list[LabelledRow]]:
             return [
-                sentence_rows(task, name, int(share * rows), rng)
-                for name, share in SENTENCES[task].items()
+                drawn_texts(task, name, int(share * rows), rng)
+                for name, share in WRITTEN[task].items()
             ]
 
         if self.task is Task.KEYWORDS:
-            return sentences(self.task)
-        made = [filled(self.task), *sentences(self.task)]
+            return written(self.task)
+        made = [filled(self.task), *written(self.task)]
         if self.task is Task.MODERATION:
             # What templates say is polite; a sentence of anger may hold an insult.
             polite = filled(Task.SENTIMENT)
             made.append([ModerationRow(text=row.text, labels=frozenset()) for row in polite])
-            made += [list(map(ordinary_row, rows)) for rows in sentences(Task.SENTIMENT)]
+            made += [list(map(ordinary_row, rows)) for rows in written(Task.SENTIMENT)]
         return made
 
     def _leaves_out(self, row: LabelledRow) -> bool:

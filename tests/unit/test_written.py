@@ -11,8 +11,7 @@ from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.training.measures import present_keywords
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
-from worker.training.sentences import MOST_TIMES, sentence_rows
-from worker.training.written import SENTENCES
+from worker.training.written import MOST_TIMES, WRITTEN, drawn_texts
 
 ACCURACY = Path(__file__).parents[1] / "accuracy"
 
@@ -21,8 +20,8 @@ each_task = pytest.mark.parametrize("task", list(Task))
 
 def drawn(task: Task, texts: int = 1_000_000, seed: int = 0) -> list[LabelledRow]:
     rng = np.random.default_rng(seed)
-    names = SENTENCES[task]
-    return [row for name in names for row in sentence_rows(task, name, texts // len(names), rng)]
+    names = WRITTEN[task]
+    return [row for name in names for row in drawn_texts(task, name, texts // len(names), rng)]
 
 
 @each_task
