@@ -184,7 +184,7 @@ class Recipe:
     def written_rows(
         self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
     ) -> list[LabelledRow]:
-        """Texts written for training, of templates or by themselves, as many as go beside `sets`."""
+        """Written texts, of templates or by themselves, as many as go beside `sets`."""
         drawn = (row for rows in self._drawn(sets, rng) for row in rows)
         return [row for row in drawn if not self._leaves_out(row)]
 
