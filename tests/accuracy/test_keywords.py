@@ -13,8 +13,8 @@ from worker.training.rows import KeywordsRow, RowFile
 
 HERE = Path(__file__).parent
 LEAST_F1 = {
-    "domains_keywords_en.jsonl": 0.42,
-    "domains_keywords_zh.jsonl": 0.39,
+    "domains_keywords_en.jsonl": 0.45,
+    "domains_keywords_zh.jsonl": 0.42,
 }
 """F1@5 by file. Both hold documents of fourteen kinds, such as news and contracts, by people who
 knew neither training data nor what was written for training."""

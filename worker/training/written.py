@@ -20,7 +20,7 @@ from worker.training.rows import ROW_TYPES, LabelledRow, RowFile
 WRITTEN: Final[dict[Task, dict[str, float]]] = {
     Task.SENTIMENT: {"sentiment_sentences.jsonl": 0.3},
     Task.MODERATION: {"moderation_sentences.jsonl": 0.3},
-    Task.KEYWORDS: {"keywords_abstracts.jsonl": 0.16, "keywords_documents.jsonl": 0.24},
+    Task.KEYWORDS: {"keywords_abstracts.jsonl": 0.16, "keywords_documents.jsonl": 0.34},
 }
 """Files of labelled texts by task, and how many texts of each go beside the rows of the data, as a
 share of these."""
