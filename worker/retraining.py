@@ -108,8 +108,8 @@ def retrain(
         recipe = _recipe(wanted, engine, start, aside / _FEEDBACK)
         beginning = _beginning(wanted, recipe, parent)
         run = runs.begin(beginning)
-        (aside / _RUN).write_text(f"{run} {beginning.data_hash}")
         try:
+            (aside / _RUN).write_text(f"{run} {beginning.data_hash}")
             yield from train_artifact(recipe, aside / "artifact", resume=False)
             if parent.generates:
                 yield from _extended(wanted, aside / "artifact")

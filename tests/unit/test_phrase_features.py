@@ -125,22 +125,17 @@ def test_a_capital_that_a_title_or_a_quotation_asks_for_names_nothing(text: str)
     assert known.tolist() == [[0, 0.5, 0, 1]]
 
 
-def test_a_text_wrapped_by_hand_begins_once() -> None:
-    """Without it a name at its second character would be taken for the beginning of a line."""
-    text = "(Solar power) pays, as we know\non glass"
-    document = document_of(text)
-
-    known = features(
-        document, [phrase_at(document, "solar power")], layout_of(document, text), counts()
-    ).dense[:, CASE]
-
-    assert known.tolist() == [[0.5, 0.5, 0, 1]]
-
-
-@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", " \n\n"])
-def test_a_paragraph_begins_with_one_character_whatever_ends_the_one_before(end: str) -> None:
-    """Without it the same document would have other keywords once it was saved elsewhere."""
-    text = f"it pays.{end}(Solar power) as well"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(Solar power) pays, as we know\non glass",
+        "it pays.\n\n(Solar power) as well",
+        "it pays.\r\n\r\n(Solar power) as well",
+        "it pays. \n\n(Solar power) as well",
+    ],
+)
+def test_texts_and_paragraphs_begin_with_one_character(text: str) -> None:
+    """Without it a name behind a bracket would be a word like others, by the line ends at that."""
     document = document_of(text)
 
     known = features(
