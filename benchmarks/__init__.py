@@ -1,4 +1,4 @@
 """Measurements: `python -m benchmarks NAME` gives ratios within one run.
 
-`python -m benchmarks.views` and `benchmarks.cells` are commands of their own.
+`python -m benchmarks.views` and `python -m benchmarks.cells` are separate commands.
 """

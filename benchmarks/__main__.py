@@ -17,14 +17,14 @@ NAMES = ("throughput", "peers", "kernel", "submit", "latency", "growth", "scale"
 
 
 def main() -> None:
-    """Measure, print, keep the result."""
+    """Measure, print and save the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--documents", type=int, help="instead of the measurement's own number")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     arguments = parser.parse_args()
     if not KEEP_MEMORY.keys() <= os.environ.keys():
-        # glibc reads them at the start of a process; every side gets what a worker has.
+        # glibc reads them when a process starts; all sides get the same values as a worker.
         again = [sys.executable, "-m", "benchmarks", *sys.argv[1:]]
         os.execve(sys.executable, again, os.environ | KEEP_MEMORY)  # noqa: S606
     try:

@@ -1,8 +1,8 @@
-"""How well and how fast the recurrent cells do sentiment, each trained from random weights.
+"""How accurate and how fast each recurrent cell is for sentiment, trained from random weights.
 
-`python -m benchmarks.cells --data DIR` trains one network a cell on the same rows, in the same
-order, on one core each, and prints a JSON object a cell: macro F1 on the validation splits, minutes
-of an epoch, and documents a second through the whole pipeline. Test splits are not looked at.
+`python -m benchmarks.cells --data DIR` trains one network per cell on the same rows, in the same
+order, on one core each, and prints one JSON object per cell: macro F1 on the validation splits,
+minutes per epoch, and documents per second through the whole pipeline. Test splits are not used.
 """
 
 import json
@@ -32,13 +32,13 @@ AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class CellMeasures:
-    """What a cell reaches.
+    """The measures of one cell.
 
     Attributes:
         cell: its kind.
         weights: number of the network's weights.
-        macro_f1: on validation, mean over the sources, after each epoch.
-        minutes: CPU minutes of an epoch, validation included.
+        macro_f1: on validation after each epoch, mean over the sources.
+        minutes: CPU minutes per epoch, including validation and a share of the encoding.
         documents_per_second: of mixed documents through the whole pipeline on one core.
     """
 

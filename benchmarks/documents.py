@@ -1,7 +1,7 @@
 """Documents to measure with: half Chinese, half English, of mixed lengths, the same every time.
 
 Words are drawn from the vocabulary of a shipped artifact, frequent ones more often (Zipf), so that
-segmentation, subwords and memory meet what real text has in store; the texts say nothing.
+segmentation, subwords and memory are used as by real text; the texts have no meaning.
 """
 
 import re
@@ -20,8 +20,8 @@ def make(count: int, *, words: int | None = None, seed: int = 0) -> list[str]:
 
     Args:
         count: how many.
-        words: words of each; None mixes lengths, a median of 20 words and a long tail.
-        seed: other documents for other seeds.
+        words: words per document; None mixes lengths, with a median of 20 words and a long tail.
+        seed: different seeds give different documents.
     """
     generator = np.random.default_rng(seed)
     chinese, english = _vocabularies()

@@ -1,4 +1,4 @@
-"""Whether speed, memory, room and answers stay the same as jobs grow."""
+"""Whether speed, memory, disk space and status queries stay the same as jobs grow."""
 
 import os
 import time
@@ -15,7 +15,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 
 
 def measure(documents: int | None) -> Report:
-    """Jobs of growing size on one stack; `documents` is the largest."""
+    """Jobs of growing size on one stack; `documents` is the largest size."""
     largest = documents or SIZES[-1]
     sizes = [*(size for size in SIZES if size < largest), largest]
     runs: dict[str, list[float]] = {}
@@ -50,7 +50,7 @@ def _worker_memory(textmill: Textmill) -> float:
 
 
 def _status(textmill: Textmill) -> float:
-    """Milliseconds of the status view, the best of a few."""
+    """Milliseconds that a query of the status view takes, the best of 20."""
     times = []
     with textmill.engine.connect() as connection:
         for _ in range(20):

@@ -1,6 +1,6 @@
-"""The forward pass on one core, against what torch offers; and the whole pipeline of one core.
+"""The forward pass on one core, compared with torch's own modules; and the pipeline on one core.
 
-Times are those of the measuring thread: other processes of the machine count less.
+Times are those of the measuring thread, so other processes on the machine affect them less.
 """
 
 import time
@@ -112,7 +112,7 @@ def _sides(
 
 
 def _bidirectional(model: Model) -> nn.Module:
-    """The same weights in torch's own module of both directions."""
+    """The same weights in torch's own bidirectional module."""
     ahead, back = model.encoder.ahead, model.encoder.back
     both = type(ahead)(ahead.input_size, ahead.hidden_size, batch_first=True, bidirectional=True)
     weights = dict(ahead.state_dict())
@@ -122,7 +122,7 @@ def _bidirectional(model: Model) -> nn.Module:
 
 
 def _of(tokens: int, pipeline: Pipeline) -> list[str]:
-    """Documents of about so many tokens."""
+    """Documents of about `tokens` tokens."""
     texts = make(20_000, words=tokens - 3, seed=1)
     near = (tokens - 1, tokens, tokens + 1)
     return [text for text in texts if len(pipeline.prepare(text).ids) in near][:2048]

@@ -54,7 +54,7 @@ def measure(documents: int | None) -> Report:
 
 
 def _samples(textmill: Textmill, counts: Callable[[], bool] = lambda: True) -> list[float]:
-    """Times of single documents, up to the first after which `counts` says no."""
+    """Milliseconds of single documents, until `counts` returns False; that one is not included."""
     options = JobOptions(lane=Lane.INTERACTIVE)
     times: list[float] = []
     for number in range(SAMPLES):

@@ -15,7 +15,7 @@ WARM_UP = 512
 
 
 def in_process(task: Task, texts: list[str], processes: int) -> float:
-    """Documents a second of bare loops, a process a core, models loaded and warm."""
+    """Documents per second of bare loops, one per process, with models loaded and warm."""
     from worker.devices import Device  # noqa: PLC0415
 
     context = get_context("spawn")
@@ -39,7 +39,7 @@ def in_process(task: Task, texts: list[str], processes: int) -> float:
 
 
 def _shares(texts: list[str], processes: int) -> list[list[str]]:
-    """Neighbours together: every other text is Chinese, and takes longer than an English one."""
+    """Contiguous shares, as every other text is Chinese and takes longer than an English one."""
     bounds = [len(texts) * number // processes for number in range(processes + 1)]
     return [texts[first:last] for first, last in pairwise(bounds)]
 

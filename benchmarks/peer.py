@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def create_table(database: str) -> None:
-    """The table that peers write to, like `textmill.result`."""
+    """Create the table that peers write to, like `textmill.result`."""
     with psycopg.connect(database) as connection:
         connection.execute(
             "create table peer_result (job_id uuid, seq bigint, label text, score real,"

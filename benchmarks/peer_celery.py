@@ -1,4 +1,4 @@
-"""A Celery task a document."""
+"""The Celery peer: one task per document."""
 
 import os
 from collections.abc import Callable
@@ -23,6 +23,6 @@ def analyse(job: str, seq: int, text: str) -> None:
 
 
 def sender(broker: str, prefix: str) -> Callable[[str, int, str], object]:
-    """Sends one document."""
+    """A function that sends one document."""
     app.conf.broker_url = broker
     return lambda job, seq, text: analyse.apply_async((job, seq, text), queue=prefix)

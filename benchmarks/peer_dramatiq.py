@@ -1,4 +1,4 @@
-"""A Dramatiq message a document."""
+"""The Dramatiq peer: one message per document."""
 
 import os
 from collections.abc import Callable
@@ -22,6 +22,6 @@ def analyse(job: str, seq: int, text: str) -> None:
 
 
 def sender(_: str, prefix: str) -> Callable[[str, int, str], object]:
-    """Sends one document."""
+    """A function that sends one document."""
     broker.namespace = prefix
     return analyse.send

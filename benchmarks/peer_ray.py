@@ -1,6 +1,6 @@
-"""Ray Data: `python -m benchmarks.peer_ray JOB DOCUMENTS PROCESSES` prints documents a second.
+"""Ray Data: `python -m benchmarks.peer_ray JOB DOCUMENTS PROCESSES` prints documents per second.
 
-Counted are the documents done once every actor had loaded its model.
+Only documents that are done after every actor has loaded its model are counted.
 """
 
 import logging
@@ -15,7 +15,7 @@ from benchmarks.peer import process
 
 
 class Analyse:
-    """An actor that keeps the model."""
+    """An actor that keeps the model loaded."""
 
     def __init__(self, job: str) -> None:
         self.job = job
@@ -30,7 +30,7 @@ class Analyse:
 
 
 def main() -> None:
-    """Run, and print the speed."""
+    """Run and print the speed."""
     job, count, processes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     rows = [{"seq": seq, "text": text} for seq, text in enumerate(make(count))]
     ray.init(num_cpus=processes, logging_level=logging.ERROR, include_dashboard=False)

@@ -1,9 +1,9 @@
-"""The same documents and model through what one would otherwise take.
+"""The same documents and model through Textmill and its alternatives.
 
-Each peer runs a process a core, with one torch thread, on the Redis and Postgres of the same stack,
-and writes the same rows. Peers that carry a message a document get fewer documents, since their
-speed does not depend on how many there are. Start-up is left out everywhere. Textmill is timed from
-the end of submitting on, a peer from its first message, or for Ray Data from its first batch.
+Each peer runs one process per core, with one torch thread, on the Redis and Postgres of the same
+stack, and writes the same rows. Peers that send one message per document get fewer documents, since
+their speed does not depend on the number. Start-up is left out everywhere: Textmill is timed from
+the end of submitting, a peer from its first message, and Ray Data from when all actors are ready.
 """
 
 import os
@@ -52,7 +52,7 @@ def measure(documents: int | None) -> Report:
 
 
 def _one_by_one(stack: Stack, peer: str, texts: Sequence[str], processes: int) -> float:
-    """A task a document; timed from the first message to the last row."""
+    """One task per document; timed from the first message to the last row."""
     with _workers(stack, peer, processes) as send:
         send(["warm up"] * 20 * processes)
         began = time.monotonic()
@@ -97,7 +97,7 @@ def _workers(stack: Stack, peer: str, processes: int) -> Iterator[Callable[[Sequ
 
 
 def _ray(stack: Stack, texts: Sequence[str], processes: int) -> float:
-    """Ray Data's `map_batches` over actors, in a process of its own that prints the speed."""
+    """Ray Data's `map_batches` over actors, in a separate process that prints the speed."""
     job = str(uuid4())
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.peer_ray", job, str(len(texts)), str(processes)],

@@ -12,7 +12,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 REPEATS = 4
-"""An even number: half of the turns go backwards."""
+"""An even number, so that half of the rounds run backwards."""
 PACKAGES = ("celery", "numpy", "psycopg", "redis", "tokenizers", "torch")
 
 Side = Callable[[], float]
@@ -23,12 +23,12 @@ class Report:
     """The outcome of a measurement.
 
     Attributes:
-        name: of the measurement.
-        ratios: one side by another, of each pair of sides: by what the pair is called.
-        target: what each ratio, or other figure, should reach: `>= 0.9`, `<= 5`.
-        figures: the same names as `target`, where they are no ratios.
+        name: the measurement's name.
+        ratios: one side divided by another, by the name of the pair.
+        target: what each ratio or figure should reach, e.g. `>= 0.9` or `<= 5`.
+        figures: values that are not ratios, by name.
         runs: every value of every side, in the order taken.
-        unit: of these values.
+        unit: the unit of these values.
         notes: what a reader must know.
     """
 
@@ -47,7 +47,7 @@ class Report:
         return all(_reaches(found[name], target) for name, target in self.target.items())
 
     def as_json(self) -> dict[str, Any]:
-        """All there is to know, for programs."""
+        """The whole report, for programs."""
         first = next(iter(self.ratios.values()), None)
         spread = {
             side: {"median": statistics.median(values), "low": min(values), "high": max(values)}
@@ -73,10 +73,10 @@ class Report:
 
 
 def alternately(sides: Mapping[str, Side], repeats: int = REPEATS) -> dict[str, list[float]]:
-    """Take each side's value in turn, so that what disturbs the machine disturbs all of them.
+    """Take each side's value in turn, so that a disturbance of the machine affects all of them.
 
-    Every second turn goes backwards: of an even number of turns, a machine that grows slower or
-    faster favours no side.
+    Every second round runs backwards: over an even number of rounds, a machine that becomes slower
+    or faster favours no side.
     """
     runs: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats):
@@ -87,12 +87,12 @@ def alternately(sides: Mapping[str, Side], repeats: int = REPEATS) -> dict[str, 
 
 
 def median_ratio(above: Iterable[float], below: Iterable[float]) -> float:
-    """The median over the repeats of one side's value by the other's in the same repeat."""
+    """The median over the repeats of one side's value divided by the other's in that repeat."""
     return round(statistics.median(a / b for a, b in zip(above, below, strict=True)), 3)
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on."""
+    """The machine that the measurement ran on."""
     cpu = Path("/proc/cpuinfo")
     names = [
         line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line

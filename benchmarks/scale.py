@@ -1,4 +1,4 @@
-"""How much faster two worker processes are than one, and how much a bare loop is."""
+"""How much faster several worker processes are than one, and how much several bare loops are."""
 
 import os
 from functools import partial
@@ -14,7 +14,7 @@ DOCUMENTS = 40_000
 def measure(documents: int | None) -> Report:
     """The same job on 1, 2, 4 … processes, up to the number of cores, each on its own stack.
 
-    The bare loop tells what the machine gives: cores share memory, and often more.
+    The bare loops show what the machine allows: cores share memory, and often more.
     """
     texts = make(documents or DOCUMENTS)
     cores = len(os.sched_getaffinity(0))

@@ -20,7 +20,7 @@ DOCUMENTS = 1_000_000
 
 
 def measure(documents: int | None) -> Report:
-    """`textmill submit FILE.jsonl`, start of Python included, and COPY into a bare table."""
+    """`textmill submit FILE.jsonl`, including the start of Python, and COPY into a bare table."""
     texts = make(documents or DOCUMENTS)
     data_dir = Path(tempfile.mkdtemp(prefix="textmill-benchmark-"))
     file = data_dir / "documents.jsonl"

@@ -17,7 +17,7 @@ TASK = Task.SENTIMENT
 
 @contextmanager
 def system(processes: int) -> Iterator[tuple[Stack, Textmill]]:
-    """A fresh stack with so many worker processes, warm; removed afterwards."""
+    """A fresh, warm stack with `processes` worker processes; removed afterwards."""
     data_dir = Path(tempfile.mkdtemp(prefix="textmill-benchmark-"))
     services = ServiceSettings(database_url=None, broker_url=None, data_dir=data_dir)
     try:
@@ -32,7 +32,7 @@ def system(processes: int) -> Iterator[tuple[Stack, Textmill]]:
 
 
 def through(textmill: Textmill, texts: list[str]) -> float:
-    """Documents a second from the end of submitting to the last outcome committed."""
+    """Documents per second from the end of submitting to the last outcome committed."""
     job = textmill.submit(TASK, [Document(text=text) for text in texts])
     began = datetime.now(UTC)
     done = textmill.wait(job.job_id)

@@ -12,9 +12,9 @@ REPEATS = 6
 
 
 def measure(documents: int | None) -> Report:
-    """Both sides process the same documents with a process a core, in turn.
+    """Both sides process the same documents with one process per core, in turn.
 
-    One run before them does not count: a machine that was idle is faster for its first minute.
+    A run before them does not count: a machine that was idle is faster for its first minute.
     """
     texts = make(documents or DOCUMENTS)
     processes = len(os.sched_getaffinity(0))

@@ -1,7 +1,7 @@
-"""How long the usual query of each view takes when there is a lot to look at.
+"""How long the usual query of each view takes on a large database.
 
-`python -m benchmarks.views --documents 10000000` seeds a Postgres of its own by SQL, in a folder
-that it removes, and prints a JSON object: milliseconds by view, the first time and over more.
+`python -m benchmarks.views --documents 10000000` fills a separate Postgres by SQL, in a temporary
+folder, and prints a JSON object: milliseconds by view, for the first query and for the next 20.
 """
 
 import json
@@ -19,7 +19,7 @@ from schema.settings import ServiceSettings
 from tests.fixtures.scale import seed, usual_queries
 
 ROUNDS = 20
-"""Times that a query is asked, after once to warm up."""
+"""Times that a query is run after the first run, which warms up."""
 
 
 @click.command()

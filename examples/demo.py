@@ -1,6 +1,6 @@
-"""Carry the documents of this folder through the whole of Textmill, and show what comes out.
+"""Run the documents in this folder through all of Textmill and show the outcomes.
 
-`make demo` runs it: real servers, real workers, everything ended when it ends.
+`make demo` runs it with real servers and real workers, which are all stopped at the end.
 """
 
 import time
@@ -32,7 +32,7 @@ if not console.is_terminal:
 
 
 def main() -> None:
-    """Run the demo, from an empty data directory of its own."""
+    """Run the demo in a data directory that is emptied first."""
     remove(DATA)
     services = ServiceSettings(database_url=None, broker_url=None, data_dir=DATA)
     records = {task: list(_records(task)) for task in Task}
@@ -83,7 +83,7 @@ def _results(textmill: Textmill, task: Task, job: Submission, records: list[Reco
     texts: dict[str, str] = {}
     for record in records:
         if isinstance(record, Document):
-            # Of two with one id, the first was taken.
+            # Of two documents with the same id, the first was accepted.
             texts.setdefault(str(record.external_id), " ".join(record.text.split()))
     table = Table(title=f"\n{task}", title_justify="left", box=None, pad_edge=False)
     between = 2 * 2
@@ -129,14 +129,14 @@ def _failures(textmill: Textmill, jobs: dict[Task, Submission]) -> Table:
 
 
 def _view(textmill: Textmill, query: str) -> Table:
-    """What a query answers, turned on its side: a column for each row."""
+    """The answer to a query, transposed: one column per row."""
     table = Table(title=f"\n{query}", title_justify="left", box=None, pad_edge=False)
-    table.padding = (0, 1, 0, 0)  # so that times of three jobs stay whole in 80 columns
+    table.padding = (0, 1, 0, 0)  # so that the times of three jobs fit into 80 columns
     with textmill.engine.connect() as connection:
         rows = connection.execute(sa.text(query))
         columns = (rows.keys(), *rows)
         for _ in columns:
-            table.add_column(overflow="fold")  # an id that is cut is none
+            table.add_column(overflow="fold")  # a truncated id is useless
         table.columns[0].no_wrap = True
         for cells in zip(*columns, strict=True):
             table.add_row(*map(_cell, cells))

@@ -1,4 +1,4 @@
-"""The light side of Textmill: hand documents over, watch jobs, read outcomes."""
+"""The lightweight side of Textmill: submit documents, follow jobs, read outcomes."""
 
 from producer.client import Textmill
 from producer.feedback import Verdict

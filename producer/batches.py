@@ -1,4 +1,4 @@
-"""Records cut into batches and chunks, as the rows that COPY takes."""
+"""Cut records into batches and chunks, as rows for COPY."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,12 +12,12 @@ BATCH_BYTES = 64_000_000
 """Bytes of rows after which a batch ends, so that memory is bounded for long documents."""
 
 BYTES_PER_TOKEN = 4
-"""Of UTF-8: an English word piece has about four letters, a Chinese word of 1.5 characters 4.5."""
+"""Bytes of UTF-8: an English word piece has about 4, a Chinese word of 1.5 characters has 4.5."""
 
 DOCUMENT_COLUMNS = "seq, external_id, text, metadata, line"
 FAILURE_COLUMNS = "seq, code, stage, message, attempt"
 CHUNK_COLUMNS = "chunk_no, first_seq, last_seq, tokens"
-"""The columns of rows, but for the job's id: there is no job before its first batch is read."""
+"""The columns of rows, except the job's id: there is no job until its first batch is read."""
 
 _NULL = r"\N"
 
@@ -26,9 +26,9 @@ class Batch(NamedTuple):
     """What one transaction loads.
 
     Attributes:
-        documents: a row a record, in the text format of COPY, in UTF-8, without its line feed.
-        failures: a row a refused record.
-        chunks: a row a chunk.
+        documents: one row per record, in the text format of COPY, as UTF-8 without the line feed.
+        failures: one row per refused record.
+        chunks: one row per chunk.
         is_last: whether no batch follows.
     """
 
@@ -39,10 +39,10 @@ class Batch(NamedTuple):
 
 
 def batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[Batch]:
-    """Batches bounded by records and by bytes; at least one, an empty job exists too.
+    """Batches bounded by records and by bytes; at least one, even for a job without documents.
 
     Chunks are bounded by documents and by estimated tokens, and end with their batch. Refused
-    records take no part in these bounds; a run of nothing else is no chunk.
+    records do not count for a chunk; a run of refused records alone makes no chunk.
     """
     draft = _Draft(limits)
     for record in records:
@@ -53,10 +53,10 @@ def batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[Batch
 
 
 class _Draft:
-    """A batch in the making.
+    """A batch under construction.
 
-    It holds rows instead of records: they take less memory, and the collector does not look
-    through them.
+    It holds rows instead of records: they take less memory, and the garbage collector does not
+    traverse them.
     """
 
     def __init__(self, limits: IntakeSettings) -> None:
@@ -90,7 +90,7 @@ class _Draft:
         self._bytes += len(row)
 
     def finish(self, *, is_last: bool) -> Batch:
-        """The batch, after which the draft is that of the next one."""
+        """Return the batch, and turn the draft into that of the next one."""
         if self._chunk_documents:
             self._close_chunk(self._seq)
         self._chunk_first = self._seq + 1
@@ -123,7 +123,7 @@ def _fields(document: Document, seq: int) -> str:
 
 
 def _escaped(value: str | None) -> str:
-    """A value in the text format of COPY. A call of the driver for each row takes twice as long."""
+    """A value in the text format of COPY. Calling the driver for each row takes twice as long."""
     if value is None:
         return _NULL
     return (

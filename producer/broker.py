@@ -1,4 +1,4 @@
-"""Redis, as dispatch sees it: publish pointers, count what waits."""
+"""Redis, as dispatch uses it: publish messages, count those that wait."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ class Broker:
 
     Args:
         url: of Redis.
-        key_prefix: what all its keys begin with.
+        key_prefix: prefix of all keys.
     """
 
     def __init__(self, url: str, key_prefix: str) -> None:
@@ -49,7 +49,7 @@ class Broker:
                 )
 
     def queued(self) -> dict[tuple[Task, Lane], int]:
-        """Messages of each queue that no worker has taken.
+        """The number of messages in each queue that no worker has taken.
 
         Raises:
             ServiceUnavailableError: Redis does not answer.
@@ -62,7 +62,7 @@ class Broker:
             }
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._app.close()
 
     @contextmanager

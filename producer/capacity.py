@@ -1,4 +1,4 @@
-"""How many more chunks the workers that live can take."""
+"""How many more chunks the live workers can take."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from schema.documents import Lane, Task
 
 
 class LiveWorker(NamedTuple):
-    """A worker process that lives: what it serves, and chunks in work at once."""
+    """A live worker process: the tasks it serves, and how many chunks it works on at once."""
 
     tasks: Sequence[str]
     threads: int
 
 
 class UnderWay(NamedTuple):
-    """How many chunks of a lane and task take a thread or soon will; how many no worker claimed."""
+    """How many chunks of a lane and task take a thread or soon will, and how many are unclaimed."""
 
     lane: Lane
     task: Task
@@ -26,7 +26,7 @@ class UnderWay(NamedTuple):
 
 
 def live_workers(connection: sa.Connection) -> Sequence[LiveWorker]:
-    """The worker processes that live, as `textmill.is_alive` has it."""
+    """The worker processes that are alive according to `textmill.is_alive`."""
     rows = connection.execute(
         sa.text("select tasks, threads from textmill.worker where textmill.is_alive(heartbeat_at)")
     )
@@ -34,9 +34,9 @@ def live_workers(connection: sa.Connection) -> Sequence[LiveWorker]:
 
 
 def under_way(connection: sa.Connection) -> Sequence[UnderWay]:
-    """What is under way of each lane and task.
+    """The chunks under way for each lane and task.
 
-    Chunks of a paused job that wait take no thread.
+    Waiting chunks of a paused job are left out, since they take no thread.
     """
     rows = connection.execute(
         sa.text(
@@ -54,15 +54,15 @@ def under_way(connection: sa.Connection) -> Sequence[UnderWay]:
 def free_slots(
     workers: Sequence[LiveWorker], published: Mapping[Task, int], *, shared: bool
 ) -> Slots:
-    """Free places of a lane.
+    """The free slots of a lane.
 
     Args:
-        workers: the processes that live.
-        published: the lane's chunks that take a place already.
-        shared: whether a thread of every process is left to the other lane, since bulk chunks wait
-            to be published or claimed: so an interactive chunk always finds one free, and a stream
-            of them, which workers take first, never stops the bulk lane. If not, there are two
-            places for every thread.
+        workers: the live processes.
+        published: the lane's chunks that already take a slot, by task.
+        shared: whether one thread of every process is left to the other lane, because bulk chunks
+            wait to be published or claimed. An interactive chunk then always finds a free thread,
+            and a stream of interactive chunks, which workers take first, never stops the bulk lane.
+            If false, every thread counts as two slots.
     """
     served = {Task(task) for worker in workers for task in worker.tasks}
 

@@ -32,23 +32,23 @@ class Textmill:
             for outcome in textmill.results(job.job_id):
                 print(outcome["external_id"], outcome["result"])
 
-    Without a URL, here or in `TEXTMILL_DATABASE_URL`, it uses the embedded stack: the running one
-    (`textmill up`), or else servers of its own, which end with the `with` block, or with the last
-    process that joined them. Workers run with them from when a job is waited for.
+    If no URL is set, here or in `TEXTMILL_DATABASE_URL`, it uses the embedded stack. If none is
+    running (`textmill up`), it starts servers, which stop at the end of the `with` block, or later,
+    when no other process that joined them is left. Workers start with the first wait for a job.
 
-    Jobs are named by their id, a UUID or its text; any other text is no job's id, and raises
-    `JobNotFoundError` too. The errors that methods raise can be imported from `producer`. Each
-    method that asks the database may also raise `SettingsError`, where the login is refused or
-    lacks a right, and `SchemaVersionError`, where the database has another migration. A
-    `Document`, `JobOptions` or `Verdict` is checked as it is made: one that cannot be, such as
-    `JobOptions(lane="fast")`, raises `pydantic.ValidationError`, a ValueError.
+    Jobs are named by their id, a UUID or its text; anything else raises `JobNotFoundError` too.
+    The errors that methods raise can be imported from `producer`. Each method that queries the
+    database may also raise `SettingsError`, if the login is refused or lacks a right, and
+    `SchemaVersionError`, if the database is at another migration. `Document`, `JobOptions` and
+    `Verdict` check their values: `JobOptions(lane="fast")`, for example, raises
+    `pydantic.ValidationError`, a ValueError.
     """
 
     def __init__(self, database_url: str | None = None) -> None:
         """Remember where the database is; nothing connects before the `with` block.
 
         Raises:
-            SettingsError: a variable about intake is malformed.
+            SettingsError: an intake setting is malformed.
         """
         self._database_url = database_url
         self._limits = read(IntakeSettings)
@@ -58,7 +58,7 @@ class Textmill:
         self._watched: list[Stack] = []
 
     def __enter__(self) -> Self:
-        """Find the embedded stack, or start its servers, where no URL says where the database is.
+        """Find the embedded stack or start its servers, unless a URL says where the database is.
 
         With a URL, nothing connects before the first call.
 
@@ -81,7 +81,7 @@ class Textmill:
 
     @property
     def engine(self) -> sa.Engine:
-        """The database, inside the `with` block."""
+        """The database engine, available inside the `with` block."""
         if self._engine is None:
             msg = "use Textmill as a context manager: with Textmill() as textmill: …"
             raise RuntimeError(msg)
@@ -97,23 +97,23 @@ class Textmill:
 
         Args:
             task: sentiment, keywords or moderation.
-            documents: `Document`s, or mappings with `text`, `id` and whatever else is to be
+            documents: `Document`s, or mappings with `text`, `id` and any other fields, which are
                 kept as metadata; read once, so a generator over millions is fine. Rows of a
-                database cursor may stay as they are: ids may be strings, integers or UUIDs;
-                metadata may hold, beside what JSON has a form for, dates and times (written in
-                ISO 8601), decimals, durations and UUIDs (as strings), bytes (as UTF-8), tuples
-                (as lists) and scalars of numpy. NaN and NaT become None.
-            options: how to run the job; with wrong values, `JobOptions(…)` itself raises
-                `pydantic.ValidationError`.
+                database cursor can be passed as they are. Ids may be strings, integers or UUIDs.
+                Besides JSON values, metadata may hold dates and times (written in ISO 8601),
+                decimals, durations and UUIDs (as strings), bytes (as UTF-8), tuples (as lists)
+                and numpy scalars. NaN and NaT become None.
+            options: how to run the job; `JobOptions(…)` itself raises `pydantic.ValidationError`
+                for wrong values.
 
         Raises:
             IdempotencyConflictError: the key was used for another task or other documents.
-            InputError: the options name a model that is not there, or do not fit the task.
-            PendingLimitError: too many documents wait already; nothing was submitted.
-            SchemaVersionError: the database has another migration; nothing was submitted.
+            InputError: the options name a model that does not exist, or do not fit the task.
+            PendingLimitError: too many documents are already pending; nothing was submitted.
+            SchemaVersionError: the database is at another migration; nothing was submitted.
             ServiceUnavailableError: Postgres does not answer; nothing was submitted.
             TypeError: something in `documents` is neither a Document nor a mapping, or `options`
-                are no JobOptions.
+                is not a JobOptions.
             ValueError: there is no such task.
         """
         if not isinstance(options, JobOptions | None):
@@ -141,7 +141,7 @@ class Textmill:
         return jobs.status(self.engine, _job_id(job_id))
 
     def jobs(self, limit: int = 20) -> list[JobStatus]:
-        """The latest jobs, newest first, `limit` at most.
+        """The latest jobs, newest first; at most `limit`.
 
         Raises:
             ServiceUnavailableError: Postgres does not answer.
@@ -149,17 +149,17 @@ class Textmill:
         return jobs.latest(self.engine, limit)
 
     def wait(self, job_id: UUID | str, timeout: float | None = None) -> JobStatus:
-        """Wait until a job is finished, `timeout` seconds at most.
+        """Wait until a job is finished, for at most `timeout` seconds.
 
         On an embedded stack without dispatch, the first call starts dispatch and workers, which
-        end with the `with` block.
+        stop at the end of the `with` block.
 
         Raises:
             JobNotFoundError: there is no such job.
-            ServiceUnavailableError: Postgres does not answer, or what this process started for
-                the job has ended.
-            SettingsError: workers would have to be started, and are not installed.
-            TimeoutError: the job is not finished in time; it goes on.
+            ServiceUnavailableError: Postgres does not answer, or a process that this one started
+                for the job has ended.
+            SettingsError: workers would have to be started but are not installed.
+            TimeoutError: the job did not finish in time; it continues.
         """
         job = _job_id(job_id)
         if self._bare is not None:
@@ -173,11 +173,11 @@ class Textmill:
         return jobs.wait(self.engine, job, timeout=timeout, progress=look)
 
     def watch(self, stack: Stack) -> None:
-        """From now on, `check` looks after what this process started of a stack."""
+        """Have `check` also watch the processes of `stack` that this process started."""
         self._watched.append(stack)
 
     def check(self) -> None:
-        """Find out whether all that this process started for its jobs still runs.
+        """Check that everything this process started for its jobs is still running.
 
         Raises:
             ServiceUnavailableError: a process ended; the text holds the end of its log.
@@ -186,26 +186,26 @@ class Textmill:
             stack.check()
 
     def results(self, job_id: UUID | str, *, texts: bool = False) -> Generator[OutcomeRow]:
-        """Every document with its outcome, in order, streamed; with its text if `texts`.
+        """Stream every document with its outcome, in order; with its text if `texts` is set.
 
-        Rows are read a thousand at a time, and no transaction is open in between. Of a job that
-        goes on meanwhile, the first ones may be older than the last ones.
+        Rows are read a thousand at a time, and no transaction is open in between. If the job
+        continues meanwhile, the first rows may be older than the last ones.
 
         Raises:
-            DocumentsGoneError: the month of the job was dropped, perhaps while it was read.
+            DocumentsGoneError: the job's month was dropped, perhaps while it was read.
             JobNotFoundError: there is no such job.
             ServiceUnavailableError: Postgres does not answer, here or while rows are read.
         """
         return jobs.outcomes(self.engine, _job_id(job_id), texts=texts)
 
     def cancel(self, job_id: UUID | str) -> JobState:
-        """Stop a job: outcomes that are there stay, all other documents count as cancelled.
+        """Stop a job: existing outcomes stay, all other documents count as cancelled.
 
-        Like `pause`, `resume` and `retry`, it may be said again, and does nothing then.
+        Like `pause`, `resume` and `retry`, it may be repeated and then does nothing.
 
         Returns:
-            The job's state: `cancelled`; `cancelling` where a chunk is just being written; or
-            that of a job which was over before.
+            The job's state: `cancelled`, or `cancelling` while a chunk is still being written. A
+            job that was over before keeps its state.
 
         Raises:
             JobNotFoundError: there is no such job.
@@ -214,7 +214,7 @@ class Textmill:
         return control.cancel(self.engine, _job_id(job_id))
 
     def pause(self, job_id: UUID | str) -> JobState:
-        """Begin no further chunk of a job; those in work are finished. Returns its state.
+        """Start no further chunks of a job; running ones are finished. Returns its state.
 
         Raises:
             JobNotFoundError: there is no such job.
@@ -223,7 +223,7 @@ class Textmill:
         return control.pause(self.engine, _job_id(job_id))
 
     def resume(self, job_id: UUID | str) -> JobState:
-        """Go on with a paused job. Returns its state.
+        """Continue a paused job. Returns its state.
 
         Raises:
             JobNotFoundError: there is no such job.
@@ -234,11 +234,11 @@ class Textmill:
     def retry(self, job_id: UUID | str) -> int:
         """Run the failed documents of a completed job again.
 
-        Those that were refused at intake or erased, or held nothing to analyse, would fail again
-        and stay.
+        Documents that were refused at intake, were erased, or held nothing to analyse would fail
+        again, and stay failed.
 
         Returns:
-            The number of documents; 0 where there are none, or the job is not completed.
+            The number of documents; 0 if there are none, or if the job is not completed.
 
         Raises:
             DocumentsGoneError: a part of the job's month was dropped or detached.
@@ -250,11 +250,11 @@ class Textmill:
     def add_feedback(self, verdict: Verdict) -> int:
         """Store a person's verdict on a result and return its number.
 
-        Where the verdict names no annotator, it is who submits: `TEXTMILL_SUBMITTER`. With wrong
-        values, `Verdict(…)` itself raises `pydantic.ValidationError`.
+        If the verdict names no annotator, the annotator is `TEXTMILL_SUBMITTER`. `Verdict(…)`
+        itself raises `pydantic.ValidationError` for wrong values.
 
         Raises:
-            InputError: it does not fit the result it speaks of.
+            InputError: the verdict does not fit its result.
             ServiceUnavailableError: Postgres does not answer.
         """
         return feedback.add(self.engine, verdict, annotator=self._limits.submitter)
@@ -290,6 +290,6 @@ def _job_id(given: UUID | str) -> JobId:
         return JobId(given)
     try:
         return JobId(UUID(given))
-    except (TypeError, ValueError, AttributeError):  # of what is no text
+    except (TypeError, ValueError, AttributeError):  # AttributeError: `given` is not a string
         msg = f"there is no job {given!r}; give the id that `submit` returns, a UUID or its text"
         raise JobNotFoundError(msg) from None

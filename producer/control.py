@@ -1,4 +1,4 @@
-"""Cancel, pause, resume and retry jobs. All may be said again, and do nothing then."""
+"""Cancel, pause, resume and retry jobs. Each may be repeated and then does nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from schema.states import JobState
 
 
 def cancel(engine: sa.Engine, job_id: JobId) -> JobState:
-    """Stop a job: outcomes that are there stay, all other documents count as cancelled.
+    """Stop a job: existing outcomes stay, all other documents count as cancelled.
 
     Returns:
-        Its state: `cancelling` while a chunk of it is being written, which dispatch closes next;
-        or that of a job which was over before.
+        The job's state: `cancelled`, or `cancelling` while a chunk of it is still being written,
+        which dispatch closes next. A job that was over before keeps its state.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -29,7 +29,7 @@ def cancel(engine: sa.Engine, job_id: JobId) -> JobState:
 
 
 def pause(engine: sa.Engine, job_id: JobId) -> JobState:
-    """Begin no further chunk of a job; those in work are finished. Returns its state.
+    """Start no further chunks of a job; running ones are finished. Returns its state.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -39,7 +39,7 @@ def pause(engine: sa.Engine, job_id: JobId) -> JobState:
 
 
 def resume(engine: sa.Engine, job_id: JobId) -> JobState:
-    """Go on with a paused job. Returns its state.
+    """Continue a paused job. Returns its state.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -51,11 +51,11 @@ def resume(engine: sa.Engine, job_id: JobId) -> JobState:
 def retry(engine: sa.Engine, job_id: JobId) -> int:
     """Run the failed documents of a completed job again.
 
-    Those that were refused at intake or erased, or held nothing to analyse, would fail again and
-    stay.
+    Documents that were refused at intake, were erased, or held nothing to analyse would fail again,
+    and stay failed.
 
     Returns:
-        The number of documents; 0 where there are none, or the job is not completed.
+        The number of documents; 0 if there are none, or if the job is not completed.
 
     Raises:
         DocumentsGoneError: a part of the job's month was dropped or detached.
@@ -68,7 +68,7 @@ def retry(engine: sa.Engine, job_id: JobId) -> int:
 def close_chunks(engine: sa.Engine, job_id: JobId) -> None:
     """Close the chunks of a job that is being ended, in short transactions.
 
-    Locked ones are left to dispatch; a job that is not being ended is left alone.
+    Locked chunks are left to dispatch; a job that is not being ended is left alone.
     """
     closed = 1
     while closed:
@@ -77,10 +77,10 @@ def close_chunks(engine: sa.Engine, job_id: JobId) -> None:
 
 
 def close_batch(connection: sa.Connection, job_id: JobId) -> int:
-    """Close as many chunks of a job that is being ended as a short transaction may.
+    """Close as many chunks of a job that is being ended as fit into a short transaction.
 
     Returns:
-        How many; 0 when none is left but those that are locked.
+        How many; 0 if none are left except locked ones.
     """
     return int(
         connection.scalar(sa.text("select textmill.close_chunks(:job_id)"), {"job_id": job_id}) or 0

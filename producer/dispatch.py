@@ -1,9 +1,10 @@
 """Publish pending chunks to Redis: fairly between jobs, bounded in depth, without a leader.
 
-Any number of dispatchers may run. A step is several short transactions, each in a turn that ends
-with it, so a frozen dispatcher holds nobody up for longer than the idle timeout; a
-finished chunk is answered by publishing alone. A chunk is marked before it is published; when the
-dispatcher or Redis dies in between, nobody claims it and it is published again.
+Any number of dispatchers may run. A step consists of short transactions. Each of them, except a
+purge, takes the turn, a lock that only one dispatcher can hold, until it ends: a frozen dispatcher
+blocks the others no longer than the idle timeout. A finished chunk triggers publishing alone. A
+chunk is marked before it is published; if the dispatcher or Redis dies in between, nobody claims
+the chunk, and it is published again.
 """
 
 import logging
@@ -34,14 +35,14 @@ logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
 RECONNECTING = 10
-"""Seconds after an outage of Postgres in which no lease is ended: workers were cut off as well, and
-their heartbeats come first."""
+"""Seconds after an outage of Postgres during which no lease is ended: workers were cut off as well,
+and their heartbeats must arrive first."""
 
 CLOSED_AT_ONCE = 20
-"""Batches of chunks that one step closes of each job that is being ended."""
+"""Batches of chunks that one step closes for each job that is being ended."""
 
 UPKEEP_INTERVAL = 60
-"""Seconds between looks for abandoned loads, missing partitions and rows of dead hosts."""
+"""Seconds between checks for abandoned loads, missing partitions and rows of dead hosts."""
 
 _WAITING = """
     select lane from unnest(cast(:lanes as text[])) as lane where exists (
@@ -53,8 +54,8 @@ _WAITING = """
         where j.lane = lane.lane and j.state in ('pending', 'running')
     )
 """
-"""Lanes with chunks that wait. Asked by a lateral join: as `exists` alone, the planner reads all
-chunks where most are pending."""
+"""Lanes with waiting chunks. The query uses a lateral join: with `exists` alone, the planner reads
+all chunks if most of them are pending."""
 
 
 class Dispatcher:
@@ -85,13 +86,13 @@ class Dispatcher:
         self._step_due = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Take steps until `stop`; an unreachable server is logged and tried again.
+        """Take steps until `stop` is set; an unreachable server is logged and tried again.
 
-        Every finished chunk rings the bell, and is answered with the next one alone: whole steps
-        cost several times as much and can wait for the poll.
+        Every finished chunk sends a notification, which only triggers publishing: whole steps cost
+        several times as much and can wait for the next poll.
 
         Raises:
-            SchemaVersionError: the database is of another migration.
+            SchemaVersionError: the database is at another migration.
             ServiceUnavailableError: Postgres does not answer at the start.
             SettingsError: Postgres or Redis refuses the login.
         """
@@ -117,7 +118,7 @@ class Dispatcher:
         logger.info("dispatch ends: it was told to")
 
     def step(self) -> int:
-        """Rescue, end jobs, publish, publish again what was lost.
+        """Rescue chunks, end jobs, publish chunks, and publish those again that were lost.
 
         Returns:
             The number of chunks published.
@@ -139,7 +140,7 @@ class Dispatcher:
         return self.publish() + self._republish()
 
     def publish(self) -> int:
-        """Publish what workers can soon take.
+        """Publish the chunks that workers can soon take.
 
         Returns:
             The number of chunks published.
@@ -154,7 +155,10 @@ class Dispatcher:
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:
-        """As `reachable`; puts off the end of leases, for which an outage of Redis is no reason."""
+        """Like `reachable`, but an outage of Postgres puts off the next rescue.
+
+        An outage of Redis is no reason to put it off.
+        """
         try:
             with reachable(self._engine):
                 yield
@@ -165,12 +169,12 @@ class Dispatcher:
     def _in_turn(
         self, work: Callable[[sa.Connection], Made], *, durable: bool = True
     ) -> Made | None:
-        """Do a transaction of a step, unless another dispatcher is in one.
+        """Run one transaction of a step, unless another dispatcher is in one.
 
-        Marks need not be durable: those that a crash of Postgres takes back are made again.
+        Marks need not be durable: if a crash of Postgres loses them, they are made again.
 
-        It waits for nobody, since all dispatchers wait for it: its statements pass over locked
-        rows, and where one meets a lock all the same, the next step tries again.
+        The transaction waits at most 1 s for a lock, since all dispatchers wait for it: its
+        statements skip locked rows, and if one still meets a lock, the next step tries again.
         """
         try:
             with self._engine.begin() as connection:
@@ -198,11 +202,11 @@ class Dispatcher:
         return marked
 
     def _republish(self) -> int:
-        """Publish again chunks that nobody claimed, as many as the queues lack messages.
+        """Publish unclaimed chunks again, as many as there are messages missing from the queues.
 
-        A worker takes no more messages than it has threads, so it claims at once what it takes. A
-        chunk that stays dispatched is therefore either queued, or its message was lost: forgotten
-        by Redis, or taken by a process that died. A message too many does nothing.
+        A worker takes no more messages than it has threads, so it claims each chunk as soon as it
+        takes the message. A chunk that stays dispatched is therefore either queued, or its message
+        was lost: Redis forgot it, or the process that took it died. A surplus message does nothing.
         """
         queued = self._broker.queued()
         with self._reachable():
@@ -232,7 +236,7 @@ class Dispatcher:
                 return
 
     def _purge(self) -> None:
-        """Remove a part of a load that was abandoned, beside the steps of other dispatchers."""
+        """Remove a part of an abandoned load; this needs no turn."""
         with self._engine.begin() as connection:
             job_id = connection.scalar(
                 sa.text(
@@ -254,7 +258,7 @@ class Dispatcher:
 
 
 def _ending(connection: sa.Connection) -> Sequence[JobId]:
-    """Expire jobs; those that are being ended, for whichever reason."""
+    """Expire overdue jobs; return all jobs that are being ended, for whatever reason."""
     connection.execute(sa.text("select textmill.expire_jobs()"))
     return connection.scalars(
         sa.text("select job_id from textmill.job where state = 'cancelling'")

@@ -1,4 +1,4 @@
-"""Hear of submitted and finished chunks before the next poll."""
+"""Learn of submitted and finished chunks before the next poll."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Doorbell:
-    """Listens on one connection of its own, so that nothing is missed between two waits.
+    """Listens for notifications on a separate connection, so that none is missed between waits.
 
     Through a transaction pooler no notification arrives; then every wait lasts its full time.
     """
@@ -30,7 +30,7 @@ class Doorbell:
         self._hang_up()
 
     def wait(self, seconds: float, stop: threading.Event) -> None:
-        """Return when the bell rings, `seconds` have passed or `stop` is set.
+        """Return when a notification arrives, `seconds` have passed or `stop` is set.
 
         Raises:
             ServiceUnavailableError: Postgres does not answer; the next wait connects again.
@@ -39,7 +39,7 @@ class Doorbell:
         try:
             with reachable(self._engine):
                 driver = self._listening()
-                # Short looks at `stop`, so that SIGTERM is not kept waiting.
+                # `stop` is checked every 0.2 s, so that SIGTERM is not kept waiting.
                 while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
                     if any(True for _ in driver.notifies(timeout=min(left, 0.2), stop_after=1)):
                         return

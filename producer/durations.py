@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from schema.errors import InputError
 
-_DURATION = re.compile(r"(\d{1,6})([smhd])")  # longer ones may reach beyond the calendar
+_DURATION = re.compile(r"(\d{1,6})([smhd])")  # more digits may reach beyond the calendar
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -13,7 +13,7 @@ def parse_duration(text: str) -> timedelta:
     """Read `90s`, `5m`, `4h` or `1d`.
 
     Raises:
-        InputError: it is none of these.
+        InputError: it has none of these forms.
     """
     found = _DURATION.fullmatch(text)
     if found is None:

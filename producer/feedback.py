@@ -1,7 +1,7 @@
-"""People's verdicts on results: in, and out again as training data.
+"""People's verdicts on results: stored, and exported as training data.
 
-The database checks a verdict against the result it speaks of, so that one given in SQL meets the
-same rules.
+The database checks a verdict against its result, so that a verdict given in SQL meets the same
+rules.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,17 +26,17 @@ Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
 
 
 class Verdict(Frozen):
-    """What a person says of one result.
+    """What a person says about one result.
 
     Attributes:
         job_id: the job that the document belongs to.
-        external_id: the document, by the producer's own id.
+        external_id: the producer's own id of the document.
         verdict: whether the result is right.
-        labels: the right labels where it is not; exactly one for sentiment, none for text that
-            moderation should have left alone.
-        keywords: the right keywords where they are not.
+        labels: the right labels if the result is wrong; exactly one for sentiment, an empty list
+            for text that moderation should not have flagged.
+        keywords: the right keywords if the result is wrong.
         comment: anything worth keeping.
-        annotator: who says so; None leaves it to whoever hands the verdict over.
+        annotator: who gives the verdict; None leaves this to the caller who stores it.
         adjudicates: whether this verdict decides for all annotators of the document.
     """
 
@@ -66,8 +66,8 @@ _EXPECTED: Final = {
 def parse(fields: Mapping[str, object]) -> Verdict:
     """Read a verdict from a row of a file.
 
-    Lists may be written `a;b`, of keywords as results write them, with a `+` before a generated
-    one, and an id as an integer; blanks mean absent.
+    Lists may be written `a;b`, with a `+` before generated keywords, as files of results have them.
+    An id may be an integer. An empty value means that the field is absent.
 
     Raises:
         InputError: a field is missing, unknown or malformed; the text names it.
@@ -77,7 +77,7 @@ def parse(fields: Mapping[str, object]) -> Verdict:
         if value is None or value == "":
             continue
         given[name] = _read(name, value)
-    if given.get("labels") == ["clean"]:  # an empty cell of a CSV file means absent
+    if given.get("labels") == ["clean"]:  # how CSV says "no labels": an empty cell means absent
         given["labels"] = []
     try:
         return Verdict.model_validate(given)
@@ -87,9 +87,9 @@ def parse(fields: Mapping[str, object]) -> Verdict:
 
 
 def is_unjudged(fields: Mapping[str, object]) -> bool:
-    """Whether a row has room for a verdict, and a person gave none.
+    """Whether a row has a field for the verdict, but nobody filled one in.
 
-    Keywords beside it say nothing: those of the result stand there.
+    Keywords do not count as filled in, since they are those of the result.
     """
     filled = {name for name, value in fields.items() if value not in (None, "")}
     return "verdict" in fields and not filled & {"verdict", "labels", "comment"}
@@ -101,12 +101,11 @@ def add(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) ->
     Args:
         engine: database of a migrated Textmill.
         verdict: what a person says.
-        annotator: who says so where the verdict does not name one; None stands for the database
-            user.
+        annotator: who gives the verdict if it names nobody; None means the database user.
 
     Raises:
-        InputError: there is no such result, the verdict does not fit its task or differs in
-            nothing, this annotator judged it before, or it was adjudicated before.
+        InputError: there is no such result, the verdict does not fit its task or disagrees without
+            a difference, this annotator judged it before, or it was adjudicated before.
         ServiceUnavailableError: Postgres does not answer.
     """
     given = {name: value for name, value in verdict if value is not None}
@@ -122,13 +121,12 @@ def is_there(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = Non
     Args:
         engine: database of a migrated Textmill.
         verdict: what a person says; the order of labels or keywords does not matter.
-        annotator: who says so where the verdict does not name one; None stands for the database
-            user.
+        annotator: who gives the verdict if it names nobody; None means the database user.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.
     """
-    # By the document's position, which the index of feedback has.
+    # Joins by the document's position, which the index of feedback holds.
     query = sa.text("""
         select f.verdict, f.labels, f.keywords, f.comment from textmill.document d
         join textmill.feedback f using (job_id, seq)
@@ -147,19 +145,19 @@ def is_there(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = Non
 
 
 def withdraw(engine: sa.Engine, feedback_id: int, annotator: str) -> None:
-    """Take back the verdict of this number.
+    """Withdraw the verdict with this number.
 
     Raises:
-        InputError: it is not of `annotator`, is more than an hour old, or was adjudicated since.
-        ServiceUnavailableError: Postgres does not answer, or another session judges or erases the
-            document.
+        InputError: it is not by `annotator`, is more than an hour old, or was adjudicated since.
+        ServiceUnavailableError: Postgres does not answer, or another session is judging or erasing
+            the document.
     """
     given = {"feedback_id": feedback_id, "annotator": annotator}
     _call(engine, "withdraw_feedback(:feedback_id, :annotator)", given)
 
 
 def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dict[str, object]]:
-    """Verdicts on results of `task`, oldest first, with the text they speak of.
+    """Verdicts on results of `task`, oldest first, with the texts of their documents.
 
     Args:
         engine: database of a migrated Textmill.
@@ -168,9 +166,9 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
             otherwise every verdict.
 
     Yields:
-        Rows as the trainer reads them: `id`, `text`, `label`, `labels` or `keywords` as they should
-        be, sorted, for moderation `annotated`, the labels that the judged result has scores for,
-        beside `verdict`, `annotator`, `comment`, `model_version`, `job_id` and `external_id`.
+        Rows as the trainer reads them: `id`, `text`, the right `label`, `labels` or `keywords`
+        (sorted), and for moderation `annotated`, the labels that the judged result has scores for;
+        also `verdict`, `annotator`, `comment`, `model_version`, `job_id` and `external_id`.
     """
     everything = (
         "select f.*, textmill.annotated_of(f.task, f.payload) as annotated from textmill.feedback f"
@@ -200,15 +198,15 @@ def _read(name: str, value: object) -> object:
             parts = (part.strip().removeprefix(mark) for part in value.split(";"))
             return [part for part in parts if part]
         case int() | float() | Decimal() if name == "external_id":
-            with suppress(DocumentError):  # a boolean is none
+            with suppress(DocumentError):  # a boolean is not an id
                 return written_id(value)
     return value
 
 
 def _said_of(faults: Mapping[tuple[int | str, ...], str]) -> Iterator[str]:
-    """What is wrong with each field; unknown ones are named together."""
+    """What is wrong with each field; unknown fields are named together."""
     named = {str(where[0]): kind for where, kind in faults.items() if where}
-    if len(named) < len(faults):  # no text can repeat such a name
+    if len(named) < len(faults):  # no message can repeat such a name
         yield "the name of a field holds half of a surrogate pair; write the character whole"
     if unknown := [field for field in named if field not in _EXPECTED]:
         known = ", ".join(_EXPECTED)
@@ -223,7 +221,7 @@ def _fault(field: str, kind: str) -> str:
 
 
 def _call(engine: sa.Engine, function: str, given: Mapping[str, object]) -> int:
-    """Call a function that returns a verdict's number; what it refuses is said in its words."""
+    """Call a function that returns a verdict's number; a refusal is raised in its own words."""
     try:
         with reachable(engine), engine.begin() as connection:
             call = sa.text(f"select textmill.{function}")

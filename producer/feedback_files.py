@@ -1,4 +1,4 @@
-"""Files of verdicts, read as files of documents are: a verdict a row."""
+"""Files of verdicts, one per row, read in the same way as files of documents."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
@@ -13,7 +13,7 @@ from schema.errors import InputError
 from schema.settings import IntakeSettings
 
 FORMATS: Final = (Format.JSONL, Format.CSV, Format.TSV, Format.PARQUET)
-"""Those whose rows have fields."""
+"""Formats whose rows have fields."""
 
 _FIELDS: Final = tuple(Verdict.model_fields)
 _NEEDED: Final = tuple(name for name, field in Verdict.model_fields.items() if field.is_required())
@@ -29,14 +29,15 @@ def read_rows(
     given: Collection[str] = (),
     ignoring: Callable[[str], None],
 ) -> Iterator[Row | Rejected]:
-    """Read what may be verdicts; those of a table have no fields but a verdict's.
+    """Read rows that may be verdicts; rows of a table keep only the fields of a verdict.
 
     Args:
         path: the file, plain or gzip-compressed; `-` is standard input.
-        file_format: one of `FORMATS`; None guesses from the name, standard input being JSON Lines.
-        limits: the largest text, which a row may hold beside its verdict.
-        given: fields that a row may lack, since they come from elsewhere.
-        ignoring: told once which columns of a table are left out, where there are any.
+        file_format: one of `FORMATS`; None guesses from the name, and takes standard input for
+            JSON Lines.
+        limits: the largest text, since a row may hold one besides its verdict.
+        given: fields that a row may lack, since they are given elsewhere.
+        ignoring: called once with the columns of a table that are left out, if there are any.
 
     Raises:
         InputError: the file cannot be read, is of another format, or is a table that lacks a column
@@ -48,7 +49,7 @@ def read_rows(
         raise InputError(msg)
     name = display_name(path)
     with opened(path) as stream:
-        # What `Expected` says of a missing field speaks of documents.
+        # Expects no fields: the message of `Expected` about a missing field is for documents.
         rows = readers.read_rows(stream, chosen, Expected(name, (), _EXAMPLE), limits)
         needed = [field for field in _NEEDED if field not in given]
         yield from rows if chosen is Format.JSONL else _known(rows, name, needed, ignoring)
@@ -60,7 +61,7 @@ def _known(
     needed: Sequence[str],
     ignoring: Callable[[str], None],
 ) -> Iterator[Row | Rejected]:
-    """The rows of a table with the columns that a verdict has."""
+    """The rows of a table, with only the columns that a verdict has."""
     columns: Sequence[str] | None = None
     for row in rows:
         if isinstance(row, Row):

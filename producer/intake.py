@@ -1,4 +1,4 @@
-"""The rules that every document passes on its way in, wherever it comes from."""
+"""The rules that every document must meet at intake, wherever it comes from."""
 
 import json
 import re
@@ -13,12 +13,12 @@ from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings
 
 NAME_SHOWN = 100
-"""Characters of a field's name that a refusal repeats."""
+"""Most characters of a field's name that a refusal repeats."""
 
 MAX_EXACT = 2**53
-"""Whole numbers up to which one with a fraction, as 3.0, is surely the number that was written."""
+"""Largest whole number for which a float, such as 3.0, is surely the number that was written."""
 
-_CONTROL = re.compile(r"[\x01-\x1f]")  # NUL has a code of its own
+_CONTROL = re.compile(r"[\x01-\x1f]")  # NUL has a separate error code
 
 
 def from_mapping(
@@ -29,14 +29,14 @@ def from_mapping(
     id_field: str = "id",
     line: int | None = None,
 ) -> Record:
-    """Make a record of a mapping; fields that are neither text nor id become its metadata.
+    """Make a record from a mapping; fields that are neither text nor id become its metadata.
 
     Args:
-        fields: a row of a file, or what a program hands over.
+        fields: a row of a file, or what a program submits.
         limits: largest text, metadata and id.
         text_field: which field is the text.
         id_field: which field is the external id; it may be absent.
-        line: where the record stood in its file, counted from 1.
+        line: the record's line in its file, counted from 1.
 
     Returns:
         The document, or why it is refused; broken content raises nothing.
@@ -61,16 +61,16 @@ def examine(
     limits: IntakeSettings,
     line: int | None = None,
 ) -> Record:
-    """Make a record of parts that nobody has checked.
+    """Make a record from unchecked parts.
 
     Args:
-        external_id: a string without control characters, an integer (also as a float, which pandas
-            makes of a column with a gap, or as a decimal), what `plain` makes a string or an
-            integer of, or None or NaN where the document has no id of its own.
+        external_id: a string without control characters; an integer, also as a decimal or as a
+            float, into which pandas turns a column with gaps; a value that `plain` turns into a
+            string or an integer; or None or NaN if the document has no id.
         text: a string that is not blank, or its bytes in UTF-8.
-        metadata: anything JSON can hold, or `plain` can write out.
+        metadata: anything that JSON can hold or `plain` can convert.
         limits: largest text, metadata and id.
-        line: where the record stood in its file, counted from 1.
+        line: the record's line in its file, counted from 1.
 
     Returns:
         The document, or the first rule that it breaks; broken content raises nothing.
@@ -82,18 +82,18 @@ def examine(
         most = limits.max_metadata_bytes
         try:
             return _document(known_id, known_text, metadata, line, most)
-        except (TypeError, ValueError):  # it is no plain JSON; to look for that first is slow
+        except (TypeError, ValueError):  # it is not plain JSON; checking that first is slow
             return _document(known_id, known_text, _plain_metadata(metadata), line, most)
     except DocumentError as error:
         return Rejected(external_id=known_id, line=line, code=error.code, message=str(error))
 
 
 def examine_rejected(rejected: Rejected, *, limits: IntakeSettings) -> Rejected:
-    """The record, without what Postgres does not store.
+    """The record, without anything that Postgres cannot store.
 
     Args:
         rejected: a record that a program rejected.
-        limits: longest id; one that breaks a rule is left out.
+        limits: longest id; an id that breaks a rule is left out.
     """
     try:
         known_id = _examine_id(rejected.external_id, limits.max_id_characters)
@@ -131,10 +131,10 @@ def _examine_id(value: object, limit: int) -> str | None:
 
 
 def written_id(value: object) -> str | None:
-    """An id that is no string, as the string that it becomes; None where there is none.
+    """The string for an id that is not a string; None if there is no id.
 
     Raises:
-        DocumentError: no id can be made of it.
+        DocumentError: no id can be made from it.
     """
     if not isinstance(value, int) and not (isinstance(value, Decimal) and value.is_finite()):
         value = _plain("the id", value, broken=ErrorCode.INVALID_ID)
@@ -147,14 +147,14 @@ def written_id(value: object) -> str | None:
         raise intake_error(ErrorCode.INVALID_ID, msg)
     try:
         return str(value)
-    except ValueError:  # Python writes out no integer of thousands of digits
+    except ValueError:  # Python does not convert integers of thousands of digits
         return ""
 
 
 def _is_whole(value: float | Decimal) -> bool:
     if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
         return True
-    # In this order: a decimal of few characters may have millions of digits.
+    # The range is checked first: a short decimal may have millions of digits.
     return -MAX_EXACT <= value <= MAX_EXACT and int(value) == value
 
 
@@ -193,7 +193,7 @@ def _examine_metadata(value: Mapping[str, object], limit: int) -> dict[str, obje
             " hand over fewer fields, or raise TEXTMILL_MAX_METADATA_BYTES"
         )
         raise intake_error(ErrorCode.METADATA_TOO_LARGE, msg)
-    # Only these can hide a NUL (JSON escapes it) or nest too deep; the walk is slow.
+    # Only such metadata can hold a NUL (JSON escapes it) or nest too deep; the walk is slow.
     if "\\u0000" in encoded or encoded.count("{") + encoded.count("[") > MAX_METADATA_DEPTH:
         _walk(metadata)
     return metadata
@@ -207,7 +207,7 @@ def _plain_metadata(metadata: Mapping[str, object]) -> dict[str, object]:
 
 
 def _plain(what: str, value: object, broken: ErrorCode = ErrorCode.INVALID_METADATA) -> object:
-    """A value as JSON holds it; `broken` is the code of one that has no such form."""
+    """`value` as JSON can hold it; `broken` is the error code if it has no such form."""
     try:
         return plain(value)
     except DocumentError as error:
@@ -237,7 +237,7 @@ def _values(root: object) -> Iterator[tuple[object, int]]:
 
 
 def _examine_characters(value: str, what: str) -> int:
-    """Bytes of `value` in UTF-8; Postgres stores neither a NUL nor a lone surrogate."""
+    """Bytes of `value` in UTF-8; refuses NULs and lone surrogates, which Postgres cannot store."""
     if "\x00" in value:
         msg = f"the {what} holds a NUL character; remove it"
         raise intake_error(ErrorCode.INVALID_CHARACTER, msg)

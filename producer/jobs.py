@@ -1,4 +1,4 @@
-"""What became of a job: its status, and its outcomes one by one."""
+"""The status of a job, and its outcomes one by one."""
 
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -16,17 +16,17 @@ from schema.outcomes import ErrorCode
 from schema.states import TERMINAL_JOB_STATES, JobState
 
 POLL_INTERVAL = 0.5
-"""Seconds between looks at a job that is under way."""
+"""Seconds between checks of a job that is under way."""
 
 FIRST_PAUSE = 0.02
-"""Seconds before the second look of `wait`. Each pause is half as long again as the one before, up
-to `POLL_INTERVAL`: a short job is answered at once, a long one asks little of Postgres."""
+"""Seconds before the second check of `wait`. Each pause is half as long again as the one before, up
+to `POLL_INTERVAL`: the end of a short job is seen at once, a long job asks little of Postgres."""
 
 ROWS_AT_ONCE = 1000
 """Most outcomes fetched, and held, at once."""
 
 BYTES_AT_ONCE = 16_000_000
-"""Bytes of texts, where these are wanted, after which no further outcome is fetched at once."""
+"""Bytes of texts, if these are requested, after which no further outcome is fetched at once."""
 
 
 class JobStatus(Frozen):
@@ -66,13 +66,13 @@ class OutcomeRow(TypedDict):
     """A document with its outcome; what does not apply is None.
 
     Attributes:
-        external_id: the producer's id; None where a rejected record had none that could be read.
+        external_id: the producer's id; None if a rejected record had none that could be read.
         status: succeeded, failed, cancelled or pending.
         result: the result of the task, as `schema.outcomes` describes it.
         error: `code`, `stage` and `message` of a failure.
-        metadata: what was handed over beside the text.
-        line: where the document stood in its file.
-        text: of the document, where it was asked for; None where it was rejected or erased.
+        metadata: what was submitted with the text.
+        line: the document's line in its file.
+        text: the document's text, if requested; None if the document was rejected or erased.
     """
 
     external_id: str | None
@@ -102,7 +102,7 @@ def status(engine: sa.Engine, job_id: JobId) -> JobStatus:
 
 
 def job_not_found(job_id: JobId) -> JobNotFoundError:
-    """The error of an id that is no job's."""
+    """The error for an id that no job has."""
     return JobNotFoundError(f"there is no job {job_id}; `textmill status` lists the latest")
 
 
@@ -110,8 +110,8 @@ def beginning_with(engine: sa.Engine, digits: str) -> JobId:
     """The job whose id begins with these hexadecimal digits.
 
     Raises:
-        JobNotFoundError: there is none.
-        UsageError: there are several.
+        JobNotFoundError: there is no such job.
+        UsageError: there are several such jobs.
     """
     lowest, highest = (UUID(digits.ljust(32, filler)) for filler in "0f")
     with reachable(engine), engine.connect() as connection:
@@ -157,12 +157,12 @@ def wait(
         engine: database of the job.
         job_id: the job.
         timeout: seconds to wait at most.
-        progress: told the status at every look.
+        progress: called with the status at every check.
 
     Raises:
         JobNotFoundError: there is no such job.
         ServiceUnavailableError: Postgres does not answer.
-        TimeoutError: the job is not finished in time; it goes on.
+        TimeoutError: the job did not finish in time; it continues.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = FIRST_PAUSE
@@ -179,22 +179,22 @@ def wait(
 
 
 def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Generator[OutcomeRow]:
-    """Every document of a job with its outcome, in the order of submission, streamed.
+    """Stream every document of a job with its outcome, in the order of submission.
 
-    Whoever reads slowly holds nothing up: rows come in pages, each a statement of its own, and
-    between two of them no transaction is open, nor a connection held. So every document comes once,
-    and its row is true of one moment, but the pages are of different moments. Of a job that goes
-    on, is retried or cancelled, or has a document erased meanwhile, the first rows may be
-    older than the last ones: they add up to its counters only where it had ended before.
+    A slow reader blocks nothing: each page of rows is read by a separate statement, and between two
+    pages no transaction is open and no connection is held. Every document appears once, and each
+    page shows a single moment, but different pages show different moments. If the job meanwhile
+    continues, is retried or cancelled, or has a document erased, the first rows may be older than
+    the last ones: they add up to the job's counters only if it had ended before.
 
     Args:
         engine: database of the job.
         job_id: the job.
-        texts: whether rows hold the documents' texts, too.
+        texts: whether rows also hold the documents' texts.
 
     Raises:
-        DocumentsGoneError: the month of the job was dropped, perhaps while it was read; what came
-            before is not all.
+        DocumentsGoneError: the job's month was dropped, perhaps while it was read; the rows read so
+            far are not all.
         JobNotFoundError: there is no such job.
         ServiceUnavailableError: Postgres does not answer, here or while rows are read.
     """
@@ -205,7 +205,7 @@ def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Genera
 
 
 def are_gone(engine: sa.Engine, job_id: JobId) -> bool:
-    """Whether a job has counted documents or outcomes of which none is left."""
+    """Whether a job has counted documents, results or failures of which none is left."""
     with reachable(engine), engine.connect() as connection:
         return _are_gone(connection, job_id)
 
@@ -228,7 +228,7 @@ def _are_gone(connection: sa.Connection, job_id: JobId) -> bool:
 
 
 def documents_gone(job_id: JobId) -> DocumentsGoneError:
-    """The error of a job whose month was dropped."""
+    """The error for a job whose month was dropped."""
     return DocumentsGoneError(
         f"the documents of job {job_id} are gone, or their outcomes: their month was dropped;"
         " `textmill status` has what was counted"
@@ -236,7 +236,7 @@ def documents_gone(job_id: JobId) -> DocumentsGoneError:
 
 
 class RejectedCount(NamedTuple):
-    """How often a code of intake stands in a job, with one of its messages."""
+    """How often an error code of intake occurs in a job, with one of its messages."""
 
     code: str
     documents: int
@@ -244,9 +244,9 @@ class RejectedCount(NamedTuple):
 
 
 def rejected_counts(engine: sa.Engine, job_id: JobId) -> list[RejectedCount]:
-    """Why documents of a job were rejected at intake, the commonest reason first.
+    """Why documents of a job were rejected at intake, the most frequent reason first.
 
-    Before all others comes a damaged file, which is rejected once for any number of documents.
+    A damaged file precedes all other reasons: it is rejected once for any number of documents.
     """
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
@@ -269,7 +269,7 @@ def _outcomes(
         page = _page(engine, job_id, last, texts=texts)
         last = page[-1].seq if page else last + ROWS_AT_ONCE
         for row in page:
-            # Half as long as _asdict(); `seq`, the last one, is left out.
+            # Takes half as long as _asdict(); `seq`, the last column, is left out.
             yield cast("OutcomeRow", dict(zip(fields, row, strict=False)))
 
 
@@ -286,14 +286,14 @@ _WITH_TEXTS = f"""
 
 
 def _page(engine: sa.Engine, job_id: JobId, last: int, *, texts: bool) -> Sequence[sa.Row[Any]]:
-    """The documents that follow the position `last`; a job has those from 1 to `accepted`.
+    """The documents after position `last`; a job has positions from 1 to `accepted`.
 
-    The status is that of `textmill.document_status`, which holds no results: beside it, they and
-    the documents would be read twice. Whatever Postgres expects of a job that no statistics know,
-    it reads the page alone. So it goes by a range: a limit may be a reason to sort all that follow.
-    And the joins are full ones, though every outcome has a document: there is no nested loop of
-    them, which looks through the outcomes of the page for each of its documents. A condition that
-    `d.seq` is not null would make them left ones.
+    The status is computed as in `textmill.document_status`. That view holds no results: with it,
+    results and documents would be read twice. Even without statistics about a job, Postgres must
+    read this page only. The query therefore selects a range: with a limit, Postgres may sort all
+    documents that follow. The joins are full joins, although every outcome has a document, since a
+    full join cannot run as a nested loop, which searches the outcomes of the page for each of its
+    documents. A condition that `d.seq` is not null would make them left joins.
     """
     with (
         reachable(engine),
@@ -332,7 +332,7 @@ def _page(engine: sa.Engine, job_id: JobId, last: int, *, texts: bool) -> Sequen
                 "bytes": BYTES_AT_ONCE,
             },
         ).all()
-        # What was dropped before looks as if it had never been there: no other page needs the look.
+        # Dropped rows look as if they had never existed; a page that is whole needs no check.
         whole = len(page) == ROWS_AT_ONCE and all(row.result or row.error for row in page)
         if not whole and _are_gone(connection, job_id):
             raise documents_gone(job_id)

@@ -1,4 +1,4 @@
-"""A job while its documents arrive."""
+"""A job while its documents are loaded."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PURGED_AT_ONCE = 20_000
-"""Documents of a transaction that removes an abandoned load."""
+"""Documents that one transaction removes from an abandoned load."""
 
 
 class Load:
@@ -30,13 +30,13 @@ class Load:
         connection: in whose transactions the job is loaded.
         task: of the job.
         options: how the job is to be run.
-        submitter: in whose name; idempotency keys are unique per submitter.
+        submitter: in whose name it is submitted; idempotency keys are unique per submitter.
         limits: how many documents may be pending.
 
     Attributes:
         job_id: id of the job, set by the first batch.
         accepted: records added so far.
-        rejected: of these, the refused ones; after `open` the duplicates count too.
+        rejected: the refused ones among them; after `open`, duplicates count too.
     """
 
     job_id: JobId
@@ -64,15 +64,15 @@ class Load:
         """COPY a batch of records, with their chunks, into the job.
 
         Raises:
-            ServiceUnavailableError: what was committed before is not all there any more.
+            ServiceUnavailableError: part of what was committed before is gone.
         """
         if not self._created:
             self._create()
         before = self.accepted
         self.accepted += len(batch.documents)
         self.rejected += len(batch.failures)
-        # First, since it holds the job fast against a purge, and begins a transaction of which
-        # SQLAlchemy knows: COPY goes past it.
+        # This comes first: it locks the job against a purge, and begins a transaction that
+        # SQLAlchemy knows about, since COPY bypasses SQLAlchemy.
         updated = self._connection.execute(
             sa.text(
                 "update textmill.job set accepted = :accepted, rejected = :rejected,"
@@ -98,10 +98,10 @@ class Load:
         self._copy("failure", FAILURE_COLUMNS, batch.failures)
 
     def commit(self) -> None:
-        """Keep what was added; no transaction is open after it.
+        """Commit what was added; no transaction is open afterwards.
 
-        Once the job is open, all of it survives a crash of the server. Before, it need not: the
-        next batch finds that something is missing, and the load is given up.
+        Once the job is open, all of it survives a crash of the server. Before that, it need not:
+        the next batch finds that something is missing, and the load is given up.
 
         Raises:
             PendingLimitError: a limit would be exceeded.
@@ -118,10 +118,10 @@ class Load:
 
         Args:
             content_hash: of all records; None without an idempotency key.
-            on_open: takes part in the transaction, once the job is open.
+            on_open: called in the same transaction, once the job is open.
 
         Returns:
-            False when another job holds the idempotency key; this one was not opened.
+            False if another job holds the idempotency key; this one was then not opened.
         """
         self.rejected += self._connection.execute(
             sa.text("select textmill.refuse_duplicates(:job_id)"), {"job_id": self.job_id}
@@ -138,9 +138,9 @@ class Load:
         return True
 
     def discard(self) -> None:
-        """Undo the load, also what earlier transactions committed of it.
+        """Undo the load, including what earlier transactions committed.
 
-        Where Postgres does not let it, dispatch will: it purges loads that were abandoned.
+        If Postgres prevents this, dispatch does it later, since it purges abandoned loads.
         """
         if self._connection.invalidated or self._connection.closed:
             return
@@ -151,7 +151,7 @@ class Load:
 
     def _undo(self) -> None:
         if self._driver.info.transaction_status is TransactionStatus.ACTIVE:
-            # Broken off in the middle of a statement: only another connection can be used.
+            # Interrupted in the middle of a statement: only another connection can be used.
             self._connection.invalidate()
         self._connection.rollback()
         done = not self._created
@@ -191,7 +191,7 @@ class Load:
         if not rows:
             return
         job_id = f"{self.job_id}\t".encode()
-        # The session's encoding may be another than that of the rows.
+        # The session's encoding may differ from that of the rows.
         with self._copying("document", DOCUMENT_COLUMNS, "(encoding 'UTF8')") as copy:
             copy.write(job_id + (b"\n" + job_id).join(rows) + b"\n")
 
@@ -224,10 +224,11 @@ class Load:
 
 
 def purge_part(connection: sa.Connection, job_id: JobId) -> bool:
-    """Remove a part of a job that is loading, the last documents first, and the job with the first.
+    """Remove a part of a loading job, the last documents first; at the end, remove the job.
 
-    It counts those that are left, so whoever loads it finds another count than it left, and adds
-    none. A purge that is broken off is gone on with by whoever looks for abandoned loads.
+    The job's count is lowered to the documents that are left, so a process that is still loading it
+    finds a count that it did not leave, and adds no more. The next check for abandoned loads
+    continues a purge that was interrupted.
 
     Returns:
         Whether nothing is left.
@@ -242,8 +243,8 @@ def purge_part(connection: sa.Connection, job_id: JobId) -> bool:
     )
     if left is None:
         return True
-    # A range, and not the last ones that are found: to find them means to pass over all that were
-    # deleted before, and have not been vacuumed.
+    # Deletes a range instead of searching for the last rows: a search would pass over all rows
+    # that were deleted before and have not been vacuumed.
     for table in ("failure", "document"):
         connection.execute(
             sa.text(

@@ -1,4 +1,4 @@
-"""Mark chunks as dispatched: which go next, and which go again; callers have dispatch's turn."""
+"""Mark the chunks to dispatch next, and those to dispatch again; callers hold dispatch's turn."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,12 +12,12 @@ Addressed = tuple[ChunkMessage, Lane]
 """A message, and the lane of its queue."""
 
 LONGEST_WAIT = timedelta(minutes=2)
-"""More than any retry waits. One that seems to wait for longer was put off before the clock of
-Postgres was set back, and goes at once."""
+"""Longer than any retry waits. A chunk that seems to wait longer was put off before the clock of
+Postgres was set back; it is dispatched at once."""
 
 JOBS_CONSIDERED = 200
 """Jobs of a lane among which one step shares the free slots: half of them the oldest, half the
-newest, so that a small job is seen when it comes, however many large ones came before."""
+newest, so that a small job is considered on arrival, however many large ones came before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Slots:
 def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]:
     """Mark chunks as dispatched, as many as there are slots.
 
-    The next chunk is of the job with the fewest tokens under way for its weight, so a small job
-    behind a huge one waits for a few chunks, not for the job.
+    The next chunk is from the job with the fewest tokens under way for its weight, so a small job
+    behind a huge one waits for a few chunks, not for the whole job.
     """
     tasks = [task for task in Task if slots.by_task[task] > 0]
     if slots.total <= 0 or not tasks:
@@ -109,9 +109,10 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
 def mark_again(
     connection: sa.Connection, task: Task, lane: Lane, lost: int, *, after: float
 ) -> list[Addressed]:
-    """Mark the `lost` oldest dispatched chunks of a queue anew, if `after` seconds have passed.
+    """Mark the `lost` oldest dispatched chunks of a queue again, if `after` seconds have passed.
 
-    Of those that seem to be dispatched later, since the clock was set back, nobody knows.
+    Chunks that seem to be dispatched in the future, because the clock was set back, are included,
+    since their age is unknown.
     """
     if lost <= 0:
         return []

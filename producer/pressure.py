@@ -9,14 +9,14 @@ from schema.settings import IntakeSettings
 def check_pressure(
     connection: sa.Connection, submitter: str, adding: int, limits: IntakeSettings
 ) -> None:
-    """Hold the limits of pending documents, exactly: submits that race pass one by one.
+    """Enforce the limits on pending documents exactly: concurrent submits pass one by one.
 
     Called right before the commit of a transaction that has counted its documents, since others
-    wait from here to its end. Where no limit is set, nobody waits.
+    wait from this call until that transaction ends. If no limit is set, nobody waits.
 
     Args:
         connection: of that transaction.
-        submitter: whose job it is.
+        submitter: the job's submitter.
         adding: documents of the job so far.
         limits: the limits.
 

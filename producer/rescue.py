@@ -1,4 +1,4 @@
-"""Chunks whose lease ran out: their attempts are ended."""
+"""End the attempts at chunks whose lease ran out."""
 
 import logging
 
@@ -8,7 +8,7 @@ logger = logging.getLogger(__name__)
 
 
 def rescue(connection: sa.Connection) -> int:
-    """End every attempt whose lease ran out, but for those whose chunk or job is locked.
+    """End every attempt whose lease ran out, except those whose chunk or job is locked.
 
     Returns:
         The number of attempts ended.

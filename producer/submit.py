@@ -1,8 +1,8 @@
 """Put documents into a job.
 
-A job that fits in one batch is loaded and opened in one transaction. A larger one arrives as a
-`loading` job, a transaction a batch, since a long COPY would hold back vacuum; the last
-transaction opens it. Until then nobody sees it, and a load that is abandoned gets purged.
+A job that fits in one batch is loaded and opened in one transaction. A larger job is loaded in
+state `loading`, one transaction per batch, since a long COPY would hold back vacuum; the last
+transaction opens it. Until then nobody sees the job, and it is purged if its load is abandoned.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ from schema.versions import whole_version
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What became of a submit.
+    """What a submit did.
 
     Attributes:
         job_id: the job that holds the documents.
-        accepted: documents handed over, the refused ones included.
+        accepted: documents submitted, including the refused ones.
         rejected: documents refused at intake; each is a failure of the job.
-        repeated: whether the idempotency key named a job that was there before; it has the options
-            of that time, also where others were given with the same documents.
+        repeated: whether the idempotency key named an existing job; that job keeps its options,
+            even if other options were given with the same documents.
     """
 
     job_id: JobId
@@ -62,20 +62,20 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         task: what to do with the documents.
         records: documents and refused records, in order; read once, never held all at once.
         options: how to run the job.
-        submitter: in whose name; idempotency keys are unique per submitter.
+        submitter: in whose name it is submitted; idempotency keys are unique per submitter.
         limits: how the job is cut into batches and chunks.
-        reads_ahead: read `records` in another thread, a batch ahead of Postgres. Only for records
-            that never block: a submit that fails ends when the read in progress does.
-        progress: told the number of records of each batch.
-        on_open: takes part in the transaction that makes the job visible; what it raises undoes
-            the submit.
+        reads_ahead: read `records` in another thread, one batch ahead of Postgres. Only for records
+            that never block: a submit that fails waits until the read in progress returns.
+        progress: called with the number of records of each batch.
+        on_open: called in the transaction that makes the job visible; an error in it undoes the
+            submit.
 
     Raises:
         InputError: there are more documents than a job may have, the options do not fit the
             task, the deadline has passed, or there is no such model.
         IdempotencyConflictError: the key was used for other content.
-        PendingLimitError: too many documents wait already.
-        SchemaVersionError: the database is of another migration.
+        PendingLimitError: too many documents are already pending.
+        SchemaVersionError: the database is at another migration.
         ServiceUnavailableError: Postgres does not answer; a job that was not opened is purged.
     """
     _check_options(task, options)
@@ -92,7 +92,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         connection.rollback()
         if first is not None:
             for _ in records:
-                pass  # only its digest is wanted
+                pass  # only the digest is needed
             return _same(first, digest)
         load = Load(connection, task, options, submitter=submitter, limits=limits)
         try:
@@ -114,17 +114,17 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
 def _fill(
     load: Load, ready: Iterable[Batch], limits: IntakeSettings, progress: Callable[[int], None]
 ) -> None:
-    """Add all batches; what comes last is left to be committed with the opening."""
+    """Add all batches; the last one is committed only when the job is opened."""
     for batch in ready:
         _check_size(load.accepted + len(batch.documents), limits)
         load.add(batch)
         if not batch.is_last:
-            load.commit()  # no transaction waits while more is read, which may take for ever
+            load.commit()  # no transaction stays open during the next read, which may never end
         progress(len(batch.documents))
 
 
 def _ahead(ready: Iterator[Batch]) -> Generator[Batch]:
-    """The same batches; a thread makes each while the one before is loaded."""
+    """The same batches; a thread makes each while the previous one is loaded."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         following = thread.submit(next, ready, None)
         while batch := following.result():
@@ -150,7 +150,7 @@ def _check_options(task: Task, options: JobOptions) -> None:
 
 
 def _with_whole_version(connection: sa.Connection, task: Task, options: JobOptions) -> JobOptions:
-    """The same options; where they name a model, its whole version is what is stored."""
+    """The same options, with the whole version if they abbreviate that of a model."""
     if options.model_version is None:
         return options
     version = whole_version(connection, options.model_version, task)
@@ -158,7 +158,7 @@ def _with_whole_version(connection: sa.Connection, task: Task, options: JobOptio
 
 
 def _check_deadline(connection: sa.Connection, options: JobOptions) -> None:
-    """Only of a new job: who submits again may do so after its deadline."""
+    """Refuse a deadline that has passed; only for new jobs, since a repeat may come after it."""
     deadline = options.deadline_at
     if (
         deadline is not None
@@ -169,7 +169,7 @@ def _check_deadline(connection: sa.Connection, options: JobOptions) -> None:
 
 
 class _Digest:
-    """SHA-256 over a task and its records, taken while they pass."""
+    """SHA-256 of a task and its records, computed while the records are read."""
 
     def __init__(self, task: Task) -> None:
         self._hash = hashlib.sha256(task.encode())

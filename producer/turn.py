@@ -1,4 +1,4 @@
-"""Dispatchers take turns: one transaction at a time."""
+"""The dispatchers' turn: a row lock that lets one transaction at a time run."""
 
 import logging
 import time
@@ -8,22 +8,24 @@ import sqlalchemy as sa
 logger = logging.getLogger(__name__)
 
 PATIENCE = 30
-"""Seconds without a turn after which a dispatcher says so."""
+"""Seconds without a turn after which a dispatcher logs a warning."""
 
 
 class Turn:
-    """What a dispatcher does between others."""
+    """One dispatcher's way to take the turn."""
 
     def __init__(self) -> None:
         self._waits_since: float | None = None
         self._has_warned = False
 
     def take(self, connection: sa.Connection, *, durable: bool) -> bool:
-        """Whether this transaction is the only step under way; a frozen one is ended by Postgres.
+        """Try to take the turn until the transaction ends; return whether it was free.
+
+        Postgres ends a transaction that freezes while it has the turn.
 
         Args:
             connection: of a transaction that has just begun.
-            durable: whether what it writes must outlast a crash of Postgres.
+            durable: whether what it writes must survive a crash of Postgres.
         """
         taken, *_ = connection.execute(
             sa.text(
@@ -39,7 +41,7 @@ class Turn:
         return bool(taken)
 
     def _note(self, *, taken: bool) -> None:
-        """Warn once of a long wait, which begins with the first step that had no turn."""
+        """Warn once about a long wait, which begins with the first step that had no turn."""
         if taken:
             self._waits_since, self._has_warned = None, False
             return

@@ -1,4 +1,4 @@
-"""What programs and files hold and JSON has no form for, in a form that it has."""
+"""Convert values that JSON cannot hold, from programs and files, into a form that it can."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
@@ -11,25 +11,25 @@ from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Stage
 
 MAX_METADATA_DEPTH = 64
-"""Objects and lists that metadata may hold inside each other."""
+"""Levels of objects and lists that metadata may nest."""
 
 _NO_TIME = "NaT"  # of pandas and numpy
 
 
 def plain(value: object, depth: int = 2) -> object:
-    """A value as JSON holds it.
+    """A value in a form that JSON can hold.
 
     Dates and times are written in ISO 8601; decimals, durations and UUIDs as strings; bytes are
-    taken for UTF-8. Mappings become objects with strings as keys, tuples become lists, numbers of
-    numpy those of Python. NaN, also of decimals, and NaT for a time say that there is no value:
-    None. What JSON has a form for stays as it is.
+    decoded as UTF-8. Mappings become objects with strings as keys, tuples become lists, and numpy
+    numbers become Python numbers. NaN, also of decimals, and NaT, which means that there is no
+    time, become None. Values that JSON can hold stay as they are.
 
     Args:
         value: of any type.
-        depth: how deep it stands; a field of metadata, which is an object itself, at 2.
+        depth: its nesting level; 2 for a field of metadata, which is itself an object.
 
     Raises:
-        DocumentError: there is no such form; the text says what the value is, as in
+        DocumentError: there is no such form; the message describes the value, as in
             "holds an infinity".
     """
     match value:
@@ -58,7 +58,7 @@ def _number(value: float) -> float | None:
         return None
     try:
         if isinstance(value, int) or isfinite(value):
-            str(value)  # Python writes out no integer of thousands of digits
+            str(value)  # Python does not convert integers of thousands of digits
             return value
     except ValueError:
         msg = "holds an integer of too many digits; write it as a string"
@@ -83,7 +83,7 @@ def _written_out(value: object) -> object:
 
 
 def _decoded(value: bytes) -> str:
-    # Old writers of Parquet do not mark strings, so binary is text until it proves otherwise.
+    # Old writers of Parquet do not mark strings, so binary values count as text if they decode.
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Which worker processes came up, and whether any lives."""
+"""Which worker processes started, and whether any is alive."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from schema.database import reachable
 
 
 class Worker(Frozen):
-    """A worker process, as its heartbeat row tells."""
+    """A worker process, according to its heartbeat row."""
 
     worker: str
     pid: int
@@ -18,9 +18,9 @@ class Worker(Frozen):
 
 
 def registered(engine: sa.Engine, since: datetime) -> list[Worker]:
-    """The processes that came up from `since` on, in the order of their start.
+    """The processes that started at or after `since`, in the order of their start.
 
-    One that ended without a word may still be among them.
+    A process that died may still be among them.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.
@@ -37,7 +37,7 @@ def registered(engine: sa.Engine, since: datetime) -> list[Worker]:
 
 
 def moment(engine: sa.Engine) -> datetime:
-    """The time by the clock of Postgres, which `started_at` is told by.
+    """The time by the clock of Postgres, which also sets `started_at`.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.
@@ -48,7 +48,7 @@ def moment(engine: sa.Engine) -> datetime:
 
 
 def any_alive(engine: sa.Engine) -> bool:
-    """Whether a worker process lives, as `textmill.is_alive` has it; any login may ask.
+    """Whether any worker process is alive according to `textmill.is_alive`; any login may ask.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.

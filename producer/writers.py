@@ -1,6 +1,6 @@
-"""Outcomes written to a file: a row for each document, with the same fields in every format.
+"""Write outcomes to a file: one row per document, with the same fields in every format.
 
-CSV and Parquet have what people look at first in columns of its own, too.
+CSV and Parquet have additional columns for what people look at first.
 """
 
 import csv
@@ -11,13 +11,13 @@ from enum import StrEnum
 from typing import BinaryIO
 
 FIELDS = ("external_id", "status", "result", "error", "metadata", "line")
-"""Fields of a row, in this order; what does not apply to a document is None."""
+"""Fields of a row, in this order; a field that does not apply to a document is None."""
 
 COLUMNS = (*FIELDS[:2], "label", "score", "keywords", "code", "message", *FIELDS[2:])
-"""Columns of CSV and Parquet: those fields, and parts of `result` and `error` before them."""
+"""Columns of CSV and Parquet: these fields, and before `result`, parts of `result` and `error`."""
 
 TEXT = "text"
-"""A further field, and column, where the documents' texts are wanted."""
+"""An additional field, and column, if the documents' texts are requested."""
 
 ROWS_AT_ONCE = 5000
 """Most rows of a Parquet row group."""
@@ -43,16 +43,16 @@ def write_outcomes(
     *,
     texts: bool = False,
 ) -> None:
-    """Write `rows` to `out` as they come; `out` stays open.
+    """Write `rows` to `out` as they arrive; `out` stays open.
 
     Values are written as they are: a spreadsheet may take a text that begins with `=` for a
-    formula. Where `rows` raises, `out` holds a part that looks whole, so let a file have its name
-    only once it is complete.
+    formula. If `rows` raises, `out` holds a part that looks complete, so give a file its final name
+    only once it is.
 
     Args:
-        rows: mappings with all of `FIELDS`, and `text` where that is written, too; other keys are
-            left out.
-        file_format: the form of the file.
+        rows: mappings with all of `FIELDS`, and with `text` if `texts` is set; other keys are left
+            out.
+        file_format: the format of the file.
         out: open for writing bytes.
         texts: whether the documents' texts are written.
     """
@@ -87,7 +87,7 @@ def _write_csv(rows: Iterable[Mapping[str, object]], out: BinaryIO, columns: Seq
 def _write_parquet(
     rows: Iterable[Mapping[str, object]], out: BinaryIO, columns: Sequence[str]
 ) -> None:
-    # Its import takes a third of a second, which no other format should cost.
+    # Importing it takes a third of a second, which only this format should cost.
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -122,7 +122,7 @@ def _flat(row: Mapping[str, object], columns: Sequence[str]) -> dict[str, object
 
 
 def _answer(result: object) -> dict[str, object]:
-    """The label, score or keywords of a result; lists are written as verdicts write them, `a;b`.
+    """The label, score or keywords of a result; lists are written `a;b`, as in verdicts.
 
     A generated keyword begins with `+`, as `textmill-worker predict` prints it.
     """

@@ -1,4 +1,4 @@
-"""The base of every value that crosses a process border."""
+"""The base class of every value that crosses a process boundary."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,13 +8,13 @@ from pydantic_core import to_json
 
 
 class Frozen(BaseModel):
-    """Immutable, and nothing unknown is let in."""
+    """Immutable; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def json_line(fields: Mapping[str, object]) -> str:
-    """A row of the database as a JSON object on a line, its times as `2026-01-31T06:00:00Z`."""
+    """A database row as a one-line JSON object; times are written as `2026-01-31T06:00:00Z`."""
     return to_json(_in_utc(fields), fallback=str).decode()
 
 

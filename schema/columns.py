@@ -1,4 +1,4 @@
-"""What the tables are made of."""
+"""Building blocks of the table definitions."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -9,15 +9,15 @@ metadata = sa.MetaData(schema="textmill")
 
 
 def one_of(column: str, values: Iterable[StrEnum]) -> str:
-    """The check that a column holds one of these values, such as those of an enumeration."""
+    """SQL condition that `column` holds one of `values`."""
     return f"{column} in ({listed(values)})"
 
 
 def listed(values: Iterable[StrEnum]) -> str:
-    """Values as SQL lists them between parentheses."""
+    """`values` as SQL string literals, separated by commas."""
     return ", ".join(f"'{value}'" for value in values)
 
 
 def now(name: str) -> sa.Column[object]:
-    """A time, by default that of the transaction."""
+    """A timestamp column; its default is the start time of the transaction."""
     return sa.Column(name, sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now())

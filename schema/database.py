@@ -21,10 +21,10 @@ CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
 
 _IN_THE_WAY = ("40", "55")
-"""SQLSTATE classes that say: another session was in the way."""
+"""SQLSTATE classes of errors that mean another session was in the way."""
 
 _ROLE = "textmill_role"
-"""Option of an engine: the role that its login should be a member of."""
+"""Engine option that names the role its login should be a member of."""
 
 _UNDEFINED = (
     psycopg.errors.UndefinedTable,
@@ -45,12 +45,12 @@ def create_engine(
     """Make an engine for `url`; nothing connects before it is used.
 
     Args:
-        url: `postgresql://…`, as psql takes it.
+        url: `postgresql://…`, as psql accepts it.
         application: shown in `pg_stat_activity`.
-        role: whose member the login should be, which it is told where it lacks a right.
+        role: role that the login should be a member of; the error names it if a right is missing.
         connections: most connections held at once.
-        pings: whether a connection is tried each time before it is used; without, whoever uses one
-            that was lost meanwhile must try again.
+        pings: whether a connection is tested each time before it is used; if not, the caller must
+            try again when it gets one that was lost meanwhile.
 
     Raises:
         SettingsError: `url` is not a Postgres URL.
@@ -67,20 +67,20 @@ def create_engine(
         # Parameters hold texts and keywords, which must not reach a log.
         hide_parameters=True,
         pool_pre_ping=pings,
-        # Whatever the database or the login has as its default: who waits for a row and then reads
-        # must see what was committed meanwhile.
+        # Whatever the default of the database or login: a transaction that waits for a row and
+        # then reads must see what was committed meanwhile.
         isolation_level="READ COMMITTED",
         execution_options={_ROLE: role},
         connect_args={
             "application_name": application,
-            "client_encoding": "utf8",  # also of a database that has none, SQL_ASCII
+            "client_encoding": "utf8",  # even if the database has no encoding (SQL_ASCII)
             "connect_timeout": CONNECT_TIMEOUT,
             # A server-side prepared statement does not survive a transaction pooler.
             "prepare_threshold": None,
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
-            # Keepalives watch silent connections; this one, those with bytes on their way.
+            # Keepalives watch idle connections; this setting, those with unacknowledged data.
             "tcp_user_timeout": 60_000,
         },
     )
@@ -89,21 +89,22 @@ def create_engine(
 
 
 def _leave_standby(context: sa.ExceptionContext) -> None:
-    """Drop connections that take no writes: after a failover they would lead there for ever."""
+    """Drop read-only connections: after a failover they would lead to the standby for ever."""
     if isinstance(context.original_exception, READ_ONLY):
         context.is_disconnect = True
 
 
 @contextmanager
 def reachable(engine: sa.Engine) -> Iterator[None]:
-    """Turn what a wrong or absent server says into errors for people.
+    """Turn the errors of a misconfigured or unavailable server into errors for people.
 
-    They name the server, without what is secret in its URL, and what to do.
+    Their messages name the server, without the secrets in its URL, and say what to do.
 
     Raises:
-        InputError: what was sent is larger than Postgres takes.
+        InputError: what was sent is larger than Postgres accepts.
         SchemaVersionError: the database lacks a table, a column or a function.
-        ServiceUnavailableError: the connection was refused or lost, or others are in the way.
+        ServiceUnavailableError: the connection was refused or lost, Postgres takes no writes, or
+            another session is in the way.
         SettingsError: the role may not log in, or lacks a right.
     """
     try:
@@ -117,7 +118,7 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
 
 
 def _told(cause: BaseException | None, engine: sa.Engine) -> TextmillError | None:
-    """The error for people; None of what is a fault of ours."""
+    """The error for people; None if the fault is in our code."""
     said = what_it_says(cause)
     where = database_place(engine.url)
     match cause:
@@ -143,7 +144,7 @@ def _told(cause: BaseException | None, engine: sa.Engine) -> TextmillError | Non
 
 
 def _unavailable(cause: BaseException | None, said: str, where: str) -> str | None:
-    """Why Postgres does not serve, and what to do; None of what is no outage."""
+    """Why Postgres does not serve, and what to do; None if it is not an outage."""
     match cause:
         case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(_IN_THE_WAY):
             return f"another session of Postgres was in the way ({said}); try again"
@@ -166,12 +167,12 @@ def unblocked(engine: sa.Engine, *, lock_timeout: str = "5s") -> Iterator[sa.Con
     """A transaction that waits for no lock longer than `lock_timeout`.
 
     Args:
-        engine: where it runs.
-        lock_timeout: as Postgres takes it; longer than Postgres goes on with the session of a
+        engine: the database.
+        lock_timeout: in Postgres notation; longer than Postgres takes to end the session of a
             process that died.
 
     Raises:
-        OperationalError: another session has held one for longer, at a prompt perhaps.
+        OperationalError: another session held a lock for longer, perhaps at an open prompt.
     """
     with engine.begin() as connection:
         connection.execute(
@@ -182,7 +183,7 @@ def unblocked(engine: sa.Engine, *, lock_timeout: str = "5s") -> Iterator[sa.Con
 
 
 def check_version(connection: sa.Connection) -> None:
-    """Refuse a database of another migration.
+    """Refuse a database that is at another migration.
 
     Raises:
         SchemaVersionError: the database was not migrated, or is older or newer than this code.
@@ -199,7 +200,7 @@ def check_version(connection: sa.Connection) -> None:
 
 
 def migration(connection: sa.Connection) -> str | None:
-    """The migration that the database is at; None where it holds no tables of Textmill."""
+    """The migration that the database is at; None if it holds no Textmill tables."""
     if connection.scalar(sa.text("select to_regclass('textmill.alembic_version')")) is None:
         return None
     found: str | None = connection.scalar(

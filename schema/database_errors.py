@@ -1,4 +1,4 @@
-"""What an error of Postgres means: what it says, whether it passes."""
+"""What a Postgres error means: its message, and whether the cause may pass."""
 
 import re
 
@@ -6,33 +6,34 @@ import psycopg
 import sqlalchemy as sa
 
 TOO_LARGE = "54"
-"""SQLSTATE class of what is too large for Postgres. Sent again, it still is."""
+"""SQLSTATE class of input that is too large for Postgres; sending it again does not help."""
 
 COUNTED = ("57014", "58")
-"""SQLSTATEs, or classes of them, that a chunk may have caused itself: of a statement that was
-cancelled, such as for the time it took, and of a system error, such as an unreadable page."""
+"""SQLSTATEs, or classes of them, of errors that a chunk may have caused itself: a cancelled
+statement (perhaps because it took too long) or a system error (perhaps an unreadable page)."""
 
 _LOGIN_STATES = ("28", "3D")
-"""SQLSTATE classes of a refused login: another try is refused, too."""
+"""SQLSTATE classes of a refused login; another try would be refused too."""
 
 _LOGIN_TEXTS = re.compile(
     r"no password supplied|FATAL: +(.*authentication failed|.*pg_hba\.conf|no such (user|database)"
     r'|(role|database) ".*" (does not exist|is not permitted)|permission denied for database)'
 )
-"""Messages of a refused login, for which the driver has no SQLSTATE."""
+"""Messages of refused logins for which the driver has no SQLSTATE."""
 
 _QUOTING = ("22", "23", "38", "39", "HV", "P0", "XX")
-"""SQLSTATE classes whose messages may quote a row: of values, constraints, functions, servers."""
+"""SQLSTATE classes whose messages may quote a row: errors of values, constraints, functions and
+servers."""
 
 IDLED = psycopg.errors.IdleInTransactionSessionTimeout
 """Postgres ended the transaction of a process that had been frozen, and its connection with it."""
 
 READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
-"""Postgres is a standby, or was closed to writing, as some do when a disk is nearly full."""
+"""Postgres is a standby, or was made read-only, as some hosts do when a disk is nearly full."""
 
 
 def what_it_says(cause: BaseException | None) -> str:
-    """What an error of Postgres says, as a line; where it may quote a row, the condition alone."""
+    """The message of a Postgres error, as one line; if it may quote a row, only the condition."""
     state = str(getattr(cause, "sqlstate", ""))
     if not state.startswith(_QUOTING):
         return str(cause).strip().partition("\n")[0]
@@ -41,13 +42,13 @@ def what_it_says(cause: BaseException | None) -> str:
 
 
 def condition(error: sa.exc.DBAPIError) -> str:
-    """What Postgres says, for a log: with its SQLSTATE, and without what may quote a row."""
+    """The message of a Postgres error for a log: with its SQLSTATE, without any quoted row."""
     state, said = getattr(error.orig, "sqlstate", None), what_it_says(error.orig)
     return said if state is None or said.startswith(state) else f"{state} {said}"
 
 
 def refuses_login(cause: BaseException | None) -> bool:
-    """Whether an error of Postgres says that a login will not do, however often it is tried."""
+    """Whether a Postgres error says that a login is refused, however often it is tried."""
     state = getattr(cause, "sqlstate", None)
     if state is not None:
         return str(state).startswith(_LOGIN_STATES)
@@ -55,9 +56,9 @@ def refuses_login(cause: BaseException | None) -> bool:
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether Postgres is away, or cannot serve for a while; nothing is wrong with the chunk.
+    """Whether Postgres is away or cannot serve for a while, so that the chunk is not at fault.
 
-    So it is as well where another session holds what is needed (a lock timeout, a deadlock).
+    This includes waiting in vain for another session (a lock timeout, a deadlock).
     """
     if not isinstance(error, sa.exc.DBAPIError) or has_state(error, TOO_LARGE, *COUNTED):
         return False
@@ -66,12 +67,12 @@ def is_outage(error: Exception) -> bool:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether to try again what is no chunk's: an outage, or what would count against one."""
+    """Whether to retry work that belongs to no chunk: after an outage or a `COUNTED` error."""
     return is_outage(error) or has_state(error, *COUNTED)
 
 
 def has_state(error: Exception, *states: str) -> bool:
-    """Whether it is an error of Postgres with one of these SQLSTATEs, or of these classes."""
+    """Whether `error` comes from Postgres, with one of these SQLSTATEs or SQLSTATE classes."""
     return isinstance(error, sa.exc.DBAPIError) and str(
         getattr(error.orig, "sqlstate", None)
     ).startswith(states)

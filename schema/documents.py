@@ -49,10 +49,10 @@ class Rejected(Frozen):
     """A record refused at intake; it counts as a failed document of its job.
 
     Attributes:
-        external_id: the producer's id, where it could be read.
-        line: where the record stood in its file, counted from 1.
+        external_id: the producer's id, if it could be read.
+        line: the record's line in its file, counted from 1.
         code: why it was refused.
-        message: what is wrong and how to mend it; never holds the text itself.
+        message: what is wrong and how to fix it; never holds the text itself.
     """
 
     external_id: str | None = None
@@ -68,7 +68,7 @@ Deadline = Annotated[
     AwareDatetime,
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), le=datetime(9999, 1, 1, tzinfo=UTC)),
 ]
-"""What `job.deadline_at` takes: a time that every program can read, in any time zone."""
+"""What `job.deadline_at` accepts: a time that every program can read, in any time zone."""
 
 
 class JobOptions(Frozen):
@@ -99,7 +99,7 @@ class JobOptions(Frozen):
 
 
 def option_fault(task: Task, *, explain: bool, generate: bool) -> tuple[str, str] | None:
-    """The option that does not fit the task, and why not; None where all fit."""
+    """The option that does not fit the task, and why; None if all fit."""
     if explain and task is Task.KEYWORDS:
         return "explain", "keywords have no score of the document to explain"
     if generate and task is not Task.KEYWORDS:

@@ -1,9 +1,9 @@
-"""What can go wrong, and the exit code of a command that meets it.
+"""What can go wrong, and the exit code of a command that fails with it.
 
 ::
 
     TextmillError                         2
-    ├── UsageError                        2  the caller can mend it
+    ├── UsageError                        2  the caller can fix it
     │   ├── SettingsError                 2
     │   ├── InputError                    2
     │   ├── JobNotFoundError              2
@@ -13,14 +13,14 @@
     │   ├── IdempotencyConflictError      2
     │   └── PendingLimitError             2
     ├── ServiceUnavailableError           3  a server does not answer
-    ├── SchemaVersionError                3  the database has another migration
-    ├── ArtifactError                     2  a model folder is missing, broken or of another task
-    │   └── NotLoadedError                3  it may pass: memory, device or file system failed
-    ├── DocumentError                     2  one document fails, its neighbours go on
-    └── LeaseLostError                    2  another attempt goes on; nothing was written
+    ├── SchemaVersionError                3  the database is at another migration
+    ├── ArtifactError                     2  an artifact is missing, broken or for another task
+    │   └── NotLoadedError                3  may pass: memory, device or file system failed
+    ├── DocumentError                     2  one document fails, the others continue
+    └── LeaseLostError                    2  another attempt continues; nothing was written
 
-The number is that exit code. 2: the command cannot be carried out as given. 3: something that it
-needs is away, and the same command may succeed later.
+The number is the exit code. 2: the command cannot be carried out as given. 3: something that it
+needs is unavailable, and the same command may succeed later.
 """
 
 from schema.outcomes import ErrorCode, Stage
@@ -44,7 +44,7 @@ class SettingsError(UsageError):
 
 
 class InputError(UsageError):
-    """What was handed over cannot be used as it is; nothing was written."""
+    """The input cannot be used as it is; nothing was written."""
 
 
 class JobNotFoundError(UsageError):
@@ -52,7 +52,7 @@ class JobNotFoundError(UsageError):
 
 
 class DocumentsGoneError(UsageError):
-    """The month of the job was dropped, or a part of it: not all that was counted is left."""
+    """The job's month was dropped, wholly or in part: not everything that was counted is left."""
 
 
 class SourceError(UsageError):
@@ -60,15 +60,15 @@ class SourceError(UsageError):
 
 
 class SourceAwayError(SourceError):
-    """The database that a sweep reads does not answer; it may later."""
+    """The database that a sweep reads does not answer; it may do so later."""
 
 
 class IdempotencyConflictError(UsageError):
-    """The idempotency key was used before, for other content."""
+    """The idempotency key was used before for other content."""
 
 
 class PendingLimitError(UsageError):
-    """Too many documents wait already; nothing was submitted."""
+    """Too many documents are already pending; nothing was submitted."""
 
 
 class ServiceUnavailableError(TextmillError):
@@ -76,7 +76,7 @@ class ServiceUnavailableError(TextmillError):
 
 
 class SchemaVersionError(TextmillError):
-    """The database's migration is not the one this code was written for."""
+    """The database is not at the migration that this code was written for."""
 
 
 class ArtifactError(TextmillError):
@@ -84,9 +84,9 @@ class ArtifactError(TextmillError):
 
 
 class NotLoadedError(ArtifactError):
-    """An artifact could not be loaded or copied; it may pass.
+    """An artifact could not be loaded or copied; a later try may succeed.
 
-    Memory, device or file system failed, or it was changed meanwhile.
+    Memory, device or file system failed, or the artifact was changed meanwhile.
     """
 
 
@@ -105,10 +105,10 @@ class DocumentError(TextmillError):
 
 
 class LeaseLostError(TextmillError):
-    """What was claimed, a chunk or the step of a sweep, is no longer this attempt's to write."""
+    """This attempt may no longer write what it claimed: a chunk, or a step of a sweep."""
 
 
 def exit_code(error: TextmillError) -> int:
-    """What a command ends with that ran into an error."""
+    """The exit code of a command that failed with `error`."""
     may_pass = (ServiceUnavailableError, SchemaVersionError, NotLoadedError, SourceAwayError)
     return EXIT_UNREACHABLE if isinstance(error, may_pass) else EXIT_USAGE

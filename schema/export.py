@@ -1,6 +1,6 @@
-"""JSON Schemas of all that crosses a process border.
+"""JSON Schemas of everything that crosses a process boundary.
 
-`python -m schema.export docs/schemas` writes them; a test holds them to the code.
+`python -m schema.export docs/schemas` writes them; a test compares them with the code.
 """
 
 import json
@@ -24,7 +24,7 @@ EXPORTED: tuple[type[Frozen], ...] = (
 
 
 def json_schemas() -> dict[str, str]:
-    """The JSON Schema of every exported class as text, by the name of its file."""
+    """The JSON Schema of every exported class as text, by file name."""
     return {
         f"{exported.__name__}.json": json.dumps(
             exported.model_json_schema(), ensure_ascii=False, indent=2
@@ -35,7 +35,7 @@ def json_schemas() -> dict[str, str]:
 
 
 def write(folder: Path) -> None:
-    """Write every schema into `folder`, made if it does not exist."""
+    """Write every schema into `folder`, which is created if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in json_schemas().items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Which parts of Textmill an installation has; nothing heavy is imported to find out."""
+"""Which parts of Textmill are installed; nothing heavy is imported to find out."""
 
 from importlib.util import find_spec
 
@@ -6,9 +6,9 @@ NO_WORKER = (
     "this installation has no worker; from a clone, install it with:"
     " pip install -c requirements.lock '.[worker]'"
 )
-"""What to say where `has_worker` is false."""
+"""What to say if `has_worker` returns false."""
 
 
 def has_worker() -> bool:
-    """Whether what workers need is installed, the extra `worker`."""
+    """Whether the extra `worker`, which workers need, is installed."""
     return find_spec("torch") is not None

@@ -1,4 +1,4 @@
-"""The right answer of a judged document, as rows of its task name it."""
+"""The right answer for a judged document, in the fields that its task uses."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from schema.documents import Task
 def gold_fields(
     task: Task, answer: Sequence[str], annotated: Sequence[str] | None
 ) -> dict[str, object]:
-    """The fields that a row to train on has beside its text.
+    """The fields of a training row, except its text.
 
     Args:
         task: what was judged.
-        answer: the right labels or keywords; of sentiment one.
-        annotated: of moderation, the labels that the judged result has scores for.
+        answer: the right labels or keywords; for sentiment, exactly one.
+        annotated: for moderation, the labels that the judged result has scores for.
     """
     match task:
         case Task.SENTIMENT:

@@ -11,7 +11,7 @@ MESSAGE_VERSION: Final = 1
 TASK_NAME = "textmill.process_chunk"
 
 PENDING_CHANNEL: Final = "textmill_pending"
-"""Where Postgres notifies of submitted and finished chunks, from here and from SQL."""
+"""Channel on which Postgres announces submitted and finished chunks, whether from here or SQL."""
 
 
 class ChunkMessage(Frozen):
@@ -32,12 +32,12 @@ def broker_options(key_prefix: str) -> dict[str, object]:
     """Options of the Redis transport, the same for every publisher and consumer.
 
     Args:
-        key_prefix: before every key, since several applications may share a Redis.
+        key_prefix: put before every key, since several applications may share a Redis.
     """
     return {
         "global_keyprefix": key_prefix,
-        # Far above the time of a chunk: a message that comes back is only noise, because
-        # dispatch publishes again what nobody claimed. It has to be the same everywhere.
+        # Far longer than a chunk takes: a redelivered message is only noise, because dispatch
+        # publishes unclaimed chunks again. It has to be the same everywhere.
         "visibility_timeout": 3600,
         "socket_timeout": 10,
         "socket_connect_timeout": 5,

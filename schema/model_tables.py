@@ -1,4 +1,4 @@
-"""The tables of models: which there are, which of them serve, and the trainings that made them."""
+"""The tables of model versions, of promotions, and of the training runs that made the models."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg

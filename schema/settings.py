@@ -1,4 +1,4 @@
-"""Every setting; the only reader of the environment.
+"""All settings; no other module reads them from the environment.
 
 Each class serves one concern and reads variables that begin with `TEXTMILL_`; an empty one counts
 as not set.
@@ -18,7 +18,7 @@ from schema.urls import check_broker_url, parse_database_url
 
 _FROM_ENVIRONMENT = SettingsConfigDict(
     env_prefix="TEXTMILL_",
-    # Compose files and shells hand over `NAME=` for what is not set.
+    # Compose files and shells pass `NAME=` for a variable that is not set.
     env_ignore_empty=True,
     frozen=True,
     extra="ignore",
@@ -26,7 +26,7 @@ _FROM_ENVIRONMENT = SettingsConfigDict(
 
 
 def _user_name() -> str:
-    """Name of the account; a container may run under a number that has none."""
+    """The account's name; in a container, the user id may have none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -34,13 +34,13 @@ def _user_name() -> str:
 
 
 class ServiceSettings(BaseSettings):
-    """Where the servers are; a URL that is not set is served by the embedded stack.
+    """Where the servers are; the embedded stack provides each one whose URL is not set.
 
     Attributes:
         database_url: `postgresql://user:password@host:port/database`.
         broker_url: `redis://:password@host:port/number`.
-        key_prefix: before every Redis key, since several applications may share a server.
-        data_dir: data of the embedded stack.
+        key_prefix: put before every Redis key, since several applications may share a server.
+        data_dir: where the embedded stack keeps its data.
     """
 
     model_config = _FROM_ENVIRONMENT
@@ -66,20 +66,20 @@ class ServiceSettings(BaseSettings):
 
 
 class IntakeSettings(BaseSettings):
-    """Limits of what a producer may hand over, and how a job is cut into chunks.
+    """Limits on what a producer may submit, and how a job is cut into chunks.
 
     Attributes:
         max_document_bytes: longest text, in bytes of UTF-8.
-        max_metadata_bytes: largest metadata of a document, as JSON.
+        max_metadata_bytes: largest metadata of a document, in bytes of JSON.
         max_id_characters: longest external id.
         max_job_documents: most documents of a job, refused ones included.
         chunk_documents: most documents of a chunk.
         chunk_tokens: most estimated tokens of a chunk; a longer document is a chunk of its own.
-        load_batch: documents of one transaction while a job loads; a job that is no larger
-            is loaded and opened in a single one.
+        load_batch: documents per transaction while a job loads; a job no larger than this is
+            loaded and opened in a single one.
         abandoned_after: seconds without a batch after which a loading job is purged.
-        max_pending: most documents without outcome at once; None sets no limit.
-        max_pending_per_submitter: of these, the most of one submitter.
+        max_pending: most documents without an outcome at once; None sets no limit.
+        max_pending_per_submitter: the most that one submitter may have of these.
         submitter: in whose name jobs are submitted and verdicts given; idempotency keys are unique
             per submitter.
     """
@@ -88,7 +88,7 @@ class IntakeSettings(BaseSettings):
 
     max_document_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     max_metadata_bytes: Annotated[int, Field(ge=2)] = 16 * 1024
-    # An index holds them: 2,700 bytes at most.
+    # Ids are indexed, and an index entry holds at most 2,700 bytes.
     max_id_characters: Annotated[int, Field(ge=1, le=600)] = 500
     max_job_documents: Annotated[int, Field(ge=1)] = 20_000_000
     chunk_documents: Annotated[int, Field(ge=1)] = 2048
@@ -104,9 +104,9 @@ class DispatchSettings(BaseSettings):
     """How pending chunks reach Redis.
 
     Attributes:
-        poll_interval: seconds between whole steps (rescue, ending jobs, publishing); between them a
-            notification is answered by publishing alone.
-        republish_after: seconds after which a chunk nobody claimed may be published again.
+        poll_interval: seconds between whole steps (rescue, ending jobs, publishing); a notification
+            in between only triggers publishing.
+        republish_after: seconds after which a chunk that nobody claimed may be published again.
     """
 
     model_config = _FROM_ENVIRONMENT
@@ -119,8 +119,8 @@ class SweepSettings(BaseSettings):
     """Where sweeps find their rows.
 
     Attributes:
-        sources: URLs of databases by name, as JSON; `textmill` is Textmill's own.
-        source_timeout: seconds that a statement may take there.
+        sources: URLs of databases by name, as JSON; `textmill` is Textmill's own database.
+        source_timeout: seconds that a statement may take in such a database.
     """
 
     model_config = _FROM_ENVIRONMENT
@@ -144,24 +144,24 @@ class WorkerSettings(BaseSettings):
     """How a worker process runs.
 
     Attributes:
-        threads: chunks in work at once in a process.
-        lease: seconds that a claim lasts, an hour at most, as `textmill.rescue_chunks` holds;
-            renewed while the process lives.
-        heartbeat: seconds between heartbeats; 10 and a third of the lease at most, since
-            `textmill.is_alive` gives up a process after 30 s of silence.
-        chunk_timeout: seconds after which a chunk in work counts as stuck, and its process ends.
-        max_attempts: failed attempts at a chunk after which it is halved, and in the end the one
-            document fails.
+        threads: chunks that a process works on at once.
+        lease: seconds that a claim lasts, renewed while the process lives; an hour at most, since
+            `textmill.rescue_chunks` shortens longer ones.
+        heartbeat: seconds between heartbeats; at most 10 and a third of the lease, since
+            `textmill.is_alive` takes a process for dead after 30 s of silence.
+        chunk_timeout: seconds after which a running chunk counts as stuck, and its process exits.
+        max_attempts: failed attempts at a chunk after which it is halved, down to the one document
+            that fails.
         micro_batch_tokens: most padded tokens of a micro-batch (longest × rows); None measures
-            at the first start on a device what suits it.
+            a suitable number at the first start on a device.
         linger: seconds an idle device waits for more documents.
         drain: seconds that running chunks get to finish after SIGTERM.
-        metrics_port: where the first process of a host answers Prometheus, the next one on the
-            next port; None does not.
-        cache_dir: what was measured of this host's devices.
-        artifacts: folder with the default artifact of each task; None: those that ship.
-        models_dir: folder with one artifact a model version, where promoted and pinned ones are
-            found; the same one on every host.
+        metrics_port: port where the first process on a host answers Prometheus; each further
+            process takes the next port. None opens no port.
+        cache_dir: where measurements of this host's devices are kept.
+        artifacts: folder with the default artifact of each task; None uses the shipped ones.
+        models_dir: folder with one artifact per model version, where promoted and pinned ones are
+            found; the same on every host.
     """
 
     model_config = _FROM_ENVIRONMENT
@@ -190,7 +190,7 @@ class WorkerSettings(BaseSettings):
 
 
 def check() -> None:
-    """Read every setting, whichever a command needs.
+    """Read every setting, whether or not a command needs it.
 
     Raises:
         SettingsError: a variable is malformed.
@@ -207,7 +207,7 @@ def read(settings: type[SettingsClass]) -> SettingsClass:
     """Read `settings` from the environment.
 
     Raises:
-        SettingsError: a variable is malformed; the text names it, its value stays out.
+        SettingsError: a variable is malformed; the message names it, but not its value.
     """
     try:
         return settings()

@@ -1,4 +1,4 @@
-"""How a running embedded stack is found by programs that did not start it."""
+"""Find a running embedded stack from programs that did not start it."""
 
 import fcntl
 import json
@@ -10,17 +10,17 @@ from schema.errors import SettingsError
 from schema.settings import ServiceSettings
 
 STACK: Final = "stack.json"
-"""File in the data directory: the URLs and the processes of the stack that was started last."""
+"""File in the data directory with the URLs and processes of the stack that was started last."""
 
 OWNER_LOCK: Final = "owner.lock"
 """File in the data directory, locked by the process that runs the stack."""
 
 
 def database_url(services: ServiceSettings) -> str:
-    """Where the database is for its owner: as set, or that of the stack that runs here.
+    """The database URL for its owner: the one that is set, or that of the running stack.
 
     Raises:
-        SettingsError: none is set, and no stack runs here.
+        SettingsError: no URL is set and no stack is running.
     """
     if services.database_url is not None:
         return services.database_url.get_secret_value()
@@ -32,7 +32,7 @@ def database_url(services: ServiceSettings) -> str:
 
 
 def running_stack(data_dir: Path) -> dict[str, Any] | None:
-    """What `STACK` says of the stack that runs in a data directory.
+    """The content of `STACK` for the stack that runs in a data directory; None if none runs.
 
     Raises:
         SettingsError: the data directory belongs to another account.
@@ -50,7 +50,7 @@ def _is_owned(data_dir: Path) -> bool:
     """Whether a live process owns the data directory.
 
     Raises:
-        SettingsError: it belongs to another account.
+        SettingsError: the data directory belongs to another account.
     """
     path = data_dir / OWNER_LOCK
     if not path.exists():
@@ -63,10 +63,10 @@ def _is_owned(data_dir: Path) -> bool:
 
 
 def open_lock(path: Path) -> int:
-    """Open a file of the data directory for `lock_at_once`, made where it does not exist.
+    """Open a file in the data directory for `lock_at_once`; create it if it does not exist.
 
     Raises:
-        SettingsError: the data directory belongs to another account, or is none that can be used.
+        SettingsError: the data directory belongs to another account, or cannot be used.
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -80,7 +80,7 @@ def open_lock(path: Path) -> int:
 
 
 def lock_at_once(lock: int, kind: int) -> bool:
-    """Lock an open file until it is closed; False: another process has it locked."""
+    """Lock an open file until it is closed; return False if another process has locked it."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:

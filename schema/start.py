@@ -1,7 +1,7 @@
-"""Where both programs begin.
+"""The entry points of both programs.
 
-Their imports take most of a second, in which Ctrl-C would end in a traceback out of some library.
-That of `producer` is among them, so that neither program can begin in a package of its own.
+Their imports take most of a second, during which Ctrl-C would print a traceback from some library.
+Importing the package `producer` is part of this, so neither entry point can be in its own package.
 """
 
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from schema.extras import NO_WORKER, has_worker
 
-# Of `schema.errors`, whose import is one of those that take long.
+# The values of `schema.errors`, whose import takes long too.
 _INTERRUPTED = 130
 _USAGE = 2
 
@@ -25,7 +25,7 @@ def textmill() -> None:
 
 
 def textmill_worker() -> None:
-    """Run `textmill-worker`, where its extra is installed."""
+    """Run `textmill-worker` if its extra is installed."""
     if not has_worker():
         sys.stderr.write(f"textmill-worker: {NO_WORKER}\n")
         sys.exit(_USAGE)
@@ -36,9 +36,9 @@ def textmill_worker() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process at once, and without a word, while the block imports."""
+    """Let Ctrl-C end the process at once and silently while the block imports."""
     before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # as a shell has it for what runs in the background
+    if before is not signal.SIG_IGN:  # shells set SIG_IGN for what they run in the background
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     yield
     signal.signal(signal.SIGINT, before)

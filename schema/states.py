@@ -1,6 +1,6 @@
 """States, and every legal transition between them.
 
-Triggers hold jobs and chunks to these tables; a test compares the two.
+Triggers enforce these tables for jobs and chunks; a test compares the two.
 """
 
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job stands.
+    """The state of a job.
 
-    `loading` jobs are invisible; `cancelling` ones end as soon as their chunks are closed:
-    `cancelled` when a person ended them, `expired` when their deadline did.
+    `loading` jobs are invisible. `cancelling` jobs end as soon as their chunks are closed: as
+    `cancelled` if a person ended them, as `expired` if their deadline did.
     """
 
     LOADING = "loading"
@@ -25,7 +25,7 @@ class JobState(StrEnum):
 
 
 class ChunkState(StrEnum):
-    """Where a chunk stands; `split` chunks were replaced by their halves."""
+    """The state of a chunk; `split` chunks were replaced by their halves."""
 
     PENDING = "pending"
     DISPATCHED = "dispatched"
@@ -36,10 +36,10 @@ class ChunkState(StrEnum):
 
 
 class AttemptEnd(StrEnum):
-    """How an attempt ends that wrote no outcomes, as `textmill.end_attempt` takes it.
+    """How an attempt that wrote no outcomes ends, as an argument of `textmill.end_attempt`.
 
-    A `released` one counts for nothing, `crashed` makes its chunk a suspect, after `retry` it
-    waits, and a `given_up` chunk is halved.
+    `released` does not count against the chunk, `crashed` makes it a suspect, `retry` makes it
+    wait, and `given_up` halves it.
     """
 
     RELEASED = "released"
@@ -49,10 +49,10 @@ class AttemptEnd(StrEnum):
 
 
 class SweepRunState(StrEnum):
-    """Where a run of a sweep stands.
+    """The state of a sweep's run.
 
-    A `settling` one waits for rows that are committed late, a `running` one for its job. One that
-    finds no row finishes without a job.
+    A `settling` run waits for rows that are committed late, a `running` one for its job. A run
+    that finds no rows finishes without a job.
     """
 
     SETTLING = "settling"
@@ -62,7 +62,7 @@ class SweepRunState(StrEnum):
 
 
 class TrainingRunState(StrEnum):
-    """Where a training on feedback stands."""
+    """The state of a training run on feedback."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -70,16 +70,16 @@ class TrainingRunState(StrEnum):
 
 
 class Agreement(StrEnum):
-    """What a verdict says of a result: that it is right, or not."""
+    """What a verdict says about a result: that it is right, or not."""
 
     AGREE = "agree"
     DISAGREE = "disagree"
 
 
 class FeedbackState(StrEnum):
-    """Where the verdicts on a document stand; worked out anew with each of them.
+    """The state of the verdicts on a document, computed again with each verdict.
 
-    `agreed`: all give one answer; `disputed`: they do not; `adjudicated`: someone decided for all.
+    `agreed`: all give the same answer; `disputed`: they do not; `adjudicated`: one decides for all.
     """
 
     AGREED = "agreed"
@@ -123,7 +123,7 @@ SWEEP_RUN_TRANSITIONS: Mapping[SweepRunState, frozenset[SweepRunState]] = {
 }
 
 RUNNABLE_JOB_STATES = (JobState.PENDING, JobState.RUNNING)
-"""Those of jobs whose chunks are dispatched and claimed; the statements that do so spell them."""
+"""States of jobs whose chunks are dispatched and claimed; the SQL that does so spells them out."""
 
 TERMINAL_JOB_STATES = (JobState.COMPLETED, JobState.CANCELLED, JobState.EXPIRED)
-"""Those of jobs in which every document has its outcome."""
+"""States of jobs in which every document has its outcome."""

@@ -1,4 +1,4 @@
-"""The tables of sweeps: which there are, and their runs."""
+"""The tables of sweeps and of their runs."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg

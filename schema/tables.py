@@ -1,8 +1,8 @@
 """The tables, as SQLAlchemy Core metadata; the migrations create them, a test compares the two.
 
-`document`, `result` and `failure` are partitioned by RANGE (job_id): job ids order by time, so a
-job lies in one partition and retention drops partitions. They have no foreign keys: COPY stays
-fast and a partition can go without a scan of the others.
+`document`, `result` and `failure` are partitioned by RANGE (job_id). Job ids are ordered by time,
+so a job lies in one partition of each, and retention drops whole partitions. These tables have no
+foreign keys: COPY stays fast, and a partition can be dropped without scanning the others.
 """
 
 import sqlalchemy as sa
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 MIGRATION = "0001"
-"""The migration that these tables stand for."""
+"""The migration that these tables correspond to."""
 
 _TERMINAL = listed(TERMINAL_JOB_STATES)
 

@@ -1,4 +1,4 @@
-"""How commands of both sides show what they say, and how they end."""
+"""How the commands of both programs print, and how they exit."""
 
 import errno
 import os
@@ -19,16 +19,16 @@ from schema.errors import EXIT_INTERRUPTED, InputError, TextmillError, exit_code
 from schema.settings import check
 
 WIDE = 160
-"""Characters of a line that goes to a file or a pipe."""
+"""Line width, in characters, of output to a file or a pipe."""
 
-_WIDEST = 1000  # characters within which every table fits
-_FOLDED = 30  # characters of a line that a column which may be folded keeps
+_WIDEST = 1000  # line width, in characters, that fits every table
+_FOLDED = 30  # characters of a line that a folded column keeps
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console that is wide enough for a table also where it is no terminal.
+    """A console that is wide enough for a table even if it is not a terminal.
 
-    It prints what it is given: names and texts of people are no markup.
+    It prints what it is given: names and texts that people wrote are not markup.
     """
     console = Console(stderr=stderr, markup=False, emoji=False)
     if not console.is_terminal:
@@ -38,14 +38,14 @@ def make_console(*, stderr: bool = False) -> Console:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table, and what becomes of them where it is narrow.
+    """The columns of a table, and what happens to them on a narrow terminal.
 
     Attributes:
         names: from left to right.
-        dispensable: those that a narrow terminal does without, the first one first.
-        right: those that stand at the right, as numbers do.
+        dispensable: columns that a narrow terminal drops, the first one first.
+        right: columns that are aligned to the right, as numbers are.
         longest: characters after which the cells of a column are cut, on any terminal.
-        folded: one whose cells may take several lines.
+        folded: a column whose cells may take several lines.
     """
 
     names: Sequence[str]
@@ -56,11 +56,11 @@ class Columns:
 
 
 def fitting_table(rows: Iterable[Mapping[str, str]], columns: Columns, width: int) -> Table:
-    """A table without a frame: where it is narrow, without what is missed least.
+    """A table without a frame, and without dispensable columns that do not fit.
 
     Args:
-        rows: the cell of each column, by its name.
-        columns: which there are.
+        rows: the cells of each row by column name.
+        columns: all columns.
         width: characters of a line.
     """
     cells = list(rows)
@@ -102,10 +102,10 @@ def _table(
 
 
 def check_options(task: Task, *, explain: bool, generate: bool) -> None:
-    """Let options pass that fit the task.
+    """Check that the options fit the task.
 
     Raises:
-        UsageError: one does not; it says so in the words of the command line.
+        UsageError: an option does not fit; the message names it as the command line does.
     """
     fault = option_fault(task, explain=explain, generate=generate)
     if fault:
@@ -135,10 +135,10 @@ def ended_well(program: str) -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt where an error is but what Ctrl-C left behind.
+    """Raise KeyboardInterrupt instead of an error that is only a consequence of Ctrl-C.
 
-    In the middle of a statement it leaves a connection that cannot be put in order, and what the
-    driver says of that hides it.
+    Ctrl-C in the middle of a statement leaves a connection that cannot be cleaned up, and the
+    driver's error about this hides the KeyboardInterrupt.
     """
     try:
         yield
@@ -153,10 +153,10 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Say so where standard output takes no more.
+    """Turn an error of standard output into one for people.
 
     Raises:
-        InputError: its device is full or broken. A pipe that nobody reads any more is click's.
+        InputError: its device is full or broken. A closed pipe is left to click.
     """
     try:
         yield
@@ -164,14 +164,14 @@ def printing() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE or error.filename is not None or _takes_more():
             raise
-        # What is left in the buffer is not tried again when Python ends.
+        # Otherwise Python would try to write the rest of the buffer again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         msg = f"cannot write standard output: {error.strerror}; send it to another place"
         raise InputError(msg) from error
 
 
 def _takes_more() -> bool:
-    """Whether standard output is sound, so that the error is that of another file."""
+    """Whether standard output can still be written, so that the error is about another file."""
     held = os.fstat(sys.stdout.fileno())
     if stat.S_ISREG(held.st_mode):
         return os.fstatvfs(sys.stdout.fileno()).f_bavail > 0

@@ -1,4 +1,4 @@
-"""URLs of servers: checked before use, and named without what is secret in them."""
+"""Server URLs: checked before use, and shown without their secrets."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -11,14 +11,14 @@ _ENCODE = "percent-encode @, /, ?, # and ; in the password"
 
 
 def parse_database_url(url: str) -> sa.URL:
-    """Read a URL of Postgres.
+    """Parse a Postgres URL.
 
     Raises:
-        ValueError: it is none; the text repeats nothing of it.
+        ValueError: it is not one; the message repeats nothing of it.
     """
     try:
         parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+    except (sa.exc.ArgumentError, ValueError):  # ValueError: the port is not a number
         msg = f"it is no URL; it looks like postgresql://user:password@host/database; {_ENCODE}"
         raise ValueError(msg) from None
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
@@ -29,10 +29,10 @@ def parse_database_url(url: str) -> sa.URL:
 
 
 def check_broker_url(url: str) -> None:
-    """Refuse what is no URL of Redis.
+    """Check that `url` is a Redis URL.
 
     Raises:
-        ValueError: it is none; the text repeats nothing of it.
+        ValueError: it is not one; the message repeats nothing of it.
     """
     looks = f"it looks like redis://:password@host:port/number; {_ENCODE}"
     try:
@@ -55,19 +55,19 @@ def check_broker_url(url: str) -> None:
 
 
 def database_place(url: sa.URL) -> str:
-    """Where a database is; whatever else a URL holds may be secret."""
+    """Where a database is, without the parts of its URL that may be secret."""
     place = sa.URL.create("postgresql", url.username, None, url.host, url.port, url.database)
     return place.render_as_string()
 
 
 def broker_place(url: str) -> str:
-    """Where a Redis is; whatever else a URL holds may be secret."""
+    """Where a Redis is, without the parts of its URL that may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def login_refused(url: str, error: Exception) -> SettingsError:
-    """The error where the Redis at `url` refuses the login."""
+    """The error to raise when the Redis at `url` refuses the login."""
     return SettingsError(
         f"Redis at {broker_place(url)} refuses the login ({error}); correct TEXTMILL_BROKER_URL"
     )

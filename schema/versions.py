@@ -1,4 +1,4 @@
-"""Which model a person means by the beginning of its version."""
+"""Find the model that a person names by the beginning of its version."""
 
 import sqlalchemy as sa
 
@@ -6,9 +6,9 @@ from schema.documents import Task
 from schema.errors import InputError
 
 SHORTEST = 8
-"""Characters of a version's beginning that may stand for it."""
+"""Fewest characters that may abbreviate a version."""
 
-# A view, since readers may not see the table below.
+# A view, since readers may not read the table behind it.
 _listed = sa.table(
     "model_status",
     sa.column("model_version", sa.Text),
@@ -18,12 +18,12 @@ _listed = sa.table(
 
 
 def whole_version(connection: sa.Connection, beginning: str, task: Task | None = None) -> str:
-    """The version of the model that a person names by it, or by its first 8 characters or more.
+    """The model version that a person typed in full, or at least 8 characters of its beginning.
 
     Args:
-        connection: of a role that may see models.
+        connection: its role must be allowed to see models.
         beginning: what the person typed.
-        task: of which the model must be; None: of any.
+        task: the task that the model must be for; None allows any.
 
     Raises:
         InputError: there is no such model, or there are several.

@@ -1,4 +1,4 @@
-"""Fixtures live in one module per service; this names them, and shuts out the environment."""
+"""Lists the fixture modules and removes the developer's settings from the environment."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = [
-    # Each after those that it imports, so that asserts in all of them explain themselves.
+    # Each follows the modules that it imports, so that pytest can explain the asserts in all.
     "tests.fixtures.proxy",
     "tests.fixtures.postgres",
     "tests.fixtures.pooler",
@@ -28,16 +28,16 @@ pytest_plugins = [
 
 
 def pytest_configure() -> None:
-    """Tests run on servers of their own, whatever the developer's shell points at."""
+    """Unset the shell's Textmill variables, so that tests run only on their own servers."""
     for name in [name for name in os.environ if name.startswith("TEXTMILL_")]:
         del os.environ[name]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--rewrite-docs` writes the parts of the guide that come from a database.
+    """`--rewrite-docs` rewrites the generated parts of the guide.
 
-    `--documents N` is the size of the database that views are tested on at scale, `--postgres
-    FOLDER` holds the `bin` of another Postgres than the one that is embedded.
+    `--documents N` is the size of the database that views are tested on at scale. `--postgres
+    FOLDER` names a folder with the `bin` of a Postgres other than the embedded one.
     """
     parser.addoption("--rewrite-docs", action="store_true")
     parser.addoption("--documents", type=int, default=1_000_000)

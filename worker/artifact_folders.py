@@ -2,8 +2,8 @@
 
 ::
 
-    TEXTMILL_ARTIFACTS/<task>              the default of a task; where not set, the one that ships
-    TEXTMILL_MODELS_DIR/<model version>    one a model version, the same on every host
+    TEXTMILL_ARTIFACTS/<task>              a task's default; if unset, the one that ships
+    TEXTMILL_MODELS_DIR/<model version>    one folder per model version, the same on every host
 """
 
 import re
@@ -24,10 +24,10 @@ from worker.pipeline.artifact import SHIPPED, model_version, read_config
 
 @dataclass(frozen=True, slots=True)
 class ArtifactFolders:
-    """The artifacts of a host.
+    """The artifacts that a host has.
 
     Attributes:
-        defaults: a folder for each task, with what serves until another model is promoted.
+        defaults: folder with one artifact per task, which serves until another model is promoted.
         models: the models folder; it need not exist.
     """
 
@@ -36,15 +36,15 @@ class ArtifactFolders:
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> "ArtifactFolders":
-        """Those that the settings name."""
+        """The folders that the settings name."""
         return cls(settings.artifacts or SHIPPED, settings.models_dir)
 
     def load(self, task: Task, version: str | None, device: str) -> Pipeline:
-        """Load a model version; None: the default.
+        """Load a model version, or the default if it is None.
 
         Raises:
-            ArtifactError: it is not there, broken, or not what its name says.
-            NotLoadedError: memory, the device or the file system did not let it be loaded.
+            ArtifactError: it is missing or broken, or does not match the version in its name.
+            NotLoadedError: lack of memory, the device or the file system prevented loading it.
         """
         folder = self.find(task, version)
         pipeline = load_artifact(folder, device, task)
@@ -54,10 +54,10 @@ class ArtifactFolders:
         return pipeline
 
     def find(self, task: Task, version: str | None) -> Path:
-        """The folder of a model version; None: the default.
+        """The folder of a model version, or of the default if it is None.
 
         Raises:
-            ArtifactError: it is neither in the models folder nor the default.
+            ArtifactError: the version is neither in the models folder nor the default.
         """
         default = self.defaults / task
         if version is None:
@@ -73,21 +73,21 @@ class ArtifactFolders:
         raise ArtifactError(msg)
 
     def default_version(self, task: Task) -> str | None:
-        """The version of the default; None where this task has none."""
+        """The model version of the default, or None if this task has none."""
         folder = self.defaults / task
         try:
             return model_version(folder, read_config(folder))
-        except ArtifactError:  # a worker of other tasks alone
+        except ArtifactError:  # this worker serves other tasks only
             return None
 
     def add(self, folder: Path) -> str:
         """Copy an artifact into the models folder, whole or not at all, and return its version.
 
-        A copy that was damaged since is replaced.
+        A copy that has been damaged since is replaced.
 
         Raises:
-            ArtifactError: it is broken.
-            NotLoadedError: as `load_artifact`; or the models folder does not take it.
+            ArtifactError: the artifact is broken.
+            NotLoadedError: see `load_artifact`; or the models folder cannot be written to.
         """
         version = load_artifact(folder, "cpu").model_version
         if not self._holds(version):
@@ -102,7 +102,7 @@ class ArtifactFolders:
             try:
                 take_place(whole, self.models / version)
             except OSError:
-                if not self._holds(version):  # nobody else has just put it there
+                if not self._holds(version):  # another process may have put it there first
                     raise
 
     def _holds(self, version: str) -> bool:
@@ -116,14 +116,14 @@ class ArtifactFolders:
 
 @contextmanager
 def written(models: Path) -> Iterator[None]:
-    """Say so where the models folder does not take what is written to it.
+    """Turn an error while writing to the models folder into one that says what to do.
 
     Raises:
-        NotLoadedError: it is full, read-only, or no folder.
+        NotLoadedError: it is full or read-only, or not a folder.
     """
     try:
         yield
-    except OSError as error:  # of `shutil.Error` the first of those that it lists
+    except OSError as error:  # `shutil.Error` lists several errors; the first is reported
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         msg = (
             f"cannot write to the models folder {models} ({reason});"
@@ -133,11 +133,11 @@ def written(models: Path) -> Iterator[None]:
 
 
 def load_artifact(folder: Path, device: str, task: Task | None = None) -> Pipeline:
-    """Load an artifact, of `task` where it is given.
+    """Load an artifact, which must belong to `task` if one is given.
 
     Raises:
-        ArtifactError: it is missing, broken, or another task's.
-        NotLoadedError: memory, the device or the file system did not let it be loaded.
+        ArtifactError: it is missing or broken, or belongs to another task.
+        NotLoadedError: lack of memory, the device or the file system prevented loading it.
     """
     try:
         return Pipeline.load(folder, device, task)
@@ -146,6 +146,6 @@ def load_artifact(folder: Path, device: str, task: Task | None = None) -> Pipeli
         raise NotLoadedError(msg) from error
     except TextmillError:
         raise
-    except Exception as error:  # what is read of damaged files may break anything
+    except Exception as error:  # damaged files may raise anything
         msg = f"{folder} is damaged ({type(error).__name__}: {error}); copy it anew"
         raise ArtifactError(msg) from error

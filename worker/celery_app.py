@@ -15,24 +15,24 @@ from worker.transport import Connection
 
 
 class LanesInOrder:
-    """The order in which a process reads its queues: interactive lanes first, tasks in turn.
+    """The order in which a process reads its queues: interactive lanes first, tasks in rotation.
 
-    Made and called by the transport, like one of `kombu.utils.scheduling`.
+    The transport creates and calls it, like the classes in `kombu.utils.scheduling`.
     """
 
     def __init__(self) -> None:
         self._queues: list[str] = []
 
     def update(self, queues: Iterable[str]) -> None:
-        """Begin with these queues."""
+        """Start with these queues."""
         self._queues = list(queues)
 
     def consume(self, count: int) -> list[str]:
-        """The first queues to look into, in order."""
+        """The first `count` queues to read, in order."""
         return sorted(self._queues, key=lambda queue: not queue.endswith(Lane.INTERACTIVE))[:count]
 
     def rotate(self, queue: str) -> None:
-        """After a message of `queue`, look into the others of its lane first."""
+        """After a message from `queue`, read the other queues of its lane first."""
         self._queues.sort(key=lambda other: other == queue)
 
 
@@ -42,24 +42,24 @@ def create_app(broker_url: str, key_prefix: str) -> Celery:
     app.amqp.Connection = Connection
     app.conf.update(
         accept_content=["json"],
-        # A worker outlives an outage of Redis, however long.
+        # A worker survives an outage of Redis, however long.
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
             **broker_options(key_prefix),
             "queue_order_strategy": LanesInOrder,
         },
-        # Acknowledged once Postgres holds the outcomes: whatever is lost before comes again, and
-        # finds nothing to do where it was done.
+        # A message is acknowledged once Postgres holds the outcomes. One lost before that is
+        # delivered again; if its chunk is done by then, there is nothing left to claim.
         task_acks_late=True,
         task_ignore_result=True,
         task_serializer="json",
-        # A chunk that goes on while its message is delivered again is fenced off by its attempt.
+        # A chunk still running when its message is delivered again is fenced off by its attempt.
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        # Its keys in Redis are those of all applications there, whatever their prefix.
+        # Its Redis keys are shared by all Celery applications on the server, whatever their prefix.
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
-        # A message that waits in a busy process is one that an idle process does not get.
+        # A message prefetched by a busy process would be kept from an idle one.
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
     )
@@ -67,7 +67,7 @@ def create_app(broker_url: str, key_prefix: str) -> Celery:
 
 
 def check_login(broker_url: str) -> None:
-    """Refuse what Celery would wait for in vain; for a Redis that is away it may wait.
+    """Check the login to Redis, which Celery would retry in vain; leave an outage to Celery.
 
     Raises:
         SettingsError: Redis refuses the login.
@@ -95,10 +95,10 @@ def consume(
     Args:
         app: made by `create_app`.
         process: called in a thread with each message; False sends the message back.
-        drain: called once on SIGTERM, in the middle of whatever the main thread does.
+        drain: called once on SIGTERM, interrupting whatever the main thread is doing.
         name: the process's name.
-        tasks: whose queues to consume.
-        threads: messages in work at once.
+        tasks: the tasks whose queues are consumed.
+        threads: how many messages are processed at once.
     """
     say_ordinary_events_in_a_line()
 
@@ -120,7 +120,7 @@ def consume(
         pool="threads",
         queues=queues,
         quiet=True,
-        # Dispatch sees workers in Postgres; messages between them would be one more thing to fail.
+        # Dispatch sees workers in Postgres; messages between workers would only add a failure mode.
         without_gossip=True,
         without_heartbeat=True,
         without_mingle=True,

@@ -1,4 +1,4 @@
-"""What Celery logs in a drain or while Redis is away: a line, where it would show a traceback."""
+"""Shorten what Celery logs while draining or while Redis is down: one line, not a traceback."""
 
 import logging
 from typing import Final
@@ -10,15 +10,15 @@ _ORDINARY: Final[dict[str, tuple[type[BaseException], ...]]] = {
     "celery.app.trace": (Reject,),
     "celery.worker.request": (RedisError, OSError),
 }
-"""What a task, or an acknowledgement, may end with on an ordinary day, by the logger of each."""
+"""Exceptions that a task or an acknowledgement may raise in normal operation, by logger."""
 
 
 def say_ordinary_events_in_a_line() -> None:
-    """From here on, messages that go back or cannot be acknowledged are a warning of one line.
+    """From here on, log a one-line warning for a message that goes back or is not acknowledged.
 
-    Either is lost to nobody: the message comes again. Faults keep their traceback.
+    Nothing is lost in either case: the message is delivered again. Faults keep their traceback.
     """
-    # Filters of a logger see its own records only, not those of the loggers below it.
+    # A logger's filters see only its own records, not those of its child loggers.
     for name in _ORDINARY:
         logging.getLogger(name).addFilter(_in_a_line)
 

@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 
 
 class ChunkProcessor:
-    """Claims a chunk, carries its documents through the pipeline, stores their outcomes."""
+    """Claims a chunk, runs its documents through the pipeline and stores their outcomes."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ChunkProcessor:
         """Process the chunk that `message` points at; a duplicate message does nothing.
 
         Returns:
-            False when the process drains and the chunk was not begun: the message goes back.
+            False if the process drains and the chunk was not started: the message goes back.
         """
         try:
             with self._gate.together():
@@ -81,7 +81,7 @@ class ChunkProcessor:
         return True
 
     def _work(self, message: ChunkMessage, *, alone: bool) -> bool:
-        """Claim the chunk and process it. False: it could not be claimed."""
+        """Claim the chunk and process it; return False if it could not be claimed."""
         claim = self._while_open(lambda: self._chunks.claim(message, alone=alone))
         if claim is None:
             return False
@@ -99,7 +99,7 @@ class ChunkProcessor:
                     claim.job_id,
                 )
             except sa.exc.DBAPIError as error:
-                # Without the driver's text, and so without a traceback: it may quote results.
+                # The driver's text, and thus a traceback, may quote results.
                 logger.error(  # noqa: TRY400
                     "chunk %d of job %s: %s", claim.chunk_no, claim.job_id, condition(error)
                 )
@@ -110,7 +110,7 @@ class ChunkProcessor:
         return True
 
     def _while_open(self, action: Callable[[], Value]) -> Value:
-        """Before a chunk is begun: patient, but not beyond the closing of the gate."""
+        """Run `action` patiently until the gate closes; for steps before the chunk is started."""
 
         def attempt() -> Value:
             if self._gate.closed:
@@ -120,10 +120,10 @@ class ChunkProcessor:
         return patiently(attempt)
 
     def _store(self, lease: Lease, outcomes: Outcomes) -> None:
-        """Store within the lease, whatever becomes of the connection, and whoever holds the job.
+        """Store within the lease, even if the connection breaks or another session holds the job.
 
-        The answer to a commit can be lost with the connection; then the fence says whether this
-        attempt stored its outcomes, and a second time would write nothing.
+        If the connection breaks, the answer to a commit can be lost. The fence then tells whether
+        this attempt stored its outcomes, and storing them a second time would write nothing.
         """
         claim, uncertain = lease.claim, False
 
@@ -148,7 +148,7 @@ class ChunkProcessor:
             state = patiently(lambda: self._chunks.fail(claim, error), lease.excuse)
         except sa.exc.DBAPIError as refused:
             message = "chunk %d of job %s waits for its lease to run out: %s"
-            logger.error(  # noqa: TRY400  # a traceback would show what Postgres says
+            logger.error(  # noqa: TRY400  # a traceback would show the message from Postgres
                 message, claim.chunk_no, claim.job_id, condition(refused)
             )
             return
@@ -202,11 +202,11 @@ class ChunkProcessor:
 
 
 def patiently(action: Callable[[], Value], on_outage: Callable[[], object] = lambda: None) -> Value:
-    """Do something in Postgres, again and again while it is away, or others hold what it needs.
+    """Run an action in Postgres, retrying while Postgres is away or others hold what it needs.
 
     Args:
         action: what to do.
-        on_outage: called after each try in vain.
+        on_outage: called after each failed try.
     """
     tries = 0
     while True:
@@ -222,7 +222,7 @@ def patiently(action: Callable[[], Value], on_outage: Callable[[], object] = lam
 
 
 def _checked(lease: Lease, texts: Iterable[str]) -> Iterator[str]:
-    """The texts, each as long as somebody wants its outcome."""
+    """Yield the texts, checking before each that its outcome is still wanted."""
     for text in texts:
         lease.check()
         yield text

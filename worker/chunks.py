@@ -1,7 +1,7 @@
 """One chunk's way through Postgres: claim, load, renew, then store or fail.
 
-Every write after the claim is fenced by `(job_id, chunk_no, attempt)`: when the chunk was claimed
-again since, or its job ended, nothing is written. Times are the database's.
+Every write after the claim is fenced by `(job_id, chunk_no, attempt)`: nothing is written if the
+chunk has been claimed again or its job has ended. Times are the database's.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from worker.outcome_rows import insert_failures, insert_results
 from worker.retry import GiveUp, decide, gives_up
 
 LOCK_TIMEOUT = "3s"
-"""How long a statement waits for a lock. Whoever sits at an open prompt may hold a job or a chunk
-for hours: a thread that is told so tries again, one that waits is taken for stuck. The first
-statement of a transaction sets it, which costs no way to and fro of its own."""
+"""How long a statement waits for a lock. Someone at an open prompt may hold a job or a chunk for
+hours: a thread whose statement times out tries again, one that keeps waiting looks stuck. The first
+statement of each transaction sets it, which saves a round trip."""
 
 
 LoadedDocument = sa.Row[int, str | None]
-"""A document without outcome, `(seq, text)`: its position in the job, and what it says; None where
-that was erased. A row as it comes: to make something else of it takes as long as to read it."""
+"""A document without an outcome, `(seq, text)`: its position in the job, and its text, or None if
+that was erased. Kept as the driver's row, since converting rows takes as long as reading them."""
 
 
 class ChunkStore:
@@ -33,12 +33,12 @@ class ChunkStore:
 
     Args:
         engine: connects as a role that may write outcomes.
-        worker: name of this process.
-        lease: seconds that a claim lasts.
+        worker: name of this worker process.
+        lease: seconds for which a claim is valid.
         max_attempts: failed attempts after which a chunk is given up as a whole.
 
     Attributes:
-        worker: name of the process.
+        worker: name of this worker process.
     """
 
     def __init__(self, engine: sa.Engine, worker: str, lease: float, max_attempts: int) -> None:
@@ -48,17 +48,17 @@ class ChunkStore:
         self._max_attempts = max_attempts
 
     def claim(self, message: ChunkMessage, *, alone: bool) -> Claim | None:
-        """Take the chunk that a message points at, counting the attempt.
+        """Claim the chunk that a message points at, counting the attempt.
 
         Args:
             message: the pointer.
-            alone: whether this process does nothing else meanwhile; a suspect is claimed by no
-                other.
+            alone: whether this process does nothing else meanwhile; only then is a suspect
+                claimed.
 
         Returns:
-            None when there is nothing to do: the chunk is taken or done, its job is paused,
-            cancelled or gone, or the message is a duplicate; or the chunk is a suspect and
-            this process is not alone with it.
+            None if there is nothing to do: the chunk is taken or done, its job is paused,
+            cancelled or gone, or the message is a duplicate; or if the chunk is a suspect and
+            `alone` is false.
         """
         with self._engine.connect() as connection:
             row = connection.execute(
@@ -91,7 +91,7 @@ class ChunkStore:
             if row is None:
                 return None
             if row.job_state == "pending" and not _start(connection, row.job_id):
-                return None  # undone with its transaction
+                return None  # the claim is rolled back with its transaction
             connection.commit()
         return Claim(
             row.job_id,
@@ -108,7 +108,7 @@ class ChunkStore:
         )
 
     def is_suspect(self, message: ChunkMessage) -> bool:
-        """Whether the chunk waits for a process that claims it alone."""
+        """Whether the chunk is a suspect waiting for a process to claim it alone."""
         with self._reading() as connection:
             return bool(
                 connection.scalar(
@@ -121,7 +121,7 @@ class ChunkStore:
             )
 
     def load(self, claim: Claim) -> Sequence[LoadedDocument]:
-        """The chunk's work: those documents of its range that have no outcome."""
+        """The chunk's work: the documents of its range that have no outcome."""
         with self._reading() as connection:
             rows = connection.execute(
                 sa.text("""
@@ -134,10 +134,10 @@ class ChunkStore:
                     "last_seq": claim.last_seq,
                 },
             )
-            return rows.all()  # at once: one at a time takes twice as long
+            return rows.all()  # all at once: one at a time takes twice as long
 
     def owned(self) -> set[Fence]:
-        """The attempts that are this process's; what it holds beyond them is lost to it."""
+        """The attempts this process owns; any other that it still works on has been lost."""
         with self._reading() as connection:
             rows = connection.execute(
                 sa.text(
@@ -149,9 +149,9 @@ class ChunkStore:
             return {Fence(*row) for row in rows}
 
     def renew(self, claims: Sequence[Claim]) -> None:
-        """Extend the leases of chunks in work; one that was lost stays lost.
+        """Extend the leases of the given claims; a lease that was lost stays lost.
 
-        A chunk that is locked is being stored or ended, and a rescue passes over it as well.
+        Locked chunks are skipped: they are being stored or ended, and a rescue skips them too.
         """
         with self._engine.begin() as connection:
             connection.execute(
@@ -178,14 +178,14 @@ class ChunkStore:
             )
 
     def store(self, claim: Claim, outcomes: Sequence[tuple[int, Result | Failure]]) -> None:
-        """Write the outcomes, finish the chunk and count, in one transaction.
+        """Write the outcomes, finish the chunk and update the job's counts, in one transaction.
 
         Args:
             claim: the attempt that made the outcomes.
-            outcomes: `(seq, outcome)` of every document that was loaded.
+            outcomes: `(seq, outcome)` for every document that was loaded.
 
         Raises:
-            LeaseLostError: the attempt is no longer the chunk's; nothing was written.
+            LeaseLostError: the attempt no longer owns the chunk; nothing was written.
         """
         results = [(seq, made) for seq, made in outcomes if not isinstance(made, Failure)]
         failures = [(seq, made) for seq, made in outcomes if isinstance(made, Failure)]
@@ -208,7 +208,7 @@ class ChunkStore:
                 raise LeaseLostError(msg)
             insert_results(connection, claim.job_id, claim.attempt, results)
             insert_failures(connection, claim.job_id, claim.attempt, failures)
-            # A thread is free again: dispatch, told so, need not wait for its next poll.
+            # A thread is free again: notify dispatch, so that it need not wait for its next poll.
             connection.execute(
                 sa.text(
                     "select textmill.count_outcomes(:job_id, :succeeded, :failed),"
@@ -223,7 +223,7 @@ class ChunkStore:
             )
 
     def await_job(self, claim: Claim) -> None:
-        """Wait until nobody holds the job, so that `store` writes its rows once, not in vain."""
+        """Wait until no other session locks the job, so that `store` does not write in vain."""
         with self._engine.begin() as connection:
             connection.execute(
                 sa.text(
@@ -234,7 +234,7 @@ class ChunkStore:
             )
 
     def is_done(self, claim: Claim) -> bool:
-        """Whether this very attempt stored its outcomes: the fence after a lost answer."""
+        """Whether this very attempt stored its outcomes, in case the answer to `store` was lost."""
         with self._reading() as connection:
             state = connection.scalar(
                 sa.text(
@@ -246,15 +246,15 @@ class ChunkStore:
         return bool(state == "done")
 
     def gives_up(self, claim: Claim, error: Exception) -> bool:
-        """Whether the chunk is given up as a whole when this attempt fails with `error`, too."""
+        """Whether the chunk is given up as a whole if this attempt fails with `error`, too."""
         return gives_up(error, claim.errors + 1, self._max_attempts)
 
     def fail(self, claim: Claim, error: Exception) -> str | None:
-        """End an attempt that failed as a whole: `worker.retry` decides how it goes on.
+        """End an attempt that failed as a whole; `worker.retry` decides what happens next.
 
         Returns:
-            The chunk's state: `pending`; `split` when it was given up and halved; `done` when it
-            was the one document, which has failed. None: the lease was lost before.
+            The chunk's new state: `pending`; `split` if it was given up and halved; `done` if it
+            held a single document, which has failed. None if the lease was already lost.
         """
         with self._engine.begin() as connection:
             now = connection.scalar(
@@ -270,18 +270,18 @@ class ChunkStore:
             return _end(connection, claim, AttemptEnd.RETRY, wait=wait)
 
     def _reading(self) -> sa.Connection:
-        """A connection for one statement, which goes without a begin and an end of its own.
+        """A connection for one statement, in autocommit mode: without separate begin and commit.
 
-        Where a core has much to do, an interactive chunk waits milliseconds for each answer.
+        On a busy core, each of these round trips costs an interactive chunk milliseconds.
         """
         return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _start(connection: sa.Connection, job_id: JobId) -> bool:
-    """Let a job run that was pending when its chunk was claimed.
+    """Start a job that was pending when its chunk was claimed.
 
-    False where it may not: it was paused or cancelled while this waited for its row. A claim in a
-    job that runs already needs no second look: a pause that comes between would have come after.
+    False if the job was paused or cancelled while this waited for its row. A job that already runs
+    needs no second check: a pause at this point has the same effect as one after the claim.
     """
     return bool(
         connection.scalar(sa.text("select textmill.begin_job(:job_id)"), {"job_id": job_id})

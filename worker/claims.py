@@ -7,7 +7,7 @@ from schema.documents import JobId, Lane, Task
 
 
 class Fence(NamedTuple):
-    """What every write after the claim matches."""
+    """The values that every write after the claim must match."""
 
     job_id: JobId
     chunk_no: int
@@ -16,7 +16,7 @@ class Fence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a claim took: one attempt at a chunk, and what the job wants of it.
+    """What a claim took: one attempt at a chunk, and the job's options for it.
 
     Attributes:
         job_id: the chunk's job.
@@ -26,10 +26,10 @@ class Claim:
         lane: the job's lane.
         first_seq: first document of the chunk.
         last_seq: last document of the chunk.
-        errors: attempts that failed as a whole so far.
+        errors: previous attempts that failed as a whole.
         explain: whether results say what moved their scores.
-        generate: whether results give keywords that do not stand in the text.
-        model_version: the model that the job is pinned to; None: what serves.
+        generate: whether results give keywords that do not occur in the text.
+        model_version: the model that the job is pinned to; None for the model that serves.
     """
 
     job_id: JobId
@@ -46,5 +46,5 @@ class Claim:
 
     @property
     def fence(self) -> Fence:
-        """The attempt, as the database knows it."""
+        """The attempt as the database identifies it."""
         return Fence(self.job_id, self.chunk_no, self.attempt)

@@ -23,10 +23,10 @@ COMMANDS = (
 
 
 class LazyGroup(click.Group):
-    """Imports a command when it is asked for.
+    """Imports a command only when it is used.
 
-    Training needs torch and much else; a process that is pinned to a device must not have
-    imported torch before it is.
+    Training needs torch and much else, but a process must not import torch before it is pinned to
+    its device.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -34,14 +34,14 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the command; None where there is none of this name."""
+        """Import the command; None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"worker.commands.{cmd_name}").command
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; SIGTERM ends it as Ctrl-C does, but for `run`, which has its own way."""
+        """Run a command. SIGTERM ends it as Ctrl-C does, except `run`, which handles it itself."""
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         with ended_well("textmill-worker"):
             return super().invoke(ctx)

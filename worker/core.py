@@ -1,9 +1,9 @@
-"""The core that a worker process computes on, where it is the device as well.
+"""The core that a worker process computes on, in case the core is also its device.
 
-Threads that compute at once on one core make each other slower: every few milliseconds one finds
-the caches full of another's data. To prepare documents took a fifth longer beside the engine than
-before it. So on the bulk lane one thread holds the core and computes, the others wait for Postgres,
-for the device or for the core. The interactive lane does not wait: it computes beside the holder.
+Threads that compute at the same time on one core slow each other down: every few milliseconds, one
+finds the caches full of another's data. Preparing documents took a fifth longer beside the engine
+than before it. So on the bulk lane one thread holds the core and computes while the others wait
+for Postgres, the device or the core. On the interactive lane no thread waits for the core.
 """
 
 import threading
@@ -14,13 +14,13 @@ from schema.documents import Lane
 
 
 class Core:
-    """Who computes on it.
+    """Decides which thread computes on the core.
 
     Args:
-        is_device: whether the engine computes here, too; otherwise nobody waits.
+        is_device: whether the engine computes here, too; if not, nobody waits.
 
     Attributes:
-        on_free: called, from any thread, when a chunk thread lets the core go.
+        on_free: called, from any thread, when a chunk thread releases the core.
     """
 
     def __init__(self, *, is_device: bool) -> None:
@@ -32,7 +32,7 @@ class Core:
 
     @contextmanager
     def held(self, lane: Lane) -> Iterator[None]:
-        """A chunk thread's work: preparing documents, finishing their results."""
+        """Hold the core while a chunk thread prepares documents or finishes their results."""
         if not self._waits(lane):
             yield
             return
@@ -44,7 +44,7 @@ class Core:
 
     @contextmanager
     def elsewhere(self, lane: Lane) -> Iterator[None]:
-        """While the core is held: waiting for what others compute."""
+        """Release the held core while its thread waits for what others compute."""
         if not self._waits(lane):
             yield
             return
@@ -56,10 +56,10 @@ class Core:
 
     @contextmanager
     def if_free(self) -> Iterator[bool]:
-        """The engine's work on the bulk lane, if it may do any: it does not wait.
+        """Take the core for the engine's bulk windows if it is free, and yield whether it was.
 
-        Chunk threads go first, since each soon waits for Postgres or the engine again. When one
-        that was in the way lets the core go, `on_free` is called.
+        The engine never waits: chunk threads go first, since each soon waits for Postgres or the
+        engine again. When a chunk thread that was in the way releases the core, it calls `on_free`.
         """
         if not self._is_device:
             yield True

@@ -1,4 +1,4 @@
-"""What an error of the device or the model means for those who asked."""
+"""What an error of the device or the model means for the callers."""
 
 import torch
 
@@ -11,11 +11,11 @@ _OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""What torch and the libraries of NVIDIA say when memory is lacking; not all raise what says so."""
+"""Messages of torch and NVIDIA's libraries when memory runs out; the type does not always tell."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether it was too much at once: less of it may fit."""
+    """Whether memory ran out: a smaller micro-batch may fit."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
     )
@@ -24,8 +24,8 @@ def is_out_of_memory(error: Exception) -> bool:
 def is_lost(error: Exception) -> bool:
     """Whether a device error leaves the process unable to use its device.
 
-    After a failed kernel every later call fails too, with the same or another error; after a lack
-    of memory they do not.
+    After a failed kernel every later call fails too, with the same or another error; running out of
+    memory has no such effect.
     """
     if is_out_of_memory(error):
         return False
@@ -36,7 +36,7 @@ def is_lost(error: Exception) -> bool:
 
 
 def document_error(error: Exception) -> DocumentError:
-    """What becomes of the document that failed alone."""
+    """The error for a document on which the model failed even alone."""
     if isinstance(error, DocumentError):
         return error
     if is_out_of_memory(error):

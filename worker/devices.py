@@ -1,6 +1,6 @@
 """Devices that processes are pinned to, as `--devices` names them.
 
-Nothing here imports torch: a process reads once, when it does, which devices it may see.
+Nothing here imports torch: a process reads only once, on that import, which devices it may see.
 """
 
 import os
@@ -14,8 +14,8 @@ KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(256 * 1024 * 1024),
     "MALLOC_TRIM_THRESHOLD_": str(256 * 1024 * 1024),
 }
-"""glibc gives the tensors of every micro-batch back to the system, and each costs anew the faults
-of its pages; kept, a forward pass takes a tenth less."""
+"""By default glibc returns the memory of each micro-batch to the system, and the next one pays for
+the page faults again. Keeping it shortens a forward pass by a tenth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Device:
     """A device that processes are pinned to.
 
     Attributes:
-        name: `cpu` or `cuda:N`, N as the driver counts.
+        name: `cpu` or `cuda:N`, with N as the driver numbers GPUs.
     """
 
     name: str
@@ -61,7 +61,7 @@ def parse_devices(text: str) -> list[Device]:
 
 
 def default_processes(device: Device) -> int:
-    """A process for each core of the CPU, one for a GPU."""
+    """The default number of processes: one for each CPU core, or one for a GPU."""
     if device.name != "cpu":
         return 1
     if hasattr(os, "sched_getaffinity"):
@@ -70,7 +70,7 @@ def default_processes(device: Device) -> int:
 
 
 def _count_gpus() -> int:
-    """Ask torch in a process of its own: here, importing it would claim a device."""
+    """Ask torch in a separate process: importing it in this one would claim a device."""
     counted = subprocess.run(
         [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"],
         capture_output=True,

@@ -1,10 +1,10 @@
 """The thread that owns the device.
 
-Chunk threads hand over windows and wait; this thread runs micro-batches of whatever waits,
-whichever chunks and jobs it came from. Before each it looks at what came in: interactive windows go
-next, though not so often that bulk ones never do. Where the device is the core that chunk threads
-compute on, too, bulk ones go while none of these does. Memory is bounded by the callers, since each
-waits for its own windows.
+Chunk threads hand over windows and wait; this thread runs micro-batches of whatever windows wait,
+from any chunk and job. Before each micro-batch it takes in what has arrived: interactive windows go
+next, but not so often that bulk windows never do. If the device is also the core that chunk threads
+compute on, bulk windows run only while no chunk thread holds it. Memory is bounded by the callers,
+since each waits for its own windows.
 """
 
 import logging
@@ -29,33 +29,33 @@ logger = logging.getLogger(__name__)
 
 
 class _Signal(Enum):
-    """What comes in besides windows."""
+    """What arrives besides windows."""
 
     CLOSE = auto()
     WAKE = auto()
 
 
 class DeviceLostError(Exception):
-    """The device answers nothing any more in this process; only another process can use it."""
+    """The device no longer works in this process; only another process can use it."""
 
 
 class Engine:
     """Runs windows of any chunk on one device, in micro-batches.
 
-    Entering its context begins the thread that runs them.
+    Entering its context starts the thread that runs them.
 
     Args:
-        budgets: of each pipeline, the most padded tokens (longest times rows) of a
+        budgets: for each pipeline, the most padded tokens (longest times rows) of a
             micro-batch.
-        linger: seconds to wait for more windows when the device is idle and those at hand do
+        linger: seconds to wait for more windows when the device is idle and the waiting ones do
             not fill a micro-batch.
-        core: tells this engine, and no other, when a chunk thread lets it go.
+        core: where chunk threads compute; it tells only this engine when one releases it.
         meter: counts micro-batches.
-        on_lost: called when the device is lost, before the callers hear of it.
-        on_ceiling: called with a pipeline's budget when the device's memory lowered it.
+        on_lost: called when the device is lost, before the callers learn of it.
+        on_ceiling: called with a pipeline and its budget when lack of device memory lowered it.
 
     Attributes:
-        core: where chunk threads compute; one of the bulk lane at a time.
+        core: where chunk threads compute; on the bulk lane, one at a time.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Run what waits, then end the thread."""
+        """Run the waiting windows, then end the thread."""
         self._incoming.put(_Signal.CLOSE)
         self._thread.join()
 
@@ -100,20 +100,20 @@ class Engine:
         *,
         generates: bool = False,
     ) -> list[Answer]:
-        """Predict each window, waiting for the device.
+        """Predict each window, blocking until all answers are there.
 
         Args:
-            pipeline: whose model to run; windows of different ones never share a micro-batch.
+            pipeline: whose model to run; windows of different models never share a micro-batch.
             lane: interactive windows go first.
             windows: token ids.
-            abandoned: set it, from any thread, when the answers are no longer wanted.
-            generates: whether keywords are to be made from the windows, not found in them.
+            abandoned: the caller sets it, from any thread, when it no longer wants the answers.
+            generates: whether keywords are to be generated from the windows, not found in them.
 
         Returns:
             One answer per window, in order.
 
         Raises:
-            AbandonedError: `abandoned` was set before all windows were run; it is looked at before
+            AbandonedError: `abandoned` was set before all windows were run; it is checked before
                 every micro-batch.
             DeviceLostError: the device failed for good.
         """
@@ -130,7 +130,7 @@ class Engine:
         self._schedule.adopt(pipeline, like)
 
     def dismiss(self, pipeline: Pipeline) -> None:
-        """Forget a model; nobody may ask for its predictions, or wait for one, any more."""
+        """Forget a model; callers must neither wait for its predictions nor ask for more."""
         self._schedule.dismiss(pipeline)
 
     def waiting(self) -> int:
@@ -152,7 +152,7 @@ class Engine:
         try:
             self._predict(chosen, batch)
         except Exception as error:
-            # The device, or a fault of this thread's own: callers must hear of it, or they
+            # The device failed, or this thread has a fault: callers must learn of it, or they
             # wait for ever.
             logger.exception("the engine failed")
             self._fail(error)
@@ -160,7 +160,7 @@ class Engine:
             self._lower_budgets()
 
     def _collect(self) -> bool:
-        """Take in requests; wait for one when there is none. False: closed, all done."""
+        """Take in requests, waiting for one if there is none; False once closed and all done."""
         if self._schedule.is_idle:
             if self._closing:
                 return False
@@ -202,7 +202,7 @@ class Engine:
             predictions = chosen.run([window.ids for window in batch])
         except DeviceLostError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever a model raises, neighbours go on
+        except Exception as error:  # noqa: BLE001  # whatever a model raises, other windows go on
             self._part(chosen, batch, error)
             return
         if chosen.pipeline in self._fitted:
@@ -220,7 +220,7 @@ class Engine:
         if is_lost(error):
             raise DeviceLostError(str(error)) from error
         if is_out_of_memory(error):
-            # What does not fit even alone says nothing of how much fits beside it.
+            # A window that does not fit even alone says nothing about the right budget.
             self._note_fit(chosen, self._schedule.budget(chosen.pipeline) if len(batch) == 1 else 0)
         if len(batch) == 1:
             batch[0].answer(document_error(error))
@@ -229,15 +229,15 @@ class Engine:
         self._schedule.add_halves(chosen, batch)
 
     def _note_fit(self, chosen: Stream, tokens: int) -> None:
-        """Remember how much fitted since a micro-batch of the model did not."""
+        """Remember the most that has fitted since a micro-batch of the model did not fit."""
         if not chosen.generates:
             known = self._fitted.get(chosen.pipeline, 0)
             self._fitted[chosen.pipeline] = max(known, tokens)
 
     def _lower_budgets(self) -> None:
-        """When all parts of a micro-batch that did not fit have run: the largest is the ceiling.
+        """Once all parts of a micro-batch that did not fit have run, make the largest the ceiling.
 
-        It is `SMALLEST` at least, since the lack may pass and no budget is ever raised.
+        It is at least `SMALLEST`, since the lack of memory may pass and no budget is ever raised.
         """
         for pipeline, fitted in self._fitted.items():
             tokens = max(fitted, SMALLEST)

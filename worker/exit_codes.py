@@ -1,4 +1,4 @@
-"""What the exit codes of worker processes say."""
+"""What the exit codes of worker processes mean."""
 
 EXIT_DEVICE_LOST = 70
 """The device failed for good in this process; another one can use it."""
@@ -7,14 +7,14 @@ EXIT_STUCK = 71
 """A chunk was in work for longer than TEXTMILL_CHUNK_TIMEOUT: the process ended itself."""
 
 EXIT_NO_HEARTBEAT = 72
-"""The heartbeat met an error that is no outage, such as another migration."""
+"""The heartbeat met an error that is not an outage, such as a database of another migration."""
 
 EXIT_NOT_LOADED = 73
-"""A model that is whole could not be loaded: no memory, device or file system; it may pass."""
+"""An intact model could not be loaded for lack of memory, device or file system; this may pass."""
 
 EXIT_ORPHANED = 74
-"""The supervisor is gone, and chunks in work did not end within TEXTMILL_DRAIN."""
+"""The supervisor is gone, and chunks in work did not finish within TEXTMILL_DRAIN."""
 
 EXIT_CANNOT_START = 78
-"""The process cannot start, nor could another one: a broken artifact, another migration, a wrong
-setting."""
+"""Neither this process nor another one could start: a broken artifact, a database of another
+migration, a wrong setting."""

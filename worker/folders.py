@@ -1,4 +1,4 @@
-"""Folders that take their place whole or not at all."""
+"""Folders that are replaced whole or not at all."""
 
 import os
 import shutil
@@ -10,16 +10,16 @@ from pathlib import Path
 
 @contextmanager
 def replacing(folder: Path, own: frozenset[str]) -> Iterator[Path]:
-    """An empty folder to write into, which takes the place of `folder` at the end.
+    """Yield an empty folder to write into, which replaces `folder` at the end.
 
-    Until then `folder` stays as it is, whatever ends the process. Its other files come along, by
-    hard links, and none is ever missing.
+    Until then `folder` stays as it is, even if the process is killed. Its other files are carried
+    over as hard links, and none is missing at any time.
 
     Args:
         folder: need not exist.
-        own: names of what belongs to its content; what is not written anew goes.
+        own: names that belong to its content; those that are not written again are removed.
     """
-    place = folder.resolve()  # where it is a link, that stays one
+    place = folder.resolve()  # if it is a link, it stays one
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = place.parent if os.access(place.parent, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=beside, prefix=".") as aside:
@@ -35,12 +35,12 @@ def replacing(folder: Path, own: frozenset[str]) -> Iterator[Path]:
 
 
 def take_place(whole: Path, folder: Path) -> None:
-    """Put a folder in the place of another, which then lies beside where the first one was.
+    """Put `whole` in the place of `folder`, which is moved to a folder beside `whole`.
 
-    Between the two renames there is none under this name.
+    Between the two renames, no folder has this name.
 
     Raises:
-        OSError: it cannot be put there; the other one is back in its place.
+        OSError: it cannot be put there; the old folder is back in its place.
     """
     before = whole.with_name(f"{whole.name}.before")
     try:
@@ -66,7 +66,7 @@ def _link_others(folder: Path, whole: Path, own: frozenset[str]) -> None:
 
 
 def _move_files(whole: Path, folder: Path, written: list[str], own: frozenset[str]) -> None:
-    """Replace file by file, each whole; all are near before the first one is replaced."""
+    """Replace file by file, each whole; all are copied nearby before the first one is replaced."""
     folder.mkdir(exist_ok=True)
     for name in written:
         shutil.copyfile(whole / name, folder / f"{name}.part")

@@ -1,4 +1,4 @@
-"""Chunks go in together; a suspect goes in alone."""
+"""Chunks enter together; a suspect enters alone."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,14 +6,14 @@ from contextlib import contextmanager
 
 
 class ClosedError(Exception):
-    """The process drains: nothing may begin."""
+    """The process drains: nothing may start."""
 
 
 class Gate:
-    """Who may be at work in a process at once: any number of chunks, or one suspect.
+    """Decides what may be in work in a process at once: any number of chunks, or one suspect.
 
-    A suspect that waits goes before chunks that come later, so that a busy process does not keep
-    it waiting for ever.
+    A waiting suspect goes before chunks that arrive later, so that a busy process does not keep it
+    waiting for ever.
     """
 
     def __init__(self) -> None:
@@ -25,18 +25,18 @@ class Gate:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing may begin any more."""
+        """Whether the gate is closed: nothing may start any more."""
         return self._closed
 
     def close(self) -> None:
-        """Let nobody in any more; those inside are left to finish."""
+        """Let nothing in any more; chunks already inside may finish."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Inside beside others, once no suspect is inside or waits.
+        """Enter together with others, once no suspect is inside or waiting.
 
         Raises:
             ClosedError: the gate was closed first.
@@ -53,7 +53,7 @@ class Gate:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Inside with nobody else.
+        """Enter alone, once nothing else is inside.
 
         Raises:
             ClosedError: the gate was closed first.

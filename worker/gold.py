@@ -1,4 +1,4 @@
-"""People's verdicts, as far as they are settled, from Postgres."""
+"""Settled verdicts of people, read from Postgres."""
 
 import sqlalchemy as sa
 
@@ -9,7 +9,7 @@ from worker.training.rows import ROW_TYPES, LabelledRow
 
 
 def read_gold(engine: sa.Engine, task: Task) -> list[LabelledRow]:
-    """The rows of the view `textmill.gold`, one for each text whose answer is settled.
+    """The rows of the view `textmill.gold`, one for each text with a settled answer.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.

@@ -1,4 +1,4 @@
-"""The thread that says a process lives, and keeps the leases of its chunks."""
+"""The thread that reports that a process lives, and keeps the leases of its chunks."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ from worker.meter import Meter
 logger = logging.getLogger(__name__)
 
 RATE_WINDOW = 60
-"""Seconds over which documents a second are taken."""
+"""Seconds over which the documents per second are measured."""
 
 
 @dataclass(slots=True)
@@ -34,10 +34,10 @@ class Lease:
     """The lease of a claim, while its attempt is in work.
 
     Attributes:
-        claim: what it is the lease of.
-        lost: set when another attempt owns the chunk, or its job was ended.
+        claim: the claim that it belongs to.
+        lost: set once this attempt no longer owns the chunk: another does, or the job was ended.
         renewed: when the lease was last extended, by the process's own clock.
-        beats: heartbeats since the claim, or since Postgres could last not serve it.
+        beats: heartbeats since the claim, or since Postgres was last unable to serve it.
     """
 
     claim: Claim
@@ -46,11 +46,11 @@ class Lease:
     beats: int = 0
 
     def excuse(self) -> None:
-        """What was waited for so far is no fault of the chunk's."""
+        """Restart the count of beats: the wait so far was not the chunk's fault."""
         self.beats = 0
 
     def check(self) -> None:
-        """Stop work that nobody wants any more.
+        """Stop work whose outcome is no longer wanted.
 
         Raises:
             LeaseLostError: the lease was lost.
@@ -64,15 +64,15 @@ class Lease:
 
 
 class Heartbeat:
-    """One row in `worker`, refreshed while the process lives, removed when it ends in order.
+    """One row in `worker`: refreshed while the process lives, removed when it ends in order.
 
     Args:
         engine: connects as a role that may write the worker's row.
         chunks: the chunks of this process, whose leases are renewed.
-        settings: seconds between beats, of a lease, and that a chunk may be in work.
+        settings: heartbeat interval, lease, and how long a chunk may be in work, in seconds.
         meter: knows how many documents are finished.
-        device: what the process computes on, for people.
-        tasks: whose chunks it takes.
+        device: what the process computes on, shown to people.
+        tasks: the tasks whose chunks it takes.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Heartbeat:
         }
         self._lock = threading.Lock()
         self._held: dict[Claim, Lease] = {}
-        self._samples = deque([(time.monotonic(), 0)])  # when, and documents finished by then
+        self._samples = deque([(time.monotonic(), 0)])  # time, and documents finished by then
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -109,7 +109,7 @@ class Heartbeat:
 
         Raises:
             ServiceUnavailableError: Postgres does not answer.
-            SettingsError: the role that logs in is no worker's.
+            SettingsError: the role that logs in may not act as a worker.
         """
         with reachable(self._engine):
             self._beat()
@@ -132,7 +132,7 @@ class Heartbeat:
 
     @contextmanager
     def renewing(self, claim: Claim) -> Iterator[Lease]:
-        """Keep the lease of `claim` alive meanwhile, and watch over it."""
+        """Keep the lease of `claim` alive within this context, and watch over it."""
         lease = Lease(claim)
         with self._lock:
             self._held[claim] = lease
@@ -147,33 +147,33 @@ class Heartbeat:
             with self._lock:
                 held = list(self._held.values())
             try:
-                self._look_after(held)  # first: the row of the process may be locked
+                self._look_after(held)  # first, since the row of the process may be locked
                 self._beat()
             except sa.exc.DBAPIError as error:
                 if not may_pass(error):
                     self._end_without_heartbeat(error)
                 logger.warning("no heartbeat, Postgres does not answer: %s", condition(error))
-            except Exception as error:  # noqa: BLE001  # whatever it is, nobody else would see it
+            except Exception as error:  # noqa: BLE001  # nobody else would notice it
                 self._end_without_heartbeat(error)
 
     def _end_without_heartbeat(self, error: Exception) -> None:
-        """A process that cannot beat would work on in vain, unseen; its successor may do better."""
+        """End the process: without a heartbeat its work is in vain; its successor may do better."""
         logger.critical("the heartbeat failed, so this process ends", exc_info=error)
         os._exit(EXIT_NO_HEARTBEAT)
 
     def _look_after(self, held: Sequence[Lease]) -> None:
-        """Renew leases, tell of lost ones, and end the process over a stuck one.
+        """Renew leases, mark lost ones, and end the process if a chunk is stuck.
 
-        `held` was taken before the database is asked: what it does not own is lost or done.
+        `held` is taken before the database is asked: a claim it does not confirm is lost or done.
         """
         if not held:
             return
         owned = self._chunks.owned()
-        due = time.monotonic() - self._settings.lease / 3  # most chunks end before that
+        due = time.monotonic() - self._settings.lease / 3  # most chunks are done sooner
         for lease in held:
             if lease.claim.fence not in owned:
                 lease.lost.set()
-            # Beats are counted, not seconds: an outage of Postgres is no fault of a chunk's.
+            # Beats are counted, not seconds: an outage of Postgres is not the chunk's fault.
             lease.beats += 1
         old = [lease for lease in held if not lease.lost.is_set() and lease.renewed < due]
         if old:
@@ -191,7 +191,7 @@ class Heartbeat:
                     lease.claim.chunk_no,
                     lease.claim.job_id,
                 )
-                # No orderly end: the stuck thread would not join it. It counts as a crash.
+                # No orderly end: it would wait for the stuck thread for ever. Counts as a crash.
                 os._exit(EXIT_STUCK)
 
     def _beat(self) -> None:
@@ -207,7 +207,7 @@ class Heartbeat:
             )
 
     def _progress(self) -> dict[str, float]:
-        """How many documents are finished, and how many a second since the oldest sample."""
+        """How many documents are finished, and how many per second since the oldest sample."""
         at = time.monotonic()
         counts = self._meter.read()
         finished = counts.succeeded + counts.failed

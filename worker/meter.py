@@ -14,19 +14,19 @@ from prometheus_client.registry import Collector
 logger = logging.getLogger(__name__)
 
 INTERVAL = 60
-"""Seconds between two lines of the log."""
+"""Seconds between two log lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sums since the process began.
+    """Sums since the process started.
 
     Attributes:
         succeeded: documents with a result.
         failed: documents with a failure.
         batches: micro-batches.
-        tokens: their tokens.
-        padded: their padded tokens.
+        tokens: tokens of all micro-batches.
+        padded: padded tokens of all micro-batches.
         busy: seconds that the device was busy.
     """
 
@@ -39,10 +39,10 @@ class Counts:
 
 
 class Meter(Collector):
-    """Counts; any thread may call it.
+    """Counts documents and micro-batches; any thread may call it.
 
     Attributes:
-        waiting: reads how many windows wait for the device.
+        waiting: returns how many windows wait for the device.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Meter(Collector):
             )
 
     def count_batch(self, *, tokens: int, padded: int, seconds: float) -> None:
-        """Count a micro-batch and the time that the device took."""
+        """Count a micro-batch and the time that it took on the device."""
         with self._lock:
             counts = self._counts
             self._counts = replace(
@@ -76,7 +76,7 @@ class Meter(Collector):
             return self._counts
 
     def collect(self) -> Iterable[Metric]:
-        """The sums as Prometheus wants them."""
+        """The sums in the form that Prometheus expects."""
         counts = self.read()
         documents = CounterMetricFamily(
             "textmill_documents", "Documents whose outcome was stored.", labels=["status"]
@@ -96,13 +96,13 @@ class Meter(Collector):
 
 
 def summary(before: Counts, after: Counts, seconds: float, waiting: int) -> str:
-    """A line that says how a stretch of time went.
+    """A log line about one period.
 
     Args:
-        before: the sums at its beginning.
+        before: the sums at its start.
         after: the sums at its end.
-        seconds: how long it was.
-        waiting: windows that wait at its end.
+        seconds: its length.
+        waiting: windows waiting at its end.
     """
     documents = after.succeeded + after.failed - before.succeeded - before.failed
     batches = after.batches - before.batches
@@ -117,13 +117,13 @@ def summary(before: Counts, after: Counts, seconds: float, waiting: int) -> str:
 
 
 class Reporter:
-    """The thread that logs once a minute, and the port that Prometheus asks.
+    """The thread that logs once a minute, and the port that Prometheus scrapes.
 
     Args:
         meter: what to read.
-        port: where to answer Prometheus, on every interface: it may be in another container;
-            None does not.
-        interval: seconds between two lines.
+        port: where to serve Prometheus, on every interface, since it may be in another container;
+            None for nowhere.
+        interval: seconds between two log lines.
     """
 
     def __init__(self, meter: Meter, port: int | None, interval: float = INTERVAL) -> None:
@@ -141,7 +141,7 @@ class Reporter:
                 start_http_server(self._port, registry=registry)
                 logger.info("metrics on port %d of every interface", self._port)
             except OSError as error:
-                # Documents matter more: without this the process would die of it again and again.
+                # Documents matter more: raising here would end the process at every start.
                 message = "no metrics on port %d (%s); set another TEXTMILL_METRICS_PORT"
                 logger.error(message, self._port, error.strerror)  # noqa: TRY400
         self._thread.start()
@@ -156,7 +156,7 @@ class Reporter:
             logger.info("%s", line)
 
     def _lines(self) -> Iterator[str]:
-        """A line a stretch in which something happened."""
+        """Yield a log line for each interval in which something happened."""
         before, since = self._meter.read(), time.monotonic()
         while not self._stop.wait(self._interval):
             after, now = self._meter.read(), time.monotonic()

@@ -1,4 +1,4 @@
-"""The models a process has loaded: for each task the one that serves, beside it a few others."""
+"""The models a process has loaded: the one that serves each task, and a few others."""
 
 import logging
 import threading
@@ -16,8 +16,8 @@ from worker.pipeline import Pipeline
 logger = logging.getLogger(__name__)
 
 IDLE = 2
-"""Models nobody uses that stay loaded beside those that serve: a pinned job's next chunk, or a
-rollback, need not wait for its model."""
+"""How many unused models stay loaded besides those that serve, so that a pinned job's next chunk or
+a rollback need not wait for its model."""
 
 TRY_AGAIN = 60
 """Seconds after which a model that could not be loaded is tried again."""
@@ -30,16 +30,16 @@ class _Loaded:
 
 
 class Models:
-    """Hands out models to chunks, and swaps those that serve.
+    """Hands out models to chunks, and swaps the ones that serve.
 
-    A chunk keeps the model it was given until it is done, so that its documents agree with each
-    other, and a model stays loaded for as long as any chunk has it.
+    A chunk keeps the model it was given until it is done, so that its documents are consistent with
+    each other, and a model stays loaded for as long as any chunk uses it.
 
     Args:
-        defaults: of each task that it serves; known to the engine.
-        folders: where others are found.
-        engine: runs them.
-        device: where their weights go.
+        defaults: the default model of each task that the process serves; known to the engine.
+        folders: where other models are found.
+        engine: runs the models.
+        device: where their weights are loaded.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Models:
         self._loading = threading.Lock()
         self._loaded = {
             pipeline.model_version: _Loaded(pipeline, users=1) for pipeline in defaults.values()
-        }  # the least recently used first; the defaults have a user for good
+        }  # least recently used first; each default has one user for ever
         self._serving = {task: pipeline.model_version for task, pipeline in defaults.items()}
         self._faults: dict[Task, str] = {}
         self._due: dict[str, float] = {}
@@ -69,19 +69,19 @@ class Models:
 
     @property
     def error(self) -> str | None:
-        """Why a task is not served by what was promoted."""
+        """Why a task is not served by the model promoted for it, or None."""
         return "; ".join(self._faults.values()) or None
 
     @contextmanager
     def using(self, task: Task, version: str | None = None) -> Iterator[Pipeline]:
-        """A model to run documents through, which stays loaded meanwhile.
+        """A model to run documents through; it stays loaded within this context.
 
         Args:
-            task: of the documents.
-            version: the model; None: the one that serves.
+            task: the documents' task.
+            version: the model version; None for the model that serves.
 
         Raises:
-            ArtifactError: it cannot be loaded.
+            ArtifactError: the model cannot be loaded.
         """
         loaded = self._take(task, version)
         try:
@@ -90,10 +90,10 @@ class Models:
             self._give_back(loaded)
 
     def follow(self, promoted: Mapping[Task, str | None]) -> None:
-        """Serve what was promoted; where that cannot be loaded, the model before goes on.
+        """Serve what was promoted; if it cannot be loaded, keep serving the previous model.
 
         Args:
-            promoted: of each task the model version; None: the default.
+            promoted: the model version for each task; None for the default.
         """
         for task, default in self._defaults.items():
             version = promoted.get(task) or default.model_version
@@ -121,7 +121,7 @@ class Models:
             loaded = self._find(wanted)
         if loaded is not None:
             return loaded
-        # One after the other: two chunks of a pinned job ask for the same model.
+        # One at a time: two chunks of a pinned job may ask for the same model.
         with self._loading:
             with self._lock:
                 loaded = self._find(wanted)
@@ -134,7 +134,7 @@ class Models:
             return loaded
 
     def _find(self, version: str) -> _Loaded | None:
-        """A loaded model, with one more user and the most recently used; under the lock."""
+        """A loaded model, marked as most recently used and with one more user; needs the lock."""
         loaded = self._loaded.pop(version, None)
         if loaded is not None:
             loaded.users += 1

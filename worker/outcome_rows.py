@@ -1,8 +1,8 @@
-"""Outcomes as rows: one statement a kind, whatever their number.
+"""Outcomes as rows: one statement for each kind, however many there are.
 
-Payloads travel as one JSON array, since pydantic writes many at once in half the time. The other
-columns travel as binary arrays (`%b`): as text, psycopg looks through every value for quotes, which
-takes five times as long as all else that is done for a row.
+Payloads are sent as one JSON array, since pydantic writes many at once in half the time. The other
+columns are sent as binary arrays (`%b`): as text, psycopg searches every value for quotes, which
+takes five times as long as everything else that is done for a row.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from schema.outcomes import Failure, ModerationResult, Result, SentimentResult
 def insert_results(
     connection: sa.Connection, job_id: JobId, attempt: int, results: Sequence[tuple[int, Result]]
 ) -> None:
-    """Insert `(seq, result)` of documents of a job, all made by one model."""
+    """Insert `(seq, result)` pairs of a job's documents, all made by one model."""
     if not results:
         return
     seqs, made = zip(*results, strict=True)
@@ -47,7 +47,7 @@ def insert_results(
 def insert_failures(
     connection: sa.Connection, job_id: JobId, attempt: int, failures: Sequence[tuple[int, Failure]]
 ) -> None:
-    """Insert `(seq, failure)` of documents of a job."""
+    """Insert `(seq, failure)` pairs of a job's documents."""
     if not failures:
         return
     connection.exec_driver_sql(
@@ -69,7 +69,7 @@ def insert_failures(
 
 
 def _headline(result: Result) -> tuple[str | None, float | None]:
-    """The label and score that stand in their own columns."""
+    """The label and score that have their own columns."""
     match result:
         case SentimentResult(label=label, score=score):
             return label, score

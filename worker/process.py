@@ -1,7 +1,7 @@
 """One worker process: a device, its models, and the threads that feed them.
 
-The supervisor starts it as `python -m worker.process` with the device already pinned by the
-environment, since torch reads that when it is imported.
+The supervisor starts it as `python -m worker.process`. The environment already pins the device,
+since torch reads that on import.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main() -> None:
         level=logging.INFO,
     )
     logging.getLogger("celery").setLevel(logging.WARNING)
-    # Celery warns root against pickled messages; ours are JSON.
+    # Celery warns against pickled messages when run as root; ours are JSON.
     warnings.simplefilter("ignore", SecurityWarning)
     beat(arguments.pulse)
     threading.Thread(target=_end_with_supervisor, name="guard", daemon=True).start()
@@ -85,8 +85,8 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
 
     Raises:
         ArtifactError: a model is missing or broken.
-        NotLoadedError: one that is whole could not be loaded.
-        SchemaVersionError: the database is of another migration.
+        NotLoadedError: an intact model could not be loaded.
+        SchemaVersionError: the database has another migration.
         ServiceUnavailableError: Postgres does not answer.
         SettingsError: Postgres or Redis is not set, or refuses the login.
     """
@@ -94,13 +94,13 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     urls = server_urls(services)
     settings = read(WorkerSettings)
     if device == "cpu":
-        torch.set_num_threads(1)  # a process a core; more threads only fight over it
+        torch.set_num_threads(1)  # one process per core; more threads would only compete for it
     database = create_engine(
         urls.database,
         application=name,
         role="textmill_worker",
         connections=settings.threads + 2,
-        pings=False,  # all that asks it tries again
+        pings=False,  # everything that uses it tries again
     )
     with reachable(database), database.connect() as connection:
         check_version(connection)
@@ -108,8 +108,8 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     folders = ArtifactFolders.of(settings)
     pipelines = {task: folders.load(task, None, device) for task in tasks}
     budgets, remember = _budgets(settings, pipelines.values(), device)
-    # What was loaded stays: the collector need not look through it again and again, which would
-    # take a tenth of a document's time.
+    # What was loaded stays, so the garbage collector need not scan it again and again, which would
+    # take a tenth of the time for each document.
     gc.freeze()
     meter = Meter()
     chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
@@ -147,10 +147,10 @@ def _exit_code(error: TextmillError) -> int:
 def _budgets(
     settings: WorkerSettings, pipelines: Iterable[Pipeline], device: str
 ) -> tuple[dict[Pipeline, int], Callable[[Pipeline, int], None]]:
-    """The token budget of each pipeline, and what to call when one turns out too large."""
+    """The token budget of each pipeline, and what to call when a budget turns out too large."""
     fixed = settings.micro_batch_tokens
     if fixed is not None:
-        # What an operator fixed is not to be measured, and says nothing about later starts.
+        # An operator's choice is not measured, and says nothing about later starts.
         return dict.fromkeys(pipelines, fixed), lambda _pipeline, _budget: None
     measured = TokenBudgets(settings.cache_dir, device)
     budgets = {pipeline: measured.budget(pipeline) for pipeline in pipelines}
@@ -158,7 +158,7 @@ def _budgets(
 
 
 def _end_without_device(error: Exception) -> None:
-    """End at once: chunks in work are run again by the process that takes this one's place."""
+    """End at once: another process will run the chunks in work again."""
     logging.getLogger(__name__).critical("the device failed, so this process ends: %s", error)
     logging.shutdown()
     os._exit(EXIT_DEVICE_LOST)
@@ -167,11 +167,11 @@ def _end_without_device(error: Exception) -> None:
 def _end_with_supervisor() -> None:
     """End when standard input does: the supervisor holds its other end.
 
-    With the supervisor, whoever kills what does not drain in time is gone; chunks may wait for a
-    Postgres that never comes back.
+    Without the supervisor, nobody kills processes that do not drain in time, and chunks may wait
+    for a Postgres that never comes back.
     """
     while os.read(sys.stdin.fileno(), 1):
-        pass  # nothing is ever written
+        pass  # nothing is ever sent
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(read(WorkerSettings).drain)
     logging.getLogger(__name__).critical("the supervisor is gone, and chunks did not end in time")

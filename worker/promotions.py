@@ -1,4 +1,4 @@
-"""The thread that follows promotions: it asks what is promoted, and says what is served."""
+"""The thread that follows promotions: it asks what is promoted and reports what is served."""
 
 import json
 import logging
@@ -16,15 +16,15 @@ logger = logging.getLogger(__name__)
 
 
 class Promotions:
-    """Has a process serve what is promoted, from its start on.
+    """Makes a process serve what is promoted, from its start on.
 
-    A thread of its own, since loading a model takes longer than leases should wait for.
+    It runs in its own thread, since loading a model takes longer than leases should wait for.
 
     Args:
         engine: connects as a role that may write the worker's row, which must be there.
-        models: swapped here.
+        models: the models that are swapped.
         worker: name of the process.
-        interval: seconds between two looks.
+        interval: seconds between two checks.
     """
 
     def __init__(self, engine: sa.Engine, models: Models, *, worker: str, interval: float) -> None:
@@ -36,7 +36,7 @@ class Promotions:
         self._thread = threading.Thread(target=self._run, name="promotions", daemon=True)
 
     def __enter__(self) -> Self:
-        """Make the defaults of the process known, and serve what is promoted.
+        """Register the default models of the process, and serve what is promoted.
 
         Raises:
             ServiceUnavailableError: Postgres does not answer.
@@ -55,10 +55,10 @@ class Promotions:
         self._thread.join()
 
     def follow(self) -> None:
-        """Look once.
+        """Check once what is promoted, serve it and report what is served.
 
         Raises:
-            DBAPIError: Postgres does not answer, or refuses.
+            DBAPIError: Postgres does not answer, or refuses the statement.
         """
         with self._engine.connect() as connection:
             rows = connection.execute(
@@ -92,5 +92,5 @@ class Promotions:
         except sa.exc.DBAPIError:
             raise
         except Exception:
-            # What serves goes on, and the next look may do better.
+            # The models that serve stay, and the next check may succeed.
             logger.exception("promotions are not followed")

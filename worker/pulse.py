@@ -1,7 +1,7 @@
-"""A pipe by which a worker process shows its supervisor that it runs.
+"""A pipe through which a worker process shows its supervisor that it runs.
 
-The heartbeat says so to the others, but it is a thread of the very process: a call that never
-returns, and never lets the interpreter go, stops both, and the watch over stuck chunks with them.
+The heartbeat tells everyone else, but it is only a thread of the process: a call that never returns
+and never releases the interpreter stops both, and with them the watch over stuck chunks.
 """
 
 import os
@@ -13,18 +13,18 @@ INTERVAL = 1.0
 """Seconds between beats."""
 
 SILENT = 120.0
-"""Seconds without a beat after which a process that has begun to beat counts as hung."""
+"""Seconds without a beat after which a process that has started to beat counts as hung."""
 
 FROZEN = 5.0
-"""Seconds between two looks of the supervisor after which it was frozen itself, and both with it
-perhaps."""
+"""If more seconds than this pass between two looks of the supervisor, it was frozen, and perhaps
+the process with it."""
 
 
 class Pulse:
     """The supervisor's end.
 
     Attributes:
-        sender: file descriptor of the other end, for the process and nobody else.
+        sender: file descriptor of the other end, for the process alone.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Pulse:
         self._looked = time.monotonic()
 
     def is_silent(self) -> bool:
-        """Whether the process has begun to beat, and stopped while the supervisor looked on."""
+        """Whether the process started to beat and then stopped while the supervisor was running."""
         now = time.monotonic()
         if self._heard is not None and now - self._looked > FROZEN:
             self._heard = now
@@ -46,18 +46,18 @@ class Pulse:
         return self._heard is not None and now - self._heard > SILENT
 
     def close(self) -> None:
-        """Let the receiving end go."""
+        """Close the receiving end."""
         os.close(self._receiver)
 
 
 def beat(sender: int) -> None:
-    """Beat from now on, in a thread that ends with the process or its supervisor."""
+    """Start to beat, in a thread that ends with the process or its supervisor."""
     threading.Thread(target=_beat, args=[sender], name="pulse", daemon=True).start()
 
 
 def _beat(sender: int) -> None:
     with suppress(BrokenPipeError):  # the supervisor is gone
         while True:
-            with suppress(BlockingIOError):  # it is frozen, and will find enough of them
+            with suppress(BlockingIOError):  # the supervisor is frozen; the pipe holds enough beats
                 os.write(sender, b".")
             time.sleep(INTERVAL)

@@ -14,11 +14,11 @@ from schema.versions import whole_version
 
 @dataclass(frozen=True, slots=True)
 class Promoted:
-    """What serves a task.
+    """What serves a task and by which promotion.
 
     Attributes:
-        version: the model; None: each worker's default.
-        number: of the promotion; 0 before the first one.
+        version: the model version; None for each worker's default.
+        number: number of the promotion; 0 before the first one.
     """
 
     version: str | None
@@ -26,7 +26,7 @@ class Promoted:
 
 
 class Registry:
-    """Models, promotions and trainings as rows; what a role may not do is a `SettingsError`."""
+    """Models, promotions and trainings as rows; a missing right is a `SettingsError`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -42,21 +42,21 @@ class Registry:
         return Promoted(row.model_version, row.number)
 
     def add(self, task: Task, version: str) -> None:
-        """Make a model known that no training here made; one that is known stays as it is."""
+        """Register a model that no training here made; one that is known stays as it is."""
         with self._begin() as connection:
             add_model(connection, task, version)
 
     def promote(self, task: Task, version: str | None) -> None:
-        """Have a model serve a task, see `promote_model`.
+        """Make a model serve a task; see `promote_model`.
 
         Raises:
-            InputError: there is no such model of the task.
+            InputError: the task has no such model.
         """
         with self._begin() as connection:
             promote_model(connection, task, version)
 
     def rollback(self, task: Task) -> str | None:
-        """Have the model serve again that did before the present one, and return it.
+        """Make the previously promoted model serve again, and return its version.
 
         Raises:
             InputError: nothing was promoted before.
@@ -68,7 +68,7 @@ class Registry:
         return version
 
     def models(self, task: Task | None = None) -> list[dict[str, object]]:
-        """The models of a task, or of all, newest first: the rows of `textmill.model_status`."""
+        """The models of one task or of all, newest first: rows of `textmill.model_status`."""
         return self._rows(
             "select * from textmill.model_status where coalesce(task = :task, true)"
             " order by task, added_at desc",
@@ -76,13 +76,13 @@ class Registry:
         )
 
     def model(self, version: str) -> dict[str, object]:
-        """One model with the training that made it, and its promotions.
+        """One model, with its promotions and the training that made it.
 
         Args:
-            version: its version, or as much of its beginning as only one model has.
+            version: its version, or a prefix that only one model has.
 
         Raises:
-            InputError: there is none, or there are several.
+            InputError: no model matches, or several do.
         """
         with self._begin() as connection:
             version = whole_version(connection, version)
@@ -110,12 +110,12 @@ class Registry:
 
 
 def add_model(connection: sa.Connection, task: Task, version: str) -> None:
-    """Make a model known without a parent; one that is known stays as it is.
+    """Register a model without a parent; one that is known stays as it is.
 
     Args:
-        connection: of a role that may; a worker may not say more of a model.
-        task: what it analyses.
-        version: of an artifact that workers find.
+        connection: of a role that may add models; a worker may set nothing else about a model.
+        task: the task it serves.
+        version: version of an artifact that workers can find.
     """
     connection.execute(
         sa.text(
@@ -133,19 +133,19 @@ def promote_model(
     *,
     instead_of: Promoted | None = None,
 ) -> bool:
-    """Have a model serve a task.
+    """Make a model serve a task.
 
     Args:
         connection: of a role that may promote.
         task: the task.
-        version: the model; None: each worker's default.
-        instead_of: what must serve until now; None: anything.
+        version: the model version; None for each worker's default.
+        instead_of: promote only if this still serves; None to promote in any case.
 
     Returns:
-        False when something else was promoted since `instead_of`.
+        False if something else was promoted since `instead_of`.
 
     Raises:
-        sa.exc.DataError: there is no such model of the task; see `refused_by_database`.
+        sa.exc.DataError: the task has no such model; see `refused_by_database`.
     """
     number = None if instead_of is None else instead_of.number
     made = connection.scalar(
@@ -157,10 +157,10 @@ def promote_model(
 
 @contextmanager
 def refused_by_database() -> Iterator[None]:
-    """Turn what a function of the database refuses into an error for people.
+    """Turn a refusal by a database function into an error for people.
 
     Raises:
-        InputError: with the function's own words.
+        InputError: with the function's own message.
     """
     try:
         yield

@@ -29,27 +29,27 @@ from worker.training.run import Report, train_artifact
 from worker.training_runs import Beginning, Decision, TrainedModel, TrainingRuns
 
 LEAST: Final = 20
-"""Judged documents below which nothing could be told from those that are held out."""
+"""Fewest judged documents; with fewer, those held out would tell nothing."""
 _ASIDE: Final = ".retrain-"
-"""How the names of folders begin in which trainings keep what they work with."""
+"""Prefix of the folders in which trainings keep their working files."""
 _FEEDBACK: Final = "feedback"
 _LOCK: Final = "lock"
-"""A file that its training holds locked; over NFS, hosts share locks of files, not of folders."""
+"""A file that its training keeps locked; over NFS, hosts share locks on files, not on folders."""
 _RUN: Final = "run"
-"""A file with the training's number and data hash."""
+"""A file with the number and data hash of the training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retraining:
-    """What is to be done.
+    """What a retraining is to do.
 
     Attributes:
-        task: of the model.
-        data: the data folder that is replayed and whose test sets are the fixed ones.
+        task: the model's task.
+        data: folder with the data that is replayed and the fixed test sets.
         licence_class: sources beyond this class are left out.
-        training: how the network is trained on.
-        replay: most rows of the data that are learned from again.
-        promotes: whether a better candidate is promoted.
+        training: settings for training the network further.
+        replay: most rows of that data to learn from again.
+        promotes: whether the candidate is promoted if it is better.
         command: written to the card.
     """
 
@@ -64,14 +64,14 @@ class Retraining:
 
 @dataclass(frozen=True, slots=True)
 class Retrained:
-    """What came of it.
+    """What a retraining produced.
 
     Attributes:
         run: number of the training.
         beginning: what it started from.
-        candidate: the model that it made.
-        comparisons: of the candidate with its parent.
-        decision: what becomes of it.
+        candidate: version of the model that it made.
+        comparisons: how the candidate compares with its parent.
+        decision: what becomes of the candidate.
     """
 
     run: int
@@ -84,19 +84,19 @@ class Retrained:
 def retrain(
     wanted: Retraining, engine: sa.Engine, folders: ArtifactFolders
 ) -> Iterator[Report | Retrained]:
-    """Train on feedback from what serves, compare, and promote what is better.
+    """Train the serving model on feedback, and promote the candidate if it compares better.
 
     Args:
         wanted: what to do.
         engine: connects as a role that may read feedback and promote.
-        folders: where what serves is found, and where the candidate goes.
+        folders: where the serving model is found, and where the candidate is put.
 
     Yields:
-        What the training tells, and last what came of it.
+        The reports of the training, and last what it produced.
 
     Raises:
-        ArtifactError: what serves is not here.
-        NotLoadedError: the models folder does not take what is written to it.
+        ArtifactError: the serving model is not found here.
+        NotLoadedError: the models folder cannot be written to.
         InputError: too few documents are judged, or the data is missing or broken.
     """
     registry, runs = Registry(engine), TrainingRuns(engine)
@@ -130,15 +130,15 @@ def retrain(
 
 @contextmanager
 def _aside(models: Path, runs: TrainingRuns) -> Iterator[Path]:
-    """A folder in the models folder, for its owner alone: feedback holds people's texts.
+    """Yield a folder in the models folder, for its owner only, since feedback holds people's texts.
 
-    What trainings that were killed left there goes, too, and they fail; a lock tells that one
-    lives.
+    Folders left behind by trainings that were killed are removed, and these trainings are marked as
+    failed; a lock shows that a training is alive.
     """
     models.mkdir(parents=True, exist_ok=True)
     for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
         if not _lives(feedback.parent):
-            with suppress(FileNotFoundError, ValueError):  # killed before the file was whole
+            with suppress(FileNotFoundError, ValueError):  # killed before the file was complete
                 run, data_hash = (feedback.parent / _RUN).read_text().split()
                 runs.fail(int(run), data_hash, TextmillError("it was killed"))
             shutil.rmtree(feedback.parent, ignore_errors=True)
@@ -148,23 +148,23 @@ def _aside(models: Path, runs: TrainingRuns) -> Iterator[Path]:
     ):
         with suppress(OSError):  # without locks, no training removes another's folder
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield Path(name)  # feedback comes after the lock: never does it look left behind
+        yield Path(name)  # feedback is written after the lock, so it never looks left behind
 
 
 def _lives(aside: Path) -> bool:
-    """Whether the training of a folder goes on; also where nothing tells."""
+    """Whether the training of a folder is still running; True if that cannot be told."""
     try:
-        with (aside / _LOCK).open("r+b") as lock:  # NFS locks only what may be written
+        with (aside / _LOCK).open("r+b") as lock:  # over NFS, a lock requires write access
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:  # its removal was broken off
+    except FileNotFoundError:  # an earlier removal was interrupted
         return False
-    except OSError:  # it is locked, or another login's, or the file system has no locks
+    except OSError:  # locked, owned by another login, or on a file system without locks
         return True
     return False
 
 
 def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:
-    """Make a new generator, since the encoder that the old one began from has moved."""
+    """Train another generator, since the old one was made for the parent's encoder."""
     extension = Extension(
         artifact,
         wanted.data,

@@ -10,11 +10,11 @@ from schema.database_errors import TOO_LARGE, has_state
 from schema.errors import ArtifactError
 
 LONGEST = timedelta(minutes=1)
-"""Longest delay before a next attempt."""
+"""Longest delay before the next attempt."""
 
 TRANSIENT = (sa.exc.SQLAlchemyError, ArtifactError, MemoryError, OSError)
-"""Errors of the surroundings, which may have passed by the next attempt, perhaps at another worker:
-that one may have the model that this one lacks."""
+"""Errors of the environment, which may have passed by the next attempt, perhaps at another worker:
+that worker may have the model that this one lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """It would fail again as a whole; its documents are to be tried apart."""
+    """The chunk would fail again as a whole; its documents are to be tried separately."""
 
 
 def decide(error: Exception, failures: int, now: datetime, max_attempts: int) -> Retry | GiveUp:
     """Whether and when to try again. Pure: the same arguments give the same decision.
 
-    The delay doubles from one second to `LONGEST`, of which up to a half is taken off: by `now`,
-    so that chunks that failed together do not come back together.
+    The delay doubles from one second up to `LONGEST`, and is then shortened by up to a half. How
+    much depends on `now`, so that chunks that failed together do not come back together.
 
     Args:
         error: what ended the attempt.

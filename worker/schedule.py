@@ -13,19 +13,19 @@ IN_A_ROW = 4
 
 
 class AbandonedError(Exception):
-    """The caller set its event: what was left of the request was not run."""
+    """The caller set its event: the remaining windows of its request were not run."""
 
 
 class Schedule:
     """The requests under way, and the order in which their windows run.
 
-    Interactive windows go next, though not so often that bulk ones never do. Of each lane those go
-    first whose request waits longest, and a round of theirs that was begun is ended.
+    Interactive windows go next, but not so often that bulk ones never do. Within a lane, a round
+    under way is finished first, then the stream whose request has waited longest goes.
 
-    One thread uses it, but for `adopt`, `dismiss` and `waiting`, which any may call.
+    One thread uses it, except for `adopt`, `dismiss` and `waiting`, which any thread may call.
 
     Args:
-        budgets: of each pipeline, the most padded tokens (longest times rows) of a
+        budgets: for each pipeline, the most padded tokens (longest times rows) of a
             micro-batch.
     """
 
@@ -41,16 +41,16 @@ class Schedule:
         self._in_a_row = 0
 
     def adopt(self, pipeline: Pipeline, like: Pipeline) -> None:
-        """Take windows of another model from now on, with the token budget of `like`."""
+        """Accept windows of another model from now on, with the token budget of `like`."""
         with self._lock:
-            # Both are replaced as a whole: the thread may be going through the old ones.
+            # Both dicts are replaced as a whole: the thread may be iterating over the old ones.
             self._budgets = self._budgets | {pipeline: self._budgets[like]}
             self._waiting = self._waiting | {
                 stream: WaitingWindows() for stream in streams(pipeline)
             }
 
     def dismiss(self, pipeline: Pipeline) -> None:
-        """Forget a model; none of its windows may wait, or come, any more."""
+        """Forget a model; none of its windows may be waiting or arrive later."""
         with self._lock:
             self._waiting = {
                 stream: waiting
@@ -90,24 +90,24 @@ class Schedule:
         """Whether there is an interactive request, or windows that fill a micro-batch."""
         if any(request.stream.lane is Lane.INTERACTIVE for request in self._requests):
             return True
-        # Only where windows wait: a stream without may be of a model that is just being dismissed.
+        # Only streams with waiting windows: the others may belong to a model just being dismissed.
         return any(
             waiting.tokens and waiting.tokens >= self._most(stream)
             for stream, waiting in self._waiting.items()
         )
 
     def add(self, request: Request) -> None:
-        """Let the windows of a request wait."""
+        """Add the windows of a request to those that wait."""
         self._requests.append(request)
         self._waiting[request.stream].add(request.windows)
 
     def add_halves(self, stream: Stream, batch: list[Window]) -> None:
-        """Let a micro-batch that failed run again in two parts, before others of its lane."""
+        """Queue a micro-batch that failed to run again in two parts, before others of its lane."""
         middle = len(batch) // 2
         self._halves[stream.lane] += [(stream, batch[middle:]), (stream, batch[:middle])]
 
     def next(self, *, bulk: bool) -> tuple[Stream, list[Window]] | None:
-        """Take the next micro-batch; `bulk`: whether it may be one of the bulk lane."""
+        """Take the next micro-batch; `bulk` allows one of the bulk lane."""
         for lane in self._lanes(bulk=bulk):
             chosen = self._half(lane) or self._oldest(lane)
             if chosen is not None:
@@ -116,7 +116,7 @@ class Schedule:
         return None
 
     def drop_abandoned(self) -> None:
-        """Forget the windows of requests whose answers nobody wants; tell whoever waits."""
+        """Forget the windows of abandoned requests, and end these with `AbandonedError`."""
         for request in self._requests:
             if request.is_abandoned:
                 self._end(request, AbandonedError())
@@ -139,14 +139,14 @@ class Schedule:
             request.future.set_exception(error)
 
     def _lanes(self, *, bulk: bool) -> list[Lane]:
-        """Where to look, in this order."""
+        """The lanes to look into, in order."""
         if not bulk:
             return [Lane.INTERACTIVE]
         lanes = [Lane.INTERACTIVE, Lane.BULK]
         return lanes if self._in_a_row < IN_A_ROW else lanes[::-1]
 
     def _half(self, lane: Lane) -> tuple[Stream, list[Window]] | None:
-        """A part of a micro-batch that failed, without windows that nobody waits for."""
+        """A part of a micro-batch that failed, without windows whose request is already done."""
         halves = self._halves[lane]
         while halves:
             stream, windows = halves.pop()
@@ -156,7 +156,7 @@ class Schedule:
         return None
 
     def _oldest(self, lane: Lane) -> tuple[Stream, list[Window]] | None:
-        """Of the round under way, or else of the request that waits longest."""
+        """Windows of the round under way, or else of the request that has waited longest."""
         stream = self._rounds.get(lane)
         if stream is None or not self._in_round(stream):
             waiting = (

@@ -7,17 +7,17 @@ from schema.settings import ServiceSettings
 
 
 class ServerUrls(NamedTuple):
-    """With passwords: not for logs."""
+    """URLs with passwords: not for logs."""
 
     database: str
     broker: str
 
 
 def server_urls(services: ServiceSettings) -> ServerUrls:
-    """The servers that the settings name; workers look for no embedded stack.
+    """The servers that the settings name; workers do not look for an embedded stack.
 
     Raises:
-        SettingsError: one of them is not set.
+        SettingsError: one of the URLs is not set.
     """
     if services.database_url is None or services.broker_url is None:
         msg = "set TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, or run: textmill up"

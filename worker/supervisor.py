@@ -1,7 +1,7 @@
 """The supervisor: one or more processes for each device, restarted when they die.
 
-It never imports torch. Each process is started with its device pinned in the environment and
-with a pipe as standard input that ends when the supervisor does, so that none is left behind.
+It never imports torch. Each process starts with its device pinned in the environment, and with a
+pipe as standard input that closes when the supervisor ends, so that no process is left behind.
 """
 
 import logging
@@ -28,15 +28,15 @@ from worker.pulse import SILENT, Pulse
 logger = logging.getLogger(__name__)
 
 RESTART_DELAYS = (1, 2, 5, 10, 30)
-"""Seconds to wait before the first, second … restart of a process in a row."""
+"""Seconds to wait before the first, second … consecutive restart of a process."""
 
 SETTLED = 60
-"""Seconds that a process has to live for its delays to begin anew."""
+"""Seconds that a process must live for its restart delays to start over."""
 
 
 @dataclass(slots=True)
 class _Slot:
-    """A place for one process, which is replaced when it dies; `crashes`: those in a row."""
+    """A place for one process, which is replaced when it dies; `crashes` counts those in a row."""
 
     device: Device
     metrics_port: int | None = None
@@ -52,13 +52,13 @@ class Supervisor:
     """Keeps the processes of all devices running until it is told to stop.
 
     Args:
-        devices: what to run on.
-        processes: how many for each device; None takes `default_processes`.
-        tasks: whose chunks to process.
-        database: to end the leases of a process that died.
+        devices: the devices to run on.
+        processes: how many for each device; None for `default_processes`.
+        tasks: the tasks whose chunks are processed.
+        database: used to end the leases of a process that died.
         drain: seconds that running chunks get after SIGTERM.
-        metrics_port: where the first process answers Prometheus, the next one on the next
-            port, and so on; None: nowhere.
+        metrics_port: port where the first process serves Prometheus, the next one on the next
+            port, and so on; None for nowhere.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Supervisor:
         self._late_due = 0.0
 
     def run(self) -> int:
-        """Supervise until SIGTERM or SIGINT; a second one ends the processes at once.
+        """Supervise until SIGTERM or SIGINT; a second signal kills the processes at once.
 
         Returns:
-            The exit code: 0, or that of a process which cannot start.
+            The exit code: 0, or `EXIT_CANNOT_START` if a process cannot start.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -106,11 +106,11 @@ class Supervisor:
         return 0
 
     def _on_signal(self, *_: object) -> None:
-        # Nothing that takes a lock: the signal may come while this very thread holds it.
+        # Take no lock here: the signal may arrive while this very thread holds it.
         self._signals += 1
 
     def _tend(self, slot: _Slot) -> int | None:
-        """Start the slot's process, or find that it died. Returns its exit code then."""
+        """Start the slot's process, or return its exit code if it died."""
         if slot.process is None:
             if time.monotonic() >= slot.due:
                 self._start(slot)
@@ -127,21 +127,21 @@ class Supervisor:
         found = self._end_attempts(slot.name, AttemptEnd.CRASHED)
         if found or time.monotonic() - slot.started > SETTLED:
             slot.crashes = 0
-        # One that died over chunks is replaced at once: each such death brings poison nearer to
-        # being found, so they come to an end.
+        # A process that died over chunks is replaced at once: each such death narrows down the
+        # poison document, so they come to an end.
         delay = 0 if found else RESTART_DELAYS[min(slot.crashes, len(RESTART_DELAYS) - 1)]
         slot.due = time.monotonic() + delay
         slot.crashes += 1
         return code
 
     def _kill_if_silent(self, slot: _Slot) -> None:
-        """End a process that hangs as a whole; what it had in work may have brought it there."""
+        """Kill a process that hangs as a whole; a chunk in work may have caused it."""
         if slot.process is not None and slot.pulse is not None and slot.pulse.is_silent():
             logger.error("%s has not run for %d s; killing it", slot.name, SILENT)
             slot.process.kill()
 
     def _start(self, slot: _Slot) -> None:
-        # A name of its own for every process: a successor never owns its forerunner's chunks.
+        # Each process has a unique name: a successor never owns its predecessor's chunks.
         slot.name = f"{socket.gethostname()}:{slot.device.name}:{secrets.token_hex(4)}"
         if slot.pulse is not None:
             slot.pulse.close()
@@ -163,7 +163,7 @@ class Supervisor:
             ],
             env={**os.environ, **slot.device.environment()},
             stdin=subprocess.PIPE,
-            # A Ctrl-C in the terminal reaches the supervisor alone; it says when to stop.
+            # Ctrl-C in the terminal reaches only the supervisor, which decides when to stop.
             start_new_session=True,
             pass_fds=[slot.pulse.sender],
         )
@@ -175,12 +175,12 @@ class Supervisor:
         """End the attempts of a dead process at once, so that nobody waits for its leases.
 
         Args:
-            name: the process.
-            how: `crashed`, or `released` where it was ended by us: that is no chunk's fault.
+            name: the process's name.
+            how: `crashed`, or `released` if the supervisor ended it, which is no chunk's fault.
 
         Returns:
-            The number of attempts; 0 as well while Postgres is away, or others hold the chunks,
-            then `_end_late_attempts` goes on, and where it refuses, then nobody does.
+            The number of attempts ended. 0 also if Postgres is away or others hold the chunks,
+            when `_end_late_attempts` tries again, or if Postgres refuses, when nobody does.
         """
         try:
             with unblocked(self._database) as connection:
@@ -199,7 +199,7 @@ class Supervisor:
         return int(ended or 0)
 
     def _end_late_attempts(self) -> None:
-        """Once Postgres is back, end the attempts of those that died meanwhile."""
+        """Once Postgres is back, end the attempts of processes that died meanwhile."""
         if not self._late or time.monotonic() < self._late_due:
             return
         self._late_due = time.monotonic() + 1
@@ -208,9 +208,9 @@ class Supervisor:
             self._end_attempts(name, how)
 
     def _stop(self) -> None:
-        """SIGTERM to all, SIGKILL to those that outlast the drain time or a second signal.
+        """Send SIGTERM to all; SIGKILL those that outlast the drain time or a second signal.
 
-        What they did not finish is released: no attempt is charged.
+        Chunks that these did not finish are released: no attempt is charged.
         """
         running = [slot for slot in self._slots if slot.process is not None]
         for slot in running:

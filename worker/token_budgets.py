@@ -1,4 +1,4 @@
-"""How large micro-batches should be: measured once on a device, remembered from then on."""
+"""How large micro-batches should be: measured once on a device, then remembered."""
 
 import json
 import logging
@@ -17,19 +17,19 @@ from worker.pipeline.records import IntArray
 logger = logging.getLogger(__name__)
 
 TRIED_TOKENS = 32
-"""Tokens of the windows that are tried, as many as usual documents have. Long ones, few of which
-share a step, would ask for budgets at which usual ones gain nothing and the next one waits."""
+"""Tokens of each window in a trial, as many as ordinary documents have. Long windows, few of which
+share a step, would call for budgets at which ordinary ones gain nothing and later ones wait."""
 
 SMALLEST, LARGEST = 2048, 1 << 20
-"""Budgets between which to look, in tokens. None is below: a measurement on a busy machine, or one
-passing lack of memory, would slow down all that comes later."""
+"""Lowest and highest budget to try, in tokens. No budget is lower: a measurement on a busy machine
+or a passing lack of memory would slow down everything later."""
 
 MOST_SECONDS = 0.045
-"""Seconds that a micro-batch of windows of `TRIED_TOKENS` tokens may take: so long an interactive
+"""Most seconds for a micro-batch of windows of `TRIED_TOKENS` tokens: how long an interactive
 document waits for a bulk one."""
 
 NEAR_ENOUGH = 0.9
-"""Share of the best speed at which a smaller budget is preferred."""
+"""A smaller budget is preferred if its speed is at least this share of the best."""
 
 FILE = "token_budgets.json"
 
@@ -37,21 +37,21 @@ FILE = "token_budgets.json"
 class TokenBudgets:
     """Token budgets by device and artifact, kept in a file of the cache directory.
 
-    Losing the file costs a second at the next start; one that cannot be written is measured anew.
+    Losing the file costs a second at the next start; if it cannot be written, each start measures.
 
     Args:
         folder: the cache directory; it need not exist.
-        device: as torch names it.
+        device: the device as torch names it.
     """
 
     def __init__(self, folder: Path, device: str) -> None:
         self._file = folder / FILE
         self._device = device_name(device)
-        # On a CPU other programs take their share of the time that passes, not of the thread's.
+        # On a CPU, other programs use up wall-clock time, but not this thread's CPU time.
         self._clock = time.thread_time if device == "cpu" else time.perf_counter
 
     def budget(self, pipeline: Pipeline) -> int:
-        """The token budget of a pipeline on this device, measured where it is not known."""
+        """The token budget of a pipeline on this device, measured if it is not known."""
         known = self._read().get(self._key(pipeline))
         if known is not None and known >= SMALLEST:
             return known
@@ -61,11 +61,11 @@ class TokenBudgets:
         return found
 
     def remember(self, pipeline: Pipeline, budget: int) -> None:
-        """Keep a budget for the next start, `SMALLEST` at least."""
+        """Keep a budget, but at least `SMALLEST`, for the next start."""
         budget = max(budget, SMALLEST)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            # Processes of one host may write at once; each leaves a whole file.
+            # Processes of one host may write at the same time; each writes a whole file.
             aside = self._file.with_suffix(f".{os.getpid()}")
             aside.write_text(json.dumps(self._read() | {self._key(pipeline): budget}, indent=2))
             aside.replace(self._file)
@@ -79,7 +79,7 @@ class TokenBudgets:
     def _read(self) -> dict[str, int]:
         try:
             known = json.loads(self._file.read_text())
-        except (OSError, ValueError):  # absent, or cut short by a full disk: measured anew
+        except (OSError, ValueError):  # missing, or cut short by a full disk: measure again
             return {}
         return known if isinstance(known, dict) else {}
 
@@ -109,14 +109,14 @@ def best(speeds: dict[int, float]) -> int:
 
 
 def device_name(device: str) -> str:
-    """What the device calls itself: a host may be given another one under the same number."""
+    """The device's own name, since a host may get another device under the same number."""
     if device != "cpu":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {platform.processor()} of {platform.node()}"
 
 
 def _seconds(pipeline: Pipeline, budget: int, clock: Callable[[], float]) -> float:
-    """Time of a micro-batch, the best of a few."""
+    """Seconds for a micro-batch, the best of a few runs."""
     windows = _windows(pipeline, budget // TRIED_TOKENS)
     times = []
     for _ in range(4):

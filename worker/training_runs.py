@@ -1,4 +1,4 @@
-"""Trainings on feedback as rows."""
+"""Trainings on feedback, as rows in Postgres."""
 
 import json
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ class Beginning:
     """What is known when a training begins.
 
     Attributes:
-        task: of the model.
+        task: the model's task.
         parent: the model that it starts from.
-        options: how it trains.
-        data_hash: over all that it learns from.
+        options: settings of the training.
+        data_hash: hash over all that it learns from.
         trained: judged documents to learn from.
         held_out: judged documents to measure on.
     """
@@ -41,7 +41,7 @@ class TrainedModel:
     """What a training made.
 
     Attributes:
-        task: of the model.
+        task: the model's task.
         version: its model version, the name of its folder.
         parent: the model that its training started from.
     """
@@ -66,13 +66,13 @@ class Decision(NamedTuple):
 
 
 class TrainingRuns:
-    """The rows of `training_run`; each is written when it begins and once more when it ends."""
+    """The rows of `training_run`, each written when its training begins and again when it ends."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
     def begin(self, beginning: Beginning) -> int:
-        """Note that a training begins and return its number."""
+        """Record that a training begins, and return its number."""
         values = {**asdict(beginning), "options": json.dumps(beginning.options)}
         with reachable(self._engine), self._engine.begin() as connection:
             return int(connection.execute(_BEGIN, values).scalar_one())
@@ -80,13 +80,13 @@ class TrainingRuns:
     def finish(
         self, run: int, made: TrainedModel, comparisons: Comparisons, instead_of: Promoted | None
     ) -> Decision:
-        """Make the candidate known, promote it if it is better, and note all of that at once.
+        """Register the candidate, promote it if it is better, and record both in one transaction.
 
         Args:
             run: number of the training.
             made: the candidate.
-            comparisons: with its parent.
-            instead_of: what must serve until now for it to be promoted; None: it is not.
+            comparisons: how the candidate compares with its parent.
+            instead_of: promote only if this still serves; None for no promotion.
         """
         better, reason = not comparisons.faults, comparisons.reason
         with reachable(self._engine), self._engine.begin() as connection:
@@ -113,14 +113,14 @@ class TrainingRuns:
         return Decision(better, promoted, reason)
 
     def fail(self, run: int, data_hash: str, error: BaseException) -> None:
-        """Note that a training failed; what is no error made for people may hold texts.
+        """Record that a training failed; only a `TextmillError` is quoted, others may hold texts.
 
-        One that is finished stays so: the error may be that the answer to its commit was lost.
+        A finished training stays finished: the error may be that the answer to its commit was lost.
 
         Args:
             run: number of the training.
-            data_hash: what it learns from, since another database has the same numbers.
-            error: why.
+            data_hash: hash over what it learns from, since another database has the same numbers.
+            error: why it failed.
         """
         said = str(error) if isinstance(error, TextmillError) else type(error).__name__
         with reachable(self._engine), self._engine.begin() as connection:

@@ -1,8 +1,8 @@
-"""Kombu's Redis transport, with one repair: an acknowledgement that fails keeps no slot.
+"""Kombu's Redis transport, with one fix: a failed acknowledgement frees its slot.
 
-A consumer has a slot for each thread. Kombu frees a message's slot once Redis has heard that the
-message is done. When the connection is lost while every thread works, no such word gets through:
-every slot stays taken, so the consumer reads from Redis no more, so it never finds out that its
+A consumer has a slot for each thread. Kombu frees a message's slot once Redis has received its
+acknowledgement. If the connection is lost while every thread works, no acknowledgement gets
+through: every slot stays taken, so the consumer stops reading from Redis, never finds out that its
 connection is lost, and never makes another one (celery#8030, and others since).
 """
 
@@ -12,9 +12,9 @@ from kombu.transport import redis, virtual
 
 class _QoS(redis.QoS):
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge a message; its slot is free whether Redis heard of it or not.
+        """Acknowledge a message, and free its slot whether Redis received that or not.
 
-        A message that Redis kept comes again, and finds nothing to claim.
+        A message that Redis kept is delivered again, and finds nothing to claim.
         """
         try:
             redis.QoS.ack(self, delivery_tag)
@@ -31,8 +31,8 @@ class _Transport(redis.Transport):
 
 
 class Connection(kombu.connection.Connection):
-    """A connection to Redis by this transport."""
+    """A connection to Redis through this transport."""
 
     def get_transport_cls(self) -> type[redis.Transport]:
-        """The transport, whatever the scheme of the URL: with TLS it is the same."""
+        """The transport, whatever the scheme of the URL: it is the same with TLS."""
         return _Transport

@@ -12,10 +12,10 @@ from worker.pipeline import Pipeline
 from worker.pipeline.records import Answer, IntArray, Prediction
 
 WASTE = 0.04
-"""Share of padding above which a micro-batch takes no shorter window, if it is worth its start."""
+"""Share of padding above which a micro-batch worth its start takes no shorter windows."""
 
 WORTH_ITS_START = 16
-"""So many micro-batches of the smallest size make up the token budget."""
+"""The token budget divided by this is the smallest micro-batch that is worth its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Stream:
     """What may share a micro-batch: the windows of one model, in one lane, for one purpose.
 
     Attributes:
-        pipeline: of the model.
-        lane: of the job.
-        generates: whether keywords are made from the windows, not found in them.
+        pipeline: the model's pipeline.
+        lane: the job's lane.
+        generates: whether keywords are generated from the windows, not found in them.
     """
 
     pipeline: Pipeline
@@ -34,7 +34,7 @@ class Stream:
 
     @property
     def pads(self) -> bool:
-        """Whether padding costs as much as tokens do; a generator attends to it on any device."""
+        """Whether padding costs as much as tokens; a generator attends to padding on any device."""
         return self.generates or self.pipeline.pads
 
     def run(self, windows: Sequence[IntArray]) -> list[Prediction]:
@@ -50,7 +50,7 @@ def streams(pipeline: Pipeline) -> list[Stream]:
 
 @dataclass(slots=True)
 class Window:
-    """A window on its way over the device; `request` and `place` say whose answer it gets."""
+    """A window on its way through the device; its answer goes to `place` in `request`."""
 
     ids: IntArray
     length: int
@@ -58,23 +58,23 @@ class Window:
     place: int
 
     def answer(self, answer: Answer) -> None:
-        """Hand the answer to the request; its last one ends the wait."""
+        """Hand the answer to the request; the last answer ends its wait."""
         self.request.answer(self.place, answer)
 
 
 class Request:
-    """The windows of one call, and its answers as they come in.
+    """The windows of one call, and their answers as they arrive.
 
     Args:
         stream: where its windows wait.
-        windows: the token ids of each, at least one.
+        windows: token ids of each window; at least one window.
         abandoned: set by whoever no longer wants the answers; None: they are always wanted.
 
     Attributes:
         stream: where its windows wait.
         windows: in the order of the call.
         abandoned: set by whoever no longer wants the answers.
-        future: the answers, one a window.
+        future: the answers, one per window.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Request:
         return self.abandoned is not None and self.abandoned.is_set()
 
     def answer(self, place: int, answer: Answer) -> None:
-        """Note the answer of a window."""
+        """Record the answer for the window at `place`."""
         self._answers[place] = answer
         self._missing -= 1
         if not self._missing and not self.future.done():
@@ -103,8 +103,8 @@ class Request:
 class WaitingWindows:
     """The waiting windows of one stream, shortest first.
 
-    They are taken in rounds from the longest to the shortest. What comes in meanwhile joins the
-    round where it is shorter than the place reached, and otherwise waits for the next one: no
+    They are taken in rounds from the longest to the shortest. A window that arrives during a round
+    joins it if it is no longer than the last one taken, and otherwise waits for the next round: no
     window waits for more than two.
     """
 
@@ -122,9 +122,9 @@ class WaitingWindows:
         return self._reached is not None and bool(self._place())
 
     def add(self, windows: Sequence[Window]) -> None:
-        """Let windows wait."""
+        """Add windows to those that wait."""
         self._windows += windows
-        self._windows.sort(key=attrgetter("length"))  # runs in order: a merge
+        self._windows.sort(key=attrgetter("length"))  # merges runs that are in order
         self.tokens += sum(window.length for window in windows)
 
     def drop(self, request: Request) -> None:
@@ -147,7 +147,7 @@ class WaitingWindows:
         return taken
 
     def _place(self) -> int:
-        """How many windows the round has yet to take."""
+        """How many windows the round has left."""
         if self._reached is None:
             return 0
         return bisect_right(self._windows, self._reached, key=attrgetter("length"))
@@ -159,11 +159,11 @@ def rows(lengths: Sequence[int], budget: int, waste: float = WASTE) -> int:
     Args:
         lengths: tokens of each waiting window, longest first.
         budget: most padded tokens (longest times rows).
-        waste: share of padding to keep below; 1 where the device computes none.
+        waste: share of padding to stay below; 1 if the device computes no padding.
 
     Returns:
-        At least 1 where there is a window. Fewer than fit where shorter ones would raise the share
-        of padding above `waste`, if that leaves enough to be worth a forward pass.
+        At least 1 if there is a window. Fewer than fit, if shorter ones would raise the share of
+        padding above `waste` and the longer ones are enough to be worth a forward pass.
     """
     if not lengths:
         return 0

@@ -23,7 +23,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="textmill")
 def main() -> None:
-    """Text analysis in bulk: sentiment, keywords and moderation of Chinese and English.
+    """Text analysis in bulk: sentiment, keywords and moderation of Chinese and English text.
 
     \b
     Examples:
@@ -34,8 +34,9 @@ def main() -> None:
     Without TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, the commands use an embedded Postgres
     and Redis, kept in TEXTMILL_DATA_DIR.
 
-    Exit codes: 0 all well, 1 failures (of a job with --wait, of a damaged file, of a verdict),
-    2 usage, 3 a service is unreachable, 130 Ctrl-C.
+    Exit codes: 0 success; 1 a document failed, was refused or was cancelled (submit --wait), a
+    file is damaged or all documents were refused (submit), or a verdict was refused (feedback
+    import); 2 usage; 3 a service is unreachable; 130 Ctrl-C.
     """
 
 

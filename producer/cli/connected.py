@@ -10,14 +10,14 @@ from schema.settings import ServiceSettings, read
 
 
 def is_served() -> bool:
-    """Whether servers are named or run already; without them no worker runs a job."""
+    """Whether a database URL is set or an embedded stack runs; otherwise no worker runs a job."""
     services = read(ServiceSettings)
     return services.database_url is not None or find(services) is not None
 
 
 @contextmanager
 def connected() -> Iterator[Textmill]:
-    """Textmill, with Postgres and Redis started for the command where none are named or run."""
+    """Textmill, with Postgres and Redis started for the command if none are set or running."""
     if not is_served():
         console.print("starting Postgres …", style="dim")
     with Textmill() as textmill:
@@ -26,7 +26,7 @@ def connected() -> Iterator[Textmill]:
 
 @contextmanager
 def connected_with_workers() -> Iterator[Textmill]:
-    """Textmill, with what is needed to finish a job; where a database is named, others run it."""
+    """Textmill, with dispatch and workers to finish a job; others run them if a database is set."""
     services = read(ServiceSettings)
     if services.database_url is not None:
         with Textmill() as textmill:

@@ -21,8 +21,10 @@ from schema.states import RUNNABLE_JOB_STATES, JobState
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument, metavar="JOB…")
 _CLOSED: Final = (JobState.CANCELLING, JobState.CANCELLED)
 _RETRIED: Final = (*RUNNABLE_JOB_STATES, JobState.COMPLETED)
-"""States in which a retry that found nothing may just have been given before."""
-_as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON object a job.")
+"""States in which a retry that finds nothing counts as a repeated one, not as refused."""
+_as_json: Final = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object per line, one per job."
+)
 
 
 @click.command()
@@ -31,7 +33,7 @@ _as_json: Final = click.option("--json", "as_json", is_flag=True, help="A JSON o
 def cancel(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Stop jobs, keeping what is done.
 
-    Outcomes that are there stay, all other documents count as cancelled.
+    Existing outcomes stay; all other documents count as cancelled.
 
     \b
     Example:
@@ -44,7 +46,7 @@ def cancel(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 @_jobs
 @_as_json
 def pause(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
-    """Begin no further chunk of jobs; those in work are finished.
+    """Start no further chunks of jobs; running chunks are finished.
 
     \b
     Example:
@@ -57,7 +59,7 @@ def pause(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 @_jobs
 @_as_json
 def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
-    """Go on with paused jobs.
+    """Continue paused jobs.
 
     \b
     Example:
@@ -72,7 +74,7 @@ def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Run the failed documents of completed jobs again.
 
-    Documents that were refused at intake or erased, or held nothing to analyse, stay as they are.
+    Documents that were refused at intake, were erased or held nothing to analyse stay failed.
 
     \b
     Example:
@@ -99,7 +101,7 @@ def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 
 
 def _retried(textmill: Textmill, job_id: JobId) -> tuple[int, str | None]:
-    """How many documents run again; why there are none, where they are gone."""
+    """How many documents run again, and why there are none if the job's documents are gone."""
     try:
         documents = textmill.retry(job_id)
     except DocumentsGoneError as error:
@@ -116,7 +118,7 @@ def _each(
     *,
     as_json: bool,
 ) -> None:
-    """Do it to each job, and say so where its state lets it stay as it is."""
+    """Apply `do` to each job, and say so if a job's state does not allow it."""
     refused = 0
     with connected() as textmill:
         for job_id in [resolved(textmill.engine, job) for job in jobs]:

@@ -14,7 +14,7 @@ from schema.stack import database_url
 
 @click.group()
 def db() -> None:
-    """Look after the database."""
+    """Migrate and check the database."""
 
 
 @db.command()
@@ -25,7 +25,7 @@ def upgrade() -> None:
     Example:
       TEXTMILL_DATABASE_URL=postgresql://owner@host/database textmill db upgrade
     """
-    import migrations  # noqa: PLC0415  # Alembic costs every command a third of a second
+    import migrations  # noqa: PLC0415  # Alembic would cost every command a third of a second
 
     with _database() as engine:
         left = migrations.upgrade(engine)

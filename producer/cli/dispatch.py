@@ -20,7 +20,7 @@ from schema.settings import (
 from schema.stack import database_url
 
 SWEEPS_END = 10.0
-"""Seconds that the step of a sweep gets to end in order."""
+"""Seconds that a sweep's running step gets to end cleanly."""
 
 
 @click.command()
@@ -36,7 +36,7 @@ def dispatch() -> None:
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
     )
-    # Celery costs every other command a third of a second.
+    # Importing Celery would cost every other command a third of a second.
     from producer.broker import Broker  # noqa: PLC0415
     from producer.dispatch import Dispatcher  # noqa: PLC0415
 
@@ -54,12 +54,12 @@ def dispatch() -> None:
     limits = read(IntakeSettings)
     dispatcher = Dispatcher(engine, broker, read(DispatchSettings), limits)
     stop = until_told_to_stop()
-    # A thread of its own: chunks need not wait while the rows of a sweep are read.
+    # In a separate thread, so that chunks need not wait while the rows of a sweep are read.
     sweeps = threading.Thread(
         target=Sweeper(engine, read(SweepSettings), limits).run,
         args=[stop],
         name="sweeps",
-        # It may be in a long statement of a source; a step that is broken off writes nothing.
+        # It may be in a long statement at a source; an interrupted step writes nothing.
         daemon=True,
     )
     sweeps.start()

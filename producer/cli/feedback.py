@@ -22,12 +22,12 @@ from schema.errors import EXIT_FAILURES, InputError
 from schema.settings import IntakeSettings, read
 
 NAMED = 10
-"""Refused lines of a kind that are named; of further ones there is but the count."""
+"""Refused lines of a kind that are printed; further ones are only counted."""
 
 
 @click.group()
 def feedback() -> None:
-    """People's verdicts on results."""
+    """Give, import and export people's verdicts on results."""
 
 
 @feedback.command()
@@ -37,9 +37,9 @@ def feedback() -> None:
 @click.option("--label", "labels", multiple=True, help="A right label; may be repeated.")
 @click.option("--clean", is_flag=True, help="No label applies (moderation).")
 @click.option("--keyword", "keywords", multiple=True, help="A right keyword; may be repeated.")
-@click.option("--comment")
+@click.option("--comment", help="Comment to store with the verdict.")
 @click.option(
-    "--annotator", help="Who says so; default: TEXTMILL_SUBMITTER, or else the user's name."
+    "--annotator", help="Who judges; default: TEXTMILL_SUBMITTER, or else the user's name."
 )
 @click.option("--adjudicate", "adjudicates", is_flag=True, help="Decide for all annotators.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
@@ -54,7 +54,7 @@ def add(
 ) -> None:
     """Agree or disagree with a result.
 
-    It is that of the document EXTERNAL_ID of JOB.
+    It is the result of document EXTERNAL_ID in JOB.
 
     \b
     Examples:
@@ -79,20 +79,18 @@ def add(
     "--format",
     "file_format",
     type=click.Choice([*map(str, FORMATS)]),
-    help="Default: by the suffix; jsonl for standard input.",
+    help="Default: from the suffix; jsonl for standard input.",
 )
-@click.option(
-    "--job", type=job_argument, metavar="JOB", help="That of the rows which name no job_id."
-)
+@click.option("--job", type=job_argument, metavar="JOB", help="Job for rows without job_id.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
 def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_json: bool) -> None:
     """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.
 
-    - is standard input. A refused line is named, the others count; exit code 1 when one was
-    refused. Rows with no verdict, labels or comment were not judged, and are left out. A verdict
-    that the same annotator gave before is there already: a file may be imported again. Fields:
+    - is standard input. Refused lines are reported and the others added; exit code 1 if any was
+    refused. Rows whose verdict, labels and comment are empty were not judged, and are skipped. A
+    verdict that its annotator gave before is skipped, too: a file may be imported again. Fields:
     job_id, external_id, verdict, labels or keywords (in tables: a;b, and clean for none), comment,
-    annotator, adjudicates (true where the verdict decides for all annotators). Other columns of a
+    annotator, adjudicates (true if the verdict decides for all annotators). Other columns of a
     table are ignored.
 
     \b
@@ -136,11 +134,12 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
 
 @feedback.command()
 @click.argument("task", type=click.Choice([*map(str, Task)]), metavar="TASK")
-@click.option("--gold", is_flag=True, help="Only what is settled, once for each text.")
+@click.option("--gold", is_flag=True, help="Only settled answers, one for each text.")
 def export(task: str, *, gold: bool) -> None:
     """Print verdicts as JSON Lines that a trainer can read.
 
-    TASK is sentiment, keywords or moderation; without --gold, every verdict on its results.
+    TASK is sentiment, keywords or moderation. Without --gold, every verdict on its results is
+    printed.
 
     \b
     Examples:
@@ -153,7 +152,7 @@ def export(task: str, *, gold: bool) -> None:
 
 
 def _take(textmill: Textmill, row: Row | Rejected, job_id: JobId | None, submitter: str) -> str:
-    """Store what a row says, as `_add_once` does; `not_judged` where it says nothing."""
+    """Store a row's verdict, as `_add_once` does; `not_judged` if it holds none."""
     if isinstance(row, Row) and verdicts.is_unjudged(row.fields):
         return "not_judged"
     return _add_once(textmill, _verdict(row, job_id), submitter)
@@ -166,10 +165,10 @@ def _verdict(row: Row | Rejected, job_id: JobId | None) -> Verdict:
 
 
 def _add_once(textmill: Textmill, verdict: Verdict, submitter: str) -> str:
-    """Store a verdict; `added`, or `there_already` where the same one is.
+    """Store a verdict; return `added`, or `there_already` if the same one is stored.
 
-    That is looked for only after it was refused: whoever imports the same at the same time has
-    committed then.
+    The stored one is looked for only after the database has refused the verdict: by then, another
+    import of the same verdict at the same time has committed.
     """
     try:
         textmill.add_feedback(verdict)
@@ -181,7 +180,7 @@ def _add_once(textmill: Textmill, verdict: Verdict, submitter: str) -> str:
 
 
 def _kind(row: Row | Rejected, error: InputError) -> str:
-    """What refusals have in common: what is to be done about them, which names no document."""
+    """What refusals of a kind share: a code, or the remedy, which names no document."""
     return row.code if isinstance(row, Rejected) else str(error).rpartition("; ")[2]
 
 

@@ -1,4 +1,4 @@
-"""How commands are told which job is meant."""
+"""How arguments of commands name a job."""
 
 import re
 from typing import Final
@@ -14,9 +14,9 @@ _BEGINNING: Final = re.compile(r"[0-9a-f]{8,31}")
 
 
 def job_argument(value: str) -> JobId | str:
-    """The type of an argument that names a job: its id, or the digits it begins with.
+    """The type of an argument that names a job: its id, or the digits that the id begins with.
 
-    `resolved` makes an id of either.
+    `resolved` turns either into an id.
     """
     try:
         return JobId(UUID(value))
@@ -32,6 +32,6 @@ def resolved(engine: sa.Engine, job: JobId | str) -> JobId:
     """The id of the job that such an argument names.
 
     Raises:
-        UsageError: no job's id begins so, or that of several.
+        UsageError: no job's id begins with these digits, or several do.
     """
     return jobs.beginning_with(engine, job) if isinstance(job, str) else job

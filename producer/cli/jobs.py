@@ -34,7 +34,7 @@ WATCH_JSON_INTERVAL = 1
 
 
 class _Job(click.Argument):
-    """One that may be left out; an error names it without the brackets that say so."""
+    """An optional argument; errors name it without the brackets that mark it as optional."""
 
     def get_error_hint(self, ctx: click.Context | None) -> str:  # noqa: ARG002
         return "'JOB'"
@@ -42,10 +42,10 @@ class _Job(click.Argument):
 
 @click.command()
 @click.argument("job", cls=_Job, type=job_argument, required=False)
-@click.option("--watch", is_flag=True, help="Follow it until it is finished.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a job and line.")
+@click.option("--watch", is_flag=True, help="Keep showing until finished.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one per job.")
 def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
-    """Show one job, or the latest ones.
+    """Show one job, or the 20 latest.
 
     \b
     Examples:
@@ -90,21 +90,21 @@ def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
     "--format",
     "file_format",
     type=click.Choice([*map(str, OutputFormat)]),
-    help="Default: by the suffix of FILE; jsonl for standard output.",
+    help="Default: from the suffix of FILE; jsonl for standard output.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Default, and -: standard output.",
+    help="Default (and -): standard output.",
 )
-@click.option("--text", "texts", is_flag=True, help="With the text of each document.")
+@click.option("--text", "texts", is_flag=True, help="Include the text of each document.")
 def results(job: JobId | str, file_format: str | None, output: Path | None, *, texts: bool) -> None:
     """Write every document of a job with its outcome.
 
-    They come in the order of submission. CSV and Parquet have label, score, keywords, code and
-    message in columns of their own, too.
+    Documents are in the order of submission. CSV and Parquet also have the columns label, score,
+    keywords, code and message.
 
     \b
     Examples:
@@ -133,9 +133,9 @@ def results(job: JobId | str, file_format: str | None, output: Path | None, *, t
 
 @contextmanager
 def _opened(output: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which has its name only once it is whole.
+    """A file to write to, which gets its name only once it is complete.
 
-    What is a link, a pipe or a device stays one: it is written to as it is.
+    A link, a pipe or a device is written to directly, so that it stays one.
     """
     if output.is_symlink() or (output.exists() and not output.is_file()):
         with output.open("wb") as file:
@@ -153,7 +153,7 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
 def tell_if_nothing_runs(
     textmill: Textmill, statuses: Iterable[JobStatus], *, served: bool
 ) -> None:
-    """Say so where a job cannot go on for want of workers: its state does not tell."""
+    """Say so if a job cannot continue because no worker is alive: its state does not show it."""
     waits = any(status.state in RUNNABLE_JOB_STATES for status in statuses)
     if waits and not any_alive(textmill.engine):
         start = "textmill-worker run" if served else "textmill up"
@@ -161,7 +161,7 @@ def tell_if_nothing_runs(
 
 
 def _shown(statuses: list[JobStatus], *, console: Console, alone: bool) -> RenderableType:
-    width = console.width  # which changes while a job is watched
+    width = console.width  # it may change while a job is watched
     return job_view(statuses[0], width) if alone else status_table(statuses, width)
 
 

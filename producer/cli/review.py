@@ -18,18 +18,20 @@ from schema.settings import IntakeSettings, ServiceSettings, read
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=0,
-    help="Default: a free one.",
+    help="Default: a free port.",
 )
-@click.option("--task", type=click.Choice([*map(str, Task)]), help="Begin with its results.")
+@click.option(
+    "--task", type=click.Choice([*map(str, Task)]), help="Begin with results of this task."
+)
 @click.option(
     "--annotator", help="Who judges; default: TEXTMILL_SUBMITTER, or else the user's name."
 )
-@click.option("--open/--no-open", "opens", help="Open it in the web browser.")
+@click.option("--open/--no-open", "opens", help="Open the page in the web browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the URL alone.")
 def review(
     *,
@@ -42,7 +44,7 @@ def review(
 ) -> None:
     """Judge results in the web browser, until SIGTERM or Ctrl-C.
 
-    Prints the URL to open. Whoever has it gives verdicts in the annotator's name.
+    Prints the URL to open. Anyone who has it can give verdicts in the annotator's name.
 
     \b
     Examples:
@@ -77,7 +79,7 @@ def review(
 
 @contextmanager
 def _database_url() -> Iterator[str]:
-    """The database as set, or that of the stack here for an annotator, started where none runs."""
+    """The database that is set, or the embedded stack's, as annotator; started if none runs."""
     services = read(ServiceSettings)
     if services.database_url is not None:
         yield services.database_url.get_secret_value()

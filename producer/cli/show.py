@@ -49,7 +49,7 @@ COLUMNS: Final[dict[str, _Cell]] = {
     "created_at": lambda job: _time(job.created_at),
     "eta": lambda job: _time(job.eta),
 }
-"""What `textmill status` says of a job, by column."""
+"""What `textmill status` shows of a job, by column."""
 
 LINES: Final[dict[str, _Cell]] = {
     "job_id": COLUMNS["job_id"],
@@ -71,7 +71,7 @@ LINES: Final[dict[str, _Cell]] = {
     "deadline_at": lambda job: _time(job.deadline_at),
     "eta": COLUMNS["eta"],
 }
-"""What is said of one job where a table of it leaves columns out, by line."""
+"""What is shown of one job, by line, if a table of it would leave columns out."""
 
 _COLUMNS: Final = Columns(
     names=tuple(COLUMNS),
@@ -100,7 +100,7 @@ def say(line: str) -> None:
 
 
 def status_table(statuses: Iterable[JobStatus], width: int) -> Table:
-    """Jobs as a table, one a row: where it is narrow, without what is missed least.
+    """Jobs as a table, one per row; if it is too wide, the least important columns are left out.
 
     Args:
         statuses: the jobs.
@@ -110,7 +110,7 @@ def status_table(statuses: Iterable[JobStatus], width: int) -> Table:
 
 
 def job_view(status: JobStatus, width: int) -> RenderableType:
-    """One job as a table, or where that does not hold all, line by line.
+    """One job as a table, or line by line if the table would leave columns out.
 
     Args:
         status: the job.

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 
 def until_told_to_stop(told: Callable[[], None] = lambda: None) -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set; before, `told` is called once, in a thread."""
+    """An event that SIGTERM and Ctrl-C set; before that, `told` is called once, in a thread."""
     stop = threading.Event()
-    # An event has a lock, which the interrupted thread itself may hold: a second signal right after
-    # the first would wait for it for ever. A simple queue may be put to from a signal handler.
+    # Setting an event takes a lock, which the interrupted thread itself may hold: a second signal
+    # right after the first would wait for ever. A signal handler may put into a SimpleQueue.
     signals: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def pass_on() -> None:

@@ -30,14 +30,15 @@ from schema.settings import IntakeSettings, ServiceSettings, read
 from schema.terminal import check_options, interruptible
 
 REASONS = 5
-"""Codes of refused documents that are explained."""
+"""Codes of refused documents that are printed, each with an example."""
 
 TELL_EVERY = 30
-"""Seconds between lines on what is done, where no terminal shows a bar, or what is in its way."""
+"""Seconds between lines of progress if no terminal shows a bar, and until missing workers are
+reported."""
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which the thread that reads must hand over the interpreter's lock. At Python's 5
-ms, the one that loads waits so long after every block it sends, and Postgres idles with it."""
+"""Seconds after which the reading thread must hand over the interpreter's lock. At Python's default
+of 5 ms, the loading thread waits that long after every block it sends, while Postgres idles."""
 
 
 @click.command()
@@ -47,11 +48,11 @@ ms, the one that loads waits so long after every block it sends, and Postgres id
     "--format",
     "file_format",
     type=click.Choice([*map(str, Format)]),
-    help="Default: by the suffix; jsonl for standard input.",
+    help="Default: from the suffix; jsonl for standard input.",
 )
-@click.option("--text-field", default="text", show_default=True, help="Field of the text.")
-@click.option("--id-field", default="id", show_default=True, help="Field of the external id.")
-@click.option("--name", help="What people call the job.")
+@click.option("--text-field", default="text", show_default=True, help="Field holding the text.")
+@click.option("--id-field", default="id", show_default=True, help="Field holding your document id.")
+@click.option("--name", help="Name of the job, for people.")
 @click.option(
     "--lane",
     type=click.Choice([*map(str, Lane)]),
@@ -63,11 +64,11 @@ ms, the one that loads waits so long after every block it sends, and Postgres id
 @click.option(
     "--deadline",
     metavar="TIME",
-    help="Give up what is not done by then: in 90s, 5m, 4h or 1d, or at a time in ISO 8601,"
-    " local where it names no zone.",
+    help="End the job then, keeping what is done: in 90s, 5m, 4h or 1d, or at a time in ISO 8601"
+    " (local if it names no zone).",
 )
 @click.option("--explain", is_flag=True, help="Say which words moved each score.")
-@click.option("--generate", is_flag=True, help="Also give keywords that the text does not hold.")
+@click.option("--generate", is_flag=True, help="Also give keywords that the text does not contain.")
 @click.option("--model-version", metavar="VERSION", help="Use this model, whatever is promoted.")
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job is finished.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the job id alone.")
@@ -91,9 +92,10 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     """Submit documents as one job, and print its id.
 
     TASK is sentiment, keywords or moderation. Files are JSON Lines, CSV, TSV, Parquet or plain text
-    (a document a line), also gzip-compressed; - is standard input. Fields other than text and id
-    are kept as metadata. A broken record becomes a failed document of the job; its neighbours run.
-    Exit code 1: all were refused, or a file is damaged; with --wait, any document failed.
+    (one document per line), also gzip-compressed; - is standard input. Fields other than text and
+    id are kept as metadata. A broken record becomes a failed document of the job; the others run.
+    Exit code 1: all documents were refused or a file is damaged; with --wait also: any document
+    failed, was refused or was cancelled.
 
     \b
     Examples:
@@ -102,7 +104,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
       zcat feed.jsonl.gz | textmill submit keywords - --lane interactive --json
     """
     limits = read(IntakeSettings)
-    # Before a server is started, and in the words of the command line.
+    # Checked before a server is started, and reported in the words of the command line.
     check_options(Task(task), explain=explain, generate=generate)
     options = _options(
         name=name,
@@ -141,7 +143,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 options,
                 submitter=limits.submitter,
                 limits=limits,
-                # A pipe may block the thread that reads for ever; a regular file does not.
+                # A pipe may block the reading thread for ever; a regular file does not.
                 reads_ahead=all(map(rereadable, files)),
                 progress=partial(progress.advance, loading),
             )
@@ -165,7 +167,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
 
 
 def _told_of(path: str, records: Iterator[Record]) -> Iterator[Record]:
-    """The same records; it is said where there are none, or not one was JSON."""
+    """The same records; says so if there are none, or if none of them was JSON."""
     record = None
     for record in records:
         yield record
@@ -184,7 +186,7 @@ def _explain_rejected(textmill: Textmill, submission: Submission) -> bool:
     """Say how many documents were rejected, and the reasons, commonest first.
 
     Returns:
-        Whether that is more than a few bad records: all of them, or what a damaged file held.
+        Whether more is lost than a few bad records: all documents, or the rest of a damaged file.
     """
     if not submission.rejected:
         return False
@@ -205,7 +207,7 @@ def _time(text: str | None) -> datetime | None:
         return datetime.now(UTC) + parse_duration(text)
     try:
         return datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError):  # its zone takes it out of the years 1 to 9999
+    except (ValueError, OverflowError):  # the latter if its zone moves it out of years 1 to 9999
         msg = (
             f"--deadline: {text!r} is neither a duration nor a time in ISO 8601;"
             " write it like 4h, or like 2026-01-31T06:00"
@@ -225,7 +227,7 @@ def _options(**given: object) -> JobOptions:
 def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> JobStatus:
     bar = progress.add_task("running", total=submission.accepted)
     told = time.monotonic()
-    # What this command or another one started itself may take longer than that to load its models.
+    # Workers of an embedded stack may take longer than `TELL_EVERY` to load their models.
     others_work = read(ServiceSettings).database_url is not None
 
     def look(seen: JobStatus) -> None:
@@ -249,7 +251,7 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
 
 @contextmanager
 def _told_if_broken_off(submission: Submission, *, as_json: bool) -> Iterator[None]:
-    """Whatever ends the wait, the job is named: submitted again, it would be there twice."""
+    """If the wait is broken off, name the job: submitting again would make a second one."""
     try:
         with interruptible():
             yield

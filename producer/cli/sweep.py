@@ -45,7 +45,7 @@ SWEEP = Columns(
     ),
     folded="note",
 )
-"""What `textmill sweep list` says of a sweep."""
+"""What `textmill sweep list` shows of a sweep."""
 
 RUN = Columns(
     names=(
@@ -62,30 +62,30 @@ RUN = Columns(
     dispensable=("to_watermark", "usual_rate", "labels", "flag_rate", "swept", "flagged"),
     folded="note",
 )
-"""What `textmill sweep history` says of a run."""
+"""What `textmill sweep history` shows of a run."""
 
 
 @click.group()
 def sweep() -> None:
-    """Moderate by a schedule what is new in a table.
+    """Moderate the new rows of a table on a schedule.
 
-    Dispatch runs sweeps; each takes the rows that are new since its last run.
+    Dispatch runs sweeps; each run takes the rows that are new since the last one.
     """
 
 
 @sweep.command()
 @click.argument("name")
 @click.option("--cron", required=True, help="Minute, hour, day of month, month, day of week.")
-@click.option("--timezone", default="UTC", show_default=True, help="Where that is the time.")
+@click.option("--timezone", default="UTC", show_default=True, help="Time zone of --cron.")
 @click.option("--query", required=True, help="SELECT with id and text, above :watermark.")
-@click.option("--watermark", "column", required=True, help="Column by which rows are new.")
+@click.option("--watermark", "column", required=True, help="Column that tells new rows.")
 @click.option(
     "--source", default=OWN_DATABASE, show_default=True, help="A name in TEXTMILL_SOURCES."
 )
 @click.option("--from", "begin", help="Begin above this watermark; default: with every row.")
-@click.option("--settle", default="5m", show_default=True, help="Time for rows committed late.")
-@click.option("--deadline", help="How long a run may take; default: any time.")
-def add(  # noqa: PLR0913  # one argument an option
+@click.option("--settle", default="5m", show_default=True, help="Wait for rows committed late.")
+@click.option("--deadline", help="How long a run may take; default: unlimited.")
+def add(  # noqa: PLR0913  # one argument per option
     *,
     name: str,
     cron: str,
@@ -123,7 +123,7 @@ def add(  # noqa: PLR0913  # one argument an option
 
 
 @sweep.command("list")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a sweep and line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one per sweep.")
 def list_(*, as_json: bool) -> None:
     """List the sweeps, each with its latest run.
 
@@ -138,9 +138,9 @@ def list_(*, as_json: bool) -> None:
 
 @sweep.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a run and line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one per run.")
 def history(name: str, *, as_json: bool) -> None:
-    """List the latest runs of the sweep NAME, newest first.
+    """List the 30 latest runs of the sweep NAME, newest first.
 
     \b
     Examples:
@@ -153,11 +153,11 @@ def history(name: str, *, as_json: bool) -> None:
 
 @sweep.command()
 @click.argument("name")
-@click.option("--now", is_flag=True, help="Do it, instead of at its time.")
+@click.option("--now", is_flag=True, help="Run it now.")
 def run(name: str, *, now: bool) -> None:
-    """Say what a run of the sweep NAME would take; with --now, run it.
+    """Count the rows that a run of the sweep NAME would take.
 
-    With --now the run is due, and dispatch runs it at once.
+    With --now nothing is counted: the sweep becomes due, and dispatch runs it at once.
 
     \b
     Examples:
@@ -182,7 +182,7 @@ def run(name: str, *, now: bool) -> None:
 @sweep.command()
 @click.argument("name")
 def pause(name: str) -> None:
-    """Let the sweep NAME rest; a run that is under way ends.
+    """Pause the sweep NAME; a run that is under way still finishes.
 
     \b
     Example:
@@ -196,7 +196,7 @@ def pause(name: str) -> None:
 @sweep.command()
 @click.argument("name")
 def resume(name: str) -> None:
-    """Let the sweep NAME go on at its next time, from where it stood.
+    """Resume the sweep NAME at its next time, from its watermark.
 
     \b
     Example:

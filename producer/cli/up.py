@@ -17,21 +17,21 @@ from schema.database import create_engine
 from schema.settings import ServiceSettings, read
 
 LONG = 60.0
-"""Seconds after which a start without a worker is told of."""
+"""Seconds after which a start with no worker ready is reported."""
 
 
 @click.command()
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
-    help="Worker processes for each device; default: one a core, or one a GPU.",
+    help="Worker processes per device; default: one per GPU, or else one per core.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Once ready, print a line of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Once ready, print one line of JSON.")
 def up(*, workers: int | None, as_json: bool) -> None:
     """Run Postgres, Redis, dispatch and workers until SIGTERM.
 
-    Ctrl-C ends it, too. Servers that TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL name are not
-    started, but used. What it prints once ready holds passwords.
+    Ctrl-C stops it, too. Servers that TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL name are used
+    instead of started. What it prints once ready contains passwords.
 
     \b
     Examples:
@@ -75,15 +75,15 @@ def _wait_for_workers(
     """Wait until the models are loaded; a worker that cannot load them ends the stack.
 
     Args:
-        stack: which has just been started.
+        stack: the stack, which has just been started.
         expected: number of worker processes to wait for, at least.
-        began: when its start began, by `time.monotonic`.
+        began: when the start of the stack began, by `time.monotonic`.
         stop: ends the wait.
     """
     engine = create_engine(stack.urls.producer, application="textmill-up")
     told = False
     try:
-        # By the clock of Postgres, which may be another machine's.
+        # By the clock of Postgres, which may run on another machine.
         since = moment(engine) - timedelta(seconds=time.monotonic() - began)
         while len(alive := registered(engine, since)) < expected and not stop.wait(0.1):
             stack.check()

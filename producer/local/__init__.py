@@ -1,20 +1,20 @@
 """The embedded stack: a real Postgres and a real Redis from wheels, and what runs on them.
 
-It serves each URL that is not set. Everything lies in one data directory::
+It provides each server whose URL is not set. Everything is in one data directory::
 
     <data dir>/
         owner.lock       held by the process that runs the stack
-        users.lock       held, shared, by those that joined it; it ends after them
-        servers.lock     held by that process and, inherited, by all that it started
+        users.lock       shared lock of the processes that joined it; it ends after them
+        servers.lock     held by the process that runs it, and inherited by all that it started
         passwords.json   generated once, mode 0600
         stack.json       URLs and processes of the running stack, mode 0600
-        postgres/        the cluster; a link where root's Postgres account cannot come here
+        postgres/        the cluster; a link if root's Postgres account cannot enter here
         redis/           append-only file
-        logs/            one file a process
+        logs/            one file per process
 
-The kernel frees a lock when the last process that holds it ends, however it ends. So a process
-id is never guessed at: `owner.lock` tells whether a stack runs, and whoever holds `servers.lock`
-knows that no server of an earlier stack is left.
+The kernel frees a lock when the last process that holds it ends, however it ends. So no process
+id has to be trusted: `owner.lock` tells whether a stack runs, and the process that gets
+`servers.lock` knows that no server of an earlier stack is left.
 """
 
 from producer.local.folder import remove

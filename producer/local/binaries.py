@@ -1,7 +1,7 @@
 """Where the wheels keep their servers.
 
-The wheels are located, never imported: their own start-up code trusts every connection, changes
-the modes of parent directories and breaks on a blank in a path.
+The wheels are located, never imported: their start-up code trusts every connection, changes the
+modes of parent directories and breaks on a space in a path.
 """
 
 from importlib.util import find_spec

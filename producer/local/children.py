@@ -22,11 +22,11 @@ class Program:
 
     Attributes:
         name: for people, and for the log's name.
-        arguments: the program and what it is given; secrets stay out, since anyone can list them.
+        arguments: the program and its arguments; without secrets, since anyone can list them.
         folder: its working directory.
         environment: all variables that it sees; None passes ours on.
         config: written to its stdin.
-        account: the account it runs under, where not ours.
+        account: the account it runs under, if not ours.
         stop: the signal that asks it to end.
         grace: seconds that it gets to end before SIGKILL.
     """
@@ -46,9 +46,9 @@ class Child:
 
     Args:
         program: what was started.
-        process: as which it runs.
-        log: holds its output, behind that of earlier runs.
-        begin: where its own begins there, in bytes.
+        process: the process that runs it.
+        log: holds its output, after that of earlier runs.
+        begin: where its own output begins in the log, in bytes.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Child:
         self._begin = begin
 
     def check(self) -> None:
-        """Find out whether the process still runs.
+        """Check that the process is still running.
 
         Raises:
             ServiceUnavailableError: it ended; the text holds the end of its log.
@@ -98,7 +98,7 @@ class Child:
             log.seek(max(self._begin, start))
             end = log.read()
         if start > self._begin:
-            end = end.partition(b"\n")[2] or end  # the rest of a line says little
+            end = end.partition(b"\n")[2] or end  # drop the incomplete first line
         return end.decode(errors="replace").strip()
 
 
@@ -108,7 +108,7 @@ class Children:
     Args:
         logs: folder of their logs.
         lock: file descriptor that each inherits.
-        guard: told of each; ends them if we die first.
+        guard: stdin of the guard, which ends them if we die first.
     """
 
     def __init__(self, logs: Path, lock: int, guard: IO[str]) -> None:
@@ -118,7 +118,7 @@ class Children:
         self._running: list[Child] = []
 
     def start(self, program: Program) -> Child:
-        """Start `program`, its output going to its log.
+        """Start `program`, with its output going to its log.
 
         Raises:
             ServiceUnavailableError: the system refuses to start it.
@@ -131,7 +131,7 @@ class Children:
         self._running.append(child)
         self._tell(f"{child.pid} {program.stop.value} {program.grace}")
         if process.stdin:
-            # One that is dead already will be found by its check.
+            # If the process is already dead, its `check` says so.
             with suppress(BrokenPipeError), process.stdin as stdin:
                 stdin.write(program.config.encode())
         return child
@@ -175,7 +175,7 @@ class Children:
                 group=account.group if account else None,
                 extra_groups=[] if account else None,
                 pass_fds=[self._lock],
-                # Ctrl-C and the end of a terminal reach us alone; we end programs in order.
+                # Ctrl-C and a closed terminal reach only us; we end the programs in order.
                 start_new_session=True,
             )
         except (OSError, subprocess.SubprocessError) as error:
@@ -183,7 +183,7 @@ class Children:
             raise ServiceUnavailableError(msg) from error
 
     def _tell(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # without its guard a stack still runs and ends well
+        with suppress(BrokenPipeError):  # a stack runs and ends properly without its guard, too
             self._guard.write(f"{line}\n")
             self._guard.flush()
 
@@ -205,7 +205,7 @@ def children(logs: Path, lock: int) -> Iterator[Children]:
         text=True,
         start_new_session=True,
     ) as guard:
-        # Leaving the outer block closes the guard's stdin and waits for its end.
+        # Leaving the outer block closes the guard's stdin and waits until the guard has ended.
         started = Children(logs, lock, cast("IO[str]", guard.stdin))
         try:
             yield started

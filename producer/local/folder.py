@@ -1,4 +1,4 @@
-"""The data directory: who owns it at the moment, and its private files."""
+"""The data directory: which process owns it, and its private files."""
 
 import fcntl
 import json
@@ -15,14 +15,14 @@ from schema.errors import SettingsError, UsageError
 from schema.stack import OWNER_LOCK, lock_at_once, open_lock
 
 _PASSWORDS = ("owner", "producer", "worker", "reader", "annotator", "redis")
-_OWNER_WAIT = 0.5  # seconds; others hold the lock for a glance only, or for good
+_OWNER_WAIT = 0.5  # seconds; others hold the lock either for a moment only, or for good
 _SERVERS_WAIT = 40.0  # seconds; servers of a killed stack get this long to end
 _POLL = 0.05  # seconds
 
 
 @contextmanager
 def owned(data_dir: Path) -> Iterator[int]:
-    """Own the data directory, made if it does not exist.
+    """Own the data directory, which is created if it does not exist.
 
     Yields:
         The file descriptor of the lock on its servers; a server that inherits it keeps later
@@ -81,8 +81,8 @@ def remove(data_dir: Path) -> None:
 
 def _make(data_dir: Path) -> None:
     try:
-        # Others may pass through, so that root's Postgres account reaches its cluster; what
-        # lies within is private by its own mode.
+        # Others may pass through, so that root's Postgres account reaches its cluster; the
+        # contents are private by their own modes.
         data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         for name in ("logs", "redis"):
             (data_dir / name).mkdir(mode=0o700, exist_ok=True)

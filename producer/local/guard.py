@@ -1,11 +1,11 @@
 """Ends the processes of a parent that died without ending them itself.
 
-Runs as a program of its own, of the standard library alone. A line `PID SIGNAL SECONDS` on
+Runs as a separate program that needs only the standard library. A line `PID SIGNAL SECONDS` on
 stdin puts a process under guard, a line `PID` releases it. The end of stdin means that the
-parent is gone: however it died, the kernel closed its end of the pipe. What is still under guard
-then gets its signal, last started first, and SIGKILL when its seconds have passed.
+parent is gone: however it died, the kernel closed its end of the pipe. Each process that is still
+under guard then gets its signal, last started first, and SIGKILL when its seconds have passed.
 
-Linux' parent-death signal would not do: it is tied to the thread that started the process, and
+Linux's parent-death signal would not do: it is tied to the thread that started the process, and
 macOS has none.
 """
 
@@ -19,7 +19,7 @@ _POLL = 0.05  # seconds
 
 
 def main(lines: Iterable[str]) -> None:
-    """Follow `lines` to their end, then end every process still under guard."""
+    """Read `lines` to their end, then end every process still under guard."""
     guarded: dict[int, tuple[int, float]] = {}
     for line in lines:
         match line.split():

@@ -21,7 +21,7 @@ PATIENCE: Final = 60.0
 """Seconds to wait for a stack that is just starting or ending."""
 
 _USERS_LOCK: Final = "users.lock"
-"""File in the data directory, locked shared by all that joined the stack."""
+"""File in the data directory with a shared lock of all processes that joined the stack."""
 
 
 @contextmanager
@@ -30,8 +30,8 @@ def joined(
 ) -> Iterator[Stack]:
     """The stack that runs in the data directory of `services`, or else one that `start` starts.
 
-    Whoever starts one leaves the block last, so that it runs as long as anybody has joined it; but
-    Ctrl-C ends it at once.
+    The process that starts a stack leaves the block last, so that the stack runs as long as anybody
+    has joined it; but Ctrl-C ends it at once.
 
     Raises:
         UsageError: another process owns the data directory, and no stack can be found there.
@@ -44,7 +44,7 @@ def joined(
 
 @contextmanager
 def joined_with_workers(services: ServiceSettings) -> Iterator[Stack]:
-    """A stack as `joined` finds or starts it, with dispatch and workers, started where it has none.
+    """A stack as `joined` finds or starts it; dispatch and workers are started if it has none.
 
     Raises:
         UsageError: as `joined`.
@@ -58,10 +58,10 @@ def joined_with_workers(services: ServiceSettings) -> Iterator[Stack]:
 
 @contextmanager
 def own_workers(stack: Stack, services: ServiceSettings) -> Iterator[Stack]:
-    """Run dispatch and workers on servers that are there, until the block ends.
+    """Run dispatch and workers on servers that already run, until the block ends.
 
     Yields:
-        The stack, whose `check` looks after these processes, too.
+        The stack, whose `check` also watches these processes.
 
     Raises:
         SettingsError: what a worker needs is not installed.
@@ -70,7 +70,7 @@ def own_workers(stack: Stack, services: ServiceSettings) -> Iterator[Stack]:
     data_dir = services.data_dir.absolute()
     lock = open_lock(data_dir / _USERS_LOCK)
     try:
-        # At once: nobody ends the stack, since this process runs it or has joined it.
+        # This does not block: nobody ends the stack, since this process runs it or has joined it.
         fcntl.flock(lock, fcntl.LOCK_SH)
         with run_workers(stack, data_dir, lock) as whole:
             yield whole
@@ -89,7 +89,7 @@ def _join_or_start(
             return stack
         try:
             stack = held.enter_context(start(services))
-        except UsageError:  # somebody else was faster, or is just ending
+        except UsageError:  # another process was faster, or is just ending its stack
             if time.monotonic() > deadline:
                 raise
             continue
@@ -98,11 +98,11 @@ def _join_or_start(
 
 
 def _join(services: ServiceSettings, held: ExitStack) -> Stack | None:
-    """The stack that runs, which lasts until `held` is closed."""
+    """The running stack, if any; it lasts until `held` is closed."""
     if not services.data_dir.exists():
         return None
     lock = open_lock(services.data_dir / _USERS_LOCK)
-    # Locked first: what is found after it is not ended by the one who runs it.
+    # Locked first, so that the process that runs the stack does not end it once it is found.
     stack = find(services) if lock_at_once(lock, fcntl.LOCK_SH) else None
     if stack is None:
         os.close(lock)
@@ -112,7 +112,7 @@ def _join(services: ServiceSettings, held: ExitStack) -> Stack | None:
 
 
 def _outlast_others(data_dir: Path, error: type[BaseException] | None, *_: object) -> None:
-    """Wait until nobody uses the stack any more, and let nobody find it from then on."""
+    """Wait until nobody else uses the stack, then make sure that nobody can find it."""
     if error is KeyboardInterrupt:
         return
     lock = open_lock(data_dir / _USERS_LOCK)

@@ -10,7 +10,7 @@ from schema.errors import ServiceUnavailableError
 LOOPBACK = "127.0.0.1"
 
 _ATTEMPTS = 5
-_START_TIMEOUT = 60.0  # seconds; recovery after a crash reads the whole log of changes
+_START_TIMEOUT = 60.0  # seconds; recovery after a crash reads the whole log of changes first
 _POLL = 0.02  # seconds
 
 
@@ -19,7 +19,7 @@ def start_on_free_port(
 ) -> int:
     """Start what `program` makes for a port, and wait until it is `ready`.
 
-    Between choosing a port and binding it another process may take it; then the next is tried.
+    If another process takes the port before the server binds it, another port is tried.
 
     Returns:
         The port.

@@ -18,13 +18,13 @@ OWNER = "textmill"
 """The superuser of the cluster."""
 
 _ROOT_HOME = Path("/var/lib/textmill")
-_ENVIRONMENT = {"LC_ALL": "C"}  # neither PGPORT nor LD_LIBRARY_PATH of ours may reach it
+_ENVIRONMENT = {"LC_ALL": "C"}  # our PGPORT and LD_LIBRARY_PATH must not reach it
 
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
-    # No socket file: its path would be too long for the system in many a data directory.
+    # No socket file: in many data directories its path would be too long for the system.
     "unix_socket_directories": "",
-    # Neither statements nor the rows of their errors: the log must not hold document text.
+    # Log neither statements nor the rows in their errors: the log must not hold document text.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
@@ -32,12 +32,12 @@ _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit":
 
 
 def start_postgres(children: Children, link: Path, password: str, *, durable: bool) -> int:
-    """Start Postgres, its cluster made on first use.
+    """Start Postgres; its cluster is created on first use.
 
     Args:
-        children: where the server is started.
-        link: folder of the cluster; becomes a link to it where the account of the server may
-            not come here.
+        children: starts the server.
+        link: folder of the cluster; becomes a link to it if the account of the server may not
+            enter here.
         password: of the superuser.
         durable: False for tests: a crash of the machine may lose everything.
 
@@ -45,7 +45,7 @@ def start_postgres(children: Children, link: Path, password: str, *, durable: bo
         The port it listens on.
 
     Raises:
-        SettingsError: no server program is installed, or no account is there to run it.
+        SettingsError: no server program is installed, or there is no account to run it.
         ServiceUnavailableError: the server does not start.
     """
     account = postgres_account()
@@ -55,8 +55,8 @@ def start_postgres(children: Children, link: Path, password: str, *, durable: bo
     if not data.exists():
         _create_cluster(children, server, data, password)
     state = data / "postmaster.pid"
-    # It is of a server that was killed. Postgres would mistake whichever process has that id
-    # today, such as the first of a container, for a running server and refuse to start.
+    # Left by a server that was killed. Postgres would mistake whatever process has that id today
+    # (perhaps the first one of a container) for a running server and refuse to start.
     state.unlink(missing_ok=True)
 
     def program(port: int) -> Program:
@@ -65,7 +65,7 @@ def start_postgres(children: Children, link: Path, password: str, *, durable: bo
         return server.program("postgres", [server.binaries / "postgres", "-D", data, *options])
 
     def ready(child: Child, _: int) -> bool:
-        # The first line is the server's id and the eighth its status; pg_ctl reads them as well.
+        # The first line is the server's process id, the eighth its status; pg_ctl reads them too.
         with suppress(FileNotFoundError):
             lines = state.read_text(encoding="utf-8").splitlines()
             return lines[:1] == [str(child.pid)] and lines[7:8] == ["ready   "]
@@ -100,7 +100,7 @@ def _home(link: Path, account: Account | None) -> Path:
     if account is None or open_to_all(link.parent.resolve()):
         link.mkdir(mode=0o700)
     else:
-        # The data directory lies where the account may not go, such as in root's home.
+        # The account may not enter the data directory, for example because it is in root's home.
         _ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
         link.symlink_to(mkdtemp(prefix="", dir=_ROOT_HOME))
     if account:
@@ -123,8 +123,8 @@ def _binaries(home: Path, account: Account | None) -> Path:
 
 
 def _copy(install: Path, target: Path) -> None:
-    # The programs look for their libraries relative to their own place, so the layout stays:
-    # libraries lie beside the package on Linux, and within it on macOS.
+    # The programs look for their libraries relative to their own place, so the layout is kept:
+    # libraries are next to the package on Linux, and inside it on macOS.
     package = install.parent
     libraries = (Path(f"{package.name}.libs"), Path(package.name, ".dylibs"))
     for part in (Path(package.name, install.name), *libraries):
@@ -139,7 +139,7 @@ def _copy(install: Path, target: Path) -> None:
 
 
 def _create_cluster(children: Children, server: _Server, data: Path, password: str) -> None:
-    """Run initdb beside `data` and rename: a cluster is never seen half made."""
+    """Run initdb next to `data`, then rename: a half-made cluster is never seen."""
     draft = data.with_name("data.draft")
     shutil.rmtree(draft, ignore_errors=True)
     with NamedTemporaryFile("w", dir=server.home, encoding="utf-8") as file:

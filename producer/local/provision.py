@@ -1,4 +1,4 @@
-"""What a fresh cluster lacks: the database, its tables, and roles that log in."""
+"""Add what a fresh cluster lacks: the database, its tables, and login roles."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,11 @@ LOGINS = {name: f"{name}_login" for name in ("producer", "worker", "reader", "an
 
 
 def provision(url: str, passwords: Mapping[str, str]) -> None:
-    """Make the database if it does not exist, migrate it, and make the login roles.
+    """Create the database if it does not exist, migrate it, and create the login roles.
 
     Args:
         url: the superuser's URL of the database.
-        passwords: of each login, by the name of its side.
+        passwords: the password of each login, by its key in `LOGINS`.
     """
     with psycopg.connect(url, dbname="postgres", autocommit=True) as connection:
         query = "select from pg_database where datname = %s"

@@ -25,7 +25,7 @@ def start_redis(children: Children, folder: Path, password: str) -> str:
     server = redis_server()
 
     def program(port: int) -> Program:
-        # The configuration goes through stdin: arguments are there for all to list.
+        # The configuration goes through stdin, since anyone can list arguments.
         return Program(
             name="redis",
             arguments=[server, "-"],
@@ -35,7 +35,7 @@ def start_redis(children: Children, folder: Path, password: str) -> str:
         )
 
     def ready(_: Child, port: int) -> bool:
-        # The client would wait seconds between attempts of its own.
+        # Otherwise the client would wait seconds between its own attempts.
         once = Retry(NoBackoff(), retries=0)
         with Redis(LOOPBACK, port, password=password, socket_timeout=1, retry=once) as client:
             try:

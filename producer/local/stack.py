@@ -30,7 +30,7 @@ class Process(NamedTuple):
 
 @dataclass(frozen=True)
 class Urls:
-    """Where the servers are, with a database URL for each role; passwords are in them."""
+    """Where the servers are, with a database URL for each role; the URLs hold passwords."""
 
     owner: str = field(repr=False)
     producer: str = field(repr=False)
@@ -46,7 +46,7 @@ class Stack:
 
     Attributes:
         urls: where its servers are.
-        processes: what runs, in the order of its start.
+        processes: the running processes, in the order of their start.
     """
 
     urls: Urls
@@ -55,15 +55,15 @@ class Stack:
 
     @property
     def has_dispatch(self) -> bool:
-        """Whether it is more than servers: dispatch runs, and workers unless none were wanted."""
+        """Whether more than servers run: dispatch, and workers unless none were requested."""
         return any(process.name == _DISPATCH for process in self.processes)
 
     def watching(self, *children: Child) -> "Stack":
-        """The same stack, whose `check` looks after these, too."""
+        """The same stack, whose `check` also watches `children`."""
         return replace(self, _children=(*self._children, *children))
 
     def check(self) -> None:
-        """Find out whether all that this process started still runs.
+        """Check that everything this process started is still running.
 
         A stack of another process, as `find` returns it, is watched by that process.
 
@@ -89,9 +89,9 @@ def find(services: ServiceSettings) -> Stack | None:
 
 @contextmanager
 def servers(services: ServiceSettings, *, durable: bool = True) -> Iterator[Stack]:
-    """Run the servers that `services` does not name, the database migrated.
+    """Run the servers that `services` does not name, and migrate their database.
 
-    A database that `services` names is taken as it is.
+    A database that `services` names is used as it is.
 
     Args:
         services: URLs of the user's own servers, and the data directory.
@@ -120,7 +120,7 @@ def running(
 
     Args:
         services: URLs of the user's own servers, and the data directory.
-        workers: processes for each device; None leaves it to the devices, 0 runs none.
+        workers: worker processes per device; None decides by the device, 0 runs none.
         durable: False for tests: a crash of the machine may lose everything.
 
     Yields:
@@ -152,7 +152,7 @@ def run_workers(stack: Stack, data_dir: Path, lock: int) -> Iterator[Stack]:
         lock: file descriptor that each inherits.
 
     Yields:
-        The stack, whose `check` looks after these processes, too.
+        The stack, whose `check` also watches these processes.
 
     Raises:
         SettingsError: what a worker needs is not installed.
@@ -173,7 +173,7 @@ def _check_worker() -> None:
 def _started(services: ServiceSettings, *, durable: bool) -> Iterator[tuple[Urls, Children]]:
     data_dir = services.data_dir.absolute()
     with owned(data_dir) as lock, children(data_dir / "logs", lock) as started:
-        _state(services).unlink(missing_ok=True)  # of a stack that was killed
+        _state(services).unlink(missing_ok=True)  # left by a stack that was killed
         secrets = passwords(data_dir)
         database = (
             dict.fromkeys(("owner", *LOGINS), services.database_url.get_secret_value())
@@ -202,7 +202,7 @@ def _postgres(
 
 
 def _redis(started: Children, data_dir: Path, secrets: Mapping[str, str]) -> str:
-    # Its client costs every command a tenth of a second.
+    # Importing its client would cost every command a tenth of a second.
     from producer.local.redis import start_redis  # noqa: PLC0415
 
     return start_redis(started, data_dir / "redis", secrets["redis"])
@@ -233,7 +233,7 @@ def _dispatch(urls: Urls) -> Program:
 def _worker(urls: Urls, workers: int | None) -> Program:
     processes = [] if workers is None else ["--processes", str(workers)]
     program = _python("worker", ["worker.cli", "run", *processes], urls.worker, urls.broker)
-    # It releases what it could not finish after its own time to drain.
+    # After its own time to drain, it still releases what it could not finish.
     return replace(program, grace=read(WorkerSettings).drain + 10)
 
 
@@ -241,7 +241,7 @@ def _python(name: str, module: list[str], database: str, broker: str) -> Program
     urls = {"TEXTMILL_DATABASE_URL": database, "TEXTMILL_BROKER_URL": broker}
     return Program(
         name=name,
-        # -P: a folder named `schema` or `worker` where the user stands is not ours.
+        # -P: a folder named `schema` or `worker` in the user's working directory is not ours.
         arguments=[sys.executable, "-P", "-m", *module],
         folder=Path.cwd(),
         environment=os.environ | urls,

@@ -1,9 +1,9 @@
-"""Files of documents, of every format, as records: documents, and refusals that name a line.
+"""Read files of documents as records: documents, and refusals that name a line.
 
-A file is in one of the formats of `Format`, plain or gzip-compressed, and is streamed: memory
-does not grow with it. Whatever stands in it, a record is read or refused, and its neighbours are
-not affected. Only a blank line is no record, in JSON Lines and between the rows of a CSV or
-TSV file of several columns.
+A file is in one of the formats of `Format`, plain or gzip-compressed, and is streamed: memory use
+does not grow with its size. Whatever a record contains, it is read or refused, and its neighbours
+are not affected. A blank line is not a record in JSON Lines, nor between the rows of a CSV or TSV
+file of several columns.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -46,8 +46,8 @@ def read_documents(
 ) -> Iterator[Record]:
     """Read the documents of a file.
 
-    The file is opened and its head is checked at the call, before a record is asked for, so that
-    a caller can check many files before it acts on the first. A regular file is not held open
+    The call itself opens the file and checks its beginning, before any record is requested, so
+    that a caller can check many files before it acts on the first. A regular file is not held open
     between the call and the first record.
 
     Args:
@@ -55,17 +55,17 @@ def read_documents(
         file_format: None guesses from the name; standard input is then JSON Lines.
         text_field: field or column of the text.
         id_field: field or column of the external id; `id` may be absent, any other must exist. An
-            empty cell of CSV and TSV is no id, as null is none.
+            empty cell in CSV and TSV means no id, as null does.
         limits: largest text, metadata and id.
 
     Returns:
-        Records in the order of the file, each with its line (in Parquet: its row). Where a file
-        turns out to be damaged, one last refusal stands for all that could not be read.
+        Records in the order of the file, each with its line (in Parquet: its row). If a file turns
+        out to be damaged, one last refusal covers everything that could not be read.
 
     Raises:
-        InputError: the file is missing, unreadable, of another format, or has no such field;
-            raised later, with a record, where it is made to decompress without end, or holds
-            what the library for its format does not read.
+        InputError: the file is missing, unreadable, of another format, or lacks a field; raised
+            later, when a record is requested, if the file is built to decompress without end, or
+            holds something that the library for its format cannot read.
     """
     fields = (text_field,) if id_field == ID_FIELD else (text_field, id_field)
 
@@ -97,13 +97,13 @@ def read_documents(
 
 
 def naming_file(path: str, records: Iterable[Record]) -> Iterator[Record]:
-    """The same records; refused ones name the file, as the line alone would not do among several.
+    """The same records; refusals also name the file, since with several the line is not enough.
 
     Args:
-        path: where `records` come from.
-        records: those of one file.
+        path: the file of `records`.
+        records: the records of one file.
     """
-    # A name need not be UTF-8, a message must.
+    # A file name need not be UTF-8, but a message must be.
     name = display_name(path).encode(errors="replace").decode()
     for record in records:
         if isinstance(record, Rejected):
@@ -115,23 +115,23 @@ def naming_file(path: str, records: Iterable[Record]) -> Iterator[Record]:
 def read_rows(
     stream: Stream, file_format: Format, expected: Expected, limits: IntakeSettings
 ) -> Iterator[Row | Rejected]:
-    """Read what may become documents, or something else that comes in such files.
+    """Read rows that may become documents, or something else that such files hold.
 
     Args:
         stream: the bytes, decompressed.
         file_format: of the stream.
-        expected: the name to tell people, and the columns that must be there.
-        limits: largest text, which bounds what a row may take of memory.
+        expected: the file's name for messages, and the columns that must exist.
+        limits: largest text, which bounds the memory that a row may take.
 
     Returns:
-        The fields of each record, or why they cannot be told.
+        The fields of each record, or why they cannot be read.
 
     Raises:
-        InputError: it is of another format, or has not the expected columns.
+        InputError: it is of another format, or lacks an expected column.
     """
     limit = LINE_MARGIN + JSON_BYTES_PER_BYTE * limits.max_document_bytes
     if file_format is Format.PARQUET:
-        # Its import takes a third of a second, which no other format should cost.
+        # Importing it takes a third of a second, which only this format should cost.
         from producer.readers.parquet import read_parquet  # noqa: PLC0415
 
         with seekable(stream, expected.name) as file:

@@ -15,11 +15,11 @@ from schema.outcomes import ErrorCode
 def read_delimited(
     lines: Iterable[Line], expected: Expected, *, limit: int
 ) -> Iterator[Row | Rejected]:
-    """Make a row of every record; quoted values may hold line breaks.
+    """Make a row from every record; quoted values may hold line breaks.
 
-    A broken record costs its first line only: reading goes on with the line below it, so that a
-    stray quote does not swallow its neighbours. A blank line is a record only where there is
-    one column. Without any line there is no record.
+    Of a broken record, only the first line is refused: reading continues with the line below it, so
+    that a stray quote does not swallow the records that follow. A blank line is a record only if
+    there is one column. A file without lines has no records.
 
     Args:
         lines: the physical lines.
@@ -59,8 +59,9 @@ class _RecordLines:
         return self
 
     def __next__(self) -> str:
-        # An open quote that led a record through these lines to an error leads any later record
-        # that it reaches to the same one. To stop here keeps the work linear.
+        # A record with an open quote already ran through the lines of `_again` into an error. A
+        # later record that reaches them would run into the same error, so stop here: this keeps
+        # the work linear.
         if self.taken and (self._again or self._size > self._limit):
             raise StopIteration
         line = self._again.popleft() if self._again else next(self._lines)
@@ -69,7 +70,7 @@ class _RecordLines:
         return line.text
 
     def begin(self) -> bool:
-        """Go to the next record; False where there is none."""
+        """Move to the next record; return False if there is none."""
         self.taken.clear()
         self._size = 0
         if not self._again:
@@ -77,16 +78,16 @@ class _RecordLines:
         return bool(self._again)
 
     def take_back(self) -> Line:
-        """Give up the record; all its lines but the first are read anew."""
+        """Give up the record and return its first line; its other lines are read again."""
         first, *others = self.taken
         self._again.extendleft(reversed(others))
         return first
 
 
 def allow_cells(size: int) -> None:
-    """Let the csv module read cells of so many characters.
+    """Let the csv module read cells of up to `size` characters.
 
-    It has one limit for the whole process, so it is never lowered.
+    The module has one limit for the whole process, so the limit is never lowered.
     """
     csv.field_size_limit(max(csv.field_size_limit(), size))
 
@@ -154,5 +155,5 @@ def _broken(error: csv.Error, first: str) -> str:
 
 
 def _is_carriage_return(error: csv.Error) -> bool:
-    # The module's own words advise how to open a file in Python.
+    # The csv module's message advises how to open a file in Python.
     return str(error).startswith("new-line character")

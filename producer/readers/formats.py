@@ -11,7 +11,7 @@ STDIN = "-"
 class Format(StrEnum):
     """How a file holds its documents.
 
-    `jsonl` is an object a line, `csv` and `tsv` have a header row, `txt` is a document a line.
+    `jsonl` has an object per line, `csv` and `tsv` a header row, `txt` a document per line.
     """
 
     JSONL = "jsonl"
@@ -28,7 +28,7 @@ _BY_SUFFIX = {f".{known}": known for known in Format} | {
 
 
 def guess_format(path: str) -> Format:
-    """The format that the name of a file speaks of; `.gz` at its end does not matter.
+    """The format that the name of a file implies; `.gz` at its end is ignored.
 
     Raises:
         InputError: its suffix is not known.

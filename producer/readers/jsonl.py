@@ -1,4 +1,4 @@
-"""JSON Lines: an object a line."""
+"""JSON Lines: one object per line."""
 
 import json
 import re
@@ -13,13 +13,13 @@ from schema.errors import InputError
 from schema.outcomes import ErrorCode
 
 HEAD = 100
-"""Records to look at before a field counts as unknown; a single one may just be broken."""
+"""Records to read before a field counts as unknown; a single one may just be broken."""
 
 _JOINED = re.compile(r"\}[ \t]*\r\s*\{")  # a carriage return between two objects
 
 
 def read_jsonl(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Rejected]:
-    """Make a row of every line that is not blank.
+    """Make a row from every line that is not blank.
 
     Raises:
         InputError: none of the first objects has an expected field, the file is one JSON array,
@@ -66,7 +66,7 @@ def _parse(line: Line, example: str) -> Row | Rejected:
     try:
         fields = _value(line.text)
     except json.JSONDecodeError as error:
-        # Some of Python's messages end in "at", and want a place to follow.
+        # Some of Python's messages end in "at", which needs a place after it.
         reason = f"the line is not JSON: {error.msg.removesuffix(' at')}, character {error.pos + 1}"
         return _refused(line, ErrorCode.INVALID_JSON, reason)
     except ValueError:
@@ -82,10 +82,10 @@ def _parse(line: Line, example: str) -> Row | Rejected:
 
 
 def _value(text: str) -> object:
-    """What a line holds.
+    """The value that a line holds.
 
-    Python's own reader, three times as slow, takes what the fast one refuses, such as lone
-    surrogates, or says what is wrong.
+    What the fast parser refuses goes to Python's own, which takes three times as long: it accepts
+    some of it, such as lone surrogates, and otherwise says what is wrong.
     """
     try:
         return from_json(text, cache_strings="keys")

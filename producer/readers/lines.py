@@ -1,4 +1,4 @@
-"""Physical lines of a stream, with a bound on what one of them may take of memory."""
+"""Physical lines of a stream, with a bound on the memory that one of them may take."""
 
 import codecs
 import re
@@ -18,8 +18,8 @@ class Line(NamedTuple):
 
     Attributes:
         number: counted from 1.
-        text: its text with its line break; where the line has a fault, as much as is known.
-        fault: why no record can be made of it.
+        text: its text with its line break; if the line has a fault, as much as is known.
+        fault: why no record can be made from it.
     """
 
     number: int
@@ -30,8 +30,8 @@ class Line(NamedTuple):
 def read_lines(stream: Stream, limit: int) -> Iterator[Line]:
     """Split a stream at line feeds and decode each line by itself.
 
-    A byte order mark is dropped. A line of more than `limit` bytes is skipped without being
-    held. Where the stream breaks, a last line with a fault stands for the rest.
+    A byte order mark is dropped. A line of more than `limit` bytes is skipped without being held
+    in memory. If the stream breaks, one last line with a fault covers the rest.
     """
     number = 0
     while True:
@@ -75,13 +75,16 @@ def _decode(number: int, content: bytes) -> Line:
 
 
 def _may_be_gb18030(content: bytes) -> bool:
-    """Whether it reads as Chinese, and as little else: Chinese in UTF-8 can be read so, too."""
+    """Whether a line reads as Chinese in GB18030, and hardly as UTF-8.
+
+    Chinese in UTF-8 can often be read as GB18030, too.
+    """
     try:
         content.decode("gb18030")
     except UnicodeDecodeError:
         return False
     in_utf8 = [sign for sign in content.decode(errors="replace") if not sign.isascii()]
-    # Letters with accents seldom stand side by side, characters of Chinese do.
+    # Accented letters are seldom adjacent, Chinese characters are.
     side_by_side = re.search(rb"[\x81-\xfe]{4}", content)
     return side_by_side is not None and 2 * in_utf8.count("\ufffd") > len(in_utf8)
 

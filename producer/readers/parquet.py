@@ -1,4 +1,4 @@
-"""Parquet: a document a row."""
+"""Parquet: one document per row."""
 
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -27,26 +27,27 @@ _NO_VALUE = (ValueError, OverflowError, LookupError)  # LookupError: an unknown 
 
 
 def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[Row | Rejected]:
-    """Make a row of every row.
+    """Make a `Row` from every row.
 
-    Values that JSON has no form for are written out as `plain` does, here or at intake.
+    Values that JSON cannot hold are converted by `plain`, here or at intake.
 
     Args:
         file: with random access.
         expected: columns that must exist.
-        limit: most bytes of strings in a value; a larger one is refused without being held.
+        limit: most bytes of strings in a value; a larger value is refused without being held in
+            memory.
 
     Raises:
-        InputError: it is not a Parquet file, lacks an expected column, is made to decompress
-            without end, or holds what Arrow does not read.
+        InputError: it is not a Parquet file, lacks an expected column, is built to decompress
+            without end, or holds something that Arrow cannot read.
     """
     try:
         metadata = pq.read_metadata(file)
         _check_columns(pq.ParquetFile(file, metadata=metadata))
         delta = delta_chunks(metadata)
-        # With a buffer size a column is read piece by piece, not a row group at once. Strings stay
-        # in their dictionary: a file of some hundred bytes may name one of them a billion times.
-        # Arrow makes no dictionary of columns in a delta encoding.
+        # With a buffer size, a column is read piece by piece, not a row group at once. Strings stay
+        # in their dictionary: a file of a few hundred bytes may refer to one a billion times. Arrow
+        # makes no dictionary for columns in a delta encoding.
         parquet = pq.ParquetFile(
             file,
             metadata=metadata,
@@ -61,7 +62,7 @@ def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[
         raise InputError(msg) from error
     expected.check(names)
     _refuse_bomb(metadata, expected.name)
-    # Each value may repeat the whole of the one before, which the file holds once.
+    # Each value may repeat all of the previous one, which the file holds once.
     largest = max(delta.values(), default=0)
     at_once = min(ROWS_AT_ONCE, BYTES_AT_ONCE // (largest + 1) + 1)
     batches = parquet.iter_batches(batch_size=at_once)
@@ -69,7 +70,7 @@ def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[
 
 
 def delta_chunks(metadata: pq.FileMetaData) -> dict[str, int]:
-    """Columns with strings in a delta encoding anywhere, and the bytes of the largest chunk."""
+    """Columns with strings in a delta encoding, each with the bytes of its largest column chunk."""
     largest: dict[str, int] = {}
     for group in range(metadata.num_row_groups):
         for number in range(metadata.num_columns):
@@ -81,9 +82,9 @@ def delta_chunks(metadata: pq.FileMetaData) -> dict[str, int]:
 
 
 def _check_columns(parquet: pq.ParquetFile) -> None:
-    """Raise what is wrong with the description of any column, without reading one.
+    """Raise an error if the description of any column is broken, without reading a column.
 
-    Whoever asks the metadata for such a column ends the process; readers of it raise.
+    Asking the metadata for such a column would crash the process; a reader raises an error.
     """
     columns = list(range(parquet.metadata.num_columns))
     for group in range(parquet.num_row_groups):
@@ -96,7 +97,10 @@ def _string_columns(metadata: pq.FileMetaData) -> list[str]:
 
 
 def _refuse_unsupported(name: str, error: Exception) -> None:
-    """Let pass what is damage: else the rows of a good file would be lost to it."""
+    """Raise an InputError if Arrow does not support the file; damage is left to the caller.
+
+    Otherwise, the rows of a good file would be taken for damaged and lost.
+    """
     # Readers of batches pass the same error on as an OSError.
     if isinstance(error, pa.ArrowNotImplementedError) or str(error).startswith(_UNSUPPORTED):
         msg = (
@@ -107,13 +111,13 @@ def _refuse_unsupported(name: str, error: Exception) -> None:
 
 
 def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
-    """Let pass what its own description says is no larger than its bytes can honestly hold."""
+    """Refuse a file whose metadata announces more than its bytes can honestly hold."""
     for group in range(metadata.num_row_groups):
         for number in range(metadata.num_columns):
             column = metadata.row_group(group).column(number)
             size = column.total_uncompressed_size
             if metadata.schema.column(number).max_repetition_level:
-                # One row may hold all of them, and nulls take no byte.
+                # One row may hold all values, and nulls take no bytes.
                 size = max(size, column.num_values * BYTES_PER_VALUE)
             if size > FREE_EXPANSION + ALLOWED_EXPANSION * column.total_compressed_size:
                 msg = (
@@ -126,7 +130,7 @@ def _refuse_bomb(metadata: pq.FileMetaData, name: str) -> None:
 def _rows(
     batches: Iterator[pa.RecordBatch], name: str, columns: Sequence[str], limit: int
 ) -> Iterator[Row | Rejected]:
-    # Damage may show only when values are taken, such as an index beyond its dictionary.
+    # Some damage, such as an index beyond its dictionary, shows only when values are read.
     rows = (
         values
         for batch in batches
@@ -147,7 +151,7 @@ def _rows(
 
 
 def _values(column: pa.Array, limit: int) -> Iterator[object]:
-    """The values of a column; one by one where they are too much to hold at once."""
+    """The values of a column; one by one if they are too large to hold at once."""
     if _string_bytes(column) <= limit:
         yield from _held(column)
         return
@@ -160,7 +164,7 @@ def _values(column: pa.Array, limit: int) -> Iterator[object]:
 
 
 def _string_bytes(column: pa.Array) -> int:
-    """Bytes of all strings in a column once they are written out."""
+    """Bytes of all strings in a column, each counted as often as it occurs."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         sizes = pc.take(pc.binary_length(column.dictionary), column.indices)
@@ -188,7 +192,7 @@ def _held(column: pa.Array) -> list[object]:
     except _NO_VALUE:
         return [_value(scalar) for scalar in column]
     if pa.types.is_temporal(column.type) or pa.types.is_decimal(column.type):
-        # Intake would do it, too, but not without first trying whether it need.
+        # Intake would do this too, but only after first trying to do without.
         return [plain(value) for value in values]
     return values
 

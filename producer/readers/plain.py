@@ -1,4 +1,4 @@
-"""Plain text: a document a line."""
+"""Plain text: one document per line."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,10 +10,10 @@ TEXT_FIELD = "text"
 
 
 def read_plain(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Rejected]:
-    """Make a row of every line, of blank ones too; the line break is no part of the text.
+    """Make a row from every line, even a blank one; the line break is not part of the text.
 
     Raises:
-        InputError: a field other than `text` is asked for.
+        InputError: a field other than `text` is requested.
     """
     expected.check([TEXT_FIELD])
     for line in lines:

@@ -1,4 +1,4 @@
-"""What the readers hand to intake and to feedback."""
+"""What the readers pass to intake and to feedback."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from schema.errors import InputError
 from schema.outcomes import ErrorCode
 
 MOST_SHOWN = 20
-"""Fields of a file that a message names."""
+"""Most fields of a file that a message names."""
 
 
 class Row(NamedTuple):
-    """One record as its file holds it; nothing about its content was checked.
+    """One record as its file holds it; its content is unchecked.
 
     Attributes:
-        line: where it starts in its file, counted from 1; in Parquet its row.
+        line: line of the file where it starts, counted from 1; in Parquet, its row.
         fields: its values by field or column.
     """
 
@@ -32,7 +32,7 @@ class Expected:
     Attributes:
         name: what people call the file.
         fields: fields or columns that must exist.
-        example: a record, as its refusal shows it.
+        example: a record, as a refusal shows it.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Expected:
     example: str = '{"text": ...}'
 
     def check(self, found: Sequence[str]) -> None:
-        """Compare with the fields a file has.
+        """Check the fields that a file has.
 
         Raises:
-            InputError: one is missing, or a name stands there twice.
+            InputError: one is missing, or a name occurs twice.
         """
         for field in self.fields:
             if field not in found:
@@ -72,11 +72,11 @@ class Expected:
 
 
 def damaged(line: int, unit: str, error: Exception) -> Rejected:
-    """The refusal that stands for all of a file that cannot be read.
+    """The refusal that covers everything in a file that cannot be read.
 
     Args:
-        line: where that begins.
-        unit: what is counted there, a line or a row.
+        line: where the unreadable part begins.
+        unit: what `line` counts, a line or a row.
         error: why it cannot be read.
     """
     return Rejected(
@@ -90,6 +90,6 @@ def damaged(line: int, unit: str, error: Exception) -> Rejected:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names of fields as a message repeats them, `MOST_SHOWN` at most."""
+    """Names of fields for a message, at most `MOST_SHOWN`."""
     shown = ", ".join(names[:MOST_SHOWN])
     return f"{shown}, …" if len(names) > MOST_SHOWN else shown

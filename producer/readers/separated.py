@@ -1,4 +1,4 @@
-"""What CSV and TSV share: a row of the values that a record holds."""
+"""What CSV and TSV share: making a row from the values of a record."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,17 +14,17 @@ def assembled(
     header: Sequence[str],
     too_many: Callable[[Sequence[str]], str],
 ) -> Row | Rejected | None:
-    """Make a row of a record.
+    """Make a row from a record.
 
     Args:
-        lines: those of the record.
-        values: what they hold; none where the record is a blank line.
+        lines: the lines of the record.
+        values: the values in them; empty if the record is a blank line.
         header: the columns.
-        too_many: what to do where there are more values than columns.
+        too_many: tells people what to do if there are more values than columns.
 
     Returns:
-        The row, or why it is refused; None for a blank line, unless there is one column, of which
-        it is an empty value.
+        The row, or why it is refused; None for a blank line. If there is only one column, a blank
+        line is an empty value.
     """
     number = lines[0].number
     for line in lines:

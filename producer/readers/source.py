@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 DAMAGED = (OSError, EOFError, zlib.error)
-"""What reading a stream raises where its disk, its pipe or its compression is broken."""
+"""What reading a stream raises if its disk, its pipe or its compression is broken."""
 
 Stream = io.BufferedReader
 
 ALLOWED_EXPANSION = 500
-"""Bytes that a byte of a gzip file may stand for; text comes to 20, and gzip's most is 1,032."""
+"""Bytes that one byte of a gzip file may expand to; text reaches 20, gzip's maximum is 1,032."""
 
 FREE_EXPANSION = 64 * 1024 * 1024
-"""Decompressed bytes that are let through whatever they came from."""
+"""Decompressed bytes that are always allowed, however few bytes they expand from."""
 
 _GZIP = b"\x1f\x8b"
 _NOT_UTF8 = {
@@ -47,22 +47,22 @@ def opened(path: str) -> Iterator[Stream]:
     """The bytes of a file, or of standard input where `path` is `-`, decompressed.
 
     Raises:
-        InputError: nothing can be read from it; reading raises it where a small file decompresses
-            without end.
+        InputError: nothing can be read from it; also raised by reading, if a small file
+            decompresses without end.
     """
     with _opened_raw(path) as raw:
-        # A buffer over a buffer: peek then sees the head also where a pipe trickles.
+        # With a buffer over a buffer, peek sees the head even if a pipe delivers it bit by bit.
         buffered: io.BufferedReader = io.BufferedReader(raw)
         try:
             yield _decompressed(buffered, path)
         finally:
-            if not buffered.closed:  # by whoever closed standard input meanwhile
+            if not buffered.closed:  # standard input may have been closed meanwhile
                 buffered.detach()
 
 
 @contextmanager
 def seekable(stream: Stream, name: str) -> Iterator[BinaryIO]:
-    """The same bytes with random access; those of a pipe or of gzip go through a file on disk.
+    """The same bytes with random access; those of a pipe or of gzip are copied to disk first.
 
     Raises:
         InputError: the stream is damaged.
@@ -80,7 +80,7 @@ def seekable(stream: Stream, name: str) -> Iterator[BinaryIO]:
 
 
 def refuse_directory(path: str) -> None:
-    """Let pass what may be a file.
+    """Check that `path` may be a file.
 
     Raises:
         InputError: `path` is a directory.
@@ -91,7 +91,7 @@ def refuse_directory(path: str) -> None:
 
 
 def refuse_other_formats(stream: Stream, name: str) -> None:
-    """Let pass what may be UTF-8 text; its head stays unread.
+    """Check that a stream may be UTF-8 text; its head stays unread.
 
     Raises:
         InputError: the stream begins like another encoding, an archive or a Parquet file.
@@ -104,19 +104,19 @@ def refuse_other_formats(stream: Stream, name: str) -> None:
         if head.startswith(signature):
             msg = f"{name} is {remedy}"
             raise InputError(msg)
-    # No text has NULs; these are the other halves of ASCII characters.
+    # Text has no NULs; these are the other bytes of ASCII characters in UTF-16 or UTF-32.
     if len(head) > 3 and not (any(head[:4:2]) and any(head[1:4:2])):  # noqa: PLR2004
         msg = f"{name} is UTF-16 or UTF-32 text without a byte order mark; convert it to UTF-8"
         raise InputError(msg)
 
 
 def display_name(path: str) -> str:
-    """What people call the file at `path`."""
+    """The name of the file at `path` in messages."""
     return "standard input" if path == STDIN else path
 
 
 def rereadable(path: str) -> bool:
-    """Whether opening `path` again gives the same bytes, which no pipe does."""
+    """Whether opening `path` again gives the same bytes; a pipe does not."""
     return path != STDIN and Path(path).is_file()
 
 
@@ -145,7 +145,7 @@ def _decompressed(raw: io.BufferedReader, path: str) -> Stream:
 
 
 class _Gunzip(io.RawIOBase):
-    """Decompresses, and refuses what is made to fill a disk or keep a program busy."""
+    """Decompresses, and refuses files built to fill a disk or keep a program busy."""
 
     def __init__(self, raw: io.BufferedReader, path: str) -> None:
         self._compressed = _Counted(raw)

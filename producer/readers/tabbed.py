@@ -1,7 +1,7 @@
-"""TSV with a header row, of both kinds: dumps that quote nothing, and what spreadsheets write.
+"""TSV with a header row, of both kinds: dumps that quote nothing, and files from spreadsheets.
 
-Nothing says which kind a file is of, so each value is looked at: its quotes are quoting only where
-they cannot have swallowed another row.
+Nothing says which kind a file is, so this is decided for each value: its quotes count as quoting
+only if they cannot have swallowed another row.
 """
 
 from collections import deque
@@ -13,25 +13,25 @@ from producer.readers.separated import assembled
 from schema.documents import Rejected
 
 LINE_BYTES = 100
-"""What a line takes of memory beside its text."""
+"""Bytes of memory that a line takes besides its text."""
 
 
 def read_tabbed(
     lines: Iterable[Line], expected: Expected, *, limit: int
 ) -> Iterator[Row | Rejected]:
-    """Make a row of every record.
+    """Make a row from every record.
 
-    A tab always separates. A value counts as quoted where a quote begins it, and the next quote
-    that is not doubled stands before a tab or at the end of a line, without a tab in between. Such
-    a value may hold line breaks: a row of two columns has a tab, so none is lost in it. Any other
-    quote is text. Of a file with one column every line is a record, since nothing tells its rows
-    from line breaks in a value. A blank line is a record only there.
-    Without any line there is no record.
+    A tab always separates values. A value counts as quoted if it begins with a quote, and the next
+    quote that is not doubled is followed by a tab or the end of a line, with no tab in between.
+    Such a value may hold line breaks: a row of two or more columns has a tab, so no row is lost in
+    it. Any other quote is text. In a file with one column every line is a record, even a blank one,
+    since nothing tells its rows from line breaks in a value; in other files a blank line is not a
+    record. A file without lines has no records.
 
     Args:
         lines: the physical lines.
         expected: columns that the header must name.
-        limit: most bytes of a value that goes over several lines.
+        limit: most bytes of a value that spans several lines.
 
     Raises:
         InputError: there is no header row, or it lacks an expected column.
@@ -60,14 +60,14 @@ class _Lines:
         return self._again.popleft() if self._again else next(self._lines, None)
 
     def give_back(self, lines: Sequence[Line]) -> None:
-        """Have these lines come next."""
+        """Let these lines be taken next."""
         self._again.extendleft(reversed(lines))
 
     def take_until_closed(self, room: int) -> list[Line]:
-        """The lines up to the one that closes an open quote; none where the quote is text.
+        """The lines up to the one that closes an open quote; none if the quote is text.
 
-        A line that opens a quote itself, as its first character, ends the search of any quote
-        above it, and so does a tab. The lines that are looked through twice are few.
+        A line whose first character is an opening quote ends the search for quotes above it, and so
+        does a tab. Few lines are therefore searched twice.
         """
         taken: list[Line] = []
         while room > 0 and (line := self.take()):
@@ -103,7 +103,7 @@ def _record(first: Line, source: _Lines, columns: int, limit: int) -> list[Line]
         taken += more
         text += "".join(line.text for line in more)
     if len(taken) > 1 and text.count("\t") + 1 != columns:
-        # The closing quote is the first value of another row.
+        # The closing quote belongs to the first value of another row.
         source.give_back(taken[1:])
         return [first]
     return taken
@@ -138,11 +138,11 @@ def _opens(value: str) -> bool:
 
 
 def _is_open(inside: str) -> bool:
-    """Whether no quote closes what an opening quote stands before."""
+    """Whether `inside`, the text after an opening quote, has no closing quote."""
     return '"' not in inside.replace('""', "")
 
 
 def _closes(inside: str) -> bool:
-    """Whether the first quote that closes it is its last character."""
+    """Whether the first closing quote of `inside` is its last character."""
     single = inside.replace('""', "")
     return single.endswith('"') and single.count('"') == 1

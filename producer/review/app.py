@@ -1,4 +1,4 @@
-"""The application: which path leads where, and how errors look."""
+"""The application: its routes and error pages."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from producer.review.pages import Pages
 from schema.errors import SchemaVersionError, ServiceUnavailableError, TextmillError
 
 LARGEST_FORM = 256 * 1024
-"""Bytes of a verdict; comments and keywords are far shorter."""
+"""Most bytes of a form; comments and keywords are far shorter."""
 
 _FOLDER = Path(__file__).parent
 
@@ -44,13 +44,13 @@ def create_app(engine: sa.Engine, annotator: str, keys: Keys, host: str) -> ASGI
     )
 
     def refuse(request: Request, status: int, reason: str) -> Response:
-        # Who is not let in does not learn who is.
+        # A person who is not let in does not learn the annotator's name.
         name = "" if status in (401, 421) else annotator
         context = {"annotator": name, "status": status, "reason": reason}
         return templates.TemplateResponse(request, "error.html", context, status_code=status)
 
     def on_http_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101  # as it is registered
+        assert isinstance(error, HTTPException)  # noqa: S101  # registered for it alone
         return refuse(request, error.status_code, error.detail)
 
     def on_our_error(request: Request, error: Exception) -> Response:

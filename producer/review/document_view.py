@@ -1,4 +1,4 @@
-"""A document on the page: its text in pieces, its scores, what there is to choose."""
+"""A document on the page: its text in pieces, its scores and the choices."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Self
@@ -15,7 +15,7 @@ SHOWN = 20_000
 """Characters of a text that are shown at first."""
 
 LONGEST_COMMENT = 2000
-"""Characters of a comment."""
+"""Most characters of a comment."""
 
 DIGITS = "1234567890"
 """Keys of the choices, in their order."""
@@ -25,9 +25,9 @@ class VerdictForm(NamedTuple):
     """What was filled into the form.
 
     Attributes:
-        agrees: whether the result was called right as it stands.
-        chosen: of the choices, those that are right.
-        more: keywords that are missing there, separated by semicolons.
+        agrees: whether the result was called right as it is.
+        chosen: the choices that are right.
+        more: keywords that are not among the choices, separated by semicolons.
         comment: anything else.
     """
 
@@ -38,7 +38,7 @@ class VerdictForm(NamedTuple):
 
     @classmethod
     def from_form(cls, form: FormData) -> Self:
-        """Read a form; what is not in it is empty."""
+        """Read a form; missing fields are empty."""
         return cls(
             agrees=form.get("action") == "agree",
             chosen=[str(value) for value in form.getlist("answer")],
@@ -60,7 +60,7 @@ class Choice(NamedTuple):
     Attributes:
         name: the label or keyword.
         score: how sure the model is.
-        key: what to press; empty where the digits are used up.
+        key: the key to press; empty once the digits are used up.
         given: whether the model gave it.
         chosen: whether it is marked as right.
         generated: whether the model made it instead of finding it in the text.
@@ -81,9 +81,9 @@ class DocumentView(NamedTuple):
         document: the document.
         pieces: its text, or the beginning of it.
         hidden: how many characters are left out.
-        choices: what there is to choose.
-        reasons: labels of which it is known what moved their score.
-        reason: the one that is shown.
+        choices: the labels or keywords to choose from.
+        reasons: labels for which it is known what moved their score.
+        reason: the label whose reasons are shown.
         more: keywords that were typed in.
         comment: as it was typed in.
     """
@@ -106,7 +106,7 @@ def document_view(
     Args:
         document: the document.
         asked: `whole` shows all of a long text, `reason` chooses a label to explain.
-        form: what the form held, where it was refused.
+        form: what the form held, if it was refused.
     """
     text = document.text or ""
     shown = text if asked.get("whole") else text[:SHOWN]

@@ -1,4 +1,4 @@
-"""One document with its result, and what people said of it."""
+"""One document with its result and its verdicts."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ class ReviewedDocument(NamedTuple):
     """A document with its result, to be reviewed.
 
     Attributes:
-        place: where it stands.
+        place: its job and its position there.
         external_id: the producer's own id.
-        text: the original text; None where it was erased.
-        metadata: what was handed over beside the text.
+        text: the original text; None if it was erased.
+        metadata: what was submitted with the text.
         result: what the model said.
         job_name: what people call its job.
         created_at: when the result was written.
@@ -34,7 +34,7 @@ class ReviewedDocument(NamedTuple):
 
     @property
     def task(self) -> Task:
-        """Whose result it is."""
+        """The task of the result."""
         return Task(self.result.task)
 
     @property
@@ -54,12 +54,12 @@ class GivenVerdict(NamedTuple):
 
     Attributes:
         feedback_id: its number.
-        place: the document it speaks of.
-        external_id: the same, by the producer's own id.
-        annotator: who said it.
+        place: the document it is about.
+        external_id: the producer's own id of that document.
+        annotator: who gave it.
         verdict: agree or disagree.
-        answer: the labels or keywords that the annotator holds to be right.
-        comment: and why.
+        answer: the labels or keywords that the annotator considers right.
+        comment: the annotator's comment.
         adjudicates: whether it decides for all.
     """
 
@@ -74,7 +74,7 @@ class GivenVerdict(NamedTuple):
 
 
 def load(connection: sa.Connection, place: Place) -> ReviewedDocument | None:
-    """The document at `place`; None where there is none with a result."""
+    """The document at `place`; None if there is none with a result."""
     row = connection.execute(
         sa.text("""
             select d.external_id, d.text, d.metadata, r.payload, j.name, r.created_at
@@ -99,7 +99,7 @@ def load(connection: sa.Connection, place: Place) -> ReviewedDocument | None:
 
 
 def verdicts(connection: sa.Connection, place: Place) -> list[GivenVerdict]:
-    """What was said of the document, in the order in which it was said."""
+    """The verdicts on the document, in the order in which they were given."""
     return _given_verdicts(
         connection,
         "job_id = :job_id and seq = :seq order by feedback_id",
@@ -111,7 +111,7 @@ def last_verdict(connection: sa.Connection, annotator: str, task: Task) -> Given
     """The latest verdict of `annotator` that may still be withdrawn."""
     found = _given_verdicts(
         connection,
-        # The rule costs a query a row: it is asked of the last day's alone.
+        # The rule costs one query per row, so it is checked for the last day's verdicts only.
         "annotator = :annotator and task = :task and created_at > now() - interval '1 day'"
         " and textmill.withdrawable(feedback)"
         " order by feedback_id desc limit 1",

@@ -1,9 +1,9 @@
-"""Who is let in, and what a browser may do with what it is shown.
+"""Who is let in, and what a browser may do with the pages.
 
-Four doors, each shut on its own: the Host header must be an address of this server, so that no
-foreign name can be made to lead here; the cookie must hold the token that the start URL gave; what
-changes something must come from this origin; and it must carry the form's own token. Nothing of a
-document is ever run: the policy allows this server's own script and style only.
+Four independent checks: the Host header must be an IP address or a name that this server knows, so
+that no foreign name can be made to lead here; the cookie must hold the token from the start URL; a
+request that changes something must come from this origin; and it must carry the form's token.
+Nothing in a document is ever run: the policy allows only this server's script and style.
 """
 
 import secrets
@@ -40,8 +40,9 @@ class Keys:
 
     Attributes:
         token: lets a browser in.
-        form: what every form carries.
-        cookie: name of the cookie that holds the token; cookies do not tell ports apart.
+        form: token that every form carries.
+        cookie: name of the cookie that holds the token; it includes the port, since servers on
+            several ports of a host share their cookies.
     """
 
     def __init__(self, port: int) -> None:
@@ -51,18 +52,18 @@ class Keys:
 
 
 def same(given: str, expected: str) -> bool:
-    """Whether they are equal; the time it takes does not tell how much of them is."""
+    """Whether both are equal; the time this takes does not reveal how much of them is."""
     return secrets.compare_digest(given.encode(), expected.encode())
 
 
 class Guard:
-    """Refuses, before anything else looks at it, what does not come from the annotator.
+    """Refuses requests that do not come from the annotator, before anything else sees them.
 
     Args:
-        app: what is guarded.
+        app: the application to guard.
         keys: the secrets.
         host: the name or address that the server was told to listen on.
-        refuse: makes the answer to what is refused, of a status and a reason.
+        refuse: makes the response to a refused request from a status and a reason.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, host: str, refuse: Refuse) -> None:
@@ -72,7 +73,7 @@ class Guard:
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what may go on, and have every answer carry the policy."""
+        """Pass on allowed requests, and add the policy to every response."""
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -97,7 +98,10 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """An address needs no name server, so nobody can have it lead elsewhere."""
+        """Whether the Host header is one of ours.
+
+        An IP address needs no name server, so nobody can make it lead elsewhere.
+        """
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:

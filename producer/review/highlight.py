@@ -1,7 +1,7 @@
 """A text in pieces: spans marked, hidden characters made visible.
 
-The text is whatever strangers wrote. Characters that a reader does not see, or that turn the text
-around, are named instead of being obeyed.
+Strangers wrote the text. Characters that a reader does not see, or that reverse the text, are shown
+by name and have no effect.
 """
 
 import unicodedata
@@ -13,21 +13,21 @@ from typing import NamedTuple
 from schema.outcomes import Evidence, Keyword
 
 LEVELS = 4
-"""Strengths of a mark."""
+"""Number of strengths of a mark."""
 
 _JOINERS = "\u200c\u200d"
-"""Part of emoji and of some scripts; between letters of ours they only hide something."""
+"""Part of emoji and of some scripts; after ASCII or Chinese characters they only hide something."""
 
 
 class Mark(NamedTuple):
-    """What is to be marked.
+    """A part of a text to mark.
 
     Attributes:
         start: first code point.
-        end: behind the last one.
-        level: how strongly, 1 to `LEVELS`.
+        end: code point after the last one.
+        level: how strongly to mark it, 1 to `LEVELS`.
         against: whether it speaks against the label.
-        title: what it says to who points at it.
+        title: what is shown to a person who points at it.
     """
 
     start: int
@@ -52,7 +52,7 @@ class Piece(NamedTuple):
 
 
 def of_keywords(keywords: Sequence[Keyword]) -> list[Mark]:
-    """Marks of every place where a keyword stands."""
+    """Marks for every place where a keyword occurs."""
     return [
         Mark(
             start,
@@ -67,7 +67,7 @@ def of_keywords(keywords: Sequence[Keyword]) -> list[Mark]:
 
 
 def of_evidence(evidence: Sequence[Evidence], label: str) -> list[Mark]:
-    """Marks of what moved a score, relative to what moved it most."""
+    """Marks for what moved a score, relative to what moved it most."""
     most = max((abs(part.weight) for part in evidence), default=0)
     return [
         Mark(
@@ -123,5 +123,5 @@ def _is_hidden(text: str, position: int) -> bool:
     if character in _JOINERS and position:
         before = text[position - 1]
         return before.isascii() or unicodedata.name(before, "").startswith("CJK")
-    # Control, format, private use, unassigned; not the blanks, which are no printable ones either.
+    # Control, format, private use, unassigned; blanks are not printable either, but not hidden.
     return unicodedata.category(character) in ("Cc", "Cf", "Co", "Cn") and character not in "\n\t\r"

@@ -1,8 +1,8 @@
 """Which document comes next.
 
-An order goes on from the place of the document last seen, by index: nothing is counted off with
-OFFSET, and however long a job is, few rows are read. Whoever begins anew begins at the top, where
-what was judged meanwhile is left out.
+An order continues from the place of the document last seen, by index: there is no OFFSET, and
+however long a job is, few rows are read. An annotator who starts again starts at the top, without
+the documents judged meanwhile.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ from schema.states import FeedbackState
 class Order(StrEnum):
     """What comes first.
 
-    `flagged`: the newest job's highest scores. `uncertain`: of the newest job, what the model was
-    least sure of. `disputed`: where annotators disagree.
+    `flagged`: the highest scores of the newest job. `uncertain`: the results of the newest job that
+    the model was least sure of. `disputed`: the results that annotators disagree about.
     """
 
     FLAGGED = "flagged"
@@ -34,11 +34,11 @@ ORDERS: Mapping[Task, tuple[Order, ...]] = {
     Task.SENTIMENT: (Order.UNCERTAIN, Order.DISPUTED),
     Task.KEYWORDS: (Order.UNCERTAIN, Order.DISPUTED),
 }
-"""The orders of each task's results; the first one is the usual one."""
+"""The orders of each task's results; the first one is the default."""
 
 
 class Place(NamedTuple):
-    """Where a document stands."""
+    """The place of a document: its job, and its position there."""
 
     job_id: JobId
     seq: int
@@ -51,7 +51,7 @@ class Selection(Frozen):
         task: results of this task.
         order: what comes first.
         job: of this job only.
-        second: also what others have judged, for a second opinion.
+        second: also results that others have judged, for a second opinion.
     """
 
     task: Task
@@ -73,7 +73,7 @@ _LAST = 2**62
 """Above every position in a job."""
 
 _WINDOW = 200
-"""Documents of a keywords job that are put in order among themselves; no index has their scores."""
+"""Documents of a keywords job that are sorted together, since no index has their scores."""
 
 _CONFIDENCE = "coalesce((r.payload -> 'keywords' -> 0 ->> 'score')::float8, 0)"
 
@@ -81,12 +81,12 @@ _CONFIDENCE = "coalesce((r.payload -> 'keywords' -> 0 ->> 'score')::float8, 0)"
 def following(
     connection: sa.Connection, selection: Selection, annotator: str, after: Place | None
 ) -> Place | None:
-    """The place of the next document for `annotator`; None where nothing is left.
+    """The place of the next document for `annotator`; None if nothing is left.
 
     Args:
         connection: a connection that may read results and feedback.
         selection: which documents, in which order.
-        annotator: who has not judged it yet; without `second` nobody has.
+        annotator: has not judged the document yet; without `second`, nobody has.
         after: the document last seen; None begins at the top.
     """
     given: dict[str, object] = {"task": selection.task, "annotator": annotator}
@@ -107,7 +107,7 @@ def following(
 
 
 def unjudged(selection: Selection) -> str:
-    """SQL that holds for a result `r` which is still to be judged by `:annotator`."""
+    """SQL condition that a result `r` is still to be judged by `:annotator`."""
     theirs = " and (f.annotator = :annotator or f.adjudicates)" if selection.second else ""
     return (
         "not exists (select from textmill.feedback f"
@@ -116,7 +116,7 @@ def unjudged(selection: Selection) -> str:
 
 
 def _standing(connection: sa.Connection, selection: Selection, after: Place) -> dict[str, object]:
-    """The values by which an order goes on after a document."""
+    """The values by which an order continues after a document."""
     row = connection.execute(
         sa.text(
             f"select score::float8 as score, {_CONFIDENCE} as confidence"  # noqa: S608
@@ -135,13 +135,14 @@ def _standing(connection: sa.Connection, selection: Selection, after: Place) -> 
 
 
 def _bounds(middle: float, score: float, seq: int) -> dict[str, object]:
-    """Above `high` and below `low` lies what is further from the middle than `score` is.
+    """Bounds of the scores that follow: those above `high` or below `low`.
 
-    At one distance, what lies above the middle comes first.
+    They are further from the middle than `score`. At the same distance, the score above the middle
+    comes first.
     """
     mirrored = 2 * middle - score
     if score >= middle:
-        # In the middle itself, nothing below it has this score.
+        # At the middle itself, no score below it has the same distance.
         low_seq = _LAST if score > middle else 0
         return {"high": score, "high_seq": seq, "low": mirrored, "low_seq": low_seq}
     return {"high": mirrored, "high_seq": _LAST, "low": score, "low_seq": seq}

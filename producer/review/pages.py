@@ -1,4 +1,4 @@
-"""What is shown, and what becomes of a verdict."""
+"""The pages, and how verdicts are stored."""
 
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -28,7 +28,7 @@ SEE_OTHER = 303
 REFUSED = 422
 
 _MOST_DIGITS = 18
-"""Of a number in an address or a form; those of Postgres have no more."""
+"""Most digits of a number in an address or a form; Postgres can hold every such number."""
 
 
 class Pages:
@@ -38,7 +38,7 @@ class Pages:
         engine: the database, in a role that may read texts and give feedback.
         annotator: in whose name verdicts are given.
         keys: the secrets of this run.
-        templates: how it looks.
+        templates: what the pages look like.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Pages:
         }
 
     def start(self, request: Request) -> Response:
-        """Let in who brings the token, and lead on to a page whose address does not show it."""
+        """Let in a browser that has the token, and lead on to a page without it in its address."""
         if not same(request.query_params.get("token", ""), self._keys.token):
             raise HTTPException(401, "This address is not the one that “textmill review” printed.")
         task = request.query_params.get("task")
         onward = address(f"/review/{_task(task)}") if task else "/"
-        # A page, not a redirect: after a click on another site a browser would not send the
-        # cookie along with that.
+        # A page, not a redirect: after a click on another site, a browser would not send the
+        # cookie when it follows a redirect.
         answer = self._page(request, "start.html", onward=onward)
         answer.set_cookie(self._keys.cookie, self._keys.token, httponly=True, samesite="strict")
         return answer
@@ -87,7 +87,7 @@ class Pages:
             return self._document(request, connection, selection, document, after=after)
 
     def document(self, request: Request) -> Response:
-        """One document, whatever its turn."""
+        """One document, whatever its place in the order."""
         found = _place(f"{request.path_params['job_id']}/{request.path_params['seq']}")
         with reachable(self._engine), self._engine.connect() as connection:
             document = load(connection, found) if found else None

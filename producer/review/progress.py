@@ -1,4 +1,4 @@
-"""How far an annotator is, and how far people agree."""
+"""How far an annotator has got, and how far people agree."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -10,19 +10,19 @@ from schema.documents import JobId, Task
 from schema.states import FeedbackState
 
 MOST = 1000
-"""Up to here what is left is counted; above, it is "1,000+"."""
+"""Number up to which the documents left are counted; above it, the page shows "1,000+"."""
 
 JOBS = 50
-"""Jobs to choose from."""
+"""Most jobs to choose from."""
 
 
 class Progress(NamedTuple):
-    """How far an annotator is with a selection.
+    """How far an annotator has got with a selection.
 
     Attributes:
         reviewed: documents that this annotator judged.
-        agreed: of these, results that were right.
-        left: documents that are still to be judged; above `MOST` where the order counts no further.
+        agreed: those of them whose result was right.
+        left: documents that are still to be judged; some orders stop counting just above `MOST`.
     """
 
     reviewed: int
@@ -40,7 +40,7 @@ class JobChoice(NamedTuple):
 
 
 def progress(connection: sa.Connection, selection: Selection, annotator: str) -> Progress:
-    """How far `annotator` is."""
+    """How far `annotator` has got."""
     given = {
         "task": selection.task,
         "job": selection.job,
@@ -75,10 +75,10 @@ class Annotator(NamedTuple):
     """What one annotator did.
 
     Attributes:
-        annotator: who.
+        annotator: name of the annotator.
         reviewed: documents judged.
-        agreed: of these, results that were right.
-        adjudicated: documents adjudicated, for all to go by.
+        agreed: those of them whose result was right.
+        adjudicated: documents for which this annotator decided for all.
     """
 
     annotator: str
@@ -141,7 +141,7 @@ def _left(selection: Selection) -> str:
             )
         case Order.UNCERTAIN:
             theirs = " and (annotator = :annotator or adjudicates)" if selection.second else ""
-            # By the counters: results are not counted one by one.
+            # Uses the jobs' counters instead of counting results one by one.
             return (
                 "select (select coalesce(sum(succeeded), 0) from textmill.job_status"  # noqa: S608
                 f" where task = :task{of_job}) - (select count(distinct (job_id, seq))"

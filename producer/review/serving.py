@@ -15,14 +15,14 @@ from schema.database import check_version, reachable
 from schema.errors import SettingsError, UsageError
 
 GRACE = 3
-"""Seconds that requests get to end."""
+"""Seconds that open requests get to finish when the server stops."""
 
 
 class Site(NamedTuple):
     """A page that is served.
 
     Attributes:
-        url: what to open; the token in it lets in whoever has it.
+        url: the address to open; its token lets in anyone who has it.
         port: where it listens.
     """
 
@@ -38,12 +38,12 @@ def serving(engine: sa.Engine, annotator: str, host: str, port: int) -> Iterator
         engine: the database, in a role that may read texts and give feedback.
         annotator: in whose name verdicts are given.
         host: name or address to listen on.
-        port: where; 0 takes a free one.
+        port: port to listen on; 0 takes a free one.
 
     Raises:
         UsageError: the address cannot be listened on.
-        SettingsError: the role may not read texts or not give feedback.
-        SchemaVersionError: the database has another migration.
+        SettingsError: the role may not read texts or may not give feedback.
+        SchemaVersionError: the database is at another migration.
         ServiceUnavailableError: Postgres does not answer.
     """
     _check(engine)
@@ -62,7 +62,7 @@ def serving(engine: sa.Engine, annotator: str, host: str, port: int) -> Iterator
                 ws="none",
             )
         )
-        # A thread of its own: signals are the command's business.
+        # In another thread, so that uvicorn leaves signals to the command.
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="review")
         thread.start()
         try:

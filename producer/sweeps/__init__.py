@@ -1,4 +1,4 @@
-"""Moderation jobs, by schedule, over rows that are new since the last time."""
+"""Scheduled moderation jobs over rows that are new since the last run."""
 
 from producer.sweeps.runner import Sweeper
 

@@ -1,4 +1,4 @@
-"""Which sweeps are due, and the runs that begin then."""
+"""Find the sweeps that are due, and begin their runs."""
 
 import logging
 from datetime import datetime
@@ -15,12 +15,12 @@ Sweep = sa.Row[tuple[object, ...]]
 
 
 class Plan(NamedTuple):
-    """What becomes of a sweep.
+    """What to do with a sweep.
 
     Attributes:
-        begins: whether a run does.
-        following: when it is due next; None where that stays.
-        error: why its schedule says no time.
+        begins: whether a run begins.
+        following: when it is due next; None leaves that as it is.
+        error: why its schedule gives no time.
     """
 
     begins: bool
@@ -29,10 +29,10 @@ class Plan(NamedTuple):
 
 
 def begin_runs(engine: sa.Engine) -> None:
-    """A run for every sweep that is due, however often it was due since its last one.
+    """Begin one run for every sweep that is due, however often it was due since its last run.
 
-    A sweep that is due later than its schedule says gets the time anew: the clock of Postgres was
-    set back, or somebody changed the schedule. One whose schedule says nothing tells why.
+    The due time is computed again if it is later than the schedule says: the clock of Postgres was
+    set back, or somebody changed the schedule. If a schedule gives no time, the reason is stored.
     """
     with engine.begin() as connection:
         wanted = [sweep.sweep_id for sweep in _look(connection) if _plan(sweep) != _rest(sweep)]
@@ -41,7 +41,7 @@ def begin_runs(engine: sa.Engine) -> None:
         lock = "and sweep_id = any(:wanted) for update of s skip locked"
         for sweep in _look(connection, lock, {"wanted": wanted}):
             plan = _plan(sweep)
-            if plan != _rest(sweep):  # no other dispatcher was here
+            if plan != _rest(sweep):  # no other dispatcher has carried it out
                 _carry_out(connection, sweep, plan)
 
 
@@ -68,13 +68,13 @@ def _plan(sweep: Sweep) -> Plan:
     except InputError as error:
         return Plan(begins=False, following=None, error=str(error))
     begins = sweep.next_run_at <= sweep.now and not sweep.under_way
-    # Aware times of one zone are compared without their offsets.
+    # Python compares aware times of one zone without their offsets.
     later = sweep.next_run_at.timestamp() > following.timestamp()
     return Plan(begins, following if begins or later else None, None)
 
 
 def _rest(sweep: Sweep) -> Plan:
-    """The plan of a sweep with which nothing is to be done."""
+    """The plan of a sweep that needs nothing done."""
     return Plan(begins=False, following=None, error=sweep.schedule_error)
 
 

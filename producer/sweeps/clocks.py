@@ -1,16 +1,16 @@
-"""Waits of runs that are longer than any, since the clock of Postgres was set back."""
+"""Shorten the waits of runs that became too long because the clock of Postgres was set back."""
 
 from datetime import timedelta
 
 import sqlalchemy as sa
 
 LONGEST_LEASE = timedelta(hours=1)
-"""More than the lease of another dispatcher, which may be longer than one's own, as settings need
-not be alike: a shorter bound would take runs from those that are patient."""
+"""More than the lease of another dispatcher, which may be longer than ours, since settings may
+differ: a shorter bound would take runs away from dispatchers with long leases."""
 
 
 def shorten_waits(engine: sa.Engine, *, retry: timedelta, lease: timedelta) -> None:
-    """Let a run that waits for too long settle from now on, and its lease end when one would.
+    """Let a run that waits too long settle from now on, and shorten a lease that is too long.
 
     Args:
         engine: Textmill's database.

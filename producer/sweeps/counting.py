@@ -31,7 +31,7 @@ def finish_runs(engine: sa.Engine) -> None:
 
 
 def summarise(connection: sa.Connection, sweep_id: int, run_id: int, counts: Counts) -> None:
-    """Finish a run with what it counted, compared with the runs before it."""
+    """Finish a run: store what it counted, compared with the runs before it."""
     rows = connection.execute(
         sa.text(
             "select swept, flagged, labels from textmill.sweep_run"

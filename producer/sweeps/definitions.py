@@ -1,4 +1,4 @@
-"""Which sweeps there are: added, paused and removed by an operator."""
+"""The sweeps that an operator added; they can be paused and removed."""
 
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -19,12 +19,12 @@ class Definition(Frozen):
     Attributes:
         name: what people call it.
         cron: when it runs: minute, hour, day of month, month, day of week.
-        timezone: where that is the time.
+        timezone: time zone of these times.
         source: name of the database that the rows come from.
-        query: its rows, with columns id and text; `:watermark` stands for the watermark.
-        watermark_column: column by which rows are new.
+        query: selects the rows, with columns id and text; `:watermark` stands for the watermark.
+        watermark_column: column that tells which rows are new.
         settle: how long a run waits for rows that are committed late.
-        deadline: how long a run may take; None: any time.
+        deadline: how long a run may take; None sets no limit.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,100}$")]
@@ -38,7 +38,7 @@ class Definition(Frozen):
 
 
 def define(**fields: object) -> Definition:
-    """Make a definition of what an operator typed.
+    """Make a definition from what an operator typed.
 
     Raises:
         InputError: a field breaks a rule; the text names it.
@@ -55,7 +55,7 @@ def define(**fields: object) -> Definition:
 
 
 def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | None) -> datetime:
-    """Add a sweep; its query is tried, without reading a row.
+    """Add a sweep; its query is tried first, which reads no more than the highest watermark.
 
     Args:
         engine: Textmill's database, in the operator's role.
@@ -64,12 +64,12 @@ def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | 
         begin: the watermark to begin above; None sweeps every row.
 
     Returns:
-        When it runs first.
+        When it first runs.
 
     Raises:
         InputError: there is a sweep of this name, or its schedule or query breaks a rule.
         SourceError: the source refuses the query, or does not answer.
-        SettingsError: the role that logs in is no operator.
+        SettingsError: the role that logs in is not an operator.
     """
     kind = source.kind(definition.query, definition.watermark_column)
     watermark = kind.lowest if begin is None else begin
@@ -101,7 +101,7 @@ def find(engine: sa.Engine, name: str) -> tuple[Definition, str]:
     """A sweep and its watermark.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: there is no sweep of this name.
     """
     with reachable(engine), engine.connect() as connection:
         row = connection.execute(
@@ -119,14 +119,14 @@ def find(engine: sa.Engine, name: str) -> tuple[Definition, str]:
 
 
 def set_paused(engine: sa.Engine, name: str, *, paused: bool) -> datetime | None:
-    """Let a sweep rest, or go on at its next time; a run that is under way ends in any case.
+    """Pause a sweep, or resume it at its next time; a run that is under way finishes in any case.
 
     Returns:
-        When it runs next; None while it rests.
+        When it runs next; None while it is paused.
 
     Raises:
-        UsageError: there is none of this name.
-        SettingsError: the role that logs in is no operator.
+        UsageError: there is no sweep of this name.
+        SettingsError: the role that logs in is not an operator.
     """
     definition, _ = find(engine, name)
     with reachable(engine), engine.begin() as connection:
@@ -144,8 +144,8 @@ def make_due(engine: sa.Engine, name: str) -> None:
     """Let dispatch run a sweep at once.
 
     Raises:
-        UsageError: there is none of this name, it is paused, or a run is under way.
-        SettingsError: the role that logs in is no operator.
+        UsageError: there is no sweep of this name, it is paused, or a run is under way.
+        SettingsError: the role that logs in is not an operator.
     """
     find(engine, name)
     with reachable(engine), engine.begin() as connection:
@@ -169,8 +169,8 @@ def remove(engine: sa.Engine, name: str) -> None:
     """Remove a sweep with its history; its jobs stay.
 
     Raises:
-        UsageError: there is none of this name.
-        SettingsError: the role that logs in is no operator.
+        UsageError: there is no sweep of this name.
+        SettingsError: the role that logs in is not an operator.
     """
     with reachable(engine), engine.begin() as connection:
         removed = connection.execute(

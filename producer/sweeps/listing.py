@@ -1,4 +1,4 @@
-"""Sweeps and their runs, as an operator looks at them."""
+"""Sweeps and their runs, as an operator sees them."""
 
 import sqlalchemy as sa
 
@@ -8,9 +8,9 @@ from schema.database import reachable
 
 
 def listed(engine: sa.Engine) -> list[dict[str, object]]:
-    """Every sweep by its name, as `textmill.sweep_status` has it; `note` is its alert or error.
+    """Every sweep in order of its name, from `textmill.sweep_status`; `note` is its alert or error.
 
-    `watermark` is None where the sweep has seen no row.
+    `watermark` is None if the sweep has seen no row.
     """
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
@@ -22,9 +22,9 @@ def listed(engine: sa.Engine) -> list[dict[str, object]]:
 
 
 def history(engine: sa.Engine, name: str, limit: int) -> list[dict[str, object]]:
-    """The latest runs of a sweep, newest first, as `textmill.sweep_history` has them.
+    """The latest runs of a sweep, newest first, from `textmill.sweep_history`.
 
-    `note` is the alert or error of a run; `from_watermark` is None where it began with every row.
+    `note` is the alert or error of a run; `from_watermark` is None if it began with the first row.
 
     Raises:
         UsageError: there is no sweep of this name.
@@ -42,5 +42,5 @@ def history(engine: sa.Engine, name: str, limit: int) -> list[dict[str, object]]
 
 
 def _row(row: dict[str, object], reached: str) -> dict[str, object]:
-    """The row, without a position that is below every value of its column."""
+    """The row, with None in place of a position below every value of its column."""
     return row | {reached: None if is_lowest(str(row[reached])) else row[reached]}

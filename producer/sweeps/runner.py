@@ -1,8 +1,8 @@
-"""Carries runs of sweeps through: begin, settle, hand over, count.
+"""Carry out the runs of sweeps: begin, settle, submit the rows, count.
 
-Any number of dispatchers may do it. Each step of a run is claimed with a lease and counted; what
-it writes matches `(run_id, attempt)`, so that a step whose lease ran out writes nothing. The
-transaction that makes a run's job visible is the one that advances the watermark.
+Any number of dispatchers may do this. Each step of a run is claimed with a lease and a counted
+attempt. Its writes must match `(run_id, attempt)`, so that a step that was claimed again meanwhile
+writes nothing. The transaction that makes a run's job visible also advances the watermark.
 """
 
 import logging
@@ -33,34 +33,34 @@ from schema.states import SweepRunState
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL = 5
-"""Seconds between looks for runs that are due."""
+"""Seconds between checks for runs that are due."""
 
 TRIES = 5
-"""Steps of a run that may fail one after another before the run does."""
+"""Steps of a run that may fail in a row; if another one fails, the run does."""
 
 RETRY_AFTER = timedelta(minutes=1)
-"""Between a step that failed and the next try."""
+"""Time between a step that failed and the next try."""
 
 RENEW_AFTER = 15.0
-"""Seconds after which a step that reads rows says that it lives; the next ones may then take as
-long as the source lets a statement take."""
+"""Seconds after which a step that reads rows renews its lease; the next rows may then take as long
+as the source lets a statement take."""
 
 LEASE_MARGIN = 60
-"""Seconds of a lease beyond what a statement may take at the source."""
+"""Seconds by which a lease exceeds what a statement may take at the source."""
 
 CHANGED = "its query or watermark was changed meanwhile; the next run begins with what it has then"
-"""Error of a run whose range was looked up in what its sweep does not say any more."""
+"""Error of a run whose sweep was changed after the run looked up its range of rows."""
 
 DEFINITION = (
     "sha256(convert_to(jsonb_build_array(s.source, s.query, s.watermark_column, s.watermark_kind)"
     "::text, 'UTF8'))"
 )
-"""What gives the positions of a run their sense, of the sweep `s`."""
+"""SQL hash of what gives the positions of a run their meaning, for the sweep `s`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A claimed step of a run, with all that the sweep says."""
+    """A claimed step of a run, with the definition of its sweep."""
 
     run_id: int
     attempt: int
@@ -94,21 +94,21 @@ class Sweeper:
         self._stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Take steps until `stop`; what goes wrong is logged and tried again."""
+        """Take steps until `stop` is set; what goes wrong is logged and tried again."""
         self._stop = stop
         while not stop.is_set():
             try:
                 self.step()
             except TextmillError as error:
                 logger.warning("sweeps: %s", error)
-            except sa.exc.DBAPIError as error:  # a traceback would quote its row
+            except sa.exc.DBAPIError as error:  # a traceback could quote a row
                 logger.warning("sweeps; going on: %s", what_it_says(error.orig))
             except Exception:
                 logger.exception("sweeps; going on")
             stop.wait(POLL_INTERVAL)
 
     def step(self) -> None:
-        """Begin runs that are due, move on those that can, count those whose job ended.
+        """Begin the runs that are due, advance those that can be, and count those whose job ended.
 
         Raises:
             SchemaVersionError: the database lacks a table.
@@ -123,7 +123,10 @@ class Sweeper:
             finish_runs(self._engine)
 
     def _claim(self) -> Step | None:
-        """The next step; until its run has looked how far rows reach, it goes by the sweep."""
+        """Claim the next step, if there is one.
+
+        Until a run has found out how far its rows reach, it follows changes of its sweep.
+        """
         with self._engine.begin() as connection:
             row = connection.execute(
                 sa.text(f"""
@@ -152,7 +155,7 @@ class Sweeper:
 
     @property
     def _lease(self) -> float:
-        """Seconds that a step may take between two signs of life: one statement at the source."""
+        """Seconds between two renewals: enough for one statement at the source."""
         return self._settings.source_timeout + LEASE_MARGIN
 
     def _take(self, step: Step) -> None:
@@ -175,16 +178,16 @@ class Sweeper:
         except UsageError as error:
             self._fail(step, str(error), final=step.errors >= TRIES)
         except (TextmillError, sa.exc.SQLAlchemyError, psycopg.Error):
-            raise  # an outage, of which dispatch knows
+            raise  # an outage, which `run` logs
         except Exception as error:
-            # Whatever a row made of it, later runs of the sweep and other sweeps go on.
+            # Whatever a row caused here, later runs of the sweep and other sweeps continue.
             logger.exception("sweep %s", step.name)
             self._fail(
                 step, f"{type(error).__name__}, see dispatch's log", final=step.errors >= TRIES
             )
 
     def _probe(self, step: Step, source: Source) -> None:
-        """See how far the rows reach; they are read once they had time to settle."""
+        """Find out how far the rows reach; they are read once they have had time to settle."""
         highest = source.highest(step.query, step.watermark_column, step.from_watermark)
         if highest is None:
             with self._engine.begin() as connection:
@@ -205,7 +208,7 @@ class Sweeper:
         )
 
     def _hand_over(self, step: Step, source: Source, up_to: str) -> None:
-        """Make a job of the rows, and advance the watermark with it."""
+        """Submit the rows as a job, and advance the watermark with it."""
         rows = source.rows(step.query, step.watermark_column, step.from_watermark, up_to)
         submission = submit(
             self._engine,
@@ -213,7 +216,7 @@ class Sweeper:
             self._records(step, rows),
             JobOptions(
                 name=f"sweep {step.name}",
-                idempotency_key=f"run {step.run_id}",  # the fence says the same
+                idempotency_key=f"run {step.run_id}",  # `_fenced` guarantees the same
                 deadline_at=step.deadline_at,
             ),
             submitter=f"sweep {step.name}",
@@ -265,10 +268,10 @@ class Sweeper:
 
 
 def _check_still_wanted(step: Step) -> None:
-    """Refuse a run whose deadline passed, or whose sweep is not any more what it began with.
+    """Refuse a run whose deadline passed, or whose sweep was changed since the run began.
 
     Raises:
-        _UnwantedError: it is so.
+        _UnwantedError: one of these is the case.
     """
     if step.late:
         msg = "its deadline passed before its rows were handed over"
@@ -278,7 +281,7 @@ def _check_still_wanted(step: Step) -> None:
 
 
 def _check_kind(step: Step, source: Source) -> None:
-    """Refuse a watermark that another kind of values orders otherwise: rows would be left out.
+    """Refuse a watermark whose kind of values changed: in another order, rows would be left out.
 
     Raises:
         InputError: the column was given another type.
@@ -293,7 +296,7 @@ def _check_kind(step: Step, source: Source) -> None:
 
 
 class _StoppedError(Exception):
-    """Dispatch is told to stop while a job loads."""
+    """Dispatch was told to stop while a job was loading."""
 
 
 class _UnwantedError(Exception):
@@ -301,11 +304,11 @@ class _UnwantedError(Exception):
 
 
 def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:
-    """The watermark moves, and the run goes on, in the transaction that opens the job.
+    """Advance the watermark and the run, in the transaction that opens the job.
 
     Raises:
         LeaseLostError: another dispatcher went on with the run.
-        _UnwantedError: the sweep is not any more what the run began with.
+        _UnwantedError: the sweep was changed since the run began.
     """
     _fenced(
         connection,

@@ -1,8 +1,8 @@
 """When a sweep is due: a cron expression, read as local time of a time zone.
 
-Where clocks jump, it behaves as Debian's cron: a time that is skipped counts once, right after
-the jump; a time that comes twice counts the first time. With `*` in minutes or hours it follows
-elapsed time.
+When clocks jump, it behaves like Debian's cron: a skipped time counts once, right after the jump;
+a time that occurs twice counts the first time. With `*` in minutes or hours it follows elapsed
+time.
 """
 
 from datetime import datetime
@@ -18,15 +18,15 @@ def next_after(cron: str, timezone: str, after: datetime) -> datetime:
 
     Args:
         cron: minute, hour, day of month, month, day of week.
-        timezone: name of the zone whose clocks count, such as `Asia/Shanghai`.
+        timezone: name of the time zone, such as `Asia/Shanghai`.
         after: any aware time.
 
     Raises:
-        InputError: the expression or the zone is not understood, or it names no time.
+        InputError: the expression or the zone is not understood, or the expression names no time.
     """
     try:
         zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # ValueError: such as ../x
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # ValueError: for ../x, for example
         msg = f"there is no time zone {timezone!r}; it looks like Asia/Shanghai or UTC"
         raise InputError(msg) from None
     fields = len(cron.split())
@@ -36,7 +36,7 @@ def next_after(cron: str, timezone: str, after: datetime) -> datetime:
         raise InputError(msg)
     try:
         times = CronSim(cron, after.astimezone(zone))
-        # Within an hour that comes twice, it may name one of the first time, which is past.
+        # Within an hour that occurs twice, it may name a time of the first one, which is past.
         return next(time for time in times if time.timestamp() > after.timestamp())
     except CronSimError as error:
         msg = f"the cron expression {cron!r} is not understood: {error}"

@@ -24,18 +24,19 @@ ROWS_AT_ONCE = 1000
 
 _DATE = 1082
 _TIMES = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
-"""Read as text: Python has no form for infinite ones, nor for years before 1 and after 9999."""
+"""Types read as text: Python cannot hold infinite times, nor years before 1 and after 9999."""
 _JSON = ("json", "jsonb")
-"""Read as text at first: not all that Postgres holds as JSON can be read in Python."""
+"""Types read as text at first: Python cannot read all JSON that Postgres can hold."""
 _JSON_TYPES = frozenset({114, 3802, 199, 3807})
-"""The numbers of these types in Postgres, and of arrays of them."""
+"""OIDs of the JSON types and of their arrays."""
 
 
 class Kind(NamedTuple):
-    """Values of a watermark.
+    """The kind of values that a watermark has.
 
     Attributes:
-        name: what they are; those of one name are ordered and written alike, whatever their type.
+        name: what the values are; whatever their type, those of one name are ordered and written
+            alike.
         lowest: below every value of the type.
     """
 
@@ -43,7 +44,7 @@ class Kind(NamedTuple):
     lowest: str
 
 
-# By the type's number in Postgres.
+# By the type's OID in Postgres.
 _KINDS: Mapping[int, Kind] = {
     20: Kind("number", "-9223372036854775808"),  # bigint
     21: Kind("number", "-32768"),  # smallint
@@ -59,7 +60,7 @@ _KINDS: Mapping[int, Kind] = {
 
 
 class Source:
-    """A database that sweeps read; each call says by which query and watermark column.
+    """A database that sweeps read; each call names its query and watermark column.
 
     Args:
         engine: of the database that is read; closed with the source.
@@ -73,14 +74,15 @@ class Source:
         self._timeout = timeout
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._engine.dispose()
 
     def kind(self, query: str, column: str) -> Kind:
-        """See whether the query can be swept, and of which kind its watermark is.
+        """Check that the query can be swept, and return the kind of its watermark.
 
         Raises:
-            InputError: the query lacks `:watermark` or a column.
+            InputError: the query lacks `:watermark` or a column, has another parameter or two
+                columns of one name, or its watermark has an unsuitable type.
             SourceError: the database refuses the query, or does not answer.
         """
         binds = set(sa.text(query).compile().params)
@@ -114,9 +116,9 @@ class Source:
         return _KINDS[types[column]]
 
     def highest(self, query: str, column: str, watermark: str) -> str | None:
-        """The highest value of `column` above the watermark; None where there is no row.
+        """The highest value of `column` above the watermark; None if there is no row.
 
-        Infinite values and those that are no number are passed over: nothing is above them.
+        Infinity and NaN are passed over, since nothing is above them.
 
         Raises:
             SourceError: the database refuses the query, or does not answer.
@@ -190,31 +192,31 @@ class Source:
                 # A watermark is kept as text: it must read the same wherever dispatch runs.
                 connection.execute(sa.text("set local timezone = 'UTC'"))
                 connection.execute(sa.text("set local datestyle = 'ISO'"))
-                # All digits of a double precision, from servers before 12, too.
+                # Servers before 12 need this to write all digits of a double precision.
                 connection.execute(sa.text("set local extra_float_digits = 3"))
                 yield connection
         except sa.exc.DBAPIError as error:
             msg = f"the source {self._name!r} says: {what_it_says(error.orig)}"
             away = is_outage(error) and not refuses_login(error.orig)
             kind = SourceAwayError if away else SourceError
-            raise kind(msg) from None  # what it is from may quote a row
+            raise kind(msg) from None  # its cause may quote a row
 
 
 def is_lowest(watermark: str) -> bool:
-    """Whether it is that of a sweep which has seen no row."""
+    """Whether it is the watermark of a sweep that has seen no row."""
     return any(watermark == kind.lowest for kind in _KINDS.values())
 
 
 def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:
-    """The source of that name; nothing connects before it is used.
+    """The source with that name; nothing connects before it is used.
 
     Args:
-        name: as `TEXTMILL_SOURCES` has it, or `textmill`.
+        name: a name in `TEXTMILL_SOURCES`, or `textmill`.
         own_url: of Textmill's own database.
         settings: URLs and the timeout.
 
     Raises:
-        SettingsError: the settings name no such source, or its URL is none of Postgres.
+        SettingsError: the settings name no such source, or its URL is not a Postgres URL.
     """
     if name == OWN_DATABASE:
         url = own_url
@@ -230,7 +232,7 @@ def open_source(name: str, own_url: str, settings: SweepSettings) -> Source:
 
 
 def _plain(value: object) -> object:
-    """What JSON has a form for as it is, anything else as text, as Postgres writes it in JSON."""
+    """JSON values as they are, anything else as text, in the form that Postgres writes in JSON."""
     match value:
         case list():
             return [_plain(item) for item in value]
@@ -245,7 +247,7 @@ def _plain(value: object) -> object:
 
 
 def _parsed(value: object) -> object:
-    """A value of JSON; as its text where it is nested too deep, or holds too long a number."""
+    """A JSON value; its text if it is nested too deep or holds a number that is too long."""
     if isinstance(value, list):
         return [_parsed(item) for item in value]
     try:

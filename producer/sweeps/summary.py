@@ -1,4 +1,4 @@
-"""What a run found, against what its sweep usually finds."""
+"""What a run found, compared with what its sweep usually finds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ RUNS_COMPARED = 14
 """Earlier runs that make up the usual rate."""
 
 RUNS_NEEDED = 3
-"""Earlier runs below which nothing counts as usual."""
+"""Fewest earlier runs from which a usual rate can be told."""
 
 DEVIATIONS = 3
-"""Standard deviations, of as many rows as the run swept, from which a rate is unusual."""
+"""Standard deviations, for the number of rows that the run swept, above which a rate is unusual."""
 
 FACTOR = 1.5
-"""And it must be so many times the usual rate, or the usual rate so many times it."""
+"""The larger of the rate and the usual rate must also be more than this many times the other."""
 
 FAILURES = 0.1
-"""Share of failed documents from which somebody should look."""
+"""Share of failed documents above which somebody should look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Counts:
         flagged: documents that were flagged.
         labels: documents that were flagged with each label.
         failed: documents that failed.
-        unfinished: documents without outcome, where the job was given up.
+        unfinished: documents that were cancelled because the job was given up.
     """
 
     swept: int
@@ -40,7 +40,7 @@ class Counts:
 
 
 def usual_rate(earlier: Sequence[Counts]) -> float | None:
-    """Share of flagged documents over earlier runs; None where there were too few."""
+    """Share of flagged documents over earlier runs; None if there were too few runs."""
     swept = sum(counts.swept for counts in earlier)
     return sum(counts.flagged for counts in earlier) / swept if _known(earlier) else None
 
@@ -88,7 +88,7 @@ def _unusual(run: Counts, earlier: Sequence[Counts]) -> list[str]:
 def _differs(count: int, of: int, before: int, of_before: int) -> bool:
     """Whether a share is far from the earlier one, and too far for chance."""
     share, usual = count / of, before / of_before
-    smoothed = (before + 1) / (of_before + 2)  # of a share of 0, chance would allow nothing
+    smoothed = (before + 1) / (of_before + 2)  # with a share of 0, no difference would be chance
     far = max(share, usual) > FACTOR * min(share, usual)
     return far and abs(share - usual) > DEVIATIONS * sqrt(smoothed * (1 - smoothed) / of)
 

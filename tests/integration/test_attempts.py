@@ -1,4 +1,4 @@
-"""How attempts end that wrote no outcomes: retries, suspects, halves, and the one document."""
+"""How attempts without outcomes end: in retries, suspects, halves, and one failed document."""
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ def store(worker_engine: sa.Engine) -> ChunkStore:
 
 
 def crash(engine: sa.Engine, worker: str = "w1") -> None:
-    """What a supervisor says of a dead process."""
+    """Report a dead process, as a supervisor does."""
     with engine.begin() as connection:
         connection.execute(
             sa.text("select textmill.end_attempts(:worker, 'crashed')"), {"worker": worker}
@@ -47,7 +47,7 @@ def state(engine: sa.Engine) -> str:
 def test_chunks_of_a_crash_become_suspects_and_nothing_counts(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, the neighbours of a deadly document are charged for its crash."""
+    """Without it, the neighbours of a poison document are charged for its crash."""
     add_job(producer_engine, 3, chunk=1)
     for message in mark(producer_engine):
         assert store.claim(message, alone=False) is not None
@@ -62,7 +62,7 @@ def test_chunks_of_a_crash_become_suspects_and_nothing_counts(
 def test_suspect_is_claimed_only_by_a_process_that_is_alone_with_it(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, the next crash hits innocents again, and no one is ever found."""
+    """Without it, the next crash hits innocent chunks again, and the poison one is never found."""
     add_job(producer_engine, 1)
     claim_one(producer_engine, store)
     crash(worker_engine)
@@ -79,7 +79,7 @@ def test_suspect_is_claimed_only_by_a_process_that_is_alone_with_it(
 def test_clean_run_clears_a_suspect(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, an innocent stays under suspicion."""
+    """Without it, an innocent chunk remains a suspect."""
     add_job(producer_engine, 1)
     claim_one(producer_engine, store)
     crash(worker_engine)
@@ -94,7 +94,7 @@ def test_clean_run_clears_a_suspect(
 def test_crash_while_alone_halves_a_chunk_between_documents_without_outcome(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, all documents of a deadly one's chunk fail with it."""
+    """Without it, all documents in the chunk of a poison document fail with it."""
     add_job(producer_engine, 5)
     claim_one(producer_engine, store)
     crash(worker_engine)
@@ -116,9 +116,9 @@ def test_crash_while_alone_halves_a_chunk_between_documents_without_outcome(
 def test_document_that_crashed_three_times_alone_fails(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, a deadly document kills processes for ever, or an unlucky one is condemned."""
+    """Without it, a poison document kills processes for ever, or an innocent one fails."""
     add_job(producer_engine, 1)
-    for _ in range(3):  # the first time in company, then twice alone
+    for _ in range(3):  # first as an ordinary chunk, then twice as a suspect, alone
         claim_one(producer_engine, store)
         crash(worker_engine)
     assert failures(producer_engine) == []
@@ -133,7 +133,7 @@ def test_document_that_crashed_three_times_alone_fails(
 def test_one_deadly_document_among_many_is_found(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, halving condemns a neighbour, loses one, or does not end."""
+    """Without it, halving fails a neighbour, loses one, or never ends."""
     add_job(producer_engine, 100, chunk=40)
     deadly = 67
     rounds = 0
@@ -151,7 +151,7 @@ def test_one_deadly_document_among_many_is_found(
 
     assert failures(producer_engine) == [(deadly, "worker_crashed", "run")]
     assert state(producer_engine) == "completed"
-    assert rounds <= 1 + 6 + 3  # in company, 40 halved to 1, three times alone
+    assert rounds <= 1 + 6 + 3  # as an ordinary chunk; 40 halved to 1; three times alone
 
 
 def test_given_back_chunk_is_not_charged(
@@ -186,7 +186,7 @@ def test_failed_attempt_waits_and_is_tried_again(
 def test_chunk_that_fails_as_a_whole_is_halved_down_to_the_one_document(
     producer_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, such a chunk runs for ever, or takes its neighbours with it."""
+    """Without it, such a chunk runs for ever, or all its documents fail."""
     add_job(producer_engine, 9)
     poison = 4
 
@@ -222,7 +222,7 @@ def test_lease_that_ran_out_counts_as_a_crash(
 def test_lease_that_a_living_process_let_lapse_does_not_count(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, a lost answer of Postgres makes a suspect."""
+    """Without it, one lost answer of Postgres makes a chunk a suspect."""
     add_job(producer_engine, 1)
     claim_one(producer_engine, store)
     with worker_engine.begin() as connection:
@@ -242,7 +242,7 @@ def test_lease_that_a_living_process_let_lapse_does_not_count(
 def test_lease_that_ends_later_than_any_can_is_cut(
     engine: sa.Engine, producer_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, chunks of a lost host wait for a time that the clock stepped back from."""
+    """Without it, once the clock has stepped back, chunks of a lost host wait far too long."""
     longest = 3600
     with pytest.raises(ValidationError, match="less than or equal"):
         WorkerSettings(lease=longest + 1)
@@ -270,7 +270,7 @@ def test_lease_that_ends_later_than_any_can_is_cut(
 
 
 def test_process_that_is_heard_of_as_seldom_as_it_may_lives(engine: sa.Engine) -> None:
-    """Without it, one lost heartbeat of a slow setting makes a process count for dead."""
+    """Without it, one lost heartbeat makes a process with a long interval count as dead."""
     longest = WorkerSettings(lease=3600, heartbeat=10).heartbeat
     with pytest.raises(ValidationError, match="less than or equal"):
         WorkerSettings(lease=3600, heartbeat=longest + 1)
@@ -291,7 +291,7 @@ def test_process_that_is_heard_of_as_seldom_as_it_may_lives(engine: sa.Engine) -
 def test_late_word_about_an_attempt_changes_nothing(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore, how: str
 ) -> None:
-    """Without it, a supervisor that was cut off ends its successor's attempt."""
+    """Without it, a supervisor that was cut off ends the attempt of its successor."""
     add_job(producer_engine, 2)
     late = claim_one(producer_engine, store)
     end_attempt(worker_engine, late, "released")
@@ -326,7 +326,7 @@ def test_illegal_transition_is_refused_by_the_database(
 def test_chunk_without_work_leaves_a_job_that_is_over_as_it_is(
     producer_engine: sa.Engine, engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, what ends such a chunk fails, and it goes round in a finished job for ever."""
+    """Without it, ending such a chunk fails, and it is run again in a finished job for ever."""
     add_job(producer_engine, 1)
     with engine.begin() as connection:
         connection.exec_driver_sql(

@@ -1,4 +1,4 @@
-"""A chunk between its message and its outcomes, while Postgres comes and goes."""
+"""A chunk from its message to its outcomes, while Postgres goes down and comes back."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -46,7 +46,7 @@ def device(pipelines: dict[Task, Pipeline]) -> Iterator[Engine]:
 
 @pytest.fixture
 def message(producer_engine: sa.Engine) -> ChunkMessage:
-    """Of the only chunk of a job of three documents."""
+    """The message of the only chunk of a job of three documents."""
     add_job(producer_engine, 3)
     (message,) = mark(producer_engine)
     return message
@@ -70,7 +70,7 @@ def attempt(
     pipelines: dict[Task, Pipeline],
     message: ChunkMessage,
 ) -> Callable[[type[ChunkStore]], bool]:
-    """Process the chunk with a store of some kind."""
+    """Process the chunk with a store of the given class."""
 
     def process(kind: type[ChunkStore]) -> bool:
         store = kind(worker_engine, "w1", 60, 5)
@@ -80,7 +80,7 @@ def attempt(
 
 
 def ends(engine: sa.Engine) -> list[tuple[object, ...]]:
-    """State, attempt and errors of each chunk; succeeded documents of its job."""
+    """State, attempt and errors of each chunk, with the number of succeeded documents."""
     with engine.connect() as connection:
         succeeded = connection.scalar(sa.text("select sum(succeeded) from textmill.job"))
     return [(c.state, c.attempt, c.errors, succeeded) for c in chunks(engine)]
@@ -95,7 +95,7 @@ def test_results_are_those_of_the_pipeline(
     pipelines: dict[Task, Pipeline],
     explain: bool,  # noqa: FBT001
 ) -> None:
-    """Without it a worker answers otherwise than its model's card says, or explains nothing."""
+    """Without it, a worker's results differ from what its model's card says, or explain nothing."""
     add_job(producer_engine, 3, explain=explain)
     (message,) = mark(producer_engine)
     process, _ = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
@@ -129,7 +129,7 @@ def test_document_whose_text_was_erased_fails_and_its_job_ends(
     message: ChunkMessage,
     erased: set[int],
 ) -> None:
-    """Without it, a job from which somebody's text was taken waits for it for ever."""
+    """Without it, a job waits for ever for a document whose text was erased."""
     with engine.begin() as connection:
         connection.execute(
             sa.text("update textmill.document set text = null where seq = any(:seqs)"),
@@ -156,7 +156,7 @@ def test_store_survives_a_lost_connection(  # all parts of a process
     message: ChunkMessage,
     moment: str,
 ) -> None:
-    """Without it, a restart of Postgres throws away what was computed, or charges the chunk."""
+    """Without it, a restart of Postgres discards computed results, or charges the chunk."""
     killed: list[int] = []
 
     def kill(_c: object, cursor: object, statement: str, *_: object) -> None:
@@ -182,7 +182,7 @@ def test_store_waits_until_a_standby_takes_writes(  # all parts of a process
     pipelines: dict[Task, Pipeline],
     message: ChunkMessage,
 ) -> None:
-    """Without it, a failover throws away what was computed, and fails the chunk."""
+    """Without it, a failover discards computed results and fails the chunk."""
 
     class Failover(ChunkStore):
         stores = 0
@@ -209,7 +209,7 @@ def test_store_whose_answer_was_lost_is_not_repeated(  # all parts of a process
     message: ChunkMessage,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Without it, a commit that was not heard of counts its documents twice, or not at all."""
+    """Without it, a commit whose answer was lost counts its documents twice, or not at all."""
 
     class Unheard(ChunkStore):
         stores = 0
@@ -237,7 +237,7 @@ def test_chunk_that_fails_as_a_whole_is_retried(
     pipelines: dict[Task, Pipeline],
     message: ChunkMessage,
 ) -> None:
-    """Without it, a fault of the machine fails documents."""
+    """Without it, a fault of the machine makes documents fail."""
 
     class Full(ChunkStore):
         def load(self, claim: Claim) -> list[object]:  # type: ignore[override]
@@ -251,31 +251,31 @@ def test_chunk_that_fails_as_a_whole_is_retried(
 
 
 class Refused(ChunkStore):
-    """Meets an error of Postgres when it stores.
+    """A store that gets an error from Postgres.
 
     Attributes:
-        statement: what it does instead.
+        statement: what it runs instead of storing.
     """
 
     statement = "select cast('a secret' as integer)"
 
     def store(self, *_: object) -> None:
-        """Meet it."""
+        """Run the statement."""
         with self._engine.begin() as connection:
             connection.exec_driver_sql(self.statement)
 
 
 class TooSlow(Refused):
-    """Takes longer than a statement may."""
+    """A store whose statement exceeds its timeout."""
 
     statement = "set local statement_timeout = 1; select pg_sleep(9)"
 
 
 class Unheeded(Refused):
-    """Cannot even tell of its failure."""
+    """A store that cannot even report its failure."""
 
     def fail(self, *_: object) -> str | None:
-        """Meet another error."""
+        """Get another error."""
         TooSlow.store(TooSlow(self._engine, self.worker, 60, 5))
         return None
 
@@ -296,7 +296,7 @@ def test_error_of_a_store_counts_and_is_told_without_its_text(
     ended: tuple[object, ...],
     told: str,
 ) -> None:
-    """Without it, a chunk is tried for ever, or a log shows what was found in its documents."""
+    """Without it, a chunk is tried for ever, or a log shows what its documents contain."""
     assert attempt(kind)
 
     assert ends(engine)[0] == ended
@@ -311,7 +311,7 @@ def test_closed_gate_sends_messages_back(
     pipelines: dict[Task, Pipeline],
     message: ChunkMessage,
 ) -> None:
-    """Without it, a draining process takes up chunks, or throws their messages away."""
+    """Without it, a draining process claims chunks, or throws their messages away."""
     process, gate = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
     gate.close()
 

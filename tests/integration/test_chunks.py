@@ -179,7 +179,7 @@ def test_second_store_of_an_attempt_writes_nothing(worker_engine: sa.Engine, job
 def test_chunk_of_a_paused_job_is_not_claimed(
     producer_engine: sa.Engine, worker_engine: sa.Engine, job_id: JobId
 ) -> None:
-    """Without it, a pause does not hold what is already in Redis."""
+    """Without it, a pause does not hold chunks whose messages are already in Redis."""
     with producer_engine.begin() as connection:
         connection.execute(sa.text("update textmill.job set state = 'paused'"))
 
@@ -190,7 +190,7 @@ def test_chunk_of_a_paused_job_is_not_claimed(
 def test_clock_that_is_set_back_costs_no_chunk(
     engine: sa.Engine, worker_engine: sa.Engine, job_id: JobId, state: str
 ) -> None:
-    """Without it, a failover to a server whose clock is behind throws chunks in work away."""
+    """Without it, a failover to a server whose clock is behind loses chunks that are under way."""
     store = chunk_store(worker_engine, "w-1")
     claim = store.claim(message(job_id), alone=False) if state == "running" else None
     with engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""`textmill` as a program: what every command prints where, and what it ends with."""
+"""`textmill` as a program: what its commands print, to which stream, and their exit codes."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ sys.meta_path.insert(0, Finder())
 
 @pytest.fixture
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the test stands: a folder with one good file."""
+    """Run the test in a folder with one good file."""
     monkeypatch.chdir(tmp_path)
     write_lines(tmp_path / "good.jsonl", {"text": "good"})
 
@@ -93,7 +93,7 @@ def test_request_that_cannot_be_carried_out_exits_with_2_and_writes_nothing(
 def test_database_that_is_down_exits_with_3_and_a_remedy_without_the_password(
     database: DatabaseUrls, command: str
 ) -> None:
-    """Without it, a scheduler cannot tell an outage from bad input, or a log holds the secret."""
+    """Without it, a scheduler cannot tell an outage from bad input, or logs hold the password."""
     down = "postgresql://textmill:top-secret@127.0.0.1:1/textmill"
 
     ended = invoke(database, *command.split(), TEXTMILL_DATABASE_URL=down)
@@ -117,7 +117,7 @@ def test_database_that_is_down_exits_with_3_and_a_remedy_without_the_password(
 def test_login_that_postgres_refuses_exits_with_2_and_says_so(
     database: DatabaseUrls, command: list[str], mistype: Callable[[sa.URL], sa.URL]
 ) -> None:
-    """Without it, a typing error looks like an outage, and a scheduler tries for ever."""
+    """Without it, a typing error looks like an outage, and a scheduler retries for ever."""
     url = mistype(sa.make_url(database.producer)).render_as_string(hide_password=False)
 
     ended = invoke(database, *command, TEXTMILL_DATABASE_URL=url)
@@ -128,7 +128,7 @@ def test_login_that_postgres_refuses_exits_with_2_and_says_so(
 
 
 def test_database_that_is_full_exits_with_3(database: DatabaseUrls, engine: sa.Engine) -> None:
-    """Without it, a scheduler gives up what would pass in a moment."""
+    """Without it, a scheduler gives up on a fault that passes in a moment."""
     name = sa.make_url(database.owner).database
     with engine.begin() as connection:
         connection.exec_driver_sql(f"alter database {name} connection limit 0")
@@ -144,7 +144,7 @@ def test_database_that_is_full_exits_with_3(database: DatabaseUrls, engine: sa.E
 def test_database_that_was_not_migrated_exits_with_3_and_the_command_to_run(
     database: DatabaseUrls, command: str
 ) -> None:
-    """Without it, the first command on one's own server is a stack trace."""
+    """Without it, the first command on one's own server ends in a stack trace."""
     bare = sa.make_url(database.owner).set(database="postgres")
     url = bare.render_as_string(hide_password=False)
 
@@ -156,7 +156,7 @@ def test_database_that_was_not_migrated_exits_with_3_and_the_command_to_run(
 
 @pytest.mark.usefixtures("in_folder")
 def test_role_without_the_right_exits_with_2_and_says_so(database: DatabaseUrls) -> None:
-    """Without it, who logs in as the wrong role gets a stack trace."""
+    """Without it, anyone who logs in as the wrong role gets a stack trace."""
     submit = ("submit", "sentiment", "good.jsonl")
 
     ended = invoke(database, *submit, TEXTMILL_DATABASE_URL=database.reader)
@@ -169,7 +169,7 @@ def test_role_without_the_right_exits_with_2_and_says_so(database: DatabaseUrls)
 
 @pytest.mark.parametrize("name", ["TEXTMILL_LOAD_BATCH", "TEXTMILL_THREADS"])
 def test_malformed_setting_exits_with_2_and_is_named(database: DatabaseUrls, name: str) -> None:
-    """Without it, a mistyped variable is a stack trace, or is silently ignored."""
+    """Without it, a malformed variable ends in a stack trace, or is silently ignored."""
     ended = invoke(database, "status", **{name: "many"})
 
     assert ended.exit_code == 2
@@ -208,7 +208,7 @@ def test_servers_are_not_started_without_a_word(tmp_path: Path) -> None:
     "program", [["producer.cli", "submit"], ["worker.cli", "predict"]], ids=["submit", "predict"]
 )
 def test_closed_standard_input_is_named(database: DatabaseUrls, program: list[str]) -> None:
-    """Without it, a job of cron or systemd that reads nothing ends with a traceback."""
+    """Without it, a run by cron or systemd without standard input ends with a traceback."""
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT_INPUT, *program, "sentiment", "-"],
         env=environment(database.producer, "redis://127.0.0.1:1/0", "unused"),
@@ -252,7 +252,7 @@ def test_name_of_a_job_is_no_markup(database: DatabaseUrls) -> None:
 def test_status_says_where_a_job_waits_and_no_worker_lives(
     database: DatabaseUrls, request: pytest.FixtureRequest
 ) -> None:
-    """Without it, a job whose workers were ended is `running` for ever, and nobody knows why."""
+    """Without it, a job whose workers have stopped stays `running`, and nobody knows why."""
     invoke(database, "submit", "sentiment", "-", stdin=GOOD)
 
     alone = invoke(database, "status", TEXTMILL_DATABASE_URL=database.reader)

@@ -1,4 +1,4 @@
-"""`textmill submit`: what it reads, what it answers, and what it waits for."""
+"""`textmill submit`: what it reads, what it prints, and what it waits for."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ from tests.fixtures.waiting import PATIENCE
 INTERRUPTIBLE = """
 import signal
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run behind a &
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run with &
 from producer.cli import main
 
 main()
@@ -60,7 +60,7 @@ def test_submit_prints_the_job_id_and_nothing_else_to_stdout(
 
 
 def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path: Path) -> None:
-    """Without it, a wrong --text-field or a cut upload looks like a job that went well."""
+    """Without it, a wrong --text-field or a truncated upload looks like a job that went well."""
     packed = gzip.compress(b"".join(b'{"text": "%d"}\n' % n for n in range(5000)))
     (tmp_path / "cut.jsonl.gz").write_bytes(packed[:-8])
     write_lines(tmp_path / "bad.jsonl", {"text": ""}, {"text": 7}, {"text": " "}, {"text": "[x]"})
@@ -91,7 +91,7 @@ def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path:
 def test_submit_of_which_nothing_runs_is_no_success(
     database: DatabaseUrls, lines: str, code: int, producer_engine: sa.Engine
 ) -> None:
-    """Without it, a nightly script goes on with none of its rows."""
+    """Without it, a nightly script continues with none of its rows."""
     ended = invoke(database, "submit", "sentiment", "-", stdin=lines)
 
     assert ended.exit_code == code
@@ -101,7 +101,7 @@ def test_submit_of_which_nothing_runs_is_no_success(
 
 
 def test_submit_json_has_the_promised_fields(database: DatabaseUrls) -> None:
-    """Without it, programs that read the answer break."""
+    """Without it, programs that read the output break."""
     lines = '{"text": "good"}\n{"text": 7}\n'
 
     ended = invoke(database, "submit", "sentiment", "-", "--json", stdin=lines)
@@ -115,7 +115,7 @@ def test_submit_json_has_the_promised_fields(database: DatabaseUrls) -> None:
 def test_several_files_of_any_format_make_one_job_in_their_order(
     database: DatabaseUrls, tmp_path: Path, producer_engine: sa.Engine
 ) -> None:
-    """Without it, a night's export of several files is as many jobs, or loses some."""
+    """Without it, an export of several files becomes as many jobs, or some files are lost."""
     packed = tmp_path / "a.jsonl.gz"
     packed.write_bytes(gzip.compress(b'{"text": "one"}\n{"text": "two"}\n'))
     table = tmp_path / "b.csv"
@@ -133,7 +133,7 @@ def test_several_files_of_any_format_make_one_job_in_their_order(
 def test_standard_input_is_read_with_the_fields_that_are_named(
     textmill: Run, producer_engine: sa.Engine
 ) -> None:
-    """Without it, a pipe needs a file in between."""
+    """Without it, piped documents have to be written to a file first."""
     line = json.dumps({"key": 17, "body": "hello", "shop": "x"})
 
     ended = textmill(
@@ -147,7 +147,7 @@ def test_standard_input_is_read_with_the_fields_that_are_named(
 
 
 def test_refusal_among_several_files_names_its_own(database: DatabaseUrls, tmp_path: Path) -> None:
-    """Without it, a line number could be of any of a night's files."""
+    """Without it, a line number could refer to any of the files."""
     good, bad = tmp_path / "good.jsonl", tmp_path / "b\udcffd.jsonl"
     good.write_text(GOOD, encoding="utf-8")
     bad.write_text("{}", encoding="utf-8")
@@ -189,7 +189,7 @@ def test_repeated_submit_prints_the_first_job_and_other_content_is_refused(
 def test_wait_exits_with_1_when_documents_failed_and_with_0_otherwise(
     database: DatabaseUrls, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, a nightly script goes on with half its rows."""
+    """Without it, a nightly script continues with half its rows."""
     submit = ("submit", "sentiment", "-", "--idempotency-key", "night-1", "--json")
     job_id = json.loads(invoke(database, *submit, stdin=GOOD).stdout)["job_id"]
     work_off(producer_engine, worker_engine, JobId(UUID(job_id)), POSITIVE)
@@ -209,7 +209,7 @@ def test_wait_tells_a_log_what_is_done(
     worker_engine: sa.Engine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without it, hours of a nightly job look like one that hangs."""
+    """Without it, a nightly job that takes hours looks as if it hangs."""
     submit = ("submit", "sentiment", "-", "--idempotency-key", "night-1", "--json")
     job_id = json.loads(invoke(database, *submit, stdin=GOOD).stdout)["job_id"]
     work_off(producer_engine, worker_engine, JobId(UUID(job_id)), POSITIVE)
@@ -226,7 +226,7 @@ def test_wait_tells_a_log_what_is_done(
 def test_wait_tells_that_nobody_works(
     database: DatabaseUrls, producer_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, a job that no worker will ever take looks like one that takes long."""
+    """Without it, a job that no worker will ever take looks like a slow one."""
     asked = threading.Event()
 
     def nobody(_: sa.Engine) -> bool:
@@ -248,7 +248,7 @@ def test_wait_tells_that_nobody_works(
 
 
 def test_wait_that_is_broken_off_has_named_its_job(database: DatabaseUrls, tmp_path: Path) -> None:
-    """Without it, people submit again what already runs."""
+    """Without it, people submit a job again that is already running."""
     good = write_lines(tmp_path / "good.jsonl", {"text": "good"})
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, "submit", "sentiment", good, "--wait"],
@@ -271,7 +271,7 @@ def test_wait_that_is_broken_off_has_named_its_job(database: DatabaseUrls, tmp_p
 def test_wait_that_fails_names_its_job_to_programs(
     database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, a program that tries again after an outage submits everything twice."""
+    """Without it, a program that retries after an outage submits everything twice."""
 
     def fail(*_: object, **__: object) -> None:
         msg = "Postgres does not answer"
@@ -290,7 +290,7 @@ def test_wait_that_fails_names_its_job_to_programs(
 def test_wait_on_a_named_database_starts_nothing(
     database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without it, a host that only submits runs a Redis and workers of its own, or needs torch."""
+    """Without it, a host that only submits starts its own Redis and workers, or needs torch."""
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -324,7 +324,7 @@ def test_job_that_nothing_runs_says_so(tmp_path: Path) -> None:
 
 
 def test_deadline_may_be_a_duration(database: DatabaseUrls, producer_engine: sa.Engine) -> None:
-    """Sweeps take one; whoever means "in four hours" would have to reckon."""
+    """Without it, anyone who means "in four hours" has to compute a time, unlike for sweeps."""
     ended = invoke(database, "submit", "sentiment", "-", "--deadline", "4h", stdin=GOOD)
 
     assert ended.exit_code == 0

@@ -1,4 +1,4 @@
-"""`producer.Textmill`, as an ETL job uses it."""
+"""`producer.Textmill`, as an ETL program uses it."""
 
 import re
 from pathlib import Path
@@ -38,19 +38,19 @@ def test_a_few_lines_of_python_are_enough(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_what_is_no_document_is_refused_at_once(database_url: str) -> None:
-    """Without it, a list of strings becomes a job of characters or a late surprise."""
+    """Without it, a list of strings becomes a job of single characters, or fails late."""
     with Textmill(database_url) as textmill, pytest.raises(TypeError, match="mapping"):
         textmill.submit("sentiment", ["a text"])  # type: ignore[list-item]
 
 
 def test_options_that_are_none_are_refused_at_once(database_url: str) -> None:
-    """Without it, a dict of options ends deep inside, with a name that nobody gave."""
+    """Without it, a dict of options fails deep inside, with an error about an unfamiliar name."""
     with Textmill(database_url) as textmill, pytest.raises(TypeError, match="JobOptions"):
         textmill.submit("sentiment", [], {"name": "x"})  # type: ignore[arg-type]
 
 
 def test_task_that_is_none_is_refused_with_the_names_of_all(database_url: str) -> None:
-    """Without it, who mistypes one has to look for the list."""
+    """Without it, anyone who mistypes a task has to look up the list."""
     tasks = "'sentimnt'; the tasks are sentiment, keywords, moderation"
 
     with Textmill(database_url) as textmill, pytest.raises(ValueError, match=tasks):
@@ -66,7 +66,7 @@ def test_latest_jobs_come_newest_first(database_url: str) -> None:
 
 
 def test_errors_that_methods_raise_can_be_imported_beside_them() -> None:
-    """Without it, who wants to handle one looks for it in modules that may change."""
+    """Without it, anyone who handles such an error imports it from a module that may change."""
     methods = [vars(Textmill)[name].__doc__ or "" for name in vars(Textmill) if name[0] != "_"]
     raised = re.findall(r"^ +(\w+Error): ", "\n".join(methods), re.MULTILINE)
 
@@ -74,7 +74,7 @@ def test_errors_that_methods_raise_can_be_imported_beside_them() -> None:
 
 
 def test_jobs_are_named_by_their_id_or_its_text(database_url: str) -> None:
-    """Without it, an id that was kept as text ends in the words of the database driver."""
+    """Without it, an id that was kept as text ends in an error of the database driver."""
     with Textmill(database_url) as textmill:
         job = textmill.submit("sentiment", [{"text": "good"}])
         text = str(job.job_id)
@@ -93,7 +93,7 @@ def test_jobs_are_named_by_their_id_or_its_text(database_url: str) -> None:
 def test_results_that_nobody_reads_on_end_quietly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, a program that looks at a first row only ends with a traceback."""
+    """Without it, a program that reads only the first row ends with a traceback."""
     monkeypatch.setenv("TEXTMILL_DATA_DIR", str(tmp_path / "data"))
 
     with Textmill() as textmill:
@@ -106,7 +106,7 @@ def test_results_that_nobody_reads_on_end_quietly(
 
 
 def test_refusal_of_a_program_is_stored_as_far_as_postgres_can(database_url: str) -> None:
-    """Without it, one odd id that a program refused fails its whole submit."""
+    """Without it, one odd id that a program refused makes its whole submit fail."""
     refused = [
         Rejected(external_id="a\x00b", code=ErrorCode.INVALID_ID, message="half \ud800, \x00"),
         Rejected(external_id="c", code=ErrorCode.MISSING_TEXT, message="there is no text"),

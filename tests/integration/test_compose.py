@@ -1,4 +1,4 @@
-"""compose.yaml, as far as it can be held to its word without Docker."""
+"""compose.yaml, as far as it can be tested without Docker."""
 
 import contextlib
 import os
@@ -45,7 +45,7 @@ READY_WHEN: dict[str, LiteralString] = {
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_service_has_a_health_check_or_runs_once(name: str) -> None:
-    """Without it Compose starts dependents too early and never shows a broken service."""
+    """Without it, Compose starts dependents too early and never shows a broken service."""
     service = SERVICES[name]
 
     assert ("healthcheck" in service) != (service["restart"] == "no")
@@ -53,12 +53,12 @@ def test_every_service_has_a_health_check_or_runs_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_service_runs_as_root(name: str) -> None:
-    """Without it a fault in a service would own its container."""
+    """Without it, whoever exploits a fault in a service is root in its container."""
     assert SERVICES[name]["user"].partition(":")[0] not in ("0", "root")
 
 
 def test_every_image_ends_as_an_ordinary_user() -> None:
-    """Without it an image that is run without compose.yaml runs as root."""
+    """Without it, an image that is run without compose.yaml runs as root."""
     stages = _stages((ROOT / "Dockerfile").read_text())
 
     for service in TEXTMILL.values():
@@ -67,7 +67,7 @@ def test_every_image_ends_as_an_ordinary_user() -> None:
 
 
 def test_image_context_holds_all_that_the_wheel_is_built_from() -> None:
-    """Without it a package added to the wheel is missing from the images only."""
+    """Without it, a package added to the wheel is missing from the images only."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     found = project["tool"]["setuptools"]["packages"]["find"]["include"]
     sources = {pattern.removesuffix("*") for pattern in found}
@@ -85,11 +85,11 @@ def test_image_context_holds_all_that_the_wheel_is_built_from() -> None:
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    # The image of Postgres 18 keeps its data one level higher than those before it.
+    # The image of Postgres 18 keeps its data one level higher than earlier images.
     [("postgres", "/var/lib/postgresql"), ("redis", "/data")],
 )
 def test_servers_keep_their_data_in_a_named_volume(name: str, data: str) -> None:
-    """Without it a new container would begin with an empty database."""
+    """Without it, a new container would begin with an empty database."""
     volume, _, target = SERVICES[name]["volumes"][0].partition(":")
 
     assert target == data
@@ -97,7 +97,7 @@ def test_servers_keep_their_data_in_a_named_volume(name: str, data: str) -> None
 
 
 def test_redis_writes_an_append_only_file_and_never_evicts() -> None:
-    """Without it a restart of Redis, or a full one, costs the time until dispatch republishes."""
+    """Without it, a restart of Redis, or a full Redis, delays chunks until they are republished."""
     options = SERVICES["redis"]["command"][1:]
     given = dict(zip(options[::2], options[1::2], strict=True))
 
@@ -107,14 +107,14 @@ def test_redis_writes_an_append_only_file_and_never_evicts() -> None:
 
 @pytest.mark.parametrize("name", WORKERS)
 def test_worker_may_drain_before_it_is_killed(name: str) -> None:
-    """Without it every deployment charges an attempt to the chunks in work."""
+    """Without it, every deployment charges an attempt to the running chunks."""
     grace = float(SERVICES[name]["stop_grace_period"].removesuffix("s"))
 
     assert grace > settings.WorkerSettings.model_fields["drain"].default
 
 
 def test_workers_share_the_models_folder() -> None:
-    """Without it a model that one worker serves is missing for the next, or gone with it."""
+    """Without it, a model that one worker serves is missing for the next, or lost with the old."""
     for name in WORKERS:
         folder = SERVICES[name]["environment"]["TEXTMILL_MODELS_DIR"]
         assert SERVICES[name]["volumes"] == [f"models:{folder}"]
@@ -122,7 +122,7 @@ def test_workers_share_the_models_folder() -> None:
 
 
 def test_gpu_worker_needs_its_profile_and_reserves_devices() -> None:
-    """Without it a host without NVIDIA devices cannot start anything."""
+    """Without it, a host without NVIDIA devices cannot start anything."""
     service = SERVICES["worker-gpu"]
 
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
@@ -133,7 +133,7 @@ def test_gpu_worker_needs_its_profile_and_reserves_devices() -> None:
 
 
 def test_passwords_have_no_default() -> None:
-    """Without it somebody runs in production with the password of a public file."""
+    """Without it, somebody runs in production with the password of a public file."""
     named = re.findall(r"\$\{\w*PASSWORD(..)", TEXT)
 
     assert set(named) == {":?"}
@@ -141,7 +141,7 @@ def test_passwords_have_no_default() -> None:
 
 @pytest.mark.parametrize("name", TEXTMILL)
 def test_environment_holds_settings_that_exist(name: str) -> None:
-    """Without it a renamed setting is silently ignored and its default used."""
+    """Without it, a renamed setting is silently ignored and its default used."""
     concerns = (settings.ServiceSettings, settings.WorkerSettings)
     known = {f"TEXTMILL_{field.upper()}" for one in concerns for field in one.model_fields}
 
@@ -149,7 +149,7 @@ def test_environment_holds_settings_that_exist(name: str) -> None:
 
 
 def test_postgres_health_check_tells_a_running_server(database_url: str) -> None:
-    """Without it services would start before the database answers, or never."""
+    """Without it, services would start before the database answers, or never."""
     url = sa.make_url(database_url)
     check = SERVICES["postgres"]["healthcheck"]["test"][1:]
     program = postgres_install() / "bin" / check[0]
@@ -189,7 +189,7 @@ def test_redis_command_starts_a_server_that_its_health_check_tells(tmp_path: Pat
 
 
 def test_migrate_can_run_again(textmill_environment: dict[str, str]) -> None:
-    """Without it the second `docker compose up` fails."""
+    """Without it, the second `docker compose up` fails."""
     assert _run(SERVICES["migrate"]["command"], textmill_environment) == 0
 
 
@@ -197,7 +197,7 @@ def test_migrate_can_run_again(textmill_environment: dict[str, str]) -> None:
 def test_service_gets_healthy_and_stops_when_asked(
     name: str, database_url: str, textmill_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Without it the first to run a service's command is the one who deploys it."""
+    """Without it, a service's command is first run by whoever deploys it."""
     check = LONG_RUNNING[name]["healthcheck"]["test"][1:]
     command = _installed(LONG_RUNNING[name]["command"])
 
@@ -218,7 +218,7 @@ def test_service_gets_healthy_and_stops_when_asked(
 def test_health_check_fails_without_a_database(
     name: str, textmill_environment: dict[str, str]
 ) -> None:
-    """Without it a service that can do nothing is shown as healthy."""
+    """Without it, a service that can do nothing is shown as healthy."""
     check = LONG_RUNNING[name]["healthcheck"]["test"][1:]
     unreachable = "postgresql://textmill:secret@127.0.0.1:1/textmill"
 
@@ -242,7 +242,7 @@ def textmill_environment(database_url: str, broker_url: str) -> dict[str, str]:
 def _started(
     command: list[str], environment: Mapping[str, str], directory: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` in `directory`, its output in `log`; no process of it outlives the block."""
+    """Run `command` in `directory`, its output in `log`; its processes end with the block."""
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -263,7 +263,7 @@ def _started(
 def _wait_until(
     ready: Callable[[], bool], process: subprocess.Popen[bytes], directory: Path
 ) -> None:
-    """Wait for a process of `_started`, as long as it lives and patience lasts."""
+    """Wait until a process of `_started` is ready; fail if it ends or `PATIENCE` runs out."""
     deadline = time.monotonic() + PATIENCE
     while not ready():
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -282,7 +282,7 @@ def _run(command: list[str], environment: Mapping[str, str]) -> int:
 
 
 def _installed(command: list[str]) -> list[str]:
-    """`command` with its program where this environment installed it."""
+    """`command` with the path of its program in this environment."""
     return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
 
 

@@ -46,7 +46,7 @@ def step(engine: sa.Engine, broker: Broker) -> None:
 def test_cancel_keeps_outcomes_and_ends_the_rest(
     producer_engine: sa.Engine, worker_engine: sa.Engine, store: ChunkStore
 ) -> None:
-    """Without it, a cancelled job loses what was done, or goes on."""
+    """Without it, a cancelled job loses what was done, or continues."""
     job_id = add_job(producer_engine, 10, chunk=2)
     work_off(producer_engine, worker_engine, job_id, POSITIVE, chunks=1)
     running, *_ = [store.claim(message, alone=False) for message in mark(producer_engine)[:1]]
@@ -84,7 +84,7 @@ def test_cancel_waits_for_no_store_and_dispatch_ends_the_job(
 
 
 def test_large_job_is_closed_in_batches(producer_engine: sa.Engine, broker: Broker) -> None:
-    """Without it, ending a large job is one long transaction, which all others wait for."""
+    """Without it, a large job is ended in one long transaction, for which all others wait."""
     job_id = add_job(producer_engine, 1200, chunk=1)
     with producer_engine.begin() as connection:
         connection.execute(sa.text("select textmill.cancel(:job_id)"), {"job_id": job_id})
@@ -176,7 +176,7 @@ def test_job_whose_outcomes_are_gone_is_not_retried(
     succeeded: int,
     is_dropped: bool,
 ) -> None:
-    """Without it, what was done counts as work, and is stored in vain again and again."""
+    """Without it, finished documents count as work, and are stored in vain again and again."""
     job_id = add_job(producer_engine, 2)
     work_off(
         *(producer_engine, worker_engine, job_id),
@@ -203,7 +203,7 @@ def test_job_whose_outcomes_are_gone_is_not_retried(
 def test_document_found_to_crash_stays_under_suspicion_when_retried(
     producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, a retry lets a deadly document loose on its neighbours."""
+    """Without it, a retry runs a poison document beside others again."""
     job_id = add_job(producer_engine, 1)
     crashed = Failure(code=ErrorCode.WORKER_CRASHED, stage=Stage.RUN, message="it died")
     work_off(producer_engine, worker_engine, job_id, crashed)
@@ -263,7 +263,7 @@ def test_control_is_idempotent_and_leaves_finished_jobs_alone(
 
 @pytest.mark.parametrize("function", ["cancel", "pause", "resume", "retry"])
 def test_unknown_job_is_named(producer_engine: sa.Engine, function: str) -> None:
-    """Without it a mistyped id would look like a job that did as it was told."""
+    """Without it, a mistyped id looks like a job that was controlled as asked."""
     missing = uuid4()
 
     with pytest.raises(JobNotFoundError, match=str(missing)):
@@ -277,7 +277,7 @@ def test_only_producers_control_jobs(
     reader_engine: sa.Engine,
     function: str,
 ) -> None:
-    """Without it, whoever may read a job's status may stop it."""
+    """Without it, anyone who may read a job's status may stop it."""
     job_id = add_job(producer_engine, 1)
     call = sa.text(f"select textmill.{function}(:job_id)")
 

@@ -40,7 +40,7 @@ def test_commands_control_jobs(
 def test_commands_say_when_there_was_nothing_to_do(
     database: DatabaseUrls, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, who pauses a job that is over believes that it is paused."""
+    """Without it, anyone who pauses a job that is over believes that it is paused."""
     job_id = add_job(producer_engine, 1)
 
     early = invoke(database, "retry", job_id)
@@ -72,7 +72,7 @@ def test_retry_of_a_job_that_was_stopped_is_refused(
     command: str,
     state: str,
 ) -> None:
-    """Without it, a script goes on as if the failures ran again."""
+    """Without it, a script continues as if the failures were being run again."""
     failed = add_job(producer_engine, 1)
     work_off(producer_engine, worker_engine, failed, FAILURE)
     stopped = add_job(producer_engine, 1)
@@ -89,7 +89,7 @@ def test_retry_of_a_job_that_was_stopped_is_refused(
 def test_deadline_option_reaches_the_job(
     database: DatabaseUrls, producer_engine: sa.Engine
 ) -> None:
-    """Without it a job would go on long after its results are of use."""
+    """Without it, a job continues long after its results are of use."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
 
     done = invoke(

@@ -1,4 +1,4 @@
-"""What Postgres says, turned into errors for people."""
+"""Errors of Postgres, turned into errors for people."""
 
 import subprocess
 from pathlib import Path
@@ -22,12 +22,12 @@ def test_transaction_that_idled_too_long_counts_as_an_outage(engine: sa.Engine) 
         _idle_too_long(engine)
 
     cause = raised.value.__cause__
-    assert isinstance(cause, sa.exc.DBAPIError)  # whether it has the state is a matter of luck
+    assert isinstance(cause, sa.exc.DBAPIError)  # whether it has an SQLSTATE depends on luck
     assert is_outage(cause)
 
 
 def test_error_that_says_so_counts_as_an_outage_too(engine: sa.Engine) -> None:
-    """Without it, it depends on how fast the connection closes."""
+    """Without it, what counts as an outage depends on how fast the connection closes."""
     idled = psycopg.errors.IdleInTransactionSessionTimeout()
     error = sa.exc.InternalError("select 1", None, idled)
 
@@ -38,7 +38,7 @@ def test_error_that_says_so_counts_as_an_outage_too(engine: sa.Engine) -> None:
 
 
 def test_tests_run_on_the_postgres_that_they_are_given(postgres: Path, engine: sa.Engine) -> None:
-    """Without it, a run on an older one may go to the newest, and nobody sees."""
+    """Without it, a run that is meant for an older Postgres may silently use the newest."""
     said = subprocess.run(
         [postgres / "bin" / "postgres", "--version"], capture_output=True, check=True, text=True
     ).stdout

@@ -46,7 +46,7 @@ def test_interactive_chunks_go_while_bulk_is_full(
 def test_interactive_chunks_leave_a_thread_to_bulk(
     producer_engine: sa.Engine, broker: Broker
 ) -> None:
-    """Without it a stream of interactive jobs stops the nightly load."""
+    """Without it, a stream of interactive jobs stops the nightly load."""
     dispatch = dispatcher(producer_engine, broker)
     urgent = add_chunks(producer_engine, 20, Lane.INTERACTIVE)
     bulk = add_chunks(producer_engine, 10)
@@ -61,7 +61,7 @@ def test_interactive_chunks_leave_a_thread_to_bulk(
 def test_published_bulk_chunk_waits_for_no_stream_of_interactive_ones(
     producer_engine: sa.Engine, broker: Broker
 ) -> None:
-    """Without it a small bulk job, all of which is published at once, waits for the stream's end.
+    """Without it, a small bulk job that is published as a whole waits for the end of the stream.
 
     Workers read the interactive queue first, and it would never be empty.
     """
@@ -80,7 +80,7 @@ def test_published_bulk_chunk_waits_for_no_stream_of_interactive_ones(
 def test_interactive_chunks_take_all_threads_when_no_bulk_waits(
     producer_engine: sa.Engine, broker: Broker
 ) -> None:
-    """Without it a thread of every process idles through the day."""
+    """Without it, a thread of every process idles through the day."""
     urgent = add_chunks(producer_engine, 20, Lane.INTERACTIVE)
 
     dispatcher(producer_engine, broker).step()
@@ -92,7 +92,7 @@ def test_interactive_chunks_take_all_threads_when_no_bulk_waits(
 def test_jobs_share_by_tokens_not_by_chunks(
     producer_engine: sa.Engine, engine: sa.Engine, broker: Broker
 ) -> None:
-    """Without it a job of long documents takes most of the device's time."""
+    """Without it, a job of long documents takes most of the device's time."""
     heavy, light = add_chunks(producer_engine, 30), add_chunks(producer_engine, 30)
     with engine.begin() as connection:
         connection.execute(
@@ -109,12 +109,12 @@ def test_jobs_share_by_tokens_not_by_chunks(
 
 
 CHUNKS = 200_000
-"""Of a job of a hundred million documents, at 500 a chunk."""
+"""Chunks of a job of a hundred million documents, at 500 per chunk."""
 
 
 @pytest.fixture
 def huge_job(producer_engine: sa.Engine, engine: sa.Engine) -> JobId:
-    """A job half through: chunks done, a few under way, the others pending."""
+    """A half-finished job: half of its chunks done, a few running, the others pending."""
     job = add_chunks(producer_engine, 1)
     with engine.begin() as connection:
         connection.execute(
@@ -143,7 +143,7 @@ def huge_job(producer_engine: sa.Engine, engine: sa.Engine) -> JobId:
 def test_step_reads_a_few_rows_of_a_huge_job(
     huge_job: JobId, producer_engine: sa.Engine, broker: Broker
 ) -> None:
-    """Without it dispatch slows down with the size of a job, and stalls every other one."""
+    """Without it, dispatch slows down with the size of a job, and stalls all other jobs."""
     plans: list[tuple[str, dict[str, Any]]] = []
 
     def explain(  # what the event hands over
@@ -189,7 +189,7 @@ def test_small_job_does_not_wait_for_a_large_one(
     dispatch = dispatcher(producer_engine, broker)
     dispatch.step()
     small = add_chunks(producer_engine, 1)
-    with producer_engine.begin() as connection:  # one chunk of the large job is done
+    with producer_engine.begin() as connection:  # one chunk of the large job leaves the queue
         connection.execute(
             sa.text(
                 "update textmill.chunk set state = 'pending', dispatched_at = null"
@@ -269,7 +269,7 @@ def test_nothing_is_published_without_a_live_worker(
 
 @pytest.mark.usefixtures("live_worker")
 def test_dispatch_says_that_it_runs(start: Start, reader_engine: sa.Engine) -> None:
-    """Without it nobody can tell a dispatch that has nothing to do from one that hangs."""
+    """Without it, nobody can tell a dispatch that has nothing to do from one that hangs."""
     process = start("producer.cli", "dispatch")
     assert process.stdout is not None
 
@@ -295,7 +295,7 @@ def test_dispatch_says_that_it_runs(start: Start, reader_engine: sa.Engine) -> N
 def test_retry_put_off_before_the_clock_was_set_back_goes_at_once(
     producer_engine: sa.Engine, engine: sa.Engine, broker: Broker, wait: str, published: int
 ) -> None:
-    """Without it, a chunk waits as long as the clock of Postgres was ahead."""
+    """Without it, a chunk waits for as long as the clock of Postgres was ahead."""
     add_chunks(producer_engine, 1)
     with engine.begin() as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""Dispatch: at ease with servers that forget or refuse, and with what others left undone."""
+"""Dispatch while servers forget or refuse, and after others left their work undone."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +52,7 @@ def test_lost_messages_are_published_again_though_the_clock_was_set_back(
     key_prefix: str,
     broker_url: str,
 ) -> None:
-    """Without it, chunks wait for the time to come in which they seem to be dispatched."""
+    """Without it, chunks wait until the time at which they seem to have been dispatched."""
     add_chunks(producer_engine, 10)
     dispatcher(producer_engine, broker).step()
     forget(broker_url, key_prefix)
@@ -103,7 +103,7 @@ def test_chunks_marked_while_redis_is_away_are_published_later(
 def test_lease_that_lapses_while_redis_is_away_is_ended(
     producer_engine: sa.Engine, worker_engine: sa.Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without it, one failing command of Redis keeps every chunk of a dead host."""
+    """Without it, one failing Redis command keeps all chunks of a dead host from being rescued."""
     add_chunks(producer_engine, 1)
     claim_one(producer_engine, chunk_store(worker_engine))
     away = Broker("redis://127.0.0.1:1/0", "away:")
@@ -189,9 +189,9 @@ def test_dispatch_outlasts_a_database_that_takes_no_writes(
 def test_abandoned_load_is_purged_in_parts(
     producer_engine: sa.Engine, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, rows of a submit that was killed stay for ever, or hold up all jobs when they go.
+    """Without it, rows of a killed submit stay for ever, or their removal holds up all jobs.
 
-    A load that goes on in between is refused.
+    A load that continues in between is refused.
     """
     monkeypatch.setattr(loading, "PURGED_AT_ONCE", 1)
     with producer_engine.connect() as connection:

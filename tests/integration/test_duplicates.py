@@ -1,4 +1,4 @@
-"""Documents whose id came before: refused when the job opens, after its chunks were cut."""
+"""Documents with a repeated id: refused when the job opens, after its chunks were cut."""
 
 import sqlalchemy as sa
 
@@ -43,7 +43,7 @@ def test_job_of_a_file_that_was_given_twice_ends_with_its_last_document(
 def test_chunk_of_duplicates_and_refused_records_is_none(
     producer_engine: sa.Engine, worker_engine: sa.Engine, engine: sa.Engine
 ) -> None:
-    """Without it, a broken line between duplicates keeps their chunk, and the job open with it."""
+    """Without it, a broken line between duplicates keeps their chunk, and so the job, open."""
     records = [*documents(4), *documents(2), REFUSED, *documents(2)]
 
     job_id = hand_over(producer_engine, records).job_id
@@ -69,7 +69,7 @@ def test_chunk_with_duplicates_keeps_its_other_documents(
 
 
 def test_other_jobs_keep_their_chunks(producer_engine: sa.Engine, engine: sa.Engine) -> None:
-    """Without it, a file that was given twice takes the work of others with it."""
+    """Without it, a file that was given twice removes chunks of other jobs."""
     hand_over(producer_engine, documents(8))
 
     hand_over(producer_engine, documents(4) * 2)
@@ -81,7 +81,7 @@ def test_other_jobs_keep_their_chunks(producer_engine: sa.Engine, engine: sa.Eng
 def test_job_that_is_open_is_not_opened_again(
     producer_engine: sa.Engine, engine: sa.Engine
 ) -> None:
-    """Without it, a producer takes back what a job counted, and chunks whose texts were erased."""
+    """Without it, a producer resets a job's counters and removes chunks with erased texts."""
     hand_over(producer_engine, documents(4))
     with engine.begin() as connection:
         connection.execute(sa.text("update textmill.document set text = null"))
@@ -94,7 +94,7 @@ def test_job_that_is_open_is_not_opened_again(
 
 
 def test_file_that_was_given_twice_is_worked_off(mill: Mill) -> None:
-    """Without it, each part keeps the rule, and dispatch and workers together break it."""
+    """Without it, each part may keep a rule that dispatch and workers together break."""
     job_id = hand_over(mill.engine, documents(20) * 3).job_id
 
     mill.dispatch()

@@ -1,4 +1,4 @@
-"""A text that is erased, at any moment of its job."""
+"""Erasing a text at any moment of its job."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -54,7 +54,7 @@ def one_of(producer: sa.Engine, worker: sa.Engine, task: Task) -> JobId:
 def test_nothing_of_an_erased_text_is_left(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine, task: Task
 ) -> None:
-    """Without it, what a person asked to be forgotten is kept in a copy."""
+    """Without it, a text that a person asked to have erased survives in a copy."""
     job_id = one_of(producer_engine, worker_engine, task)
 
     assert (erase(engine, job_id), erase(engine, job_id)) == (1, 0)
@@ -90,7 +90,7 @@ def test_attempt_that_has_read_the_text_stores_nothing(
 def test_erased_document_is_not_retried(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, a retry runs a document that says nothing any more."""
+    """Without it, a retry runs a document that has no text."""
     job_id = add_job(producer_engine, 2)
     work_off(producer_engine, worker_engine, job_id, FAILURE)
     erase(engine, job_id)
@@ -103,7 +103,7 @@ def test_erased_document_is_not_retried(
 def test_feedback_is_erased_when_the_month_of_its_document_is_gone(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, the copy for training outlives both the text and the wish to forget it."""
+    """Without it, the copy for training outlives both the text and the request to erase it."""
     job_id = one_of(producer_engine, worker_engine, Task.SENTIMENT)
     with engine.begin() as connection:
         connection.exec_driver_sql("truncate textmill.document, textmill.result")
@@ -116,7 +116,7 @@ def test_feedback_is_erased_when_the_month_of_its_document_is_gone(
 def test_keywords_are_erased_when_the_documents_alone_are_gone(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, a month that is dropped half quotes a text that was to be forgotten."""
+    """Without it, the results of a half-dropped month quote a text that was to be erased."""
     judged, silent = (one_of(producer_engine, worker_engine, Task.KEYWORDS) for _ in range(2))
     with engine.begin() as connection:
         connection.exec_driver_sql("truncate textmill.document")
@@ -161,7 +161,7 @@ def test_verdict_that_is_being_given_is_erased_too(
 def test_open_verdict_holds_no_chunk_for_long(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, an annotator's forgotten prompt stops the erasing, and that the whole job."""
+    """Without it, an annotator's forgotten prompt blocks the erasing, and so the whole job."""
     job_id = one_of(producer_engine, worker_engine, Task.SENTIMENT)
 
     with producer_engine.connect() as judging:
@@ -181,7 +181,7 @@ def test_open_verdict_holds_no_chunk_for_long(
 def test_erased_document_is_not_judged(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, who judges it reads about a column of ours."""
+    """Without it, anyone who judges it gets an error about an internal column."""
     job_id = one_of(producer_engine, worker_engine, Task.SENTIMENT)
     erase(engine, job_id)
 
@@ -190,7 +190,7 @@ def test_erased_document_is_not_judged(
 
 
 def test_unknown_document_is_named(engine: sa.Engine, producer_engine: sa.Engine) -> None:
-    """Without it, a slip in the id looks like a text that is gone."""
+    """Without it, a mistyped id looks like a text that is gone."""
     job_id = add_job(producer_engine, 1)
 
     with pytest.raises(sa.exc.DBAPIError, match='no document "7"') as raised:

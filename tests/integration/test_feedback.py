@@ -1,4 +1,4 @@
-"""Verdicts of people, in through every door and out as training data."""
+"""Verdicts of people: every way to give them, and their export as training data."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +79,7 @@ def test_verdict_that_does_not_fit_is_refused_with_the_reason(
 
 
 def test_labels_of_verdicts_are_those_of_results(engine: sa.Engine) -> None:
-    """Without it, nobody can name a label that models give, or some name one that none learns."""
+    """Without it, people cannot name a label that models give, or name one that none learns."""
     with engine.connect() as connection:
         labels = connection.execute(
             sa.text("select textmill.labels_of('sentiment'), textmill.labels_of('moderation')")
@@ -103,7 +103,7 @@ def test_labels_of_verdicts_are_those_of_results(engine: sa.Engine) -> None:
 def test_word_that_says_nothing_is_refused(
     producer_engine: sa.Engine, jobs: dict[Task, JobId], task: Task, given: str
 ) -> None:
-    """Without it, one verdict by SQL ends every training on feedback of its task."""
+    """Without it, one verdict by SQL makes every training on feedback of its task fail."""
     call = f"select textmill.add_feedback('{jobs[task]}', 'a', 'disagree', {given})"
 
     with producer_engine.connect() as connection, pytest.raises(sa.exc.IntegrityError) as raised:
@@ -138,7 +138,7 @@ def test_annotator_judges_a_document_once(
 def test_annotator_with_a_login_speaks_for_themselves(
     engine: sa.Engine, jobs: dict[Task, JobId], call: str, refused: str
 ) -> None:
-    """Without it, one annotator takes back and forges what another says."""
+    """Without it, one annotator can withdraw and forge another's verdicts."""
     with engine.connect() as connection:  # rolled back, roles included
         for name in ("kim", "lin"):
             connection.exec_driver_sql(f"create role {name} login in role textmill_annotator")
@@ -183,7 +183,7 @@ def test_verdict_is_not_withdrawn_while_it_is_adjudicated(
 def test_hour_ends_also_in_an_open_transaction(
     engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
-    """Without it, a transaction that was begun in time withdraws at any time later."""
+    """Without it, a transaction that began in time can withdraw at any later time."""
     number = add(producer_engine, verdict(jobs[Task.SENTIMENT], verdict="agree"))
 
     with producer_engine.connect() as connection:
@@ -201,7 +201,7 @@ def test_hour_ends_also_in_an_open_transaction(
 def test_producer_hands_over_verdicts_of_others(
     producer_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
-    """Without it, nobody imports what annotators with logins said elsewhere."""
+    """Without it, nobody can import verdicts that annotators with logins gave elsewhere."""
     given = verdict(jobs[Task.SENTIMENT], verdict="agree", annotator="annotator_login")
 
     assert add(producer_engine, given) > 0
@@ -269,7 +269,7 @@ def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, JobId]
 def test_malformed_verdict_is_refused_in_words_for_people(
     field: str, value: object, reason: str
 ) -> None:
-    """Without it, a person who reviews has to read our validator's messages."""
+    """Without it, reviewers have to understand the messages of our validator."""
     with pytest.raises(InputError, match=reason):
         parse({"job_id": NO_JOB, "external_id": "a", "verdict": "agree", field: value})
 

@@ -1,4 +1,4 @@
-"""Files of verdicts: the good lines come in, and the bad ones are named."""
+"""Files of verdicts: good lines are imported, and bad ones are named."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ def test_import_takes_the_good_lines_and_names_the_bad(
 def test_rows_without_a_job_judge_the_one_that_is_named(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path, form: str
 ) -> None:
-    """Without it, whoever judges a file of results has to write a job's id into each row."""
+    """Without it, anyone who judges a file of results has to write the job's id into each row."""
     job, other = jobs[Task.SENTIMENT], jobs[Task.MODERATION]
     file = tmp_path / f"reviewed.{form}"
     rows = [
@@ -91,7 +91,7 @@ def test_ids_may_be_integers_as_in_a_submit(
     worker_engine: sa.Engine,
     tmp_path: Path,
 ) -> None:
-    """Without it, who submitted integers as ids has to rewrite them to judge what came of them."""
+    """Without it, anyone who submitted integers as ids has to rewrite them to judge the results."""
     documents = '{"id": 7, "text": "good"}\n{"id": 8.0, "text": "good"}'
     job_id = invoke(database, "submit", "sentiment", "-", stdin=documents).stdout.strip()
     work_off(producer_engine, worker_engine, JobId(UUID(job_id)), POSITIVE)
@@ -110,7 +110,7 @@ def test_ids_may_be_integers_as_in_a_submit(
 def test_line_that_is_no_object_is_told_the_fields_of_a_verdict(
     database: DatabaseUrls, tmp_path: Path
 ) -> None:
-    """Without it, it is told those of a document, which an import refuses."""
+    """Without it, the message names the fields of a document, which an import refuses."""
     file = tmp_path / "a.jsonl"
     file.write_text('"agree"\n', encoding="utf-8")
 
@@ -123,10 +123,10 @@ def test_line_that_is_no_object_is_told_the_fields_of_a_verdict(
 def test_verdict_that_is_too_long_for_postgres_ends_no_import(
     database: DatabaseUrls, engine: sa.Engine, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
-    """Without it, one cell with a page in it stops an import, and blames the server."""
+    """Without it, one oversized cell stops an import, with a message that blames the server."""
     file = tmp_path / "reviewed.csv"
     job = jobs[Task.SENTIMENT]
-    long = "".join(chr(0x4E00 + number) for number in range(9000))  # which nothing compresses
+    long = "".join(chr(0x4E00 + number) for number in range(9000))  # incompressible
     file.write_text(
         f"job_id,external_id,verdict,annotator\n{job},a,agree,{long}\n{job},a,agree,anna\n",
         encoding="utf-8",
@@ -151,7 +151,7 @@ def test_verdict_that_is_too_long_for_postgres_ends_no_import(
 def test_broken_row_ends_no_import(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
-    """Without it, one cell or name that no reader expects costs all rows below it."""
+    """Without it, one unexpected cell or field name costs all rows below it."""
     job = jobs[Task.SENTIMENT]
     good = f"{job},a,agree"
     table = tmp_path / "REVIEWED.CSV"
@@ -180,7 +180,7 @@ def test_broken_row_ends_no_import(
 def test_table_that_is_of_something_else_is_refused_once(
     database: DatabaseUrls, tmp_path: Path
 ) -> None:
-    """Without it, the wrong file fills a terminal with the same words for each of its rows."""
+    """Without it, the wrong file fills a terminal with the same message for each of its rows."""
     table = tmp_path / "reviewed.csv"
     table.write_text("id,text\n" + "1,good\n" * 1000, encoding="utf-8")
 
@@ -198,7 +198,7 @@ def test_table_that_is_of_something_else_is_refused_once(
 def test_results_with_verdicts_beside_them_can_be_imported(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path, form: str
 ) -> None:
-    """Without it, who judges in a spreadsheet has to take its other columns out."""
+    """Without it, anyone who judges in a spreadsheet has to remove its other columns."""
     job = jobs[Task.SENTIMENT]
     results = tmp_path / f"results.{form}"
     invoke(database, "results", job, "--text", "-o", results)
@@ -224,7 +224,7 @@ def test_results_with_verdicts_beside_them_can_be_imported(
         "added": 2,
         "there_already": 0,
         "not_judged": 0,
-        "refused": 1,  # of c, which failed
+        "refused": 1,  # document c, which failed
     }
     assert imported.stderr.count("ignored, no columns of verdicts: status, label, score") == 1
 
@@ -232,7 +232,7 @@ def test_results_with_verdicts_beside_them_can_be_imported(
 def test_rows_that_nobody_judged_are_left_out_and_counted(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
-    """Without it, who judged a part of a spreadsheet is told of a fault in every other row."""
+    """Without it, anyone who judged part of a spreadsheet gets an error for every other row."""
     file = tmp_path / "reviewed.csv"
     file.write_text(
         "external_id,verdict,labels,comment\na,agree,,\nb,,,\nb,,neutral,\nb,,,lukewarm\n",
@@ -251,7 +251,7 @@ def test_rows_that_nobody_judged_are_left_out_and_counted(
 def test_keywords_may_be_marked_as_results_mark_them(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
-    """Without it, who keeps a generated keyword teaches a model that it begins with a plus."""
+    """Without it, a model learns generated keywords that people keep with a leading plus."""
     file = tmp_path / "reviewed.csv"
     row = f"{jobs[Task.KEYWORDS]},a,disagree,green tea;+hot drinks;+"
     file.write_text(f"job_id,external_id,verdict,keywords\n{row}\n", encoding="utf-8")
@@ -266,7 +266,7 @@ def test_keywords_may_be_marked_as_results_mark_them(
 def test_refusals_of_one_kind_are_named_a_few_times_and_then_counted(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
-    """Without it, the one other mistake in a large file is not seen among thousands of lines."""
+    """Without it, the one other mistake in a large file is lost among thousands of lines."""
     job = str(jobs[Task.SENTIMENT])
     row = {"job_id": job, "verdict": "agree"}
     unknown = [row | {"external_id": f"x{number}"} for number in range(30)]
@@ -287,7 +287,7 @@ def test_refusals_of_one_kind_are_named_a_few_times_and_then_counted(
 def test_verdicts_may_come_by_standard_input(
     database: DatabaseUrls, jobs: dict[Task, JobId], form: str
 ) -> None:
-    """Without it, what another program makes has to be a file first."""
+    """Without it, the output of another program has to be written to a file first."""
     line = {"job_id": str(jobs[Task.SENTIMENT]), "external_id": "a", "verdict": "agree"}
     given = (
         f"{json.dumps(line)}\n{{}}\n"

@@ -1,4 +1,4 @@
-"""Files of verdicts that come a second time, or at once: nothing is judged twice."""
+"""Files of verdicts that are imported again, or twice at once: nothing is judged twice."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ from tests.fixtures.waiting import until_blocked
 def test_file_that_came_in_before_can_be_imported_again(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
-    """Without it, an import that was broken off cannot be told from one that was refused."""
+    """Without it, repeating an interrupted import reports refusals for what is already there."""
     row = {"job_id": str(jobs[Task.MODERATION]), "verdict": "disagree", "annotator": "kim"}
     first = row | {"external_id": "a", "labels": ["spam", "fraud"], "comment": "a scam"}
     half = write_lines(tmp_path / "half.jsonl", first)
@@ -44,7 +44,7 @@ def test_file_that_came_in_before_can_be_imported_again(
 def test_verdict_that_comes_in_meanwhile_is_there_already(
     database: DatabaseUrls, engine: sa.Engine, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
-    """Without it, of two who import the same file at once one is told of refusals."""
+    """Without it, when two people import the same file at once, one of them gets refusals."""
     row = {"job_id": str(jobs[Task.SENTIMENT]), "verdict": "agree", "annotator": "kim"}
     file = write_lines(tmp_path / "a.jsonl", *(row | {"external_id": name} for name in "ab"))
 

@@ -19,7 +19,7 @@ from tests.fixtures.postgres import DatabaseUrls
 def test_gold_is_what_was_adjudicated_or_agreed(
     database: DatabaseUrls, producer_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
-    """Without it, a model learns from both sides of a quarrel."""
+    """Without it, a model learns from both sides of a dispute."""
     job = jobs[Task.SENTIMENT]
     add(producer_engine, verdict(job, labels=["neutral"], annotator="kim"))
     add(producer_engine, verdict(job, labels=["negative"], annotator="lin"))
@@ -53,9 +53,10 @@ def states(engine: sa.Engine) -> dict[str, tuple[str, list[str] | None]]:
 
 @pytest.fixture
 def judged(producer_engine: sa.Engine, worker_engine: sa.Engine) -> None:
-    """Fifty moderated documents, judged by two people: 20 both, 15 neither, 5 and 10 apart.
+    """Fifty moderated documents, judged by two people: 20 are spam to both, 15 to neither.
 
-    The example of Cohen's kappa that textbooks give: 0.4.
+    Of the others, 5 are spam only to one and 10 only to the other: the textbook example of
+    Cohen's kappa, 0.4.
     """
     job_id = submit(
         producer_engine,
@@ -120,7 +121,7 @@ def test_quality_of_every_task(producer_engine: sa.Engine, jobs: dict[Task, JobI
 def test_what_a_moderator_reads_first(
     producer_engine: sa.Engine, reader_engine: sa.Engine, jobs: dict[Task, JobId]
 ) -> None:
-    """Without it, moderators read what others have read, or nobody may see the text."""
+    """Without it, moderators review what others have reviewed, or nobody may see the text."""
     flags = sa.text("select * from textmill.moderation_flag")
     job = jobs[Task.MODERATION]
     with producer_engine.connect() as connection:

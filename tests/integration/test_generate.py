@@ -11,7 +11,7 @@ from tests.fixtures.waiting import until
 
 
 def begin(start: Start, engine: sa.Engine, artifacts: Path) -> None:
-    """Dispatch and one worker process for keywords, ready."""
+    """Start dispatch and one worker process for keywords, and wait until it is ready."""
     start("producer.cli", "dispatch")
     start(
         *("worker.cli", "run", "--devices", "cpu", "--processes", "1", "--tasks", "keywords"),
@@ -36,7 +36,7 @@ def submitted(textmill: Run, *options: str) -> dict[str, object]:
 def test_a_job_gets_generated_keywords_where_it_asks(
     start: Start, textmill: Run, producer_engine: sa.Engine, generating: Path
 ) -> None:
-    """Without it the option is lost somewhere between the command and the rows."""
+    """Without it, the option is lost somewhere between the command and the rows."""
     begin(start, producer_engine, generating)
 
     plain = submitted(textmill)
@@ -69,7 +69,7 @@ def test_a_job_gets_generated_keywords_where_it_asks(
 def test_a_model_without_a_generator_says_so(
     start: Start, textmill: Run, producer_engine: sa.Engine, artifacts: Path
 ) -> None:
-    """Without it a job would look as if no keyword were worth generating."""
+    """Without it, a job would look as if no keyword were worth generating."""
     begin(start, producer_engine, artifacts)
 
     asked = submitted(textmill, "--generate")

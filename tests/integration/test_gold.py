@@ -32,7 +32,7 @@ MANY: list[LabelledRow] = [SentimentRow(text=f"text {n}", label="neutral") for n
 
 @pytest.fixture
 def jobs(producer_engine: sa.Engine, worker_engine: sa.Engine) -> dict[Task, list[JobId]]:
-    """Two finished jobs of each task with the same document `a`, and another one `b`."""
+    """Two finished jobs of each task, both with the same documents `a` and `b`."""
     made: dict[Task, list[JobId]] = {}
     for task, result in RESULTS.items():
         for _ in range(2):
@@ -57,7 +57,7 @@ def judge(engine: sa.Engine, job_id: JobId, name: str, **fields: object) -> None
 def test_gold_is_what_is_settled_once_a_text(
     engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, list[JobId]]
 ) -> None:
-    """Without it, a model learns from both sides of a quarrel, or twice from one."""
+    """Without it, a model learns from both sides of a dispute, or twice from one text."""
     first, second = jobs[Task.SENTIMENT]
     wrong = {"verdict": "disagree"}
     judge(producer_engine, first, "a", annotator="kim")
@@ -90,7 +90,7 @@ def test_exported_gold_is_what_retrain_learns_from(
     engine: sa.Engine,
     jobs: dict[Task, list[JobId]],
 ) -> None:
-    """Without it, who trains elsewhere makes another model of the same verdicts."""
+    """Without it, training elsewhere makes a different model from the same verdicts."""
     right = {
         Task.SENTIMENT: {"labels": ["neutral"]},
         Task.MODERATION: {"labels": ["violence", "hate"]},
@@ -143,7 +143,7 @@ def test_only_labels_that_a_result_scored_were_judged(
 
 
 def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
-    """Without it, the next training is measured on what the one before it learned."""
+    """Without it, the next training is measured on texts that the previous one learned."""
     few = write_source(tmp_path / "few", Task.SENTIMENT, MANY[::3])
     shouted = [row.model_copy(update={"text": f"  {row.text.upper()}"}) for row in MANY]
     all_of_them = write_source(tmp_path / "all", Task.SENTIMENT, shouted)
@@ -159,7 +159,7 @@ def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
 
 
 def test_documents_chosen_by_their_hash_part_as_others_do(tmp_path: Path) -> None:
-    """Without it, a sample of documents that went by the texts' hash is held out as a whole."""
+    """Without it, a sample that was chosen by the hash of the texts is held out as a whole."""
     chosen = sorted(MANY, key=lambda row: sha256(row.text.encode()).digest())[:200]
 
     source = write_source(tmp_path / "feedback", Task.SENTIMENT, chosen)
@@ -168,7 +168,7 @@ def test_documents_chosen_by_their_hash_part_as_others_do(tmp_path: Path) -> Non
 
 
 def test_a_part_of_the_data_is_replayed_without_what_people_judged(tmp_path: Path) -> None:
-    """Without it, a held-out text is learned all the same, or a wrong label with the right one."""
+    """Without it, a held-out text is learned after all, or a wrong label beside the right one."""
     judged = Feedback(write_source(tmp_path / "feedback", Task.SENTIMENT, MANY[:100]), replay=300)
 
     large, small = judged.replayed([MANY, MANY[:200]], np.random.default_rng(0))

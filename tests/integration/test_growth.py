@@ -10,7 +10,7 @@ from tests.fixtures.outcomes import POSITIVE, work_off
 CHUNKS = 400
 
 BYTES_PER_CHUNK = 1024
-"""As docs/operations.md states it."""
+"""As stated in docs/operations.md."""
 
 HOT = ["job", "chunk", "worker"]
 """Tables whose rows are updated while jobs run; documents and outcomes are only added."""
@@ -50,7 +50,7 @@ def test_open_transaction_of_a_reader_costs_a_bounded_number_of_bytes_a_chunk(
     look = sa.text("select succeeded from textmill.job_status")
     before = size(engine)
     with reader_engine.connect().execution_options(isolation_level="REPEATABLE READ") as reader:
-        # The limit that would end this transaction is the reader role's own; see test_roles.
+        # Lift the limit of the reader role, which would end this transaction; see test_roles.
         reader.exec_driver_sql("set idle_in_transaction_session_timeout = 0")
         assert reader.scalar(look) == 0
 

@@ -1,4 +1,4 @@
-"""The checker that every test of a fault ends with: it finds what is wrong."""
+"""The invariant checker, which ends every test of a fault, finds what is wrong."""
 
 import pytest
 import sqlalchemy as sa

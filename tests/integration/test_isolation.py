@@ -24,7 +24,7 @@ LATER = [
 def test_what_waits_and_then_reads_refuses_an_old_snapshot(
     engine: sa.Engine, statement: str, level: str
 ) -> None:
-    """Without it, a client's default makes an erased text stay, and a limit be passed by."""
+    """Without it, under a client's default an erased text may stay, and a limit be exceeded."""
     with (
         engine.connect().execution_options(isolation_level=level) as connection,
         pytest.raises(sa.exc.DBAPIError, match=f"isolation level {level.lower()}") as refused,
@@ -39,7 +39,7 @@ def test_what_waits_and_then_reads_refuses_an_old_snapshot(
 def test_programs_do_not_depend_on_the_default_of_the_database(
     engine: sa.Engine, database: DatabaseUrls
 ) -> None:
-    """Without it, a setting of the database refuses submits, and makes workers try in vain."""
+    """Without it, a setting of the database makes submits fail and workers retry in vain."""
     limits = IntakeSettings(max_pending=9)
     with engine.begin() as connection:
         name = connection.scalar(sa.text("select current_database()"))

@@ -1,4 +1,4 @@
-"""A job while its documents arrive: whole, or nothing of it."""
+"""Loading a job's documents: all of the job, or nothing of it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,7 @@ from tests.fixtures.submits import LIMITS, REFUSED, documents, hand_over, jobs
 
 
 def left(engine: sa.Engine) -> int:
-    """Rows of jobs, and of what they hold."""
+    """The number of rows of jobs, chunks, documents and failures."""
     with engine.connect() as connection:
         found: int = connection.execute(
             sa.text(
@@ -30,7 +30,7 @@ def left(engine: sa.Engine) -> int:
 
 
 def test_load_of_which_a_batch_is_lost_is_given_up(producer_engine: sa.Engine) -> None:
-    """Without it a crash of the server behind a pooler leaves a job that never ends."""
+    """Without it, a crash of the server behind a pooler leaves a job that never ends."""
 
     def while_postgres_crashes() -> Iterator[Record]:
         yield from documents(15)
@@ -102,7 +102,7 @@ def test_load_that_fails_leaves_nothing(producer_engine: sa.Engine, *, reads_ahe
 
 
 def test_load_that_was_purged_meanwhile_says_so(producer_engine: sa.Engine) -> None:
-    """Without it, a slow pipe ends with a traceback of foreign keys."""
+    """Without it, a slow pipe ends with a traceback about foreign keys."""
 
     def slow() -> Iterator[Record]:
         for number, record in enumerate(documents(25)):
@@ -121,7 +121,7 @@ def test_load_that_was_purged_meanwhile_says_so(producer_engine: sa.Engine) -> N
 def test_part_of_a_purge_reads_its_own_documents_alone(
     producer_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, each part of a large load reads all of it, and its purge takes hours."""
+    """Without it, each part of a purge reads the whole load, and a large purge takes hours."""
     monkeypatch.setattr(loading, "PURGED_AT_ONCE", 10)
     entries_read = sa.text(
         "select sum(pg_stat_get_xact_tuples_returned(i.indexrelid)) from pg_index i"
@@ -140,7 +140,7 @@ def test_part_of_a_purge_reads_its_own_documents_alone(
         while not done:
             done = purge_part(connection, load.job_id)
             read.append(connection.scalar(entries_read))
-            # Counts begin anew with the next transaction, and not after a second.
+            # Make the counts start again with the next transaction, not only after a second.
             connection.execute(sa.text("select pg_stat_force_next_flush()"))
             connection.commit()
 
@@ -173,7 +173,7 @@ def test_load_that_is_broken_off_in_the_middle_of_a_statement_leaves_nothing(
 
 
 def test_database_that_takes_no_writes_says_so(database: DatabaseUrls) -> None:
-    """Without it, a failover ends dispatch, and a submit with a traceback."""
+    """Without it, a failover stops dispatch, and a submit ends with a traceback."""
     url = sa.make_url(database.producer).update_query_dict(
         {"options": "-c default_transaction_read_only=on"}
     )

@@ -1,4 +1,4 @@
-"""The embedded stack for root, whose Postgres runs under another account, and for others."""
+"""The embedded stack for ordinary users, and for root, whose Postgres needs another account."""
 
 import os
 import shutil
@@ -68,7 +68,7 @@ def test_an_ordinary_user_runs_a_stack(folder: Path) -> None:
 def test_root_runs_a_stack_where_the_server_may_not_go(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root's home is closed, and both the data and the wheel lie in it by default."""
+    """Root's home is closed to others, and both the data and the wheel lie in it by default."""
     places, home = folder / "places", folder / "home"
     folder.chmod(0o711)
     home.mkdir(mode=0o700)
@@ -99,7 +99,7 @@ def test_root_runs_a_stack_where_the_server_may_not_go(
 
 
 def test_a_missing_wheel_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who installed the light package learns what to add."""
+    """Anyone who installed the light package learns which extra to add."""
     monkeypatch.setattr(binaries, "find_spec", lambda _: None)
 
     with pytest.raises(SettingsError, match=r"extra `local`.*TEXTMILL_DATABASE_URL"):
@@ -118,7 +118,7 @@ def test_a_data_directory_that_cannot_be_made_is_named(folder: Path) -> None:
 
 
 def _python_of_others(folder: Path) -> tuple[Path, dict[str, str]]:
-    """A Python that every account may run, and its environment; root's may lie in its home."""
+    """A Python that every account may run, and its environment; root's may lie in root's home."""
     python, environment = Path(sys.executable), {"PYTHONPATH": f"{ROOT}:{get_path('purelib')}"}
     if not _may_run(python, environment):
         library = folder / Path(get_path("stdlib")).relative_to(sys.base_prefix)

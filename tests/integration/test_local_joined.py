@@ -1,4 +1,4 @@
-"""A stack that several processes use lasts as long as anybody does."""
+"""A stack that several processes share lasts until the last of them leaves."""
 
 import os
 import subprocess
@@ -76,7 +76,7 @@ def test_a_stack_ends_after_the_last_process_that_joined_it(services: ServiceSet
 
 
 def test_processes_that_start_at_once_use_one_stack(services: ServiceSettings) -> None:
-    """Without it, the second of two jobs that begin at the same minute is not submitted."""
+    """Without it, when two scripts start in the same minute, the second one cannot submit."""
     together = threading.Barrier(3, timeout=60)
 
     def use(_: int) -> Stack:
@@ -94,7 +94,7 @@ def test_processes_that_start_at_once_use_one_stack(services: ServiceSettings) -
 def test_a_job_that_joined_servers_without_workers_is_worked_off(
     services: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, a script waits for ever for workers that another script has no use for."""
+    """Without it, a script waits for ever for workers if the stack's owner started none."""
     monkeypatch.setenv("TEXTMILL_DATA_DIR", str(services.data_dir))
 
     with Textmill(), Textmill() as textmill:
@@ -126,7 +126,7 @@ def test_a_wait_ends_with_the_workers_that_it_started(
 def other_process(
     services: ServiceSettings,
 ) -> Iterator[tuple[Callable[[], int], Callable[[], str]]]:
-    """One that has joined: the first function has it go on, the second gives its next line."""
+    """A process that has joined: one function lets it continue, the other reads its next line."""
     with subprocess.Popen(
         [sys.executable, "-c", USE_UNTIL_TOLD, services.data_dir],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

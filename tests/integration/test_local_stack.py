@@ -38,7 +38,7 @@ with servers(ServiceSettings(data_dir=Path(sys.argv[1])), durable=False) as stac
     sys.stdin.read()
 """
 
-# Stands in for dispatch and worker: says that it runs, and on SIGTERM that it ends.
+# Stands in for dispatch and worker: reports its start, and its end on SIGTERM.
 STAND_IN = """
 import os, signal, sys
 from pathlib import Path
@@ -75,7 +75,7 @@ def killed(folder: Path) -> tuple[ServiceSettings, list[int]]:
 
 
 def test_a_stack_is_found_while_it_runs_and_only_then(folder: Path) -> None:
-    """Without it `submit` would start a second stack, or talk to one that is gone."""
+    """Without it, `submit` would start a second stack, or talk to one that is gone."""
     services = _services(folder)
 
     before = find(services)
@@ -99,7 +99,7 @@ def test_one_data_directory_has_one_stack(folder: Path) -> None:
 
 
 def test_two_stacks_run_side_by_side(stack: Stack, folder: Path) -> None:
-    """Two clones of the project must not meet on a port, nor open each other's doors."""
+    """Two clones of the project must not share a port, nor accept each other's passwords."""
     with servers(_services(folder), durable=False) as other:
         password = psycopg.conninfo.conninfo_to_dict(stack.urls.owner)["password"]
 
@@ -111,7 +111,7 @@ def test_two_stacks_run_side_by_side(stack: Stack, folder: Path) -> None:
 
 
 def test_each_side_logs_in_with_its_own_rights(stack: Stack) -> None:
-    """A reader that could write, or a worker that could submit, voids the roles."""
+    """A reader that can write, or a worker that can submit, makes the roles useless."""
     members = {}
     for side in ("producer", "worker", "reader"):
         with psycopg.connect(getattr(stack.urls, side)) as connection:
@@ -169,7 +169,7 @@ def test_the_end_of_the_block_leaves_no_process(folder: Path) -> None:
 
 
 def test_data_outlives_the_servers(folder: Path) -> None:
-    """Documents and queued messages of yesterday are there today."""
+    """Yesterday's documents and queued messages must still be there today."""
     services = _services(folder)
     with servers(services, durable=False) as stack:
         with psycopg.connect(stack.urls.owner) as connection:
@@ -193,14 +193,14 @@ def test_servers_do_not_outlive_a_killed_owner(
     services, ports = killed
 
     with servers(services, durable=False):
-        pass  # an owner waits until no server of an earlier one is left
+        pass  # an owner waits until the servers of earlier owners are gone
 
     assert len(ports) == 2
     assert not [port for port in ports if answers(port)]
 
 
 def test_a_killed_stack_is_not_found(killed: tuple[ServiceSettings, list[int]]) -> None:
-    """Its state file stays behind, and must not be believed."""
+    """A killed stack leaves its state file behind, which must not be believed."""
     services, _ = killed
 
     assert (services.data_dir / "stack.json").exists()
@@ -225,7 +225,7 @@ def test_a_stack_killed_as_a_whole_starts_again_with_its_data(folder: Path) -> N
 
 
 def test_a_server_that_dies_is_reported_by_name(folder: Path) -> None:
-    """`textmill up` must not sit there as if all were well."""
+    """`textmill up` must not continue as if all were well."""
     with servers(_services(folder), durable=False) as stack:
         with Redis.from_url(stack.urls.broker) as broker:
             broker.shutdown(nosave=True)
@@ -235,7 +235,7 @@ def test_a_server_that_dies_is_reported_by_name(folder: Path) -> None:
 
 
 def test_a_server_that_is_named_is_not_started(stack: Stack, folder: Path) -> None:
-    """Somebody with a Postgres of their own wants that one, untouched."""
+    """Anyone who names their own Postgres wants it used as it is."""
     services = _services(folder).model_copy(update={"database_url": SecretStr(stack.urls.reader)})
 
     with servers(services) as mixed:
@@ -269,7 +269,7 @@ def test_workers_end_before_what_they_need(folder: Path, monkeypatch: pytest.Mon
 
 
 def _folder() -> Iterator[Path]:
-    # Not pytest's own: that is closed to the account that Postgres runs under for root.
+    # Not a folder of pytest's, which the account that root's Postgres runs under may not enter.
     with tempfile.TemporaryDirectory(prefix="textmill ") as name:
         folder = Path(name)
         folder.chmod(0o711)

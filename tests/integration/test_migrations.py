@@ -110,7 +110,7 @@ def test_database_allows_the_transitions_of_the_table_and_no_other(
 
 
 def test_migrations_go_down_and_up_again(engine: sa.Engine) -> None:
-    """Without it, a downgrade leaves what stops the next upgrade."""
+    """Without it, a downgrade leaves objects that make the next upgrade fail."""
     before = _everything(engine)
     config = Config()
     config.set_main_option("script_location", "migrations")
@@ -156,7 +156,7 @@ def unprivileged(database: DatabaseUrls, engine: sa.Engine) -> Iterator[sa.Engin
 def test_public_may_run_nothing_before_the_roles_have_their_rights(
     unprivileged: sa.Engine,
 ) -> None:
-    """Without it, until somebody grants, every login of the server does what the owner may."""
+    """Without it, until rights are granted, every login of the server can do what the owner may."""
     left = upgrade(unprivileged)
 
     with unprivileged.connect() as connection:
@@ -173,7 +173,7 @@ def test_public_may_run_nothing_before_the_roles_have_their_rights(
 
 
 def test_upgrade_by_older_code_is_refused(database: DatabaseUrls, engine: sa.Engine) -> None:
-    """Without it, who runs an old image on a newer database gets a traceback of Alembic."""
+    """Without it, an old image on a newer database ends in a traceback of Alembic."""
     with engine.begin() as connection:
         connection.exec_driver_sql("update textmill.alembic_version set version_num = '9999'")
 
@@ -185,7 +185,7 @@ def test_upgrade_by_older_code_is_refused(database: DatabaseUrls, engine: sa.Eng
 
 
 def test_several_may_upgrade_at_once(database: DatabaseUrls, engine: sa.Engine) -> None:
-    """Without it, of containers that all upgrade when they start, one ends in a traceback."""
+    """Without it, one of several containers that upgrade on start ends in a traceback."""
     assert engine is not None
     upgrades = [
         subprocess.Popen(
@@ -203,14 +203,14 @@ def test_several_may_upgrade_at_once(database: DatabaseUrls, engine: sa.Engine) 
 
 
 def test_two_databases_of_a_server_may_be_upgraded_at_once(engine: sa.Engine) -> None:
-    """Without it, one of two that set the limits of the same role ends in a traceback."""
+    """Without it, one of two upgrades that set limits of the same role ends in a traceback."""
     blocked = sa.text(
         "select count(*) from pg_stat_activity where datname = current_database()"
         " and cardinality(pg_blocking_pids(pid)) > 0"
     )
 
     with ThreadPoolExecutor(1) as pool, engine.connect() as other, engine.connect() as watch:
-        watch.execution_options(isolation_level="AUTOCOMMIT")  # so that it sees what changes
+        watch.execution_options(isolation_level="AUTOCOMMIT")  # so that it sees changes
         other.exec_driver_sql("alter role textmill_reader set statement_timeout = '60s'")
         left = pool.submit(upgrade, engine)
         until(lambda: watch.scalar(blocked) == 1)

@@ -21,7 +21,7 @@ SENTIMENT = Task.SENTIMENT
 
 
 class Command:
-    """`textmill-worker models …` on the test's database, as its owner, and a models folder."""
+    """Runs `textmill-worker models …` on the test's database, as its owner, and a models folder."""
 
     def __init__(self, database: DatabaseUrls, models: Path) -> None:
         self._environment = {
@@ -30,7 +30,7 @@ class Command:
         }
 
     def __call__(self, *arguments: object) -> Result:
-        """Run it; whatever is no error made for people is raised."""
+        """Run the command; exceptions that it does not turn into an error message are raised."""
         return CliRunner().invoke(
             main,
             ["models", *map(str, arguments)],
@@ -56,7 +56,7 @@ def registry(engine: sa.Engine) -> Registry:
 
 
 def test_artifact_becomes_a_model_is_promoted_and_taken_back(command: Command) -> None:
-    """Without it, there is no way from a trained folder to the workers, or none back."""
+    """Without it, a trained artifact cannot reach the workers, or cannot be taken back."""
     (added,) = command.rows("add", SHIPPED / SENTIMENT)
     version = added["model_version"]
 
@@ -74,7 +74,7 @@ def test_artifact_becomes_a_model_is_promoted_and_taken_back(command: Command) -
 
 
 def test_lists_are_readable_too(command: Command) -> None:
-    """Without it people would have to read JSON to see which model serves."""
+    """Without it, people would have to read JSON to see which model serves."""
     version = command("add", SHIPPED / SENTIMENT).stdout.strip()
     command("promote", "sentiment", version)
 
@@ -98,7 +98,7 @@ def test_lists_are_readable_too(command: Command) -> None:
 def test_list_shows_versions_whole_on_a_narrow_terminal(
     database: DatabaseUrls, registry: Registry, columns: int
 ) -> None:
-    """Without it, no version can be copied from the list, and any other command wants it whole."""
+    """Without it, no version can be copied from the list for use in another command."""
     registry.add(SENTIMENT, "0123456789abcdef")
     registry.promote(SENTIMENT, "0123456789abcdef")
     variables = environment(database.owner, "redis://127.0.0.1:1/0", "textmill")
@@ -117,7 +117,7 @@ def test_list_shows_versions_whole_on_a_narrow_terminal(
 def test_beginning_of_a_version_names_the_one_model_that_has_it(
     command: Command, registry: Registry
 ) -> None:
-    """Without it, sixteen characters are typed, or the beginning of one model serves another."""
+    """Without it, all sixteen characters must be typed, or a prefix may name the wrong model."""
     version = command("add", SHIPPED / SENTIMENT).stdout.strip()
     for other in ("0123456789abcdef", "0123456780000000"):
         registry.add(SENTIMENT, other)
@@ -152,7 +152,7 @@ def test_what_cannot_be_done_is_said(command: Command, arguments: list[str], mes
 def test_model_that_cannot_be_loaded_is_not_promoted(
     command: Command, registry: Registry, tmp_path: Path
 ) -> None:
-    """Without it, a broken folder is found out by the workers."""
+    """Without it, a broken folder is only discovered by the workers."""
     broken, other = variant(tmp_path, 1), variant(tmp_path, 2, Task.MODERATION)
     damage(tmp_path, broken)
     registry.add(SENTIMENT, broken)
@@ -169,7 +169,7 @@ def test_model_that_cannot_be_loaded_is_not_promoted(
 def test_rollback_goes_back_step_by_step_and_history_stays(
     registry: Registry, engine: sa.Engine
 ) -> None:
-    """Without it, two rollbacks swing between two models, or nobody knows what served when."""
+    """Without it, two rollbacks alternate between two models, or nobody knows what served when."""
     first, second, third = (f"{number:016x}" for number in (1, 2, 3))
     for version in (first, second, third):
         registry.add(SENTIMENT, version)
@@ -199,7 +199,7 @@ def test_rollback_goes_back_step_by_step_and_history_stays(
 
 
 def test_promotion_that_was_overtaken_does_nothing(engine: sa.Engine, registry: Registry) -> None:
-    """Without it, a training of hours undoes what an operator decided meanwhile."""
+    """Without it, a training that took hours undoes what an operator decided meanwhile."""
     for number in (1, 2):
         registry.add(SENTIMENT, f"{number:016x}")
     before = registry.promoted(SENTIMENT)
@@ -213,7 +213,7 @@ def test_promotion_that_was_overtaken_does_nothing(engine: sa.Engine, registry: 
 
 @pytest.mark.parametrize("role", ["textmill_operator", "textmill_trainer"])
 def test_operator_and_trainer_may_promote(engine: sa.Engine, registry: Registry, role: str) -> None:
-    """Without it, whoever looks after models has to be the owner."""
+    """Without it, anyone who looks after models has to be the owner."""
     registry.add(SENTIMENT, "0123456789abcdef")
 
     with engine.begin() as connection:
@@ -239,7 +239,7 @@ def test_operator_and_trainer_may_promote(engine: sa.Engine, registry: Registry,
 def test_nobody_promotes_or_trains_in_the_name_of_another(
     engine: sa.Engine, role: str, statement: str
 ) -> None:
-    """Without it, the history of promotions blames whom it is told to."""
+    """Without it, anyone can enter somebody else's name into the history of promotions."""
     with engine.begin() as connection:
         connection.exec_driver_sql(f"set local role {role}")
         with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
@@ -247,7 +247,7 @@ def test_nobody_promotes_or_trains_in_the_name_of_another(
 
 
 def test_model_is_not_promoted_for_another_task(engine: sa.Engine, registry: Registry) -> None:
-    """Without it, a model of another task serves, or every worker refuses what is promoted."""
+    """Without it, a model of another task serves, or every worker refuses the promoted model."""
     registry.add(SENTIMENT, "0123456789abcdef")
     promotion = (
         "insert into textmill.model_promotion (task, model_version)"

@@ -15,7 +15,7 @@ SOURCES = ("schema", "producer", "worker", "migrations")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
-    """A wheel built from what git would hand over."""
+    """A wheel built from the sources of the project, outside its folder."""
     tree = tmp_path_factory.mktemp("tree")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (tree / name).write_bytes((ROOT / name).read_bytes())
@@ -63,7 +63,7 @@ def test_installing_the_producer_brings_nothing_heavy(metadata: Message) -> None
 
 
 def test_wheel_names_its_licence_and_programs(wheel: ZipFile, metadata: Message) -> None:
-    """Without it, nobody may use it, or finds how to start it."""
+    """Without it, nobody may use the wheel, or knows how to start its programs."""
     (entry_points,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
 
     assert metadata["License-Expression"] == "Apache-2.0"

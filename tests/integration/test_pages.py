@@ -23,9 +23,9 @@ def fortnight(engine: sa.Engine) -> Clock:
 def test_page_shows_what_the_database_answers(
     database: DatabaseUrls, fortnight: Clock, pytestconfig: pytest.Config, name: str
 ) -> None:
-    """Without it, the first query that people copy fails, or answers something else.
+    """Without it, the first query that people copy fails, or gives another answer.
 
-    `pytest --rewrite-docs` writes the answers anew.
+    `pytest --rewrite-docs` rewrites the answers.
     """
     page = DOCS / name
     text = page.read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def test_page_shows_what_the_database_answers(
 def test_commands_of_the_page_run(
     database: DatabaseUrls, engine: sa.Engine, producer_engine: sa.Engine
 ) -> None:
-    """Without it, the page teaches functions that are not there."""
+    """Without it, the page teaches functions that do not exist."""
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "create table public.posts as select 1 as id, 'hello' as body, 'north' as shop,"
@@ -65,7 +65,7 @@ def test_commands_of_the_page_run(
 
 
 def test_there_are_twenty_questions() -> None:
-    """Without it, a question whose fence is broken is no longer asked."""
+    """Without it, a question whose code fence is broken is silently left out."""
     page = (DOCS / "sql.md").read_text(encoding="utf-8")
 
     assert len(ASKED.findall(page.partition("\n## Questions\n")[2])) == 20

@@ -56,12 +56,12 @@ TIMED = {
     "select count(*) from textmill.document_status where {since}": "document",
     "select * from textmill.moderation_flag where {since}": "result",
 }
-"""Queries by time, with the table that they go by."""
+"""Queries by time, each with the table whose months it selects."""
 
 
 @pytest.mark.usefixtures("seeded")
 def test_queries_by_time_read_only_their_months(engine: sa.Engine) -> None:
-    """Without it, last night's flag rate takes longer with every month."""
+    """Without it, querying last night's flag rate takes longer with every month."""
     since = (
         "job_id >= textmill.job_id_at("
         "date_trunc('month', now() at time zone 'UTC') at time zone 'UTC')"
@@ -78,12 +78,12 @@ READ_ONCE = {
     "select * from textmill.document_status where job_id = '{job_id}'": 20_000,
     "select * from textmill.sentiment_result where job_id = '{job_id}'": 20_000,
 }
-"""Queries of a job of 2,000 documents, with the rows that they may read: up to 15 times the job,
-where a look-up of all outcomes for each document reads millions."""
+"""Queries of a job of 2,000 documents, with the rows that they may read: up to 10 times the job.
+Looking up all outcomes for each document would read millions."""
 
 
 def test_a_job_that_statistics_do_not_know_is_read_once(engine: sa.Engine) -> None:
-    """Without it, a large job reads all its outcomes for each document, until it is analysed."""
+    """Without it, until tables are analysed, a large job's outcomes are read for each document."""
     for _ in range(2):
         _answer(engine, _submit(engine, 2000), 2000)
     with engine.begin() as connection:
@@ -113,7 +113,7 @@ def _submit(engine: sa.Engine, documents: int) -> JobId:
 
 
 def _answer(engine: sa.Engine, job_id: JobId, documents: int) -> None:
-    """Write results of so many documents of a job."""
+    """Write results for the first `documents` documents of a job."""
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -127,7 +127,7 @@ def _answer(engine: sa.Engine, job_id: JobId, documents: int) -> None:
 
 
 def test_labels_of_a_job_are_counted_from_the_index(engine: sa.Engine, seeded: Seeded) -> None:
-    """Without it, the mood of a job is as slow as reading all of its results."""
+    """Without it, counting the labels of a job is as slow as reading all of its results."""
     nodes = nodes_of(engine, usual_queries(seeded)["sentiment_result"])
 
     (read,) = [node for node in nodes if node.get("Relation Name", "").startswith("result")]
@@ -135,7 +135,7 @@ def test_labels_of_a_job_are_counted_from_the_index(engine: sa.Engine, seeded: S
     reads_documents = any(node.get("Relation Name", "").startswith("document") for node in nodes)
     with engine.connect() as connection:
         version = connection.scalar(sa.text("select current_setting('server_version_num')::int"))
-    # Postgres 15 does not leave a partitioned table out of a join.
+    # Postgres 15 does not remove a partitioned table from a join.
     assert reads_documents == (version < 160_000)
 
 
@@ -151,14 +151,14 @@ UNDER_WAY: dict[str, Callable[[sa.Connection], object]] = {
         "select * from textmill.worker_status"
     ).all(),
 }
-"""What looks for chunks that are dispatched or running, and for nothing else of a job."""
+"""Steps that look only for chunks that are dispatched or running."""
 
 
 @pytest.mark.parametrize("step", UNDER_WAY)
 def test_what_is_under_way_is_found_without_what_waits_or_is_done(
     engine: sa.Engine, step: str
 ) -> None:
-    """Without it, each step of dispatch reads every chunk of the last years, each second."""
+    """Without it, every step of dispatch, one per second, reads every chunk of the last years."""
     add_job(engine, 6, chunk=1)
     store = chunk_store(engine)
     for message in mark(engine)[:3]:
@@ -193,9 +193,9 @@ def test_what_is_under_way_is_found_without_what_waits_or_is_done(
 def test_planner_chooses_the_indexes_at_scale(
     engine: sa.Engine, pytestconfig: pytest.Config
 ) -> None:
-    """Without it, the indexes are there and the planner goes another way.
+    """Without it, the indexes exist but the planner does not use them.
 
-    `pytest -m slow --documents 10000000` fills as many; it wants 1 GB of disk for a million.
+    `pytest -m slow --documents 10000000` seeds that many documents; a million takes 1 GB of disk.
     """
     seeded = seed(engine, pytestconfig.getoption("--documents"))
     for view, query in usual_queries(seeded).items():

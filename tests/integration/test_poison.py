@@ -1,4 +1,4 @@
-"""Documents that kill the process, among innocents, in real processes."""
+"""Documents that kill real worker processes, among innocent ones."""
 
 import signal
 import subprocess
@@ -17,7 +17,7 @@ from tests.fixtures.processes import Start
 from tests.fixtures.waiting import until
 
 PATIENCE = 280
-"""Seconds: each crash costs the start of a process."""
+"""Seconds to wait for a job; each crash costs the start of a process."""
 
 pytestmark = pytest.mark.timeout(300)
 INNOCENT = "The delivery was quick and the tea tastes wonderful."
@@ -63,7 +63,7 @@ def codes(engine: sa.Engine, job_id: JobId) -> list[tuple[int, str | None]]:
 
 
 def test_hundred_innocent_jobs_beside_a_killer(start: Start, producer_engine: sa.Engine) -> None:
-    """Without it, one document that kills the process fails whoever runs beside it."""
+    """Without it, one document that kills the process makes the jobs beside it fail."""
     innocent = [submit_texts(producer_engine, [INNOCENT]) for _ in range(50)]
     killer = submit_texts(producer_engine, ["kill me"])
     innocent += [submit_texts(producer_engine, [INNOCENT]) for _ in range(50)]
@@ -84,7 +84,7 @@ def test_hundred_innocent_jobs_beside_a_killer(start: Start, producer_engine: sa
 def test_only_the_deadly_document_of_a_chunk_fails(
     start: Start, producer_engine: sa.Engine, death: str
 ) -> None:
-    """Without it, a chunk's documents share the fate of the worst of them."""
+    """Without it, all documents of a chunk fail with the poison one."""
     texts = [INNOCENT] * 8
     texts[5] = f"{death} here"
     job_id = submit_texts(producer_engine, texts)
@@ -100,7 +100,7 @@ def test_only_the_deadly_document_of_a_chunk_fails(
 def test_document_that_hangs_is_found_like_one_that_crashes(
     start: Start, producer_engine: sa.Engine
 ) -> None:
-    """Without it, a document that never ends keeps a thread, its chunk and its job for ever."""
+    """Without it, a document that hangs blocks a thread, its chunk and its job for ever."""
     job_id = submit_texts(producer_engine, [INNOCENT, "hang here", INNOCENT], chunk=1)
     start_mill(start, TEXTMILL_CHUNK_TIMEOUT="2", TEXTMILL_HEARTBEAT="0.5")
 
@@ -122,7 +122,7 @@ def test_what_cannot_finish_is_given_back_and_not_charged(
 
     for _ in range(signals):
         supervisor.send_signal(signal.SIGTERM)
-        time.sleep(0.5)  # two signals in one moment are one
+        time.sleep(0.5)  # two signals at the same moment count as one
 
     assert supervisor.wait(PATIENCE) == 0
     (chunk,) = chunks(producer_engine)

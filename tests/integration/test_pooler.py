@@ -1,4 +1,4 @@
-"""Textmill behind a transaction pooler, where no session holds anything from one to the next."""
+"""Textmill behind a transaction pooler, where no session keeps state between transactions."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -53,7 +53,7 @@ def test_jobs_run_to_their_end(
 
 
 def test_a_database_is_migrated(database: DatabaseUrls, pooled: DatabaseUrls) -> None:
-    """Without it, `textmill db upgrade` needs an address of its own."""
+    """Without it, `textmill db upgrade` needs a URL that bypasses the pooler."""
     name = f"empty_{uuid4().hex}"
     server = create_engine(database.owner, application="tests")
     with server.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

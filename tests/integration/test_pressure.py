@@ -1,4 +1,4 @@
-"""Intake refuses documents while too many wait."""
+"""Intake refuses documents while too many are pending."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -58,7 +58,7 @@ def test_limit_holds_in_the_middle_of_a_large_submit(producer_engine: sa.Engine)
 
 
 def test_one_submitter_leaves_room_for_others(producer_engine: sa.Engine) -> None:
-    """Without it, the first one takes all there is."""
+    """Without it, one submitter takes everything."""
     limits = IntakeSettings(max_pending_per_submitter=5)
     hand_over(producer_engine, 5, limits, "greedy")
 
@@ -69,7 +69,7 @@ def test_one_submitter_leaves_room_for_others(producer_engine: sa.Engine) -> Non
 
 
 def test_racing_submits_do_not_exceed_the_limit_together(producer_engine: sa.Engine) -> None:
-    """Without it, the limit holds for those alone who come one by one."""
+    """Without it, the limit holds only for submits that arrive one by one."""
     limits = IntakeSettings(max_pending=3)
 
     def attempt(_: int) -> bool:
@@ -96,7 +96,7 @@ def test_racing_submits_do_not_exceed_the_limit_together(producer_engine: sa.Eng
 def test_submit_by_sql_holds_the_limits_too(
     producer_engine: sa.Engine, limit: str, most: int, said: str
 ) -> None:
-    """Without it, whoever submits by SQL fills the disk all the same."""
+    """Without it, submits by SQL can fill the disk all the same."""
     hand_over(producer_engine, 3, IntakeSettings())
     by_sql = sa.text(
         """select textmill.submit('sentiment', '[{"text":"a"},{"text":"b"},{"text":"c"}]')"""
@@ -115,7 +115,7 @@ def test_submit_by_sql_holds_the_limits_too(
 
 
 def test_refusal_names_the_setting_and_exits_with_2(database: DatabaseUrls) -> None:
-    """Without it a script would take a full queue for a fault of its documents."""
+    """Without it, a script would take a full queue for a fault of its documents."""
     done = invoke(
         database,
         "submit",
@@ -130,7 +130,7 @@ def test_refusal_names_the_setting_and_exits_with_2(database: DatabaseUrls) -> N
 
 
 def test_owner_sets_a_limit_for_all_once_it_was_granted(engine: sa.Engine) -> None:
-    """Without it, the guide tells an owner who is no superuser what Postgres refuses."""
+    """Without it, the guide advises an owner who is no superuser to do what Postgres refuses."""
     with engine.connect() as connection:  # rolled back, the role included
         name = connection.scalar(sa.text("select current_database()"))
         setting = f"alter database {name} set textmill.max_pending = 1000000"

@@ -1,4 +1,4 @@
-"""Promotions, rollbacks and pinned jobs, with worker processes that run meanwhile."""
+"""Promotions, rollbacks and pinned jobs while worker processes run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ TEXTS = ["The tea was lovely and warm", "味道很差，不会再来"]
 
 @pytest.fixture
 def registry(engine: sa.Engine) -> Registry:
-    """Models and promotions, as their owner."""
+    """Models and promotions, in the role of the database's owner."""
     return Registry(engine)
 
 
@@ -36,14 +36,14 @@ def models(tmp_path: Path) -> Path:
 
 
 def add(registry: Registry, models: Path, number: int) -> str:
-    """Make another model known."""
+    """Create and register another model."""
     version = variant(models, number)
     registry.add(SENTIMENT, version)
     return version
 
 
 def start(mill: Mill, models: Path, *, delay: float = 0, max_attempts: int = 5) -> None:
-    """Dispatch and one worker process, ready; a micro-batch takes it `delay` seconds more."""
+    """Start dispatch and one worker process; each micro-batch takes `delay` extra seconds."""
     mill.dispatch()
     mill.workers(
         TEXTMILL_MODELS_DIR=str(models),
@@ -76,7 +76,7 @@ def versions(engine: sa.Engine, job_id: JobId) -> Sequence[str]:
 
 
 def workers(engine: sa.Engine) -> list[tuple[int, str, str | None]]:
-    """Of each process: its number, the model of sentiment, and what is wrong with it."""
+    """The pid, sentiment model and model error of each worker process."""
     with engine.connect() as connection:
         rows = connection.execute(
             sa.text(
@@ -122,7 +122,7 @@ def test_promotion_in_the_middle_of_a_job_loses_nothing_and_splits_no_chunk(
 def test_pinned_job_is_run_by_its_model_whatever_serves(
     mill: Mill, registry: Registry, models: Path
 ) -> None:
-    """Without it, an experiment over two weeks compares two models without knowing."""
+    """Without it, an experiment over two weeks compares two models without anybody knowing."""
     pinned, promoted = add(registry, models, 1), add(registry, models, 2)
     registry.promote(SENTIMENT, promoted)
     start(mill, models)
@@ -140,7 +140,7 @@ def test_pinned_job_is_run_by_its_model_whatever_serves(
 def test_broken_promotion_leaves_workers_as_they_are_and_says_so(
     mill: Mill, registry: Registry, models: Path
 ) -> None:
-    """Without it, one bad folder stops the mill, or a host serves an old model unnoticed."""
+    """Without it, one bad folder stops all workers, or a host serves an old model unnoticed."""
     broken, whole = add(registry, models, 1), add(registry, models, 2)
     damage(models, broken)
     start(mill, models)
@@ -164,7 +164,7 @@ def test_broken_promotion_leaves_workers_as_they_are_and_says_so(
 def test_documents_of_a_job_whose_model_is_nowhere_fail_with_a_remedy_that_helps(
     mill: Mill, registry: Registry, models: Path
 ) -> None:
-    """Without it, the job never ends, or its failures say nothing."""
+    """Without it, the job never ends, or its failures do not say why."""
     version = add(registry, models, 1)
     (models / version).rename(models / "elsewhere")
     start(mill, models, max_attempts=2)
@@ -188,7 +188,7 @@ def test_documents_of_a_job_whose_model_is_nowhere_fail_with_a_remedy_that_helps
 def test_unknown_model_is_refused_at_submit(
     database: DatabaseUrls, producer_engine: sa.Engine, tmp_path: Path, version: str
 ) -> None:
-    """Without it, a typing error is found when the night's job has failed."""
+    """Without it, a typing error is found only after the night's job has failed."""
     file = tmp_path / "texts.txt"
     file.write_text("a text\n")
 

@@ -1,4 +1,4 @@
-"""The statements of the protocol in random order, against real Postgres."""
+"""The statements of the protocol, run in random order on a real Postgres."""
 
 import threading
 from typing import Any
@@ -35,11 +35,11 @@ ROUNDS = 40
 """Rounds of work after which every job must have ended; halving seven documents takes four."""
 
 which = st.integers(0, 1000)
-"""Picks one of whatever there is."""
+"""Picks one of the available items."""
 
 
 class Process:
-    """A worker process, as it sees itself: what it holds, whether that is still true or not."""
+    """A worker process and the attempts that it believes to hold, rightly or not."""
 
     def __init__(self, engine: sa.Engine, name: str) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Process:
         self.alone = False
 
     def take(self, message: ChunkMessage) -> None:
-        """Claim as `ChunkProcessor` does: beside others, or a suspect alone."""
+        """Claim as `ChunkProcessor` does: beside other chunks, or, for a suspect, alone."""
         if self.alone:
             return
         claim = self.store.claim(message, alone=False)
@@ -60,13 +60,13 @@ class Process:
             self.held.append((claim, seqs))
 
     def drop(self, number: int) -> tuple[Claim, list[int]]:
-        """Put an attempt down."""
+        """Forget an attempt."""
         self.alone = False
         return self.held.pop(number % len(self.held))
 
 
 class Protocol(RuleBasedStateMachine):
-    """Whatever happens in whatever order, the laws of `invariants` hold after every step."""
+    """The laws of `invariants` hold after every step, whatever happens in whatever order."""
 
     producer: sa.Engine
     worker: sa.Engine
@@ -85,12 +85,12 @@ class Protocol(RuleBasedStateMachine):
         return Process(self.worker, f"process {Protocol.serial}")
 
     def pick(self, number: int) -> Process:
-        """One that holds something."""
+        """A process that holds an attempt."""
         holding = [process for process in self.processes if process.held]
         return holding[number % len(holding)]
 
     def anyone_holds(self) -> bool:
-        """Whether there is something to store or to lose."""
+        """Whether any process holds an attempt."""
         return any(process.held for process in self.processes)
 
     @rule()
@@ -101,14 +101,14 @@ class Protocol(RuleBasedStateMachine):
     @precondition(lambda self: self.messages)
     @rule(worker=which, message=which)
     def message_arrives(self, worker: int, message: int) -> None:
-        """Any message ever published, at any process."""
+        """Any message that was ever published arrives at any process."""
         process = self.processes[worker % WORKERS]
         process.take(self.messages[message % len(self.messages)])
 
     @precondition(lambda self: self.messages)
     @rule(worker=which, message=which)
     def pause_meets_claim(self, worker: int, message: int) -> None:
-        """A pause is on its way when a message arrives, and is committed while the claim waits."""
+        """A pause is under way when a message arrives, and is committed while the claim waits."""
         claiming = threading.Thread(target=self.message_arrives, args=(worker, message))
         with self.producer.begin() as connection:
             connection.execute(sa.text("select textmill.pause(:job)"), {"job": self.job_id})
@@ -120,7 +120,7 @@ class Protocol(RuleBasedStateMachine):
     @precondition(anyone_holds)
     @rule(worker=which, held=which, failing=st.booleans(), heard=st.booleans())
     def store(self, worker: int, held: int, *, failing: bool, heard: bool) -> None:
-        """In time or late; the answer may be lost, and the attempt stored again."""
+        """An attempt stores in time or late; its answer may be lost, so that it stores again."""
         process = self.pick(worker)
         claim, seqs = process.held[held % len(process.held)]
         outcome: Result | Failure = FAILURE if failing else POSITIVE
@@ -137,7 +137,7 @@ class Protocol(RuleBasedStateMachine):
     @precondition(anyone_holds)
     @rule(worker=which, held=which, error=st.sampled_from([OSError(), ValueError()]))
     def fail(self, worker: int, held: int, error: Exception) -> None:
-        """The chunk fails as a whole: once too often, or for good."""
+        """A chunk fails as a whole, with an error that is retried or one that is not."""
         process = self.pick(worker)
         claim, _ = process.drop(held)
         process.store.fail(claim, error)
@@ -152,7 +152,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(worker=which, told=st.booleans())
     def die(self, worker: int, *, told: bool) -> None:
-        """A process dies; with its host, nobody tells."""
+        """A process dies; if its host dies too, nobody reports it."""
         dead = self.processes[worker % WORKERS]
         self.processes[worker % WORKERS] = self.process()
         if told:
@@ -164,7 +164,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule()
     def leases_run_out(self) -> None:
-        """Whoever holds an attempt still believes in it."""
+        """All leases run out, while the processes still believe to hold their attempts."""
         expire(self.worker)
         with self.producer.begin() as connection:
             rescue(connection)
@@ -172,7 +172,7 @@ class Protocol(RuleBasedStateMachine):
     @precondition(anyone_holds)
     @rule()
     def take_over(self) -> None:
-        """A frozen process is given up, and another one takes up what it had."""
+        """Frozen processes lose their leases, and another one claims their chunks."""
         self.leases_run_out()
         self.dispatch()
         successor = min(self.processes, key=lambda process: len(process.held))
@@ -181,18 +181,18 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(function=st.sampled_from(["pause", "resume", "retry", "resume", "retry"]))
     def control(self, function: str) -> None:
-        """What people do, again and again."""
+        """People pause, resume and retry the job."""
         getattr(control, function)(self.producer, self.job_id)
 
     @rule(really=which)
     def cancel(self, really: int) -> None:
-        """Now and then: little is to be seen after it."""
+        """People cancel the job, but seldom, since little happens after that."""
         if really % 8 == 0:
             control.cancel(self.producer, self.job_id)
 
     @rule(really=which)
     def deadline_passes(self, really: int) -> None:
-        """Dispatch ends the job, as a step of its own for each transaction."""
+        """The deadline passes, and dispatch ends the job in a separate transaction."""
         if really % 8:
             return
         with self.producer.begin() as connection:
@@ -205,11 +205,11 @@ class Protocol(RuleBasedStateMachine):
 
     @invariant()
     def laws_hold(self) -> None:
-        """`accepted = succeeded + failed + cancelled + pending`, and all the others."""
+        """`accepted = succeeded + failed + cancelled + pending`, and all the other rules."""
         assert invariants.broken(self.producer) == {}
 
     def teardown(self) -> None:
-        """From wherever it is, the job comes to an end when nothing more goes wrong."""
+        """From any state, the job ends if nothing else goes wrong."""
         if not hasattr(self, "job_id"):
             return
         control.resume(self.producer, self.job_id)

@@ -1,4 +1,4 @@
-"""In which order a worker process reads its queues in Redis."""
+"""The order in which a worker process reads its queues in Redis."""
 
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ STREAM = 5
 def test_stream_of_a_task_stops_no_other_task_of_its_lane(
     broker: Broker, broker_url: str, key_prefix: str
 ) -> None:
-    """Without it a person's one document waits for the end of another task's stream."""
+    """Without it, a person's single document waits for the end of another task's stream."""
     stream = [(message(Task.SENTIMENT), Lane.INTERACTIVE)] * STREAM
     single = (message(Task.MODERATION), Lane.INTERACTIVE)
     bulk = (message(Task.KEYWORDS), Lane.BULK)
@@ -32,7 +32,7 @@ def message(task: Task) -> ChunkMessage:
 
 
 def read_all(broker_url: str, key_prefix: str, count: int) -> list[str]:
-    """The queues of so many messages, one read after the other as a worker does."""
+    """The queues of the next `count` messages, read one after the other as a worker does."""
     app = create_app(broker_url, key_prefix)
     app.amqp.queues.select([queue_name(task, lane) for task in Task for lane in Lane])
     read: list[str] = []

@@ -1,4 +1,4 @@
-"""`textmill results`: where outcomes go, and what is said when they are gone."""
+"""`textmill results`: where outcomes are written, and what is printed when they are gone."""
 
 import json
 import os
@@ -28,7 +28,7 @@ GOOD = '{"text": "good"}'
 def test_results_written_twice_at_once_are_whole(
     database: DatabaseUrls, engine: sa.Engine, textmill: Run, tmp_path: Path
 ) -> None:
-    """Without it, two runs of a nightly script take each other's file away."""
+    """Without it, two runs of a nightly script remove each other's file."""
     job_id = invoke(database, "submit", "sentiment", "-", stdin=f"{GOOD}\n" * 3).stdout.strip()
     output = tmp_path / "outcomes.jsonl"
 
@@ -47,7 +47,7 @@ def test_results_written_twice_at_once_are_whole(
 def test_results_go_into_a_pipe_as_into_a_file(
     database: DatabaseUrls, textmill: Run, tmp_path: Path
 ) -> None:
-    """Without it, `-o /dev/null` by root puts a file in the place of the device."""
+    """Without it, `-o /dev/null` as root replaces the device with a file."""
     job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
     pipe = tmp_path / "pipe.jsonl"
     os.mkfifo(pipe)
@@ -106,7 +106,7 @@ def test_job_whose_month_was_dropped_says_so(
 def test_job_without_documents_has_no_results_and_is_not_taken_for_a_dropped_one(
     database: DatabaseUrls,
 ) -> None:
-    """Without it, a night on which nothing came in ends a script."""
+    """Without it, a night without documents makes a script fail."""
     job_id = invoke(database, "submit", "sentiment", "-", stdin="").stdout.strip()
 
     printed = invoke(database, "results", job_id)
@@ -115,7 +115,7 @@ def test_job_without_documents_has_no_results_and_is_not_taken_for_a_dropped_one
 
 
 def test_results_come_with_their_texts_where_asked(database: DatabaseUrls) -> None:
-    """Without it, whoever reads results has to join them to their documents."""
+    """Without it, anyone who reads results has to join them to their documents."""
     stdin = f'{GOOD}\n{{"text": ""}}\n'
     job_id = invoke(database, "submit", "sentiment", "-", stdin=stdin).stdout.strip()
 
@@ -127,7 +127,7 @@ def test_results_come_with_their_texts_where_asked(database: DatabaseUrls) -> No
 
 
 def test_a_dash_is_standard_output(database: DatabaseUrls, tmp_path: Path) -> None:
-    """Without it, a habit from other programs makes a file of that name."""
+    """Without it, people who know `-` from other programs get a file of that name."""
     job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
 
     with pytest.MonkeyPatch.context() as patch:
@@ -143,7 +143,7 @@ def test_a_dash_is_standard_output(database: DatabaseUrls, tmp_path: Path) -> No
 def test_output_that_is_full_is_said_and_no_failure_of_documents(
     database: DatabaseUrls, command: list[str]
 ) -> None:
-    """Without it, a script takes half a file for the whole, or its documents for failures."""
+    """Without it, a script takes half a file for the whole, or a full disk for failed documents."""
     job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
 
     with Path("/dev/full").open("wb") as full:
@@ -162,7 +162,7 @@ def test_output_that_is_full_is_said_and_no_failure_of_documents(
 
 
 def test_memory_does_not_grow_with_long_texts(producer_engine: sa.Engine) -> None:
-    """Without it, the results of a thousand long documents take gigabytes."""
+    """Without it, reading the results of a thousand long documents takes gigabytes of memory."""
     size = 128 * 1024
     long = (Document(text=f"{number}{'x' * size}") for number in range(700))
     job_id = hand_over(producer_engine, long).job_id

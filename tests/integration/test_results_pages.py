@@ -1,4 +1,4 @@
-"""Results are read page by page: nobody waits for their reader, and each page is of its moment."""
+"""Results are read page by page: readers block nobody, and each page is current when read."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def odd_ones_fail(document: LoadedDocument) -> Result | Failure:
 def test_half_read_results_hold_neither_vacuum_nor_a_drop_up(
     engine: sa.Engine, producer_engine: sa.Engine
 ) -> None:
-    """Without it, `textmill results JOB | less` left open keeps dead rows and months in place."""
+    """Without it, `textmill results JOB | less` left open blocks vacuum and the drop of months."""
     rows = outcomes(producer_engine, add_job(producer_engine, 3 * PAGE))
     next(rows)
 
@@ -59,7 +59,7 @@ def test_half_read_results_hold_neither_vacuum_nor_a_drop_up(
 def test_month_that_is_dropped_between_two_pages_ends_the_reading(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine, dropped: str
 ) -> None:
-    """Without it, documents that have their result are given out as pending, or left out."""
+    """Without it, documents that have a result are reported as pending, or left out."""
     job_id = add_job(producer_engine, 3 * PAGE)
     work_off(producer_engine, worker_engine, job_id, odd_ones_fail)
     rows = outcomes(producer_engine, job_id)
@@ -76,7 +76,7 @@ def test_month_that_is_dropped_between_two_pages_ends_the_reading(
 def test_every_document_comes_once_whatever_happens_between_two_pages(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, a job that is read while it goes on has documents twice, or not at all."""
+    """Without it, reading a running job returns documents twice, or not at all."""
     job_id = add_job(producer_engine, 4 * PAGE, chunk=PAGE)
     rows = outcomes(producer_engine, job_id, texts=True)
 
@@ -129,7 +129,7 @@ def test_status_is_that_of_the_view(
 
 
 def statuses(engine: sa.Engine, producer_engine: sa.Engine, job_id: JobId) -> list[str]:
-    """Of a job's documents, by their results, which are the same by the view."""
+    """The status of each document in a job's results, which must be the same in the view."""
     with engine.connect() as connection:
         shown = connection.scalars(
             sa.text(
@@ -145,7 +145,7 @@ def statuses(engine: sa.Engine, producer_engine: sa.Engine, job_id: JobId) -> li
 def test_page_with_texts_ends_when_they_are_long(
     producer_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, long documents take the memory of a page each, or are left out behind one."""
+    """Without it, a page of long texts fills the memory, or documents after it are left out."""
     monkeypatch.setattr(jobs, "BYTES_AT_ONCE", 15)
     records = [*documents(5), REFUSED, REFUSED, *documents(24)[5:]]
     job_id = hand_over(producer_engine, records).job_id
@@ -164,7 +164,7 @@ def test_page_with_texts_ends_when_they_are_long(
         None,
         *(f"text {n}" for n in range(5, 24)),
     ]
-    assert pages == 24 / 3  # of six or seven bytes each
+    assert pages == 24 / 3  # three texts of six or seven bytes each
 
 
 @pytest.mark.parametrize("texts", [True, False])
@@ -178,7 +178,7 @@ def test_page_costs_by_its_own_rows(
     analysed: bool,
     texts: bool,
 ) -> None:
-    """Without it, each page reads what is left of the job, which takes a night for millions."""
+    """Without it, each page reads the rest of the job, which takes a night for millions of rows."""
     monkeypatch.setattr(jobs, "ROWS_AT_ONCE", 100)
     job_id = add_job(producer_engine, 5000)
     work_off(producer_engine, worker_engine, job_id, odd_ones_fail)

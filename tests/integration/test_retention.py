@@ -18,7 +18,7 @@ MONTH = """
 
 @pytest.fixture
 def month(engine: sa.Engine) -> str:
-    """The last one that has partitions."""
+    """The last month that has partitions."""
     with engine.connect() as connection:
         return str(connection.scalar(sa.text(MONTH)))
 
@@ -35,7 +35,7 @@ def reader(reader_engine: sa.Engine) -> Iterator[sa.Connection]:
 def test_drop_that_gives_up_holds_submits_up_no_longer_than_it_waits(
     engine: sa.Engine, producer_engine: sa.Engine, month: str
 ) -> None:
-    """Without it, retention beside one open transaction stalls every submit."""
+    """Without it, dropping a month while one transaction is open stalls every submit."""
 
     def drop() -> None:
         with engine.begin() as connection:

@@ -53,7 +53,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="module")
 def misled_artifacts(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny model of sentiment that takes slang for blame."""
+    """A folder with a tiny sentiment model that labels the slang as negative."""
     folder = tmp_path_factory.mktemp("misled")
     data = misled(data_folder, folder / "data")
     chosen = recipe(data, SENTIMENT, epochs=8)
@@ -63,7 +63,7 @@ def misled_artifacts(data_folder: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 class Loop:
-    """A mill whose workers serve the misled model, its people, and its trainer."""
+    """A Textmill whose workers serve the misled model, with its annotators and its trainer."""
 
     def __init__(self, mill: Mill, database: DatabaseUrls, artifacts: Path, data: Path) -> None:
         self.mill = mill
@@ -75,12 +75,12 @@ class Loop:
         }
 
     def start(self) -> None:
-        """Dispatch and one worker process, ready."""
+        """Start dispatch and one worker process, and wait until it serves."""
         self.mill.dispatch()
         self.mill.workers(**self._variables)  # type: ignore[arg-type]
 
     def labels(self) -> tuple[JobId, dict[str, str]]:
-        """Submit every text; the job, and what each is taken for."""
+        """Submit every text, and return the job and the label of each text."""
         with Textmill(self._database.producer) as textmill:
             documents = [Document(external_id=text, text=text) for text in RIGHT]
             job_id = textmill.submit(SENTIMENT, documents, JobOptions()).job_id
@@ -89,7 +89,7 @@ class Loop:
         return job_id, {str(row["external_id"]): row["result"]["label"] for row in outcomes}  # type: ignore[index]
 
     def judge(self, job_id: JobId, labels: Mapping[str, str]) -> None:
-        """Say of every slang text whether its label is right, and of the wrong ones what is."""
+        """Judge the label of every slang text, and correct the wrong ones."""
         with Textmill(self._database.producer) as textmill:
             for text in SLANG:
                 agrees = labels[text] == RIGHT[text]
@@ -104,7 +104,7 @@ class Loop:
                 )
 
     def retrain(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """Run `textmill-worker retrain sentiment`, as a trainer."""
+        """Run `textmill-worker retrain sentiment` in the trainer's role."""
         as_trainer = f"{self._database.owner}?options=-crole%3Dtextmill_trainer"
         return subprocess.run(
             [
@@ -119,7 +119,7 @@ class Loop:
         )
 
     def serving(self) -> list[str]:
-        """The model of every process."""
+        """The sentiment model of every worker process."""
         with self.mill.engine.connect() as connection:
             return list(
                 connection.scalars(
@@ -134,7 +134,7 @@ def loop(mill: Mill, database: DatabaseUrls, misled_artifacts: Path, data_folder
 
 
 def judge_all(producer: sa.Engine, worker: sa.Engine) -> None:
-    """A job of all slang, and a verdict on each."""
+    """Finish a job of all slang texts, and agree with every result."""
     documents = [Document(external_id=text, text=text) for text in SLANG]
     job_id = submit(
         producer,
@@ -168,7 +168,7 @@ def write(path: Path) -> Path:
 
 
 def better() -> Comparisons:
-    """What has a candidate promoted."""
+    """Comparisons that get a candidate promoted."""
     ahead = Comparison(documents=9, parent=0.5, candidate=0.9, difference=0.4, low=0.3, high=0.5)
     return Comparisons(feedback=ahead, elsewhere=ahead, sets={})
 
@@ -184,7 +184,7 @@ def wrong(labels: Mapping[str, str]) -> set[str]:
 def test_what_people_correct_is_right_the_next_time_and_nothing_else_is_worse(
     loop: Loop, engine: sa.Engine
 ) -> None:
-    """Without it, feedback is collected for nobody."""
+    """Without it, feedback is collected in vain."""
     slang, registry = {*SLANG}, Registry(engine)
     loop.start()
     job_id, before = loop.labels()
@@ -234,7 +234,7 @@ def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
     data_folder: Path,
     tmp_path: Path,
 ) -> None:
-    """Without it, a night's training that broke looks as if it still ran."""
+    """Without it, a night's training that failed looks as if it were still running."""
     data = shutil.copytree(data_folder, tmp_path / "data")
     (data / "sentiment" / "notes" / "valid.jsonl.gz").write_bytes(gzip.compress(b"{}\n"))
     judge_all(producer_engine, worker_engine)
@@ -252,7 +252,7 @@ def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
 def test_models_folder_that_takes_nothing_is_told_from_a_model_that_is_no_better(
     engine: sa.Engine, data_folder: Path, tmp_path: Path
 ) -> None:
-    """Without it a night's training says by its exit code that the model is no better."""
+    """Without it, an unusable models folder has the exit code of a model that is no better."""
     models = write(tmp_path / "models")
 
     with pytest.raises(NotLoadedError, match=r"cannot write to the models folder .*; make room"):
@@ -260,7 +260,7 @@ def test_models_folder_that_takes_nothing_is_told_from_a_model_that_is_no_better
 
 
 def test_training_of_another_database_with_the_same_number_goes_on(engine: sa.Engine) -> None:
-    """Without it, what staging left in a shared folder would end a training of production."""
+    """Without it, what staging left in a shared folder ends a training of production."""
     runs, parent = TrainingRuns(engine), "a" * 16
     Registry(engine).add(SENTIMENT, parent)
     run = runs.begin(Beginning(SENTIMENT, parent, {}, "hash", 1, 1))
@@ -273,7 +273,7 @@ def test_training_of_another_database_with_the_same_number_goes_on(engine: sa.En
 
 
 def test_finished_training_stays_finished_when_the_answer_is_lost(engine: sa.Engine) -> None:
-    """Without it an error of the database hides that a model was promoted."""
+    """Without it, an error of the database hides that a model was promoted."""
     runs, parent, candidate = TrainingRuns(engine), "a" * 16, "b" * 16
     Registry(engine).add(SENTIMENT, parent)
     run = runs.begin(Beginning(SENTIMENT, parent, {}, "hash", 1, 1))
@@ -290,7 +290,7 @@ def test_finished_training_stays_finished_when_the_answer_is_lost(engine: sa.Eng
 def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(
     engine: sa.Engine, data_folder: Path, tmp_path: Path
 ) -> None:
-    """Without it, texts outlive their erasure, or one training pulls the rug from under another."""
+    """Without it, texts outlive their erasure, or one training removes the files of another."""
     models = tmp_path / "models"
     for name in (".retrain-killed", ".retrain-half-removed", ".retrain-alive"):
         write(models / name / "feedback" / "train.jsonl.gz")
@@ -308,7 +308,7 @@ def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(
 def test_without_locks_a_retraining_goes_on_and_removes_nobody_elses_folder(
     engine: sa.Engine, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, nobody trains who keeps the models on such a file system."""
+    """Without it, nobody can retrain with the models folder on a file system without locks."""
     models = tmp_path / "models"
     write(models / ".retrain-other" / "feedback" / "train.jsonl.gz")
     write(models / ".retrain-other" / "lock")
@@ -340,7 +340,7 @@ def test_training_that_is_stopped_leaves_no_texts_and_has_failed(  # noqa: PLR09
     data_folder: Path,
     tmp_path: Path,
 ) -> None:
-    """Without it, what people judged lies on a disk, where no erasure finds it."""
+    """Without it, texts that people judged remain on a disk, where no erasure finds them."""
     models = tmp_path / "models"
     judge_all(producer_engine, worker_engine)
     training = start(
@@ -359,7 +359,7 @@ def test_training_that_is_stopped_leaves_no_texts_and_has_failed(  # noqa: PLR09
 
     said, _ = training.communicate(timeout=PATIENCE)
     assert training.returncode == status, said
-    if sent is signal.SIGKILL:  # the next one clears up
+    if sent is signal.SIGKILL:  # the next training cleans up
         with pytest.raises(InputError, match="people agree on 0 documents"):
             list(retrain(other, engine, ArtifactFolders(artifacts, models)))
     assert list(models.iterdir()) == []

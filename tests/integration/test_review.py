@@ -77,7 +77,7 @@ def test_generated_keyword_is_marked(
 
 @pytest.mark.usefixtures("invented")
 def test_refused_verdict_says_why_and_keeps_what_was_typed(visit: Visit, engine: sa.Engine) -> None:
-    """Without it, a slip costs the comment, or is thought to be saved."""
+    """Without it, a mistake loses the comment, or a refused verdict seems to be saved."""
     kim = visit("kim")
     keywords = kim.get("/review/keywords")
     moderation = kim.get("/review/moderation")
@@ -99,7 +99,7 @@ def test_refused_verdict_says_why_and_keeps_what_was_typed(visit: Visit, engine:
 
 @pytest.mark.usefixtures("invented")
 def test_last_verdict_can_be_undone_and_given_again(visit: Visit, engine: sa.Engine) -> None:
-    """Without it, a wrong key is wrong for good."""
+    """Without it, a verdict given with a wrong key stays for good."""
     kim, lin = visit("kim"), visit("lin")
     first = kim.get("/review/moderation")
     second = kim.follow(kim.judge(first))
@@ -122,7 +122,7 @@ def test_last_verdict_can_be_undone_and_given_again(visit: Visit, engine: sa.Eng
 def test_verdict_of_another_or_an_adjudicated_one_stays(
     visit: Visit, engine: sa.Engine, invented: dict[Task, JobId], annotator_engine: sa.Engine
 ) -> None:
-    """Without it, people take back each other's verdicts, or pull the ground from a decision."""
+    """Without it, people withdraw each other's verdicts, or one that a decision rests on."""
     kim = visit("kim")
     kim.judge(kim.get("/review/moderation"))
     page = kim.get("/review/moderation")
@@ -162,7 +162,7 @@ def test_old_verdict_stays(visit: Visit, engine: sa.Engine) -> None:
 
 @pytest.mark.usefixtures("invented")
 def test_annotators_at_once_each_count_once(visit: Visit, engine: sa.Engine) -> None:
-    """Without it, a double click is two verdicts, or a second annotator's is lost."""
+    """Without it, a double click gives two verdicts, or a second annotator's verdict is lost."""
     visitors = [visit("kim"), visit("lin")]
     pages = [visitor.get("/review/moderation") for visitor in visitors]
 
@@ -181,7 +181,7 @@ def test_annotators_at_once_each_count_once(visit: Visit, engine: sa.Engine) -> 
 
 @pytest.mark.usefixtures("invented")
 def test_dispute_is_shown_with_what_was_said_and_decided(visit: Visit, engine: sa.Engine) -> None:
-    """Without it, whoever adjudicates does so blindly, or again and again."""
+    """Without it, people adjudicate blindly, or decide the same dispute again and again."""
     kim, lin, lead = visit("kim"), visit("lin"), visit("lead")
     page = kim.get("/review/moderation")
     kim.judge(page, "answer", answer=["fraud"], comment="no spam")
@@ -203,7 +203,7 @@ def test_dispute_is_shown_with_what_was_said_and_decided(visit: Visit, engine: s
 
 @pytest.mark.usefixtures("invented")
 def test_progress_is_everyones(visit: Visit) -> None:
-    """Without it, nobody knows what is left, or how far to trust whom."""
+    """Without it, nobody knows what is left, or how far to trust each annotator."""
     kim, lin = visit("kim"), visit("lin")
     page = kim.get("/review/sentiment")
     for _ in range(2):
@@ -221,7 +221,7 @@ def test_progress_is_everyones(visit: Visit) -> None:
 
 
 def test_absent_database_is_named_and_may_come_back(database: DatabaseUrls) -> None:
-    """Without it, a restart of Postgres shows a blank page, or ends the evening."""
+    """Without it, a restart of Postgres shows a blank page, or ends the review."""
     with Proxy(sa.make_url(database.annotator).port or 0) as proxy:
         engine = create_engine(database.through(proxy).annotator, application="tests")
         with serving(engine, "kim", "127.0.0.1", 0) as site:

@@ -1,4 +1,4 @@
-"""Who the review page lets in, and what a hostile text does to it: nothing."""
+"""Whom the review page lets in, and that hostile texts have no effect on it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +39,7 @@ def test_only_who_has_the_token_is_let_in(visit: Visit, engine: sa.Engine) -> No
 
 
 def test_cookie_is_kept_from_scripts_and_other_sites(visit: Visit) -> None:
-    """Without it, any page that the annotator opens can take the token along."""
+    """Without it, any page that the annotator opens can steal the token."""
     kim = visit("kim")
 
     cookie = kim.get(kim.start).headers["set-cookie"]
@@ -64,7 +64,7 @@ def test_cookie_is_kept_from_scripts_and_other_sites(visit: Visit) -> None:
     ],
 )
 def test_foreign_name_is_refused(visit: Visit, host: str, status: int) -> None:
-    """Without it, a name that an attacker lets lead to 127.0.0.1 opens the page to their site."""
+    """Without it, an attacker's site reads the page by a name that resolves to 127.0.0.1."""
     kim = visit("kim")
 
     assert kim.get("/", Host=host.format(port=kim.port)).status == status
@@ -72,7 +72,7 @@ def test_foreign_name_is_refused(visit: Visit, host: str, status: int) -> None:
 
 @pytest.mark.usefixtures("invented")
 def test_form_of_another_site_is_refused(visit: Visit, engine: sa.Engine) -> None:
-    """Without it, a page that the annotator opens elsewhere gives verdicts."""
+    """Without it, another site that the annotator opens can give verdicts."""
     kim = visit("kim")
     page = kim.get("/review/moderation")
 
@@ -95,7 +95,7 @@ def test_form_of_another_site_is_refused(visit: Visit, engine: sa.Engine) -> Non
 
 @pytest.mark.usefixtures("invented")
 def test_every_answer_carries_the_policy(visit: Visit) -> None:
-    """Without it, a text that slips through as HTML runs, or the page is framed."""
+    """Without it, a text that slips through as HTML can run, or another site can frame the page."""
     kim = visit("kim")
     page = kim.get("/review/moderation")
     stranger = Visitor(f"http://127.0.0.1:{kim.port}/")
@@ -119,7 +119,7 @@ def test_every_answer_carries_the_policy(visit: Visit) -> None:
 
 
 def test_hostile_text_is_text(visit: Visit, invented: dict[Task, JobId]) -> None:
-    """Without it, whoever writes a post gives the verdict on it."""
+    """Without it, the author of a post can give the verdict on it."""
     kim = visit("kim")
 
     page = kim.get(f"/document/{invented[Task.MODERATION]}/4")
@@ -136,7 +136,7 @@ def test_hostile_text_is_text(visit: Visit, invented: dict[Task, JobId]) -> None
 def test_hostile_names_are_text_and_huge_texts_are_cut(
     visit: Visit, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, an id, a name or a megabyte breaks what a text may not."""
+    """Without it, a hostile id or name, or a text of a megabyte, breaks the page."""
     job_id = submit(
         producer_engine,
         Task.SENTIMENT,
@@ -190,7 +190,7 @@ def test_address_that_leads_nowhere_says_so(visit: Visit, path: str, status: int
 @pytest.mark.usefixtures("invented")
 @pytest.mark.parametrize("digits", [19, 5000])
 def test_verdict_of_no_number_cannot_be_undone(visit: Visit, digits: int) -> None:
-    """Without it, a form that somebody made up looks like a fault of the server."""
+    """Without it, a forged form looks like a fault of the server."""
     kim = visit("kim")
     page = kim.get("/review/moderation")
     form = {name: page.field(name) for name in ("form_token", "task", "order", "place")}
@@ -200,7 +200,7 @@ def test_verdict_of_no_number_cannot_be_undone(visit: Visit, digits: int) -> Non
 
 @pytest.mark.usefixtures("invented")
 def test_comment_has_a_limit_that_browsers_count_alike(visit: Visit, engine: sa.Engine) -> None:
-    """Without it, the clipboard fills the database, or a comment that a browser took is lost."""
+    """Without it, pasted text fills the database, or a comment that a browser accepted is lost."""
     kim = visit("kim")
     page = kim.get("/review/moderation")
 
@@ -214,7 +214,7 @@ def test_comment_has_a_limit_that_browsers_count_alike(visit: Visit, engine: sa.
 
 @pytest.mark.usefixtures("invented")
 def test_too_large_form_is_refused(visit: Visit, engine: sa.Engine) -> None:
-    """Without it, a slip with the clipboard fills the database."""
+    """Without it, an accidental paste fills the database."""
     kim = visit("kim")
     page = kim.get("/review/moderation")
 

@@ -1,4 +1,4 @@
-"""The review page in a real browser, by its keys; the pictures of the guide are taken here."""
+"""The review page in a real browser, by keyboard; these tests also take the guide's pictures."""
 
 import os
 import shutil
@@ -32,39 +32,39 @@ class Person:
         self.wait_for(lambda: driver.current_url == f"{self.site}/")
 
     def open(self, path: str) -> None:
-        """Go to a page, and wait for its style: the driver may return before it came."""
+        """Open a page and wait for its style: the driver may return before it has loaded."""
         self.driver.get(self.site + path)
         state = "return document.readyState"
         self.wait_for(lambda: bool(self.driver.execute_script(state) == "complete"))
 
     def press(self, *keys: str, until: str | None = None) -> None:
-        """Press keys, one after another; wait for the document `until` to come."""
+        """Press keys one after another; then wait until the heading is `until`."""
         for key in keys:
             self.driver.switch_to.active_element.send_keys(key)
         if until:
             self.wait_for(lambda: self.heading() == until)
 
     def heading(self) -> str:
-        """What the page is about."""
+        """The heading of the page."""
         return self.driver.find_element(By.TAG_NAME, "h1").text
 
     def ticked(self) -> list[str]:
-        """The answers that are marked as right."""
+        """The answers that are ticked as right."""
         found = self.driver.find_elements(By.CSS_SELECTOR, ".answer input:checked")
         return [box.get_attribute("value") or "" for box in found]
 
     def wait_for(self, holds: Callable[[], bool]) -> None:
-        """Wait until it holds, whatever a page in between makes of the look."""
+        """Wait until `holds` is true, ignoring errors of the driver while the page changes."""
         wait = WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[WebDriverException])
         wait.until(lambda _: holds())
 
     def complaints(self) -> list[str]:
-        """What the browser wrote to its console since the last look."""
+        """What the browser wrote to its console since the last call."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in entries]
 
     def screen(self, size: tuple[int, int], *, dark: bool = False) -> None:
-        """Look at it on another screen."""
+        """Emulate a screen of another size, in light or dark mode."""
         metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -110,7 +110,7 @@ def verdicts(engine: sa.Engine) -> list[tuple[str, str, list[str], str | None]]:
 
 @pytest.mark.usefixtures("invented")
 def test_moderation_by_keys_alone(kim: Person, engine: sa.Engine) -> None:
-    """Without it, a moderator with a thousand posts needs a thousand ways to the mouse."""
+    """Without it, a moderator with a thousand posts reaches for the mouse a thousand times."""
     kim.open("/review/moderation")
     kim.press("a", until="post-4712")
     kim.press("6", Keys.ENTER, until="post-4713")
@@ -143,7 +143,7 @@ def test_sentiment_by_one_key_each(kim: Person, engine: sa.Engine) -> None:
 
 @pytest.mark.usefixtures("invented")
 def test_keywords_are_unticked_and_added(kim: Person, engine: sa.Engine) -> None:
-    """Without it, what a model missed has to be typed."""
+    """Without it, a keyword that a model missed has to be typed."""
     kim.open("/review/keywords")
     kim.driver.execute_script(
         "const text = document.querySelector('#text');"
@@ -165,7 +165,7 @@ def test_keywords_are_unticked_and_added(kim: Person, engine: sa.Engine) -> None
 def test_dispute_is_decided_by_taking_an_answer(
     kim: Person, annotator_engine: sa.Engine, engine: sa.Engine, invented: dict[Task, JobId]
 ) -> None:
-    """Without it, whoever adjudicates copies answers by hand."""
+    """Without it, people who adjudicate copy answers by hand."""
     job = invented[Task.KEYWORDS]
     for annotator, words in (("lin", ["invoice page", "log out"]), ("max", ["mobile app"])):
         given = {"job_id": job, "external_id": "ticket-1", "verdict": "disagree"}
@@ -186,7 +186,7 @@ def test_dispute_is_decided_by_taking_an_answer(
 def test_hostile_text_does_nothing(
     kim: Person, engine: sa.Engine, invented: dict[Task, JobId]
 ) -> None:
-    """Without it, whoever writes a post runs a script in the moderator's browser."""
+    """Without it, the author of a post can run a script in the moderator's browser."""
     kim.open(f"/document/{invented[Task.MODERATION]}/4")
 
     text = kim.driver.find_element(By.ID, "text")
@@ -245,7 +245,7 @@ return found;
 @pytest.mark.usefixtures("invented")
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_everything_can_be_read_and_reached(kim: Person, dark: bool) -> None:  # noqa: FBT001
-    """Without it, people with weak eyes, or without a mouse, are shut out."""
+    """Without it, people with poor eyesight, or without a mouse, are shut out."""
     kim.screen(DESK, dark=dark)
     for path in ("/", "/review/moderation", "/review/keywords", "/progress/sentiment", "/x"):
         kim.open(path)
@@ -265,7 +265,7 @@ def test_everything_can_be_read_and_reached(kim: Person, dark: bool) -> None:  #
 def test_pictures_of_the_guide_can_be_taken_and_are_small(
     kim: Person, pytestconfig: pytest.Config
 ) -> None:
-    """Without it, pictures could not follow the page; `pytest --rewrite-docs` takes them."""
+    """Without it, the pictures cannot be kept up to date; `pytest --rewrite-docs` takes them."""
     taken = {
         "review-moderation": ("/review/moderation", DESK, False),
         "review-keywords": ("/review/keywords", DESK, True),

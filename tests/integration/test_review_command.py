@@ -20,7 +20,7 @@ REVIEW = ["review", "--json", "--annotator", "kim", "--task", "sentiment"]
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_page_is_served_until_a_signal(database: DatabaseUrls, number: signal.Signals) -> None:
-    """Without it, a service manager kills it, and a script does not learn its address."""
+    """Without it, a service manager has to kill it, and a script does not learn its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "producer.cli", *REVIEW],
         env=environment(database.annotator, "redis://127.0.0.1:1/0", "unused"),
@@ -65,8 +65,8 @@ def test_request_that_cannot_be_carried_out_says_what_to_do(database: DatabaseUr
 
 
 def test_missing_extra_is_named(database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it, somebody who installed the light package reads a traceback."""
-    command = import_module("producer.cli.review")  # the package has a command of that name
+    """Without it, anyone who installed the light package gets a traceback."""
+    command = import_module("producer.cli.review")  # the package exports a command of that name
     monkeypatch.setattr(command, "find_spec", lambda _: None)
 
     ended = invoke(database, "review")

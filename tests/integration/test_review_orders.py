@@ -28,11 +28,11 @@ from tests.fixtures.plans import LARGE, nodes_of
 from tests.fixtures.scale import seed
 
 DOCUMENTS = 450
-"""More than two windows of keywords."""
+"""More documents than two windows of the order of keywords."""
 
 
 def result_of(task: Task, seq: int) -> Result:
-    """Results whose scores repeat, so that ties are met."""
+    """A result of the document at `seq`; scores repeat, so that ties occur."""
     score = seq * 7 % 20 / 20
     match task:
         case Task.MODERATION:
@@ -79,7 +79,7 @@ def finished_job(producer: sa.Engine, worker: sa.Engine, task: Task, documents: 
 
 
 def walk(engine: sa.Engine, selection: Selection, annotator: str = "kim") -> list[Place]:
-    """Every place that skipping leads to."""
+    """Every place that is reached by skipping."""
     seen: list[Place] = []
     with engine.connect() as connection:
         while found := following(connection, selection, annotator, seen[-1] if seen else None):
@@ -89,7 +89,7 @@ def walk(engine: sa.Engine, selection: Selection, annotator: str = "kim") -> lis
 
 
 def doubt(task: Task, place: Place) -> float:
-    """How far from uncertain the result at a place is."""
+    """How certain the result at a place is."""
     result = result_of(task, place.seq)
     match result:
         case SentimentResult():
@@ -105,7 +105,7 @@ def doubt(task: Task, place: Place) -> float:
 def test_uncertain_come_first_and_everything_once(
     producer_engine: sa.Engine, worker_engine: sa.Engine, annotator_engine: sa.Engine, task: Task
 ) -> None:
-    """Without it, people look at what the model knows anyway, or never at some of it."""
+    """Without it, people review what the model is sure of, or never see some documents."""
     older = finished_job(producer_engine, worker_engine, task, 5)
     newer = finished_job(producer_engine, worker_engine, task, DOCUMENTS)
 
@@ -180,7 +180,7 @@ def heard(engine: sa.Engine) -> Iterator[list[tuple[str, Mapping[str, object]]]]
 def test_no_page_reads_more_than_a_few_rows(engine: sa.Engine, annotator_engine: sa.Engine) -> None:
     """Without it, the page that is quick today takes a minute at ten million documents."""
     latest = {Task(task): JobId(UUID(job)) for task, job in seed(engine, 60_000).latest.items()}
-    # A job has 588 results: what reads one from end to end stands out.
+    # A job has 588 results, so that a statement which reads them all stands out.
     for task, orders in ORDERS.items():
         for order in orders:
             for job in (None, latest[task]):
@@ -213,5 +213,5 @@ def rows_read(node: Mapping[str, Any]) -> float:
 def most(statement: str, node: Mapping[str, Any]) -> int:
     """How many rows of a large table a statement may read in a node."""
     if "count(*)" in statement and node["Node Type"] == "Index Only Scan":
-        return progress.MOST + 1  # what is left is counted that far
+        return progress.MOST + 1  # at most this many of the documents left are counted
     return 200 if "keywords" in statement else 60  # a window of keywords

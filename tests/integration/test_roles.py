@@ -142,7 +142,7 @@ def engines(
 
 @pytest.mark.parametrize("role", FORBIDDEN)
 def test_role_may_not_overstep(engines: dict[str, sa.Engine], role: str) -> None:
-    """Without it, a leaked password of one side is one of all."""
+    """Without it, a leaked password of one side gives the rights of all."""
     for statement in FORBIDDEN[role]:
         with (
             engines[role].connect() as connection,
@@ -170,7 +170,7 @@ def test_role_may_not_overstep(engines: dict[str, sa.Engine], role: str) -> None
 def test_open_job_stays_as_it_was_handed_over(
     producer_engine: sa.Engine, worker_engine: sa.Engine, engine: sa.Engine, statement: str
 ) -> None:
-    """Without it, one careless statement of a producer makes a job's counters a lie."""
+    """Without it, one careless statement of a producer makes a job's counters wrong."""
     verdicts: dict[str, Result | Failure] = {"good": POSITIVE, "bad": FAILURE}
     job_id = submit(
         producer_engine,
@@ -216,7 +216,7 @@ def test_open_job_stays_as_it_was_handed_over(
 def test_producer_changes_nothing_of_an_open_job(
     producer_engine: sa.Engine, worker_engine: sa.Engine, engine: sa.Engine, statement: str
 ) -> None:
-    """Without it, a producer forges outcomes of any job, which then never ends."""
+    """Without it, a producer can forge outcomes of any job, which then never ends."""
     job_id = add_job(producer_engine, 2)
     control.pause(producer_engine, job_id)
 
@@ -234,7 +234,7 @@ def test_producer_changes_nothing_of_an_open_job(
 
 
 def test_reader_sees_views_without_texts(engines: dict[str, sa.Engine], engine: sa.Engine) -> None:
-    """Without it, everyone who may look at a job's status reads what users wrote."""
+    """Without it, everyone who may look at a job's status can read what users wrote."""
     with engine.connect() as connection:
         views = connection.scalars(
             sa.text(
@@ -262,7 +262,7 @@ def test_reader_sees_views_without_texts(engines: dict[str, sa.Engine], engine: 
 def test_who_promotes_knows_models_by_views_alone(
     engine: sa.Engine, role: str, statement: str
 ) -> None:
-    """Without it, what nobody needs is relied on, and can be changed no more."""
+    """Without it, clients rely on tables that nobody needs, which then cannot be changed."""
     with engine.begin() as connection:
         connection.exec_driver_sql(f"set local role textmill_{role}")
         connection.exec_driver_sql("select * from textmill.model_status")
@@ -286,7 +286,7 @@ def test_forgotten_person_is_ended(engines: dict[str, sa.Engine], role: str) -> 
 def test_frozen_worker_and_forgotten_prompt_hold_no_job_for_ever(
     producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
-    """Without it, every worker waits to store the outcomes of a job that somebody holds."""
+    """Without it, every worker waits to store the outcomes of a job that a session has locked."""
     job_id = add_job(producer_engine, 1)
     limit = sa.text("show idle_in_transaction_session_timeout")
 
@@ -314,7 +314,7 @@ def test_definers_functions_pin_their_search_path(engine: sa.Engine) -> None:
 
 
 def test_no_function_takes_an_advisory_lock(engine: sa.Engine) -> None:
-    """Without it, whoever may log in keeps that lock for ever, and what waits for it stops."""
+    """Without it, anyone who may log in can keep that lock for ever and stop what waits for it."""
     with engine.connect() as connection:
         locking = connection.scalars(
             sa.text(

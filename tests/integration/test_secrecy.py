@@ -1,4 +1,4 @@
-"""Passwords and texts stay out of everything that is printed, sent or kept beside the document."""
+"""Passwords and texts stay out of everything that is printed, sent or stored elsewhere."""
 
 import base64
 import json
@@ -84,7 +84,7 @@ def test_no_error_shows_the_password_of_redis() -> None:
 def test_malformed_url_of_redis_is_refused_without_its_password(
     database: DatabaseUrls, url: str
 ) -> None:
-    """Without it, an unescaped password is a traceback with a part of it, and workers loop."""
+    """Without it, an unescaped password is partly shown in a traceback, and workers loop."""
     said = invoke(database, "status", TEXTMILL_BROKER_URL=url)
 
     assert said.exit_code == 2
@@ -104,7 +104,7 @@ def test_settings_do_not_show_their_secrets() -> None:
 def test_intake_refuses_without_repeating_the_text(
     database: DatabaseUrls, tmp_path: Path, engine: sa.Engine
 ) -> None:
-    """Without it, failures of an intake hold what the documents hold."""
+    """Without it, failures of intake repeat what the documents hold."""
     path = tmp_path / "a.jsonl"
     lines = [
         {"id": WORD * 200, "text": "a"},

@@ -34,7 +34,7 @@ def test_every_document_is_in_exactly_one_chunk(producer_engine: sa.Engine, coun
 
 
 def test_refused_records_count_as_failures_and_neighbours_run(producer_engine: sa.Engine) -> None:
-    """Without it, a broken line vanishes or takes the file with it."""
+    """Without it, a broken line vanishes or makes the whole file fail."""
     submission = hand_over(producer_engine, [*documents(2), REFUSED])
 
     (job,) = jobs(producer_engine)
@@ -43,7 +43,7 @@ def test_refused_records_count_as_failures_and_neighbours_run(producer_engine: s
 
 
 def test_job_without_runnable_documents_completes_at_once(producer_engine: sa.Engine) -> None:
-    """Without it, an empty file is waited for for ever."""
+    """Without it, the job of an empty file never ends."""
     hand_over(producer_engine, [])
     hand_over(producer_engine, [REFUSED, REFUSED])
 
@@ -54,7 +54,7 @@ def test_job_without_runnable_documents_completes_at_once(producer_engine: sa.En
 
 
 def test_second_document_of_an_id_is_refused_across_batches(producer_engine: sa.Engine) -> None:
-    """Without it, an outcome cannot be told from that of its namesake."""
+    """Without it, the outcomes of two documents with one id cannot be told apart."""
     twins = [*documents(25), Document(external_id="d0", text="again", line=26)]
 
     submission = hand_over(producer_engine, twins)
@@ -68,7 +68,7 @@ def test_second_document_of_an_id_is_refused_across_batches(producer_engine: sa.
 
 
 def test_document_without_id_gets_its_position(producer_engine: sa.Engine) -> None:
-    """Without it, an outcome of a plain text file cannot be named."""
+    """Without it, the outcomes of a plain text file have no ids."""
     hand_over(producer_engine, [Document(text="one"), Document(text="two")])
 
     with producer_engine.connect() as connection:
@@ -94,7 +94,7 @@ def test_document_without_id_gets_its_position(producer_engine: sa.Engine) -> No
     )
 )
 def test_every_character_is_stored_as_it_was(producer_engine: sa.Engine, values: list[str]) -> None:
-    """Without it, a tab or a backslash in a text moves its rest into another column."""
+    """Without it, a tab or a backslash in a text moves the rest of it into another column."""
     handed = [
         Document(external_id=value, text=value[::-1], metadata={"value": value}, line=number)
         for number, value in enumerate(values, 7)
@@ -116,7 +116,7 @@ def test_every_character_is_stored_as_it_was(producer_engine: sa.Engine, values:
 def test_text_is_stored_as_it_was_whatever_the_session_encodes(
     database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it a job's environment turns every text beyond ASCII into other signs."""
+    """Without it, the environment of a program garbles every text beyond ASCII."""
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     engine = create_engine(database.producer, application="tests")
 
@@ -143,7 +143,7 @@ def test_same_key_and_content_is_one_job(producer_engine: sa.Engine) -> None:
 
 
 def test_same_key_for_other_content_is_refused(producer_engine: sa.Engine) -> None:
-    """Without it, the second night's rows silently become the first's."""
+    """Without it, the second night's submit silently returns the first night's job."""
     hand_over(producer_engine, documents(2), idempotency_key="night-1")
 
     with pytest.raises(IdempotencyConflictError, match="another task or other documents"):
@@ -199,7 +199,7 @@ def test_chunks_are_bounded_by_tokens(producer_engine: sa.Engine) -> None:
 
 @pytest.mark.parametrize("count", [6, 40])
 def test_job_of_too_many_documents_is_refused_whole(producer_engine: sa.Engine, count: int) -> None:
-    """Without it, a file that somebody made endless fills the database."""
+    """Without it, an endless file fills the database."""
     limits = IntakeSettings(load_batch=10, max_job_documents=count - 1)
 
     with pytest.raises(InputError, match="TEXTMILL_MAX_JOB_DOCUMENTS"):
@@ -219,7 +219,7 @@ def test_job_of_too_many_documents_is_refused_whole(producer_engine: sa.Engine, 
 
 @pytest.mark.parametrize("task", [Task.SENTIMENT, Task.MODERATION])
 def test_only_keywords_are_generated(producer_engine: sa.Engine, task: Task) -> None:
-    """Without it a job would be accepted whose results cannot hold what it asks for."""
+    """Without it, a job is accepted although its results cannot hold what it asks for."""
     with pytest.raises(InputError, match="leave `generate` out"):
         submit(
             producer_engine,
@@ -234,7 +234,7 @@ def test_only_keywords_are_generated(producer_engine: sa.Engine, task: Task) -> 
 
 
 def test_keywords_are_not_explained(producer_engine: sa.Engine) -> None:
-    """Without it a job would be accepted whose results cannot hold what it asks for."""
+    """Without it, a job is accepted although its results cannot hold what it asks for."""
     with pytest.raises(InputError, match="leave `explain` out"):
         submit(
             producer_engine,

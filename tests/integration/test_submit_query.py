@@ -17,7 +17,7 @@ from worker.registry import Registry
 
 
 def test_columns_may_have_any_name(producer_engine: sa.Engine) -> None:
-    """Without it, a column that is named as we name the row takes the place of the metadata."""
+    """Without it, a column named like an internal alias replaces the metadata."""
     names = ["q", "given", "r", "seq", "metadata", "head", "query", "rows", "task"]
     columns = ", ".join(f"'{name} of it' as {name}" for name in names)
 
@@ -28,7 +28,7 @@ def test_columns_may_have_any_name(producer_engine: sa.Engine) -> None:
 
 
 def test_rows_of_a_query_become_documents(engine: sa.Engine, producer_engine: sa.Engine) -> None:
-    """Without it, texts that are in Postgres have to leave it to come back."""
+    """Without it, texts that are already in Postgres have to be exported and sent back."""
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "create table public.post (id bigint, body text, shop text);"
@@ -84,7 +84,7 @@ def test_rows_of_a_query_become_documents(engine: sa.Engine, producer_engine: sa
 def test_ids_of_columns_are_those_that_python_makes_of_them(
     producer_engine: sa.Engine, column: str, value: object
 ) -> None:
-    """Without it, a table that is read by two doors has two ids for one row."""
+    """Without it, a row gets one id from SQL and another one from Python."""
     expected = from_mapping({"id": value, "text": "x"}, limits=IntakeSettings())
 
     job_id = submit_query(producer_engine, f"select {column} as id, 'x' as text")
@@ -99,7 +99,7 @@ def test_ids_of_columns_are_those_that_python_makes_of_them(
 def test_query_reads_no_more_than_the_caller_may(
     engine: sa.Engine, producer_engine: sa.Engine, reader_engine: sa.Engine
 ) -> None:
-    """Without it, a producer reads through us what it was not granted."""
+    """Without it, a producer can read through Textmill what it was not granted."""
     with engine.begin() as connection:
         connection.exec_driver_sql("create table public.salary as select 1 as id, 'x' as text")
 
@@ -127,7 +127,7 @@ def test_options_are_those_of_a_producer(engine: sa.Engine, producer_engine: sa.
     job_id = submit_query(producer_engine, "select 'lovely tea' as text, 1 as id", given)
 
     job = rows(producer_engine, "job", job_id, "1")[0]._asdict()
-    del given["explain"]  # of other tasks
+    del given["explain"]  # only for other tasks
     kept = {option: given.pop(option) for option in ("generate", "model_version")}
     assert job.pop("options") == kept
     assert job.pop("deadline_at").isoformat()[:10] == str(given.pop("deadline_at"))[:10]

@@ -68,7 +68,7 @@ def submit(engine: sa.Engine, documents: object, options: dict[str, object] | No
 
 
 def test_bad_documents_are_refused_as_intake_refuses_them(producer_engine: sa.Engine) -> None:
-    """Without it, the same record succeeds by one door and fails by the other."""
+    """Without it, the same record succeeds from SQL and fails from Python, or the other way."""
     expected = {
         seq: from_mapping(record, limits=LIMITS) if isinstance(record, dict) else None
         for seq, record in enumerate(RECORDS, 1)
@@ -128,7 +128,7 @@ def test_number_that_no_reader_could_read_is_refused(
 def test_chunks_are_cut_as_a_producer_cuts_them(
     producer_engine: sa.Engine, lengths: list[int], most: int, tokens: int
 ) -> None:
-    """Without it, a chunk of one door is minutes of work and of the other seconds."""
+    """Without it, a chunk takes minutes if submitted one way, and seconds the other way."""
     limits = IntakeSettings(chunk_documents=most, chunk_tokens=tokens)
     records = [from_mapping({"text": "好" * length}, limits=limits) for length in lengths]
     (batch,) = batches(records, limits)
@@ -146,7 +146,7 @@ def test_chunks_are_cut_as_a_producer_cuts_them(
 
 
 def test_limits_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
-    """Without it, the two doors drift apart with the next change of a default."""
+    """Without it, SQL and Python drift apart with the next change of a default."""
     names = [
         "max_document_bytes",
         "max_metadata_bytes",
@@ -171,7 +171,7 @@ def test_limits_are_those_of_a_producer(producer_engine: sa.Engine) -> None:
 def test_job_belongs_to_the_callers_transaction(
     producer_engine: sa.Engine, reader_engine: sa.Engine
 ) -> None:
-    """Without it, a job stands for an order that was rolled back."""
+    """Without it, a job exists for an order that was rolled back."""
     look = sa.text("select count(*) from textmill.job_status")
     with producer_engine.connect() as connection, reader_engine.connect() as other:
         connection.exec_driver_sql("select textmill.submit('sentiment', '[{\"text\": \"x\"}]')")
@@ -197,7 +197,7 @@ def test_submit_rings_the_bell(database: DatabaseUrls, producer_engine: sa.Engin
 
 
 def test_same_key_is_one_job_and_other_content_is_refused(producer_engine: sa.Engine) -> None:
-    """Without it, an ETL job that is run twice doubles its documents."""
+    """Without it, an ETL program that is run twice doubles its documents."""
     documents = [{"id": "a", "text": "lovely"}, {"id": "b", "text": " "}]
     query = "select n as id, 'text ' || n as text from generate_series(1, {}) as n"
     key: dict[str, object] = {"idempotency_key": "night"}
@@ -299,7 +299,7 @@ def test_error_says_what_to_do(
 
 
 def test_empty_and_wholly_refused_jobs_are_completed(producer_engine: sa.Engine) -> None:
-    """Without it, a job that nobody can run is waited for."""
+    """Without it, a job without anything to run never ends."""
     for documents in ([], [{"text": " "}]):
         job = rows(producer_engine, "job", submit(producer_engine, documents), "1")[0]
 

@@ -22,12 +22,12 @@ CHANGES = [
     ("update textmill.sweep set watermark = '3'", [["4"]]),
     (BY_RANK, [["1", "2", "3", "4"]]),
 ]
-"""What an operator writes, and what is swept then."""
+"""Statements of an operator, each with the ids that are swept after it."""
 
 
 @pytest.fixture
 def settling(engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper) -> sa.Engine:
-    """The shop of four posts, ranked from the last; a run is to take those above 2."""
+    """A shop of four posts, ranked in reverse, and a settling run that is to take those above 2."""
     query = f"{QUERY} and pg_advisory_xact_lock_shared(42) is not null"
     add(engine, definition(query=query, settle=parse_duration("5m")), source, "2")
     write(shop, 1, 2, 3, 4)
@@ -42,7 +42,7 @@ def settling(engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweepe
 def test_change_while_a_run_settles_counts(
     engine: sa.Engine, sweeper: Sweeper, statement: str, wanted: list[list[str]]
 ) -> None:
-    """Without it, the watermark jumps back over rows that somebody wants swept, or are unswept."""
+    """Without it, the run overwrites the operator's watermark and skips rows to be swept."""
     change(engine, AS_OPERATOR + statement)
     change(engine, READY)
     sweeper.step()
@@ -58,7 +58,7 @@ def test_change_while_rows_are_handed_over_counts(
     statement: str,
     wanted: list[list[str]],
 ) -> None:
-    """Without it, the same happens to who makes the change a moment later."""
+    """Without it, the same happens to a change that is made a moment later."""
     change(engine, READY)
     with settling.connect() as holder:
         holder.exec_driver_sql("select pg_advisory_lock(42)")
@@ -76,7 +76,7 @@ def test_change_while_rows_are_handed_over_counts(
 def test_change_mends_a_run_that_has_not_looked_yet(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, who mends a query has to wait for the next night."""
+    """Without it, anyone who corrects a query has to wait for the next night."""
     add(engine, definition(), source, None)
     write(shop, 1, 2)
     change(shop, "alter table posts rename to entries")

@@ -1,4 +1,4 @@
-"""Sweeps where the clock of Postgres was set back: all times lie ahead by as much."""
+"""Sweeps after the clock of Postgres was set back: all times lie ahead by as much."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from tests.fixtures.shop import change, definition, one, swept, write
 def test_sweep_is_due_when_its_schedule_says(
     engine: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, a sweep rests for as long as the clock was set back, which nobody is told."""
+    """Without it, a sweep silently rests for as long as the clock was set back."""
     due = add(engine, definition(), source, None)
     change(engine, "update textmill.sweep set next_run_at = next_run_at + interval '1 year'")
 
@@ -27,7 +27,7 @@ def test_sweep_is_due_when_its_schedule_says(
 def test_run_waits_no_longer_than_it_settles(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, a run holds up those to come for as long, and cannot be ended."""
+    """Without it, a run holds up later runs for that long, and cannot be ended."""
     wait = parse_duration("5m")
     add(engine, definition(settle=wait), source, None)
     write(shop, 1, 2)
@@ -58,7 +58,7 @@ def test_run_waits_no_longer_than_it_settles(
 def test_dispatcher_of_a_longer_lease_keeps_its_run(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, while a timeout is raised, the dispatcher that has it loses its runs."""
+    """Without it, while a timeout is raised, the dispatcher with the longer one loses its runs."""
     add(engine, definition(settle=parse_duration("5m")), source, None)
     write(shop, 1)
     make_due(engine, "posts")

@@ -102,7 +102,7 @@ def test_page_shows_what_the_commands_print(
 ) -> None:
     """Without it, the page shows columns that no command has.
 
-    `pytest --rewrite-docs` writes the outputs anew.
+    `pytest --rewrite-docs` rewrites the outputs.
     """
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
@@ -128,7 +128,7 @@ def test_page_shows_what_the_commands_print(
 def test_sweeps_are_readable_on_a_narrow_terminal(
     database: DatabaseUrls, engine: sa.Engine, source: Source
 ) -> None:
-    """Without it, names and times are cut or fall into pieces at the width most terminals have."""
+    """Without it, names and times are cut or wrapped at the width that most terminals have."""
     add(engine, definition(), source, "0")
     change(engine, NIGHTS)
     variables = environment(database.owner, "redis://127.0.0.1:1/0", "textmill") | {"TZ": "UTC"}

@@ -1,4 +1,4 @@
-"""What may be swept: queries, sources and who names them."""
+"""What may be swept: queries and sources, and who may name them."""
 
 import traceback
 
@@ -20,7 +20,7 @@ ADDED = (
     " watermark_kind, watermark, next_run_at)"
     " values ('{0}', '0 2 * * *', 'UTC', '{0}', '', 'id', 'text', '', now())"
 )
-"""A sweep of a source, added without asking it."""
+"""Adds a sweep without asking its source."""
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ ADDED = (
 def test_sweep_that_could_not_run_is_refused(
     engine: sa.Engine, shop: sa.Engine, source: Source, changes: dict[str, object], reason: str
 ) -> None:
-    """Without it, a typing error is found at two in the morning, or the query writes."""
+    """Without it, a typing error is found at two in the morning, or a query can write."""
     write(shop, 1)
 
     with pytest.raises((InputError, SourceError), match=reason):
@@ -50,7 +50,7 @@ def test_sweep_that_could_not_run_is_refused(
 
 
 def test_source_that_the_settings_do_not_name_is_refused() -> None:
-    """Without it, an operator looks for a server that is down where a variable is missing."""
+    """Without it, an operator looks for a server that is down although a variable is missing."""
     with pytest.raises(SettingsError, match="TEXTMILL_SOURCES names no source 'shop'"):
         open_source("shop", "", SweepSettings())
 
@@ -58,7 +58,7 @@ def test_source_that_the_settings_do_not_name_is_refused() -> None:
 def test_only_an_operator_adds_sweeps(
     engine: sa.Engine, producer_engine: sa.Engine, source: Source
 ) -> None:
-    """Without it, whoever submits documents has dispatch run queries elsewhere."""
+    """Without it, anyone who submits documents can make dispatch run queries elsewhere."""
     with pytest.raises(SettingsError, match="permission denied"):
         add(producer_engine, definition(), source, None)
 
@@ -79,7 +79,7 @@ def test_only_an_operator_adds_sweeps(
     ],
 )
 def test_operator_who_may_see_no_text_sweeps_none(engine: sa.Engine, statement: str) -> None:
-    """Without it, an operator has dispatch read every text, and finds them as ids in a view."""
+    """Without it, an operator makes dispatch read every text and sees them as ids in a view."""
     as_operator = "set local role textmill_operator;"
     change(engine, as_operator + ADDED.format("shop"))
     if "insert" not in statement:
@@ -103,7 +103,7 @@ def test_operator_who_may_see_no_text_sweeps_none(engine: sa.Engine, statement: 
     ],
 )
 def test_time_that_no_program_reads_is_refused(engine: sa.Engine, statement: str) -> None:
-    """Without it, one sweep takes the list from everybody, and stops every other."""
+    """Without it, one sweep breaks the list for everybody, and stops every other sweep."""
     change(engine, ADDED.format("shop"))
 
     with pytest.raises(sa.exc.IntegrityError, match="violates check constraint"):
@@ -122,7 +122,7 @@ def test_time_that_no_program_reads_is_refused(engine: sa.Engine, statement: str
     ],
 )
 def test_operator_names_no_other_as_who_added_a_sweep(engine: sa.Engine, statement: str) -> None:
-    """Without it, who may run queries on other databases does so in the name of another."""
+    """Without it, an operator can run queries on other databases in the name of another."""
     change(engine, ADDED.format("posts"))
 
     with pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
@@ -132,7 +132,7 @@ def test_operator_names_no_other_as_who_added_a_sweep(engine: sa.Engine, stateme
 def test_source_url_stays_out_of_the_database(
     engine: sa.Engine, source: Source, shop_url: str
 ) -> None:
-    """Without it, whoever sees sweeps sees the password of the shop."""
+    """Without it, anyone who sees sweeps sees the password of the shop."""
     add(engine, definition(), source, None)
 
     password = sa.make_url(shop_url).password
@@ -188,7 +188,7 @@ def test_every_digit_of_a_number_counts_whatever_the_source_writes(
 
 @pytest.mark.parametrize("kind", ["numeric", "double precision", "timestamptz"])
 def test_infinite_values_do_not_end_a_sweep(shop: sa.Engine, source: Source, kind: str) -> None:
-    """Without it, one row that is valid for ever leaves out all that come after it."""
+    """Without it, one row that is valid for ever makes a sweep leave out all later rows."""
     finite = "now()" if kind == "timestamptz" else "5"
     change(
         shop,

@@ -1,4 +1,4 @@
-"""Sweeps that cannot run as they stand: what is said, and where."""
+"""Sweeps that cannot run: what is reported, and where."""
 
 import threading
 
@@ -24,7 +24,7 @@ create trigger refuse before update on textmill.sweep_run for each row execute f
 def test_source_that_fails_is_tried_again_and_then_reported(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, a night is lost unseen."""
+    """Without it, a night's sweep is lost unnoticed."""
     add(engine, definition(), source, None)
     write(shop, 1)
     change(shop, "alter table posts rename to other")
@@ -54,7 +54,7 @@ def test_sweep_whose_schedule_means_nothing_says_so(
     caplog: pytest.LogCaptureFixture,
     statement: str,
 ) -> None:
-    """Without it, a typing error ends a sweep for good, and only a log knows."""
+    """Without it, a typing error ends a sweep for good, and only a log says so."""
     due = add(engine, definition(), source, None)
     write(shop, 1)
     as_operator = "set local role textmill_operator; update textmill.sweep set "
@@ -80,7 +80,7 @@ def test_sweep_whose_schedule_means_nothing_says_so(
 def test_neither_stops_nor_failures_before_a_success_use_up_the_tries(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, five deployments and one error of the source fail a night."""
+    """Without it, five deployments and one error of the source make a night's run fail."""
     add(engine, definition(settle=parse_duration("5m")), source, None)
     write(shop, 1)
     make_due(engine, "posts")
@@ -138,7 +138,7 @@ def test_step_that_postgres_refuses_is_a_warning(
     caplog: pytest.LogCaptureFixture,
     fault: str,
 ) -> None:
-    """Without it, a right that dispatch lacks fills the log, or it holds a text."""
+    """Without it, a right that dispatch lacks fills the log, or the log holds a text."""
     add(engine, definition(), source, None)
     make_due(engine, "posts")
     change(engine, fault)
@@ -152,10 +152,10 @@ def test_step_that_postgres_refuses_is_a_warning(
 
 
 class Once(threading.Event):
-    """Told to stop after one step."""
+    """An event that is set after one step."""
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002
-        """The pause between two steps."""
+        """Set the event in the pause between two steps."""
         self.set()
         return True
 
@@ -163,7 +163,7 @@ class Once(threading.Event):
 def test_one_odd_row_stops_no_sweep(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, whoever writes a nested value ends the nightly moderation of a table."""
+    """Without it, one odd value ends the nightly moderation of a table."""
     change(shop, "alter table posts add extra jsonb, add size float8, add raw bytea")
     query = "select id, body as text, extra, size, raw from posts where id > :watermark"
     add(engine, definition(query=query), source, None)
@@ -196,7 +196,7 @@ def test_what_nobody_foresaw_fails_the_run_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Without it, a run is tried for ever, says nothing, and holds up those that are done."""
+    """Without it, a run is tried for ever, reports nothing, and holds up runs that are done."""
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError

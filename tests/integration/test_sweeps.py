@@ -30,7 +30,7 @@ def test_every_row_is_swept_once(
     source: Source,
     sweeper: Sweeper,
 ) -> None:
-    """Without it, nights moderate the same posts again, or none."""
+    """Without it, every night moderates the same posts again, or none."""
     add(engine, definition(), source, None)
     write(shop, -3, 7, 12)
     sweeper.step()
@@ -61,7 +61,7 @@ def test_every_row_is_swept_once(
 def test_watermarks_that_share_a_long_beginning_are_told_apart(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, the second night is refused as the first one again, or taken for it."""
+    """Without it, the second night's job is refused as a repeat of the first, or taken for it."""
     path = "repeat('a long path/', 40) || id"
     query = f"select id, body as text, {path} as path from posts where {path} > :watermark"
     add(engine, definition(query=query, watermark_column="path"), source, None)
@@ -78,7 +78,7 @@ def test_watermarks_that_share_a_long_beginning_are_told_apart(
 def test_rows_are_swept_again_where_the_watermark_is_set_back(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, a sweep that an operator sets back is taken for the first one, and hangs."""
+    """Without it, the run of a sweep that was set back is taken for an earlier one, and hangs."""
     add(engine, definition(), source, None)
 
     for body in ("before", "after"):
@@ -180,7 +180,7 @@ def test_watermark_moves_with_its_job_or_not_at_all(
 def test_step_whose_lease_was_lost_writes_nothing(
     engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
 ) -> None:
-    """Without it, a dispatcher that was frozen hands over what another did meanwhile."""
+    """Without it, a dispatcher that was frozen hands over rows that another one has handed over."""
     query = f"{QUERY} and pg_advisory_xact_lock_shared(42) is not null"
     add(engine, definition(query=query, settle=parse_duration("5m")), source, None)
     write(shop, 1)
@@ -245,7 +245,7 @@ def test_sweep_never_overlaps_itself_and_catches_up_once(
     source: Source,
     sweeper: Sweeper,
 ) -> None:
-    """Without it, a slow night or a week of downtime ends in a heap of runs."""
+    """Without it, runs pile up after a slow night or a week of downtime."""
     due = "update textmill.sweep set next_run_at = now() - interval '3 days'"
     add(engine, definition(), source, None)
     write(shop, 1)
@@ -307,7 +307,7 @@ def test_run_that_is_late_fails(
 def test_dispatch_runs_what_is_due(
     engine: sa.Engine, shop: sa.Engine, source: Source, shop_url: str, start: Start
 ) -> None:
-    """Without it, all of this happens in tests alone."""
+    """Without it, all of this happens only in tests."""
     add(engine, definition(), source, None)
     write(shop, 1, 2)
     make_due(engine, "posts")

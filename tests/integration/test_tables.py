@@ -1,4 +1,4 @@
-"""What no row may hold, whoever writes it and by whatever way."""
+"""What no row may hold, whoever writes it and however they do."""
 
 import psycopg
 import pytest

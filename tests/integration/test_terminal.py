@@ -25,7 +25,7 @@ def variables(database: DatabaseUrls, broker_url: str, key_prefix: str) -> dict[
 def test_submit_shows_its_progress(
     variables: dict[str, str], tmp_path: Path, producer_engine: sa.Engine
 ) -> None:
-    """Without it the first command that a newcomer types ends in a traceback."""
+    """Without it, the first command that a newcomer types ends in a traceback."""
     path = tmp_path / "reviews.jsonl"
     path.write_text("".join(json.dumps({"text": f"text {n}"}) + "\n" for n in range(3)))
 
@@ -43,7 +43,7 @@ def test_submit_shows_its_progress(
 def test_status_keeps_what_matters_on_a_narrow_terminal(
     variables: dict[str, str], producer_engine: sa.Engine, columns: int
 ) -> None:
-    """Without it a table of eleven columns shows nothing but dots."""
+    """Without it, a table of eleven columns shows nothing but dots."""
     job_id = submit_named(producer_engine, "reviews of a whole year, of all shops and branches")
 
     code, shown = on_terminal("producer.cli", "status", environment=variables, columns=columns)
@@ -61,7 +61,7 @@ def test_status_keeps_what_matters_on_a_narrow_terminal(
 def test_status_of_one_job_leaves_nothing_out(
     variables: dict[str, str], producer_engine: sa.Engine
 ) -> None:
-    """Without it, who asks for one job learns neither its name nor how many documents it has."""
+    """Without it, the status of one job shows neither its name nor its number of documents."""
     deadline = datetime.now(UTC) + timedelta(hours=4)
     job_id = submit_named(producer_engine, "reviews of a whole year", deadline)
 

@@ -1,4 +1,4 @@
-"""What one transaction at a time may do."""
+"""What only one transaction at a time may do."""
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ PROMOTE = "select textmill.promote_model('sentiment', null)"
 def test_forgotten_prompt_keeps_no_turn(
     producer_engine: sa.Engine, engine: sa.Engine, role: str, statement: str, limit: str
 ) -> None:
-    """Without it, whoever leaves for the day stops every submit, all dispatch or any promotion."""
+    """Without it, a prompt left open overnight stops every submit, dispatch or promotion."""
     side = engine if role == "owner" else producer_engine
     with side.connect() as connection:
         connection.exec_driver_sql("set local textmill.max_pending = 10")
@@ -35,7 +35,7 @@ def test_forgotten_prompt_keeps_no_turn(
 
 
 def test_who_is_ended_sooner_anyway_stays_so(producer_engine: sa.Engine) -> None:
-    """Without it a step of dispatch that adds partitions and freezes keeps its turn for longer."""
+    """Without it, a step of dispatch that adds partitions and freezes keeps its turn for longer."""
     with producer_engine.begin() as connection:
         connection.exec_driver_sql(DISPATCH)
 

@@ -1,4 +1,4 @@
-"""`textmill up`: what it prints is enough to go on with."""
+"""`textmill up`: what it prints is enough to continue with."""
 
 import shlex
 import signal
@@ -28,7 +28,7 @@ def test_up_prints_a_login_that_reads_and_one_that_also_writes_and_answers_ctrl_
 ) -> None:
     """Without it, a newcomer's first `textmill.submit` in psql is refused.
 
-    Ctrl-C is answered at once: silence would have people press it again.
+    Ctrl-C is answered at once; silence would make people press it again.
     """
     up = start(
         *("producer.cli", "up", "--workers", "0"),

@@ -17,7 +17,7 @@ from tests.fixtures.sql_page import PAGE, with_views
 
 @pytest.fixture
 def loaded(producer_engine: sa.Engine, worker_engine: sa.Engine) -> None:
-    """A job of each task: one part done, one failed, one still to do."""
+    """A job of each task, with one document succeeded, two failed and one pending."""
     for task, result in RESULTS.items():
         job_id = submit(
             producer_engine,
@@ -63,9 +63,9 @@ def test_every_view_and_column_has_a_comment(engine: sa.Engine) -> None:
 def test_page_describes_every_view_and_column(
     engine: sa.Engine, pytestconfig: pytest.Config
 ) -> None:
-    """Without it, the interface that we promise to keep is known to nobody.
+    """Without it, nobody knows the interface that we promise to keep.
 
-    `pytest --rewrite-docs` writes the descriptions anew.
+    `pytest --rewrite-docs` rewrites the descriptions.
     """
     page = PAGE.read_text(encoding="utf-8")
     with engine.connect() as connection:
@@ -78,7 +78,7 @@ def test_page_describes_every_view_and_column(
 
 @pytest.mark.usefixtures("loaded")
 def test_counts_of_the_views_agree(reader_engine: sa.Engine) -> None:
-    """Without it, two people who look at one job tell different stories."""
+    """Without it, two people who look at one job see different numbers."""
     with reader_engine.connect() as connection:
         jobs = connection.execute(sa.text("select * from textmill.job_status")).all()
         counted = connection.execute(
@@ -133,7 +133,7 @@ def test_what_was_cancelled_is_not_counted_as_done(producer_engine: sa.Engine) -
 def test_one_slow_job_hides_no_other(
     engine: sa.Engine, reader_engine: sa.Engine, since: str, done: int, eta: timedelta | None
 ) -> None:
-    """Without it, a large job that was retried months later ends everybody's status."""
+    """Without it, a large job that was retried months later breaks everybody's status."""
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -160,7 +160,7 @@ def test_one_slow_job_hides_no_other(
 def test_views_count_the_workers_that_dispatch_counts(
     engine: sa.Engine, reader_engine: sa.Engine
 ) -> None:
-    """Without it, views show threads to which dispatch gives no work any more."""
+    """Without it, views show threads to which dispatch gives no work."""
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -183,5 +183,5 @@ def test_views_count_the_workers_that_dispatch_counts(
         ).all()
 
     assert speeds == [5, 0]
-    assert threads == [4, 4]  # of both lanes
+    assert threads == [4, 4]  # one row per lane
     assert [worker.threads for worker in known] == [4]

@@ -42,7 +42,7 @@ def workers(engine: sa.Engine) -> list[int]:
 
 
 def progress(engine: sa.Engine) -> int:
-    """Documents that the live processes say they have finished."""
+    """Documents that the live processes report as finished."""
     with engine.connect() as connection:
         rows = connection.execute(sa.text("select * from textmill.worker_status")).all()
     return sum(row.documents for row in rows if row.documents_per_second > 0)
@@ -50,7 +50,7 @@ def progress(engine: sa.Engine) -> int:
 
 @pytest.fixture
 def running(start: Start, producer_engine: sa.Engine) -> subprocess.Popen[str]:
-    """Dispatch and one worker process, ready; returns the worker's supervisor."""
+    """Start dispatch and one worker process; return its supervisor once the process is ready."""
     start("producer.cli", "dispatch")
     supervisor = start("worker.cli", "run", "--devices", "cpu", "--processes", "1")
     until(lambda: supervisor.poll() is not None or len(workers(producer_engine)) == 1)
@@ -104,7 +104,7 @@ def test_sigterm_finishes_running_chunks_and_exits_with_0(
 def test_killed_process_is_replaced_and_its_chunks_are_done_again(
     producer_engine: sa.Engine,
 ) -> None:
-    """Without it, a crash loses the chunks in work until someone looks."""
+    """Without it, a crash loses the running chunks until someone notices."""
     (victim,) = workers(producer_engine)
     job_id = submit_texts(producer_engine, Task.SENTIMENT, copies=400)
     until(lambda: jobs.status(producer_engine, job_id).succeeded > 0)
@@ -117,7 +117,7 @@ def test_killed_process_is_replaced_and_its_chunks_are_done_again(
 
 
 def test_broken_artifact_ends_the_supervisor(start: Start, tmp_path: Path) -> None:
-    """Without it, a bad deployment is a crash loop that looks alive."""
+    """Without it, a bad deployment becomes a crash loop that looks alive."""
     supervisor = start(
         "worker.cli",
         "run",
@@ -137,7 +137,7 @@ def test_broken_artifact_ends_the_supervisor(start: Start, tmp_path: Path) -> No
 def test_dead_process_that_cannot_be_reported_is_told_of_once(
     running: subprocess.Popen[str], engine: sa.Engine
 ) -> None:
-    """Without it, a missing right passes for an outage that never ends, a line a second."""
+    """Without it, a missing right looks like an endless outage that logs a line every second."""
     (victim,) = workers(engine)
     with engine.begin() as connection:
         name = str(connection.scalar(sa.text("select worker from textmill.worker")))
@@ -164,7 +164,7 @@ def test_dead_process_that_cannot_be_reported_is_told_of_once(
 def test_role_without_rights_ends_the_supervisor(
     start: Start, engine: sa.Engine, database: DatabaseUrls, role: str, refused: str
 ) -> None:
-    """Without it, the wrong login, or roles.sql not run, is a crash loop of tracebacks."""
+    """Without it, a wrong login, or not running roles.sql, causes a crash loop of tracebacks."""
     with engine.begin() as connection:
         connection.exec_driver_sql("revoke select on textmill.promoted_model from textmill_worker")
 
@@ -182,7 +182,7 @@ def test_role_without_rights_ends_the_supervisor(
 
 
 def test_login_that_redis_refuses_ends_the_supervisor(start: Start, broker_url: str) -> None:
-    """Without it, a wrong password is a worker that waits for ever and looks alive."""
+    """Without it, a worker with a wrong password waits for ever and looks alive."""
     supervisor = start(
         "worker.cli",
         "run",

@@ -12,12 +12,12 @@ from schema.stack import database_url
 
 @contextmanager
 def connected() -> Iterator[sa.Engine]:
-    """The database that the settings name, or that of the embedded stack that runs here.
+    """The database that the settings name, or that of the running embedded stack.
 
     Raises:
-        SchemaVersionError: it is of another migration.
-        ServiceUnavailableError: it does not answer.
-        SettingsError: there is none.
+        SchemaVersionError: the database has another migration.
+        ServiceUnavailableError: the database does not answer.
+        SettingsError: none is set, and no embedded stack runs.
     """
     engine = create_engine(
         database_url(read(ServiceSettings)), application="textmill-worker", role="textmill_trainer"

@@ -34,7 +34,7 @@ _GENERATED = {"absent_f1_at_5": ".3f", "absent_recall_at_10": ".3f", "absent_doc
 @click.option(
     "--plots",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for a picture a file: confusion matrices and reliability.",
+    help="Folder for one picture per file: confusion matrices and reliability.",
 )
 def command(
     *,
@@ -75,7 +75,7 @@ def command(
 
 
 def _name(file: Path) -> str:
-    """What tells a file from others in one folder: the data folder's files are named alike."""
+    """The file's name with its folder's, since files of the data folder are named alike."""
     return f"{file.absolute().parent.name}-{file.name.partition('.')[0]}"
 
 

@@ -47,11 +47,11 @@ def command(
     licence_class: LicenceClass,
     resume: bool,
 ) -> None:
-    """Add a generator to a keywords model: it makes keywords that do not stand in the text.
+    """Add a generator to a keywords model: it makes keywords that the text does not contain.
 
-    It learns from keywords that their texts do not hold. The tagger and the ranker stay as they
-    are; the model has another version all the same. The best weights on validation are kept,
-    calibrated, and measured once on every test split; the figures go to the model's card.
+    It learns from keywords that do not occur in their texts. The tagger and the ranker stay as they
+    are, but the model version changes. The weights that are best on validation are kept, calibrated
+    and measured once on every test split; the figures go to the model's card.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from worker.pipeline.artifact import read_config
 from worker.registry import Registry
 
 DEFAULT = "default"
-"""Stands for the model that a worker serves while none is promoted."""
+"""Names the model that a worker serves while none is promoted."""
 
 COLUMNS = Columns(
     names=(
@@ -40,12 +40,12 @@ COLUMNS = Columns(
         "workers",
     ),
 )
-"""What `textmill-worker models list` says of a model."""
+"""What `textmill-worker models list` shows of a model."""
 
 
 @click.group("models")
 def command() -> None:
-    """Which models there are, and which of them serve."""
+    """List, add, promote and roll back models."""
 
 
 @command.command("list")
@@ -80,7 +80,7 @@ def list_(*, task: str | None, as_json: bool) -> None:
 def show(*, version: str, as_json: bool) -> None:
     """Show a model: where it comes from, how its training went, when it was promoted.
 
-    Of VERSION the first 8 characters are enough, where only one model has them.
+    The first 8 characters of VERSION are enough if only one model has them.
 
     \b
     Example:
@@ -121,8 +121,8 @@ def add(*, folder: Path, as_json: bool) -> None:
 def promote(*, task: str, version: str, as_json: bool) -> None:
     """Have workers serve TASK with model VERSION; `default` is each worker's default.
 
-    The model is loaded here first: a broken one is refused. Running workers follow within seconds.
-    Of VERSION the first 8 characters are enough, where only one model has them.
+    The model is loaded here first, so a broken one is refused. Running workers follow within
+    seconds. The first 8 characters of VERSION are enough if only one model has them.
 
     \b
     Examples:
@@ -139,11 +139,11 @@ def promote(*, task: str, version: str, as_json: bool) -> None:
     _announce(task, chosen, as_json=as_json)
 
 
-@command.command("rollback", short_help="Have workers serve the model of before.")
+@command.command("rollback", short_help="Have workers serve the previous model.")
 @click.argument("task", type=TASK)
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of a line.")
 def rollback(*, task: str, as_json: bool) -> None:
-    """Have workers serve TASK with the model that was promoted before; again goes back further.
+    """Have workers serve TASK with the model promoted before; repeat it to go back further.
 
     \b
     Example:
@@ -155,7 +155,7 @@ def rollback(*, task: str, as_json: bool) -> None:
 
 
 def _defaults_in_use(models: Sequence[Mapping[str, object]]) -> set[str | None]:
-    """The defaults of the tasks of which nothing is promoted."""
+    """The default versions of the tasks that have no promoted model."""
     chosen = {model["task"] for model in models if model["promoted"]}
     return {_folders().default_version(task) for task in Task if task not in chosen}
 
@@ -177,7 +177,7 @@ def _print_json(rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _lines(fields: Mapping[str, object]) -> list[str]:
-    """A line for each field that says something; those of one inside are indented."""
+    """A line for each field that is not empty; fields of a nested object are indented."""
     lines: list[str] = []
     for name, value in fields.items():
         match value:

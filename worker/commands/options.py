@@ -1,4 +1,4 @@
-"""What several commands take."""
+"""What several commands share: options, and how their artifact is opened."""
 
 import shlex
 from pathlib import Path
@@ -25,7 +25,7 @@ data_option = click.option(
     help="Folder with TASK/SOURCE/{train,valid,test}.jsonl.gz.",
 )
 seed_option = click.option(
-    "--seed", default=0, show_default=True, help="The same seed, the same artifact."
+    "--seed", default=0, show_default=True, help="Random seed; runs are repeatable."
 )
 cell_option = click.option(
     "--cell",
@@ -39,22 +39,22 @@ licence_option = click.option(
     type=click.Choice(["A", "B", "C"]),
     default="C",
     show_default=True,
-    help="Least permissive licence of the sources: A permissive ones only, C all.",
+    help="Least permissive licence class to use: A permissive sources only, C all.",
 )
 resume_option = click.option(
-    "--resume", is_flag=True, help="Go on after the last whole epoch in --out."
+    "--resume", is_flag=True, help="Continue after the last whole epoch in --out."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON Lines instead of a table.")
 
 
 def command_line(name: str, *arguments: str, **options: object) -> str:
-    """The command that does the same again.
+    """The command line that repeats a run.
 
     Args:
-        name: of the subcommand.
-        arguments: in order.
-        options: True for a flag, a tuple for one that is given several times; None and False are
-            left out.
+        name: name of the subcommand.
+        arguments: its arguments, in order.
+        options: its options: True for a flag, a tuple for an option that is given several times;
+            None and False are left out.
     """
     parts = ["textmill-worker", name, *arguments]
     for option, value in options.items():
@@ -72,6 +72,6 @@ def open_pipeline(task: Task, artifact: Path | None) -> Pipeline:
 
     Raises:
         ArtifactError: it is missing, broken, or another task's.
-        NotLoadedError: memory or the file system did not let it be loaded.
+        NotLoadedError: memory or file system failed while it was loaded.
     """
     return load_artifact(artifact or SHIPPED / task, "cpu", task)

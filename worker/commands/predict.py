@@ -30,9 +30,9 @@ AnyLabel = TypeVar("AnyLabel", bound=str)
 
 _BLOCK = 1024
 _PATH = re.compile(r"[!-~]*/[!-~]*|\S+\.(jsonl|txt|json|ndjson|csv|tsv|parquet)(\.gz)?")
-"""What is rather the name of a file than a document: no blanks, and a slash or a known suffix.
+"""An argument that is taken for a file name: no blanks, and a slash or a known suffix.
 
-Chinese has no blanks; a slash counts only where all is ASCII.
+Chinese text has no blanks either, so a slash counts only if all characters are ASCII.
 """
 _SHOWN = 60
 """Characters of a document that a table shows."""
@@ -44,7 +44,7 @@ _SHOWN = 60
 @artifact_option
 @json_option
 @click.option("--explain", is_flag=True, help="Say which words moved each score.")
-@click.option("--generate", is_flag=True, help="Also give keywords that the text does not hold.")
+@click.option("--generate", is_flag=True, help="Also give keywords that the text does not contain.")
 def command(
     *,
     task: str,
@@ -56,9 +56,9 @@ def command(
 ) -> None:
     """Analyse documents in this process, without servers.
 
-    The argument is a file (a document a line, or JSON Lines with `text`), `-` for standard input,
-    or else the document itself. In the table, generated keywords begin with a +. Exit code 1 when
-    a document failed.
+    The argument is a file (one document per line, or JSON Lines with `text`), `-` for standard
+    input, or else the document itself. In the table, generated keywords begin with a +. Exit code 1
+    if a document failed.
 
     \b
     Examples:
@@ -144,7 +144,7 @@ def _cells(text: str, outcome: Result | Failure) -> tuple[str, str, str]:
 
 
 def _because(text: str, explanation: Mapping[AnyLabel, Sequence[Evidence]] | None) -> str:
-    """The words that moved each score, with their weights; a line a label."""
+    """The words that moved each score, with their weights; one line per label."""
     return "".join(
         f"\n{label}: "
         + ", ".join(f"{text[slice(*item.span)]} {item.weight:+.2f}" for item in evidence)

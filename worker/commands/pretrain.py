@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Train a language model over the texts of all tasks.
 
-    It is what `train --start` starts from; `train` makes one itself where it is not told of any.
-    Models of several tasks can share one.
+    `train --start` starts from it; without --start, `train` makes one itself. Models of several
+    tasks can share one.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""How a training runs in a command."""
+"""Running a training in a command, and showing its progress."""
 
 from collections.abc import Iterable
 from typing import Self
@@ -19,7 +19,7 @@ from worker.training.run import Finished, Report
 
 
 def run_through(reports: Iterable[Report], console: Console) -> None:
-    """Let a training that gives `reports` run, and show it."""
+    """Run the training that yields `reports`, and show its progress."""
     make_repeatable()
     with TrainingProgress(console) as progress:
         for report in reports:
@@ -27,12 +27,12 @@ def run_through(reports: Iterable[Report], console: Console) -> None:
 
 
 def make_repeatable() -> None:
-    """Let the same seed give the same weights: sums in another order give others."""
+    """Use one thread, so that a seed always gives the same weights: the order of sums matters."""
     torch.set_num_threads(1)
 
 
 class TrainingProgress:
-    """Progress on a terminal, a line an epoch everywhere."""
+    """A progress bar on a terminal, and one line per epoch everywhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -55,7 +55,7 @@ class TrainingProgress:
         self._progress.stop()
 
     def show(self, report: Report) -> None:
-        """Show what the training tells."""
+        """Show a report of the training."""
         match report:
             case StepReport():
                 self._step(report)

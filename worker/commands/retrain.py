@@ -22,7 +22,7 @@ from worker.training.loop import TrainingConfig
 from worker.training.recipe import REFINING
 
 
-@click.command("retrain", short_help="Train on with feedback, and promote what is better.")
+@click.command("retrain", short_help="Train a model on feedback; promote it if better.")
 @click.argument("task", type=TASK)
 @data_option
 @click.option(
@@ -30,13 +30,13 @@ from worker.training.recipe import REFINING
     type=click.IntRange(min=0),
     default=20_000,
     show_default=True,
-    help="Most rows of the data to learn from again, so that they are not forgotten.",
+    help="Most rows of --data to learn from again, so that they are not forgotten.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over all rows.  [default: 2]")
 @click.option(
     "--learning-rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="Highest rate.  [default: a quarter of the task's]",
+    help="Highest learning rate.  [default: a quarter of the task's]",
 )
 @seed_option
 @licence_option
@@ -45,10 +45,10 @@ from worker.training.recipe import REFINING
     "promotes",
     default=True,
     show_default=True,
-    help="Have a better model serve at once, or leave that to: textmill-worker models promote.",
+    help="Promote a better model at once, or leave that to: textmill-worker models promote.",
 )
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of lines.")
-def command(  # noqa: PLR0913 - one parameter an option
+def command(  # noqa: PLR0913 - one parameter per option
     *,
     task: str,
     data: Path,
@@ -60,12 +60,12 @@ def command(  # noqa: PLR0913 - one parameter an option
     promotes: bool,
     as_json: bool,
 ) -> None:
-    """Train the model that serves TASK on with people's feedback, and promote what is better.
+    """Train the model that serves TASK further on feedback, and promote the result if better.
 
-    It learns from documents whose answer is settled and, so that it forgets nothing, from a part of
-    the data in --data again. Three in ten judged documents are held out. The result is promoted if
-    it is better on those and not worse on the data's test sets (bootstrap intervals). Exit code 1
-    when it is not better; the model that serves goes on then.
+    It learns from documents whose answer is settled and, so that it forgets nothing, again from a
+    part of the data in --data. Three in ten judged documents are held out. The result is promoted
+    if it is better on those and not worse on the data's test sets (bootstrap intervals). If it is
+    not better, the exit code is 1 and the old model keeps serving.
 
     \b
     Examples:
@@ -113,7 +113,7 @@ def _training(
         usual,
         seed=seed,
         epochs=chosen,
-        patience=chosen,  # they are few, and the rate falls to nothing with the last one
+        patience=chosen,  # epochs are few, and the rate falls to zero with the last one
         learning_rate=learning_rate or usual.learning_rate,
     )
 

@@ -24,19 +24,19 @@ from worker.supervisor import Supervisor
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
-    help="For each device; default: one a core of the CPU, one a GPU.",
+    help="Processes per device; default: one per CPU core or one per GPU.",
 )
 @click.option(
     "--tasks",
     default=",".join(Task),
     show_default=True,
-    help="Whose chunks to process, separated by commas.",
+    help="Tasks to serve, separated by commas.",
 )
 def command(*, devices: str, processes: int | None, tasks: str) -> None:
     """Process chunks until SIGTERM.
 
     Each process is pinned to a device. On SIGTERM running chunks get TEXTMILL_DRAIN seconds to
-    finish; a second one ends them at once and another process takes them up.
+    finish; a second SIGTERM ends them at once, and another process takes them over.
 
     \b
     Examples:

@@ -28,14 +28,14 @@ from worker.training.teacher import TEACHING, Teaching, teach
 @click.option(
     "--transformer",
     required=True,
-    help="Folder of an encoder as the transformers library reads it, or its name on a hub.",
+    help="Folder of an encoder that the transformers library reads, or its name on a hub.",
 )
 @click.option(
     "--language",
     type=click.Choice(get_args(Language)),
     default="en",
     show_default=True,
-    help="Language of the texts that it can read.",
+    help="Language that it reads; texts in others are left out.",
 )
 @click.option(
     "--out",
@@ -47,10 +47,10 @@ from worker.training.teacher import TEACHING, Teaching, teach
 @click.option(
     "--unlabelled",
     is_flag=True,
-    help="Of sentiment: judge texts of the other tasks and excerpts, too, for `train` to learn.",
+    help="Sentiment only: also judge texts of the other tasks and excerpts, for `train` to learn.",
 )
 @resume_option
-def command(  # noqa: PLR0913 - one parameter an option
+def command(  # noqa: PLR0913 - one parameter per option
     *,
     task: str,
     data: Path,
@@ -62,10 +62,10 @@ def command(  # noqa: PLR0913 - one parameter an option
     unlabelled: bool,
     resume: bool,
 ) -> None:
-    """Let a transformer say how likely each label of a training text holds.
+    """Have a transformer say how likely each label of a training text holds.
 
-    It is fine-tuned on the labelled texts of one language. What it says of them are soft labels,
-    which `train --soft-labels` learns beside the labels. The transformer itself serves nothing.
+    It is fine-tuned on the labelled texts of one language. Its answers on them are soft labels,
+    which `train --soft-labels` learns along with the labels. The transformer itself never serves.
     Needs the extra `teacher`.
 
     \b

@@ -39,17 +39,17 @@ from worker.training.soft_labels import SoftLabels
 @click.option(
     "--start",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of a language model or an artifact to start from.  [default: make one first]",
+    help="Folder of a language model or artifact to start from.  [default: train a language model]",
 )
 @click.option(
     "--soft-labels",
     "soft_labels",
     multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder that `teach` made, learned beside the labels; once for each teacher.",
+    help="Folder that `teach` made, learned along with the labels; once for each teacher.",
 )
 @resume_option
-def command(  # noqa: PLR0913 - one parameter an option
+def command(  # noqa: PLR0913 - one parameter per option
     *,
     task: str,
     data: Path,
@@ -64,9 +64,9 @@ def command(  # noqa: PLR0913 - one parameter an option
     """Train a model for TASK and write its artifact.
 
     It starts from a language model over the texts of all tasks, or from what --start names. An
-    artifact is refined, gently: so your own labels improve the model that ships. The best weights
-    on validation are kept, calibrated, and measured once on every test split; the figures go to the
-    artifact's card.
+    artifact is refined gently, so that your own labels improve the model that ships. The weights
+    that are best on validation are kept, calibrated and measured once on every test split; the
+    figures go to the artifact's card.
 
     \b
     Examples:

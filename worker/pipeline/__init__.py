@@ -2,10 +2,10 @@
 
     text ── preprocess ── tokenize ──► windows ── predict ──► predictions ── postprocess ──► result
                                                                   ▲
-                                            of sentiment: character n-grams pooled
+                                            for sentiment: character n-grams pooled
 
-No stage knows another or a server, and only the tokenizer remembers anything: words. This
-module hands one's output to the next.
+No stage knows another stage or a server, and only the tokenizer keeps state: words it has seen.
+This module hands the output of each stage to the next.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -67,12 +67,12 @@ class Pipeline:
     """The stages of one artifact; `prepare` and `finish` may run in any thread.
 
     Attributes:
-        task: what it analyses.
+        task: the task it serves.
         model_version: content hash of the artifact.
         thresholds: see `ArtifactConfig`.
         vocabulary: number of token ids.
         pads: whether the device computes padding.
-        generates: whether it can make keywords that do not stand in the text.
+        generates: whether it can generate keywords that do not occur in the text.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class Pipeline:
         """Put the stages together.
 
         Args:
-            config: the artifact's.
-            tokenizer: the artifact's.
-            predictor: the artifact's network.
+            config: configuration of the artifact.
+            tokenizer: tokenizer of the artifact.
+            predictor: runs the artifact's network.
             version: content hash of the artifact.
-            additions: what the artifact has beside its network.
+            additions: what the artifact has besides its network.
         """
         self.task: Task = config.model.task
         self.model_version = version
@@ -112,12 +112,12 @@ class Pipeline:
         Args:
             artifact: the folder.
             device: `cpu` or `cuda:N`.
-            task: what it must analyse; None takes any.
+            task: the task that the artifact must serve; None for any.
 
         Raises:
-            ArtifactError: the folder is missing, broken, or another task's; the text says what to
-                do.
-            NotLoadedError: the folder was changed meanwhile.
+            ArtifactError: the folder is missing or broken, or belongs to another task; the message
+                says what to do.
+            NotLoadedError: the folder was changed while it was read.
         """
         config = read_config(artifact)
         version = model_version(artifact, config)
@@ -134,7 +134,7 @@ class Pipeline:
             msg = f"{artifact / TOKENIZER} belongs to another artifact; copy the folder whole"
             raise ArtifactError(msg)
         additions = read_additions(artifact, config, embedding)
-        # What is written meanwhile may be read in part: results would name a model that never was.
+        # If files were written meanwhile, results could name a model that never existed as a whole.
         if (read_config(artifact), model_version(artifact, config)) != (config, version):
             msg = f"{artifact} was changed while it was read; try again"
             raise NotLoadedError(msg)
@@ -147,8 +147,8 @@ class Pipeline:
 
         Args:
             text: the document.
-            explain: keeps what `question` needs.
-            generate: whether `generate` will be asked about it.
+            explain: whether to keep what `question` needs.
+            generate: whether `generate` will be called for it.
 
         Raises:
             DocumentError: nothing is left to analyse, a stage failed on this document, or the
@@ -163,8 +163,8 @@ class Pipeline:
             document = self._tokenized(clean, spans=spans)
             if self._character_ngrams is None or spans or len(document.windows) == 1:
                 return document
-            # Spans tell the text of each of several windows. They cost time for every document, so
-            # the few long ones are tokenized a second time instead.
+            # With several windows, spans are needed to find the text of each. They cost time, so
+            # only the few long documents are tokenized a second time to get them.
             return self._tokenized(clean, spans=True)
 
     def predict(self, windows: Sequence[IntArray]) -> list[Prediction]:
@@ -181,14 +181,14 @@ class Pipeline:
     def pooled(
         self, predictions: Sequence[Prediction], texts: Iterable[str]
     ) -> Sequence[Prediction]:
-        """Predictions pooled with the character n-grams of their texts, where there are any.
+        """Pool predictions with the character n-grams of their texts, if the artifact has any.
 
-        Many at a time, since one takes as long as ten of many. No text influences another.
+        Pass many at a time: one alone takes as long as ten of many. No text influences another.
 
         Args:
             predictions: one per window.
-            texts: the cleaned text of each window. Read only where there are n-grams: without
-                them, documents of several windows need not tell the text of each.
+            texts: the cleaned text of each window. Read only if there are n-grams: without them,
+                a document of several windows may lack the spans that tell the text of each.
         """
         if self._character_ngrams is None or not predictions:
             return predictions
@@ -196,13 +196,13 @@ class Pipeline:
         return list(self._character_ngrams.pooled(scores, list(texts)))
 
     def generate(self, windows: Sequence[IntArray]) -> list[Prediction]:
-        """Make keywords from one micro-batch on the device; only one thread may call it.
+        """Generate keywords from one micro-batch on the device; only one thread may call it.
 
         Args:
             windows: token ids of the first window of each document, at least one.
 
         Returns:
-            Phrases for `completed`, for each window in order.
+            The phrases for each window, in order; `completed` takes them.
         """
         if self._generator is None:
             raise ArtifactError(NO_GENERATOR)
@@ -217,7 +217,7 @@ class Pipeline:
         Args:
             text: the original text.
             document: what `prepare` made of it.
-            predictions: one per window of `document`, in order, `pooled`.
+            predictions: one per window of `document`, in order, after `pooled`.
 
         Raises:
             DocumentError: the stage failed on this document.
@@ -228,15 +228,15 @@ class Pipeline:
     def question(
         self, result: Result, document: TokenizedDocument, predictions: Sequence[Prediction]
     ) -> Question | None:
-        """What to ask of the model to explain a result; None of keywords.
+        """What to ask the model to explain a result; None for keywords.
 
         Args:
             result: what `finish` made.
-            document: what `prepare` made of it with `explain`.
-            predictions: one per window of `document`, in order, `pooled`.
+            document: what `prepare` made of its text, with `explain`.
+            predictions: one per window of `document`, in order, after `pooled`.
 
         Returns:
-            With windows, whose predictions `explained` takes.
+            A question with windows, whose predictions `explained` takes.
 
         Raises:
             DocumentError: the stage failed on this document.
@@ -257,9 +257,9 @@ class Pipeline:
 
         Args:
             result: what `finish` made.
-            document: what `prepare` made with `explain`.
+            document: what `prepare` made of its text, with `explain`.
             asked: what `question` made.
-            answers: one prediction for each window of `asked`, in order, `pooled` with its texts.
+            answers: one prediction per window of `asked`, in order, after `pooled` with its texts.
 
         Raises:
             DocumentError: the stage failed on this document.
@@ -272,13 +272,13 @@ class Pipeline:
     def completed(
         self, result: Result, text: str, document: TokenizedDocument, made: Prediction
     ) -> Result:
-        """A result of keywords with those that were made.
+        """A keywords result with the generated keywords added.
 
         Args:
             result: what `finish` made.
             text: the original text.
             document: what `prepare` made of it.
-            made: what `generate` made of its first window.
+            made: what `generate` made of the document's first window.
 
         Raises:
             DocumentError: the stage failed on this document.
@@ -296,7 +296,7 @@ class Pipeline:
     def phrases(
         self, document: TokenizedDocument, predictions: Sequence[Prediction], layout: Layout
     ) -> list[Phrase]:
-        """The phrases of a document as the tagger scores them, best first; of keywords only."""
+        """The phrases of a document as the tagger scores them, best first; for keywords only."""
         return phrases_of(document, cast("Sequence[list[Candidate]]", predictions), layout)
 
     def _tokenized(self, clean: CleanText, *, spans: bool) -> TokenizedDocument:
@@ -332,7 +332,7 @@ def failure_of(error: DocumentError) -> Failure:
 
 @contextmanager
 def _stage(stage: Stage) -> Iterator[None]:
-    """Charge any error to the document, by the stage and the exception's type, never the text."""
+    """Turn any error into the document's, naming stage and type of exception but not the text."""
     try:
         yield
     except DocumentError:

@@ -1,4 +1,4 @@
-"""A text under repair, that remembers where each of its characters came from."""
+"""A text under repair that remembers where each of its characters came from."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class AlignedText:
     """A text and, once something moved, the source range of each character.
 
     Attributes:
-        text: the text as it stands.
+        text: the text in its current form.
         starts: source start of each character, (characters,); None while nothing moved.
         ends: source end of each character, (characters,); None while nothing moved.
     """
@@ -32,7 +32,7 @@ class AlignedText:
         self.ends: IntArray | None = None
 
     def substitute(self, pattern: re.Pattern[str], replace: Callable[[str], str]) -> None:
-        """Replace every match; each character put in stands for the whole match.
+        """Replace every match; each inserted character maps to the whole match.
 
         Args:
             pattern: what to look for; must not match the empty string.
@@ -56,7 +56,7 @@ class AlignedText:
     def apply(self, edits: Sequence[Edit]) -> None:
         """Carry out edits, which are in order and do not overlap.
 
-        Each character put in stands for the whole source of the range that it replaces.
+        Each inserted character maps to the whole source of the range that it replaces.
         """
         if not edits:
             return

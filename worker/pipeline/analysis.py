@@ -1,6 +1,6 @@
 """Documents on their way through a pipeline, from their texts to their outcomes.
 
-Who runs the windows is the caller's affair: `analyse` does it in its own thread, for commands,
+The caller decides how the windows are run: `analyse` runs them in its own thread, for commands,
 training and tests; workers let chunks share micro-batches, in `worker/engine.py`.
 """
 
@@ -25,7 +25,7 @@ class Ask(Protocol):
 
         Args:
             windows: token ids, of any documents.
-            generates: whether keywords are to be made from the windows, not found in them.
+            generates: whether keywords are to be generated from the windows, not found in them.
         """
 
 
@@ -35,7 +35,7 @@ class Predicted(NamedTuple):
     Attributes:
         text: the original text.
         document: what `Pipeline.prepare` made of it.
-        answers: one per window, in order, `Pipeline.pooled`.
+        answers: one per window, in order, after `Pipeline.pooled`.
     """
 
     text: str
@@ -57,7 +57,7 @@ def analyse(
 
 
 def in_this_thread(pipeline: Pipeline, budget: int = BUDGET) -> Ask:
-    """Runs windows in micro-batches of at most `budget` padded tokens."""
+    """An `Ask` that runs windows in micro-batches of at most `budget` padded tokens."""
 
     def ask(windows: Sequence[IntArray], *, generates: bool = False) -> Sequence[Answer]:
         if generates:
@@ -75,14 +75,14 @@ def outcomes_of(
     explain: bool = False,
     generate: bool = False,
 ) -> list[Result | Failure]:
-    """Carry documents through a pipeline; what goes wrong with one is its failure.
+    """Run documents through a pipeline; an error with one of them becomes its failure.
 
     Args:
         pipeline: the stages of one task.
         texts: the documents.
-        ask: runs their windows.
+        ask: runs the windows.
         explain: whether results say what moved their scores.
-        generate: whether results give keywords that do not stand in the text.
+        generate: whether results give keywords that do not occur in the text.
 
     Returns:
         One result or failure per document, in their order.
@@ -104,17 +104,17 @@ def predicted(
     explain: bool = False,
     generate: bool = False,
 ) -> list[Predicted | Failure]:
-    """Carry documents through a pipeline up to the answers for their windows.
+    """Run documents through a pipeline up to the answers for their windows.
 
     Args:
         pipeline: the stages of one task.
         texts: the documents.
-        ask: runs their windows, of all documents at once.
+        ask: runs the windows of all documents at once.
         explain: see `Pipeline.prepare`.
         generate: see `Pipeline.prepare`.
 
     Returns:
-        The document, or its failure, in their order.
+        One document or failure per text, in their order.
     """
     prepared = [
         (text, _prepared(pipeline, text, explain=explain, generate=generate)) for text in texts
@@ -132,7 +132,7 @@ def predicted(
 
 
 def values(answers: Iterable[Answer]) -> list[Prediction]:
-    """The predictions.
+    """The predictions, if no window failed.
 
     Raises:
         DocumentError: the first window that failed.
@@ -157,9 +157,10 @@ def _prepared(
 def _outcome(
     pipeline: Pipeline, item: Predicted, made: Answer | None, *, ask: Ask, explain: bool
 ) -> Result | Failure:
-    """What becomes of one document.
+    """The outcome of one document.
 
-    Its explanation is asked for alone: its windows fill micro-batches, and memory stays bounded.
+    Its explanation is asked for on its own: its windows fill micro-batches, and memory stays
+    bounded.
     """
     text, document, answers = item
     try:
@@ -177,7 +178,7 @@ def _outcome(
 
 
 def _pooled(pipeline: Pipeline, answers: Sequence[Answer], texts: Iterable[str]) -> list[Answer]:
-    """Answers as `Pipeline.pooled` gives them; errors stay where they are."""
+    """Answers after `Pipeline.pooled`; errors stay where they are."""
     good = [answer for answer in answers if not isinstance(answer, DocumentError)]
     shown = (
         text
@@ -193,7 +194,7 @@ def _run(
     windows: Sequence[IntArray],
     budget: int,
 ) -> list[Prediction]:
-    """Run windows in micro-batches; the predictions come in their order."""
+    """Run windows in micro-batches; the predictions are in the order of the windows."""
     predictions: list[Prediction | None] = [None] * len(windows)
     for rows in micro_batches([len(window) for window in windows], budget):
         for row, prediction in zip(rows, run([windows[row] for row in rows]), strict=True):

@@ -29,25 +29,25 @@ FILES: Final = (CONFIG, TOKENIZER, WEIGHTS)
 """The files of every artifact."""
 
 SHIPPED: Final = Path(__file__).parents[1] / "artifacts"
-"""The artifacts that ship, one folder a task."""
+"""The artifacts that ship, one folder per task."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactConfig:
-    """Everything beside vocabulary and weights that decides outputs.
+    """Everything besides vocabulary and weights that decides outputs.
 
     Attributes:
         model: shape of the network.
-        thresholds: score from which a moderation label holds, by label; of keywords the score
-            from which a phrase is one, as `keyword`, and where there is a generator, from which a
-            made one is given, as `generated`; empty for sentiment.
+        thresholds: for moderation, the score from which each label holds; for keywords, the score
+            from which a phrase is one, as `keyword`, and if there is a generator, from which a
+            generated one is returned, as `generated`; empty for sentiment.
         window: most tokens of a window.
         overlap: tokens that neighbouring windows share, fewer than `window`.
         keywords: most keywords of a document.
-        character_ngrams: of sentiment, whether a linear model over character n-grams is pooled with
-            the network; it is a file of its own.
-        ranker: whether phrases are scored by a ranker, which is a file of its own.
-        generator: whether keywords can be generated, by what is a file of its own.
+        character_ngrams: for sentiment, whether a linear model over character n-grams, in a
+            separate file, is pooled with the network.
+        ranker: whether a ranker, in a separate file, scores phrases.
+        generator: whether keywords can be generated, by a generator in a separate file.
     """
 
     model: ModelConfig
@@ -69,7 +69,7 @@ class ArtifactConfig:
         return (*FILES, *(name for name, is_there in extras.items() if is_there))
 
     def fault(self) -> str | None:
-        """Which of its parts contradict each other; None where all agree."""
+        """Which of its parts contradict each other, or None if all agree."""
         if self.overlap >= self.window:
             return f"overlap: {self.overlap} tokens do not fit into a window of {self.window}"
         needed = {
@@ -82,12 +82,12 @@ class ArtifactConfig:
 
 
 class Additions(NamedTuple):
-    """What an artifact may have beside its network.
+    """What an artifact may have besides its network.
 
     Attributes:
-        character_ngrams: of sentiment, the linear model beside the network.
-        ranker: of keywords, scores the tagger's phrases.
-        generator: of keywords, makes such as do not stand in the text.
+        character_ngrams: for sentiment, the linear model beside the network.
+        ranker: for keywords, scores the tagger's phrases.
+        generator: for keywords, generates keywords that do not occur in the text.
     """
 
     character_ngrams: CharacterNgrams | None = None
@@ -102,7 +102,7 @@ def read_config(folder: Path) -> ArtifactConfig:
     """Read an artifact's configuration.
 
     Raises:
-        ArtifactError: a file is missing, also of those that the configuration names, or the
+        ArtifactError: a file is missing, including those that the configuration requires, or the
             configuration is broken.
     """
     _check_there(folder, FILES)
@@ -137,11 +137,11 @@ def read_model(folder: Path, config: ModelConfig, device: str) -> Model:
 
 
 def read_additions(folder: Path, config: ArtifactConfig, embedding: Embedding) -> Additions:
-    """What an artifact has beside its network.
+    """What an artifact has besides its network.
 
     Args:
-        folder: of the artifact.
-        config: says what there is.
+        folder: the artifact's folder.
+        config: says which additions there are.
         embedding: see `read_generator`.
 
     Raises:
@@ -160,7 +160,7 @@ def read_generator(folder: Path, embedding: Embedding) -> Generator:
     """The generator of an artifact that has one, on the device of `embedding`, float32.
 
     Args:
-        folder: of the artifact.
+        folder: the artifact's folder.
         embedding: the token vectors of its encoder.
 
     Raises:

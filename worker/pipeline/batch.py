@@ -10,7 +10,7 @@ from torch import Tensor
 from worker.pipeline.records import PAD, IntArray
 
 BUDGET: Final = 4096
-"""Most padded tokens of a micro-batch where nobody measured the device and nothing is learned."""
+"""Most padded tokens of a micro-batch if the device was not measured and nothing is trained."""
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -21,8 +21,8 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
         budget: most padded tokens (longest × rows) of a micro-batch, at least 1.
 
     Returns:
-        Micro-batches of indexes into `lengths`, shortest first. Every index stands in exactly one
-        of them; a window longer than the budget is alone in its own.
+        Micro-batches of indexes into `lengths`, shortest first. Every index is in exactly one of
+        them; a window longer than the budget is alone in its own.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):

@@ -1,7 +1,7 @@
 """A linear model over the character n-grams of a text, beside the network.
 
 It sees what words and subwords hide: endings, misspellings, characters that several words share.
-Its errors are others than the network's, so both together make fewer. See
+Its errors differ from the network's, so the two together make fewer. See
 docs/decisions/0017-character-ngrams.md for what was measured.
 """
 
@@ -25,7 +25,7 @@ BITS: Final = 18
 """N-grams fall into 2 ** BITS buckets; those of one bucket share their weights."""
 
 LEAST_PROBABILITY: Final = 1e-9
-"""No probability counts as less, so that it has a logarithm."""
+"""Lower probabilities count as this one, so that each has a logarithm."""
 
 FloatT = TypeVar("FloatT", np.float32, np.float64)
 
@@ -40,7 +40,7 @@ _STORED: Final = np.float16
 """Precision of weights in a file."""
 
 _MOST_CHARACTERS: Final = 200_000
-"""Characters that are taken together; a longer text is alone."""
+"""Most characters that are processed together; a longer text is processed alone."""
 _MOST_TEXTS: Final = 4096
 
 
@@ -48,8 +48,8 @@ class Buckets(NamedTuple):
     """The buckets of the character n-grams of some texts.
 
     Attributes:
-        found: numbers below 2 ** BITS, text after text, each once a text, (buckets,).
-        counts: how many each text has, at least one, (texts,).
+        found: numbers below 2 ** BITS, text after text, each once per text, (buckets,).
+        counts: how many buckets each text has, at least one, (texts,).
     """
 
     found: NDArray[np.uint32]
@@ -60,8 +60,8 @@ def buckets(texts: Sequence[str]) -> Buckets:
     """The buckets of all character n-grams of each text, n from 1 to 4 (Bojanowski et al. 2017).
 
     Args:
-        texts: cleaned, less than 2 ** (32 - BITS) of them. A blank is put before and after each, so
-            that n-grams at its ends differ from those inside.
+        texts: cleaned texts, fewer than 2 ** (32 - BITS). A blank is added before and after each,
+            so that n-grams at its ends differ from those inside.
     """
     codes = np.frombuffer("".join(f" {text} " for text in texts).encode("utf-32-le"), np.uint32)
     lengths = [len(text) + 2 for text in texts]
@@ -89,8 +89,8 @@ class CharacterNgrams:
     """Scores labels by a text's character n-grams, and pools them with a network's probabilities.
 
     Attributes:
-        weights: of each label by bucket, (2 ** BITS, labels).
-        bias: one a label.
+        weights: of each label in each bucket, (2 ** BITS, labels).
+        bias: one per label.
         pool_weights: how much the network counts, and how much the n-grams do.
     """
 
@@ -128,10 +128,10 @@ class CharacterNgrams:
         path.write_bytes(save({"weights": weights, **rest}))
 
     def logits(self, texts: Sequence[str]) -> FloatArray:
-        """What the link function turns into probabilities, (texts, labels).
+        """Scores that the link function turns into probabilities, (texts, labels).
 
-        The sum of the weights of a text's buckets over the square root of their number, so that a
-        long text is not surer for its length alone, and the bias. No text influences another.
+        The sum of the weights of a text's buckets, divided by the square root of their number, plus
+        the bias: a long text is not surer for its length alone. No text influences another.
         """
         blocks = [self._block(texts[first:last]) for first, last in _blocks(texts)]
         return np.concatenate([np.empty((0, len(self.bias)), np.float32), *blocks])
@@ -146,7 +146,7 @@ class CharacterNgrams:
         """The network's probabilities pooled with those of the n-grams, see `pool`.
 
         Args:
-            probabilities: the network's, of a task in which one label holds, (texts, labels).
+            probabilities: the network's, for a task in which one label holds, (texts, labels).
             texts: the cleaned text of each window.
 
         Returns:
@@ -160,8 +160,8 @@ def pool(
 ) -> NDArray[FloatT]:
     """A logarithmic opinion pool (Heskes 1998) of a network and of character n-grams.
 
-    The logarithms of the one and the scores of the other are added up, each times its weight, and
-    normalised. The weights need not sum to 1, so they act as a temperature, too.
+    The logarithms of the network's probabilities and the logits of the n-grams are added up, each
+    times its weight, and normalised. The weights need not sum to 1, so they act as a temperature.
 
     Args:
         probabilities: the network's, (texts, labels).
@@ -183,7 +183,7 @@ def softmax(logits: NDArray[FloatT]) -> NDArray[FloatT]:
 
 
 def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Ranges of texts that are taken together, so that memory is bounded."""
+    """Ranges of texts that are processed together, so that memory is bounded."""
     first = characters = 0
     for place, text in enumerate(texts):
         full = place - first == _MOST_TEXTS or characters + len(text) > _MOST_CHARACTERS

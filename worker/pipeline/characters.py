@@ -20,20 +20,20 @@ _NORMALISED_RANGES = (
     (0x1CC00, 0x1FC00),
     (0x2F800, 0x2FA20),
 )
-"""Where every character lies that NFKC or lower-casing changes."""
+"""Ranges that contain every character that NFKC or lower-casing changes."""
 
 _HAN_RANGES = ((0x3400, 0x4DC0), (0x4E00, 0xA000))
 
 _KEPT = {"…", "\ufdfa"}
-"""Left alone by NFKC here: an ellipsis is one sign, in Chinese text a frequent one; the Arabic
+"""Exempt from NFKC here: an ellipsis is one sign, which is frequent in Chinese text; the Arabic
 ligature would become a sentence of 18 characters."""
 
 
 @cache
 def folding() -> dict[int, str]:
-    """One character for one: NFKC, lower case, traditional to simplified.
+    """Maps one character to one: NFKC, lower case, traditional to simplified.
 
-    Made for `str.translate`, so that no position moves.
+    It is made for `str.translate`, so that no position moves.
     """
     table = {}
     for character in _characters(_NORMALISED_RANGES):
@@ -62,7 +62,7 @@ def _characters(ranges: tuple[tuple[int, int], ...]) -> list[str]:
 
 
 def _simplified() -> list[tuple[str, str]]:
-    """Each Han character with its simplified form, each on its own: words never merge here."""
+    """Each Han character with its simplified form, converted on its own: words never merge here."""
     characters = _characters(_HAN_RANGES)
     converted = opencc.OpenCC("t2s").convert("\n".join(characters)).split("\n")
     return [pair for pair in zip(characters, converted, strict=True) if len(pair[1]) == 1]

@@ -1,7 +1,7 @@
 """A linear-chain conditional random field over BIO tags (Lafferty et al. 2001; Lample et al. 2016).
 
-Besides the likelihood it gives the exact probability of every short span, so that a phrase the
-best path leaves out is still a candidate with a score.
+Besides the likelihood it computes the exact probability of every short span, so that a phrase that
+is not on the best path is still a candidate with a score.
 """
 
 from typing import Final
@@ -17,10 +17,10 @@ INSIDE: Final = 2
 TAGS: Final = 3
 
 _FORBIDDEN: Final = -1e4
-"""Log potential of what BIO rules out; finite, so that no gradient turns into NaN."""
+"""Log potential of what the BIO scheme rules out; finite, so that no gradient turns into NaN."""
 
 _LEAST: Final = -300.0
-"""Log potential of an emission, against the token's best, below which it makes no difference."""
+"""Log potential of an emission, relative to the token's best, below which it does not matter."""
 
 
 class LinearChainCrf(nn.Module):
@@ -61,8 +61,8 @@ class LinearChainCrf(nn.Module):
     def span_probabilities(self, emissions: Tensor, mask: Tensor, longest: int) -> Tensor:
         """Probability that a phrase is exactly the tokens `[first, first + length)`.
 
-        Computed on the CPU: it is much less work than what made the emissions, in many small
-        steps. Potentials are kept as such, in float64, and scaled at every token (Rabiner 1989,
+        Computed on the CPU: it is much less work than the emissions were, in many small steps.
+        Potentials are kept without logarithm, in float64, and scaled at every token (Rabiner 1989,
         section V.A).
 
         Args:
@@ -71,8 +71,8 @@ class LinearChainCrf(nn.Module):
             longest: most tokens of a phrase, at least 1.
 
         Returns:
-            (batch, time, longest), for each first token and each length less one; 0 where the span
-            leaves the row.
+            (batch, time, longest): by first token and by length minus one; 0 if the span leaves
+            the row.
         """
         inside = mask.T.cpu()  # (time, batch)
         given = emissions.detach().transpose(0, 1).cpu().double()
@@ -88,7 +88,7 @@ class LinearChainCrf(nn.Module):
         final = torch.zeros_like(scaled)
         final[last, rows] = end / (ahead[last, rows] @ end)[:, None]
         behind = scripted(backward_shares)(scaled, final, step)
-        # Of all continuations, those that do not prolong a phrase.
+        # Only continuations that do not prolong a phrase.
         closed = step.clone()
         closed[:, INSIDE] = 0
         closing = final
@@ -111,9 +111,9 @@ class LinearChainCrf(nn.Module):
         return emitted.sum(1) + moved.sum(1) + self._starts()[tags[:, 0]] + self.end[last]
 
     def _forward_scores(self, emissions: Tensor, mask: Tensor) -> list[Tensor]:
-        """Per position the log potential of all paths that end there in each tag: (batch, TAGS).
+        """For each position, the log potential of all paths up to it by last tag: (batch, TAGS).
 
-        Padding carries the last token's value on.
+        Padding repeats the last token's value.
         """
         transition = self._transitions()
         alpha = [self._starts() + emissions[:, 0]]
@@ -152,7 +152,8 @@ def backward_shares(scaled: Tensor, final: Tensor, step: Tensor) -> Tensor:
     """Potential of all continuations after a token, by its tag, in the scale of the forward shares.
 
     Args:
-        scaled: (time, batch, TAGS), divided by the forward sums, 0 in the padding.
+        scaled: potentials of the emissions, (time, batch, TAGS), divided by the forward sums; 0 in
+            the padding.
         final: (time, batch, TAGS), what the last token of a row continues with; 0 elsewhere.
         step: potential of each pair of tags, (TAGS, TAGS).
 

@@ -1,7 +1,7 @@
 """From the encoder's states to labels, their loss and their probabilities.
 
-Gold labels of both classifiers are one number per label: 1 holds, 0 does not hold, between them the
-probability that it holds, `UNKNOWN` the source says nothing.
+The gold of both classifiers is one number per label: 1 if the label holds, 0 if not, in between the
+probability that it holds, and `UNKNOWN` if the source says nothing.
 """
 
 import math
@@ -17,11 +17,11 @@ from worker.pipeline.token_ngrams import TokenNgrams
 
 UNKNOWN: Final = -1
 ABSENT: Final = 0.2
-"""Prior of a class in a source that was collected without it, against its prior elsewhere."""
+"""Prior of a class in a source that was collected without it, relative to its prior elsewhere."""
 LONGEST_PHRASE: Final = 12
 """Most tokens of a keyword."""
 LEAST_CANDIDATE: Final = 0.02
-"""Spans below this probability are no candidates."""
+"""Spans below this probability are not candidates."""
 
 
 class Decoder(nn.Module):
@@ -32,7 +32,7 @@ class Decoder(nn.Module):
 
         Args:
             encoded: the micro-batch.
-            gold: of the task, (batch, labels) or (batch, time).
+            gold: the task's gold, (batch, labels) or (batch, time).
 
         Returns:
             A scalar.
@@ -40,7 +40,7 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
     def predict(self, encoded: Encoded) -> list[Prediction]:
-        """One prediction a row."""
+        """One prediction per row."""
         raise NotImplementedError
 
 
@@ -66,9 +66,9 @@ class Classifier(Decoder):
     def _pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """Attention, maximum and mean over the tokens, (batch, 3 * states).
 
-        The attention is the `general` form of Luong et al. (2015); the mean asks the question.
+        The attention is the `general` form of Luong et al. (2015), with the mean as the query.
         """
-        # Matrix products where they serve: on the CPU each takes a fraction of the time of masking.
+        # Matrix products where possible: on the CPU each takes a fraction of the time of masking.
         share = (mask / mask.sum(1, keepdim=True)).to(states.dtype)
         outside = torch.zeros_like(share).masked_fill_(~mask, -torch.inf)
         mean = (share[:, None, :] @ states).squeeze(1)
@@ -80,7 +80,7 @@ class Classifier(Decoder):
 
 
 def softmax_loss(logits: Tensor, gold: Tensor) -> Tensor:
-    """Cross-entropy; a label that the row's source lacks counts `ABSENT` as much as others.
+    """Cross-entropy; a label that the row's source lacks counts `ABSENT` times as much as others.
 
     A source without neutral reviews says little about neutral ones, but not nothing: that a review
     was kept as positive says that it is not neutral (Saerens et al. 2002, prior shift).
@@ -99,8 +99,7 @@ def sigmoid_loss(logits: Tensor, gold: Tensor) -> Tensor:
 
     Args:
         logits: (batch, labels).
-        gold: 1 where a label holds and 0 where not, or its probability; `UNKNOWN` where nobody
-            knows.
+        gold: 1 if a label holds and 0 if not, or its probability; `UNKNOWN` if that is not known.
     """
     known = gold != UNKNOWN
     losses = functional.binary_cross_entropy_with_logits(

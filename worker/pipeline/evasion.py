@@ -1,9 +1,9 @@
-"""Undo what people do to words to get past moderation, where ordinary text is safe from it.
+"""Undo what people do to words to get past moderation, as far as that spares ordinary text.
 
-Works on text in the model's eyes: lower case, single width, simplified, blanks folded. Each rule
-asks for more than chance gives: `u s a`, `3.5`, `log4j`, `TNFα` and Russian stay as they are. What
-cannot be told from ordinary text, such as pinyin initials, is left to the model. All patterns take
-linear time.
+Works on text as the model sees it: lower case, single width, simplified, blanks folded. Each rule
+requires more than chance produces: `u s a`, `3.5`, `log4j`, `TNFα` and Russian stay as they are.
+What cannot be told from ordinary text, such as pinyin initials, is left to the model. All patterns
+take linear time.
 """
 
 import re
@@ -18,7 +18,7 @@ _ACRONYMS: Final = frozenset({"ieee"})
 _ROMAN: Final = frozenset("ivxlcdm")
 
 _SPACED: Final = re.compile(r"(?<![^\W_])[a-z](?:([ .*_-])[a-z])(?:\1[a-z]){2,30}(?![^\W_])")
-"""Of four letters at least; shorter runs are mostly initials and formulas."""
+"""At least four letters; shorter runs are mostly initials and formulas."""
 _SPACED_HAN: Final = re.compile(rf"(?<!\w)[{HAN}](?:[ *._|~·][{HAN}]){{1,30}}(?!\w)")
 
 _LEET: Final = {
@@ -38,12 +38,12 @@ _LEET_WORD: Final = re.compile(
 )
 _LEET_SIGNS: Final = re.compile(r"[013457@!$]{1,2}")
 _FORMATS: Final = frozenset({"mp3", "mp4", "md5", "log4", "web3", "d3", "s3", "h5", "ps5", "ch3"})
-"""Beginnings of words of their own."""
+"""Beginnings of words that are ordinarily written with a digit."""
 
 _LOOKALIKES: Final = dict(
     zip("асеіорѕхујһԁԛԝӏвнкмт" + "ουνικρτ", "aceiopsxyjhdqwlbhkmt" + "ouvikpt", strict=True)
 )
-"""Cyrillic and Greek letters, and the Latin ones that they look like, small or as capitals."""
+"""Cyrillic and Greek letters, and the Latin ones they look like, in lower case or as capitals."""
 _LOOKALIKE: Final = "".join(_LOOKALIKES)
 _MIXED_WORD: Final = re.compile(
     rf"(?<!\w)(?:[a-z]{{1,20}}[{_LOOKALIKE}]|[{_LOOKALIKE}]{{1,20}}[a-z])[a-z{_LOOKALIKE}]{{0,40}}(?!\w)"
@@ -51,7 +51,7 @@ _MIXED_WORD: Final = re.compile(
 
 _TRIPLE: Final = re.compile(r"([a-z])\1{2,}")
 _DOUBLED: Final = frozenset("bcdefglmnoprstz")
-"""Letters that English words hold twice in a row inside."""
+"""Letters that may be doubled inside English words."""
 _DOUBLED_AT_END: Final = frozenset("fls")
 _NEAR: Final = 8
 _WORD_BEFORE: Final = re.compile(r"[\w/\\]*$")
@@ -67,7 +67,7 @@ _RADICALS: Final = {
     "钅": "戋钱艮银同铜",
     "纟": "工红及级合给",
 }
-"""Radicals, which stand alone in no ordinary text, each with parts and what both make."""
+"""Radicals, which never stand alone in ordinary text; after each part comes what both make."""
 _PAIRS: Final = {
     "弓虽": "强",
     "马扁": "骗",
@@ -80,7 +80,7 @@ _PAIRS: Final = {
     "女尔": "你",
     "歹匕": "死",
 }
-"""Other characters that are written as two; only pairs that ordinary text does not hold."""
+"""Other characters that are written as two; only pairs that do not occur in ordinary text."""
 _SPLIT: Final = _PAIRS | {
     radical + parts[at]: parts[at + 1]
     for radical, parts in _RADICALS.items()
@@ -91,18 +91,18 @@ _SPLIT_PAIR: Final = re.compile(f"[{_HALVES[0]}][{_HALVES[1]}]")
 
 
 _HINT: Final = re.compile(r"[ .*_-][a-z]([ .*_-])[a-z]\1|^[a-z]([ .*_-])[a-z]\2|[013457@!$][a-z]")
-"""What every spaced or spelled Latin word holds; found faster than these."""
+"""Occurs in every spaced or spelled Latin word; found faster than the words themselves."""
 _OTHER_HINT: Final = re.compile(
     f"[{_LOOKALIKE}]|[ *._|~·][{HAN}](?:[ *._|~·]|$)|[{_HALVES[0]}][{_HALVES[1]}]"
 )
-"""What every disguised word holds that is not ASCII."""
+"""Occurs in every disguised word that is not ASCII."""
 
 
 def undo_evasion(aligned: AlignedText) -> None:
     """Undo disguises in a text; every character still maps to its source.
 
     Args:
-        aligned: a text in the model's eyes.
+        aligned: a text as the model sees it.
     """
     if not aligned.text.isascii() and _OTHER_HINT.search(aligned.text):
         aligned.apply(_joined_parts(aligned.text))
@@ -123,7 +123,7 @@ def _joined_parts(text: str) -> list[Edit]:
 
 
 def _latin_letters(text: str) -> list[Edit]:
-    """Lookalikes in words that are Latin otherwise, of three letters and more."""
+    """Replace lookalikes in words of three letters and more that are Latin otherwise."""
     return [
         Edit(place, place + 1, _LOOKALIKES[text[place]])
         for match in _MIXED_WORD.finditer(text)
@@ -134,13 +134,13 @@ def _latin_letters(text: str) -> list[Edit]:
 
 
 def _is_latin(word: str) -> bool:
-    """Whether lookalikes are guests in a word: not a formula, not a Russian word with a slip."""
+    """Whether a word is Latin but for its lookalikes: no formula, no Russian word with a slip."""
     latin = sum(map(str.isascii, word))
     return len(word) > 2 and 3 * latin >= len(word)  # noqa: PLR2004 - shorter ones are formulas
 
 
 def _closed_up(text: str, spaced: re.Pattern[str]) -> list[Edit]:
-    """Drop what stands between single letters that make up a word."""
+    """Drop the separators of single letters that make up a word."""
     return [
         Edit(place, place + 1, "")
         for match in spaced.finditer(text)
@@ -150,7 +150,7 @@ def _closed_up(text: str, spaced: re.Pattern[str]) -> list[Edit]:
 
 
 def _is_word(letters: str) -> bool:
-    """Whether letters may be a word: not a formula's, a list's or a rhyme's."""
+    """Whether letters may be a word, and not a formula, a list or a rhyme."""
     return (
         len(set(letters)) > 2  # noqa: PLR2004 - `a b a b`
         and bool(_VOWELS & set(letters))
@@ -160,7 +160,7 @@ def _is_word(letters: str) -> bool:
 
 
 def _spelled(text: str) -> list[Edit]:
-    """Letters for the digits and signs inside words."""
+    """Replace digits and signs inside words with letters."""
     return [
         Edit(match.start() + at, match.start() + at + 1, _LEET[match[0][at]])
         for match in _LEET_WORD.finditer(text)
@@ -195,7 +195,7 @@ def _stands_for_a_letter(word: str, first: int, last: int) -> bool:
 
 
 def _shortened(text: str) -> list[Edit]:
-    """Letters that stand three times and more in a row, as often as words hold them."""
+    """Shorten runs of three and more of a letter to as many as words have."""
     edits = []
     for match in _TRIPLE.finditer(text):
         first, last = match.span()

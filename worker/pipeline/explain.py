@@ -1,7 +1,7 @@
-"""Which words moved a score: what becomes of it when they are left out.
+"""Which words moved a score: how it changes when they are left out.
 
-Occlusion (Zeiler & Fergus 2014; Li et al. 2016) through the model that serves: each word of a
-window, and each two neighbours, are left out in turn, and the score is taken anew.
+This is occlusion (Zeiler & Fergus 2014; Li et al. 2016) with the model that serves: each word of a
+window, and each pair of neighbours, is left out in turn, and the score is computed again.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from schema.outcomes import (
 from worker.pipeline.records import FloatArray, IntArray, TokenizedDocument
 
 MOST_UNITS: Final = 48
-"""Units that a window is divided into; of a window with more words, each is several words long."""
+"""Most units that a window is divided into; if it has more words, units span several words."""
 
 MOST_SPANS: Final = 5
-"""Spans that are given for a label."""
+"""Most spans that are returned for a label."""
 
 LEAST_WEIGHT: Final = 0.01
-"""Weights closer to 0 are not given."""
+"""Weights closer to 0 are not returned."""
 
 DECIMALS: Final = 4
 
@@ -41,13 +41,13 @@ class Unit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of the model to explain one document.
+    """What to ask the model in order to explain one document.
 
     Attributes:
-        scores: of the whole window, (labels,).
-        units: single units in order, then every two neighbours.
-        singles: how many are single.
-        windows: the window without each unit, each (tokens,).
+        scores: scores of the whole window, (labels,).
+        units: single units in order, then each pair of neighbours.
+        singles: how many of the units are single.
+        windows: for each unit the window without it, each (tokens,).
         texts: the cleaned text of each of `windows`.
     """
 
@@ -63,10 +63,10 @@ def question(
     document: TokenizedDocument,
     predictions: Sequence[FloatArray],
 ) -> Question:
-    """Ask about the window of a document with the highest score of the result's first label.
+    """Ask about the window of a document in which the result's first label scores highest.
 
     Args:
-        result: of the document.
+        result: the document's result.
         document: the document, with spans.
         predictions: a probability per label, (labels,), for each window.
     """
@@ -75,7 +75,7 @@ def question(
     first, last = document.windows[place]
     singles = _units(document, first, last)
     pairs = [Unit(one.first, two.last) for one, two in pairwise(singles)]
-    # A model reads at least one token.
+    # The model needs at least one token.
     units = [unit for unit in (*singles, *pairs) if unit.last - unit.first < last - first]
     ids = document.ids
     windows = [np.concatenate((ids[first:one], ids[two:last])) for one, two in units]
@@ -92,10 +92,10 @@ def explained(
 ) -> SentimentResult | ModerationResult:
     """A result with the spans that moved the score of its label.
 
-    Of moderation each label that holds is explained, or else the one with the highest score.
+    For moderation, each label that holds is explained, or if none does, the highest-scoring one.
 
     Args:
-        result: without an explanation.
+        result: the result without an explanation.
         document: the document, with spans.
         asked: what was asked about it.
         answers: one prediction for each of its windows.
@@ -112,7 +112,7 @@ def evidence(
 ) -> list[Evidence]:
     """The spans that moved the score of a label most, strongest first.
 
-    A pair of units is given only where it moves the score by more than its two together.
+    A pair of units is returned only if it moves the score by more than its two units together.
 
     Args:
         document: the document, with spans.
@@ -157,7 +157,7 @@ def _units(document: TokenizedDocument, first: int, last: int) -> list[Unit]:
 
 
 def _without(document: TokenizedDocument, window: tuple[int, int], unit: Unit) -> str:
-    """The cleaned text of a window without a unit; of two blanks that then meet, one goes, too."""
+    """The cleaned text of a window without a unit; if two blanks meet then, one is dropped."""
     start, end = _bounds(document, unit)
     before, after = document.clean.text[window[0] : start], document.clean.text[end : window[1]]
     return before + (after.removeprefix(" ") if before.endswith(" ") else after)
@@ -168,5 +168,5 @@ def _span(document: TokenizedDocument, unit: Unit) -> tuple[int, int]:
 
 
 def _bounds(document: TokenizedDocument, unit: Unit) -> tuple[int, int]:
-    """Where a unit stands in the cleaned text."""
+    """Where a unit is in the cleaned text."""
     return int(document.starts[unit.first]), int(document.ends[unit.last - 1])

@@ -1,7 +1,7 @@
-"""Keywords that do not stand in the text: an attention decoder that may copy (Meng et al. 2017).
+"""Keywords that do not occur in the text: an attention decoder that may copy (Meng et al. 2017).
 
 It reads the states of the tagger's encoder and shares its token vectors. A phrase is made token by
-token; each token is either one of the likeliest of all training phrases or copied from the text.
+token; each token is either one of the commonest in training phrases or copied from the text.
 """
 
 from itertools import groupby
@@ -14,25 +14,25 @@ from torch.nn import functional
 from worker.pipeline.records import Encoded, Generated
 
 END: Final = 0
-"""Begins and closes a phrase."""
+"""Id that begins and ends a phrase."""
 BLANK: Final = 1
-"""Parts the words of a phrase."""
+"""Id that separates the words of a phrase."""
 SIGNS: Final = 2
 """Ids below it are signs; the vocabulary entry `t` has the id `SIGNS + t`."""
 
 MOST_TOKENS: Final = 12
 """Most tokens and blanks of a phrase."""
 BEAM: Final = 10
-"""Beginnings of phrases that are followed at a time, and phrases that come of a window."""
+"""Beginnings of phrases that are followed at a time, and most phrases returned for a window."""
 
 MOST_AT_ONCE: Final = 1024
-"""Most padded tokens of a micro-batch: of each, beginnings are followed over many steps."""
+"""Most padded tokens of a micro-batch: each window has many beginnings, followed for many steps."""
 
 _LEAST: Final = 1e-9
 
 
 class _Memory(NamedTuple):
-    """Where the decoder is in each phrase: its state and what it attended to last.
+    """The decoder's place in each phrase: its state and what it attended to last.
 
     Both are (windows, phrases, states).
     """
@@ -45,9 +45,9 @@ class _Beam(NamedTuple):
     """The beginnings that are followed, all (windows, phrases, …).
 
     Attributes:
-        memory: of the decoder.
-        tokens: made so far, the first one `END`.
-        probabilities: of each.
+        memory: the decoder's memory.
+        tokens: ids made so far, the first one `END`.
+        probabilities: probability of each beginning.
     """
 
     memory: _Memory
@@ -56,12 +56,12 @@ class _Beam(NamedTuple):
 
 
 class Generator(nn.Module):
-    """Makes phrases from encoder states.
+    """Generates phrases from encoder states.
 
     Args:
         embedding: the encoder's token vectors; shared, and not among this module's own weights.
         states: size of an encoder state.
-        outputs: vocabulary entries that it may make; it may copy any other.
+        outputs: vocabulary entries that it may make itself; any other it may only copy.
         dropout: share of units that a training step hides.
     """
 
@@ -83,7 +83,7 @@ class Generator(nn.Module):
         self.copy = nn.Linear(2 * states, 1)
 
     def likelihoods(self, source: Encoded, goal: Tensor) -> Tensor:
-        """Log-probability of each token of the phrases that are wanted, (tokens,).
+        """Log-probability of each token of the target phrases, (tokens,).
 
         Args:
             source: the windows.
@@ -114,7 +114,7 @@ class Generator(nn.Module):
         calibrated to the probability that it is a keyword.
         """
         outputs = self._output_ids()
-        # What can be made here: far less than the vocabulary.
+        # The tokens that can occur here: far fewer than the vocabulary.
         known = torch.unique(torch.cat([outputs, (source.ids + SIGNS).flatten()]))
         made_at = torch.searchsorted(known, outputs)
         copied_at = torch.searchsorted(known, source.ids + SIGNS)
@@ -140,12 +140,12 @@ class Generator(nn.Module):
         return self._phrases(ended)
 
     def _output_ids(self) -> Tensor:
-        """Of all that can be made, ascending, (SIGNS + outputs,)."""
+        """Ids of all tokens that it can make itself, ascending, (SIGNS + outputs,)."""
         outputs = self.get_buffer("outputs").long()
         return torch.cat([torch.arange(SIGNS, device=outputs.device), outputs + SIGNS])
 
     def _places(self) -> Tensor:
-        """Where each id stands among all that can be made, or -1, (SIGNS + vocabulary,)."""
+        """Position of each id in `_output_ids`, or -1, (SIGNS + vocabulary,)."""
         ids = self._output_ids()
         places = torch.full((SIGNS + self._shared[0].num_embeddings,), -1, device=ids.device)
         places[ids] = torch.arange(len(ids), device=ids.device)
@@ -158,7 +158,7 @@ class Generator(nn.Module):
         return _Memory(hidden, torch.zeros_like(hidden))
 
     def _step(self, given: Tensor, memory: _Memory, source: Encoded) -> tuple[_Memory, Tensor]:
-        """One token further: the memory, and the weights of attention (windows, phrases, time)."""
+        """Advance by one token: the memory, and the attention weights (windows, phrases, time)."""
         signs = self.signs[given.clamp(max=SIGNS - 1)]
         tokens = self._shared[0]((given - SIGNS).clamp(min=0))
         vectors = torch.where((given < SIGNS)[:, :, None], signs, tokens)
@@ -170,7 +170,7 @@ class Generator(nn.Module):
         return _Memory(hidden, weight @ source.states), weight
 
     def _probabilities(self, both: Tensor) -> tuple[Tensor, Tensor]:
-        """Probability to copy (…,), and of each output where it is made (…, SIGNS + outputs)."""
+        """Probability of copying (…,), and of each output if not copied (…, SIGNS + outputs)."""
         both = self.dropout(both)
         guess = torch.tanh(self.output(both))
         vectors = torch.cat([self.signs, self._shared[0](self.get_buffer("outputs"))])
@@ -180,7 +180,7 @@ class Generator(nn.Module):
     def _begin(self, source: Encoded) -> _Beam:
         windows = len(source.ids)
         probabilities = source.states.new_zeros(windows, BEAM)
-        probabilities[:, 0] = 1  # the others would be the same beginning again
+        probabilities[:, 0] = 1  # the others would be the same beginning
         tokens = torch.full((windows, BEAM, 1), END, device=source.ids.device)
         return _Beam(self._first(source, BEAM), tokens, probabilities)
 
@@ -206,7 +206,7 @@ def _longer(beam: _Beam, probabilities: Tensor, known: Tensor) -> _Beam:
 
     Args:
         beam: the beginnings.
-        probabilities: of each with each further token, (windows, phrases, tokens).
+        probabilities: of each beginning with each next token, (windows, phrases, tokens).
         known: ids of the tokens, (tokens,).
     """
     best = probabilities.flatten(1).topk(BEAM)

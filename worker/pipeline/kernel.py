@@ -1,4 +1,4 @@
-"""The network as a CPU runs it best: derived from trained weights when an artifact is loaded.
+"""The network in the form a CPU runs best, derived from its weights when an artifact is loaded.
 
 The input product of the first layer depends on the token alone, so it is computed once for every
 vocabulary entry; what is left of that layer is a look-up and the state's product. The arithmetic
@@ -19,7 +19,7 @@ from worker.pipeline.recurrence import prepared
 
 
 class Layout(NamedTuple):
-    """Where the tokens of a micro-batch stand; rows are sorted, longest first.
+    """How the tokens of a micro-batch are laid out; rows are sorted, longest first.
 
     Attributes:
         order: which window each row is, (rows,).
@@ -27,7 +27,7 @@ class Layout(NamedTuple):
         ids: token ids, row after row, (tokens,).
         counts: rows that have a token at each step.
         ahead: place in `ids` of each token when laid out by time, (tokens,).
-        back: the same, each row read from its end.
+        back: the same, with each row read from its end.
         padded: place of each token of `ids` in a matrix of rows, (tokens,).
     """
 
@@ -41,10 +41,10 @@ class Layout(NamedTuple):
 
 
 class Kernel:
-    """Serves a network on the CPU, in float32; any cell.
+    """Serves a network with any cell on the CPU, in float32.
 
     Args:
-        model: the network, in evaluation mode; its later changes go unseen.
+        model: the network, in evaluation mode; later changes to its encoder have no effect.
     """
 
     def __init__(self, model: Model) -> None:

@@ -1,4 +1,4 @@
-"""What the training texts of keywords say of words and of phrases."""
+"""Counts of words and phrases in the training texts for keywords."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -18,16 +18,16 @@ HashArray = NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the training texts say of words and of phrases; a count of 0 where a hash is missing.
+    """Counts of words and phrases in the training texts; a missing hash counts 0.
 
     Attributes:
         texts: number of training texts, (1,).
         word_hashes: hashes of the words that are counted, ascending, (words,).
-        word_texts: texts in which each stands, (words,), as `stored`.
-        word_keys: texts in which it is part of a keyword, (words,), as `stored`.
+        word_texts: number of texts in which each occurs, (words,), as `stored`.
+        word_keys: number of texts in which each is part of a keyword, (words,), as `stored`.
         phrase_hashes: hashes of the training keywords, ascending, (phrases,).
-        phrase_texts: texts in which each stands, (phrases,), as `stored`.
-        phrase_keys: texts of which it is a keyword, (phrases,), as `stored`.
+        phrase_texts: number of texts in which each occurs, (phrases,), as `stored`.
+        phrase_keys: number of texts of which each is a keyword, (phrases,), as `stored`.
     """
 
     texts: FloatArray
@@ -39,24 +39,24 @@ class Counts:
     phrase_keys: ByteArray
 
     def without(self) -> "Counts":
-        """The same with nothing counted: how a document of an unseen field looks."""
+        """The same without any counts: what a document of an unseen field would find."""
         hashes, steps = np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint8)
         return Counts(self.texts, hashes, steps, steps, hashes, steps, steps)
 
 
 def hash_of(text: str) -> int:
-    """Under what a word or phrase is counted."""
+    """The hash under which a word or phrase is counted."""
     return crc32(text.encode(errors="surrogatepass"))
 
 
 def stored(counts: NDArray[np.int64]) -> ByteArray:
-    """Counts as they are kept: in steps of their logarithm."""
+    """Counts in the form that is stored: in steps of their logarithm."""
     steps: ByteArray = np.minimum(np.rint(STEPS * np.log2(1 + counts)), 255).astype(np.uint8)
     return steps
 
 
 def look_up(hashes: HashArray, known: HashArray, *steps: ByteArray) -> list[NDArray[np.float64]]:
-    """The counts of each hash, each of the shape of `hashes`."""
+    """The counts of each hash, in the shape of `hashes`, for each array of `steps`."""
     if not len(known):
         return [np.zeros(hashes.shape) for _ in steps]
     at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)

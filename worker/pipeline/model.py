@@ -49,7 +49,7 @@ class ModelConfig:
 
 
 class Network(nn.Module):
-    """What can be trained."""
+    """A network that can be trained."""
 
     def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
         """Mean loss of a micro-batch, a scalar.
@@ -57,7 +57,7 @@ class Network(nn.Module):
         Args:
             ids: token ids, (batch, time), padded at the end.
             lengths: tokens of each row, (batch,), at least 1, the longest equal to time.
-            gold: of each row, as what is trained takes it.
+            gold: the gold of each row, in the form that the network expects.
         """
         raise NotImplementedError
 
@@ -79,7 +79,7 @@ class Model(Network):
         return self.decoder.loss(self._encoded(ids, lengths), gold)
 
     def predict(self, ids: Tensor, lengths: Tensor) -> list[Prediction]:
-        """One prediction a row of `ids`; the model must be in evaluation mode."""
+        """One prediction per row of `ids`; the model must be in evaluation mode."""
         return self.decoder.predict(self._encoded(ids, lengths))
 
     def _encoded(self, ids: Tensor, lengths: Tensor) -> Encoded:
@@ -87,7 +87,7 @@ class Model(Network):
 
 
 class Encoder(nn.Module):
-    """Token ids to one state a token: `(batch, time)` to `(batch, time, 2 * hidden)`."""
+    """Turns token ids into a state per token: `(batch, time)` to `(batch, time, 2 * hidden)`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Encoder(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Encode a micro-batch; states of the padding are arbitrary but finite."""
         vectors = self.input_dropout(self._embed(ids))
-        # Each row is turned around within its own length instead of packing the sequences:
+        # Each row is reversed within its own length instead of packing the sequences: this is
         # several times faster on CPU, and padding still never precedes a token.
         turn = _reversal(lengths, ids.shape[1])[:, :, None]
         turned = vectors.gather(1, turn.expand_as(vectors))
@@ -116,13 +116,13 @@ class Encoder(nn.Module):
         vectors: Tensor = self.embedding(ids)
         if not self.training or not self.word_dropout:
             return vectors
-        # A hidden word type is hidden wherever it stands (Gal & Ghahramani 2016, section 4.2).
+        # A hidden word type is hidden wherever it occurs (Gal & Ghahramani 2016, section 4.2).
         kept = torch.rand(self.embedding.num_embeddings, device=ids.device) >= self.word_dropout
         return vectors * kept[ids][:, :, None] / (1 - self.word_dropout)
 
 
 class VariationalDropout(nn.Module):
-    """Dropout with one mask a row for all time steps (Gal & Ghahramani 2016)."""
+    """Dropout with one mask per row for all time steps (Gal & Ghahramani 2016)."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -153,6 +153,6 @@ def token_mask(ids: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _reversal(lengths: Tensor, time: int) -> Tensor:
-    """Index that turns the first `length` positions of each row around, (batch, time)."""
+    """Index that reverses the first `length` positions of each row, (batch, time)."""
     position = torch.arange(time, device=lengths.device).expand(len(lengths), time)
     return torch.where(position < lengths[:, None], lengths[:, None] - 1 - position, position)

@@ -1,4 +1,4 @@
-"""What is known of a phrase of a document, as numbers for the ranker."""
+"""Features of a document's phrases, as numbers for the ranker."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ from worker.pipeline.phrases import places
 from worker.pipeline.records import FloatArray, IntArray, Layout, Phrase, TokenizedDocument
 
 DENSE: Final = 51
-"""Numbers that are known of a phrase."""
+"""Number of dense features of a phrase."""
 
 KINDS: Final = (
     "first word",
@@ -25,24 +25,24 @@ KINDS: Final = (
     "last two characters",
     "last three characters",
 )
-"""What is hashed of a phrase, in this order."""
+"""The parts of a phrase that are hashed, in this order."""
 
 BUCKETS: Final = 2**15
-"""Into which `KINDS` are hashed; what shares a bucket shares its weight."""
+"""Number of buckets for `KINDS`; parts in the same bucket share its weight."""
 
 NO_BUCKET: Final = BUCKETS
-"""Stands for the bucket of what no training text told anything about."""
+"""Bucket of parts of which the training texts say nothing."""
 
 _FAR: Final = 1e-4
 _BEFORE_A_SENTENCE: Final = '.!?:;…。"“‘「'
 
 
 class Features(NamedTuple):
-    """What is known of some phrases.
+    """Features of some phrases.
 
     Attributes:
-        dense: (phrases, DENSE).
-        buckets: of each of `KINDS`, at most `NO_BUCKET`, (phrases, kinds).
+        dense: the dense features, (phrases, DENSE).
+        buckets: the bucket of each of `KINDS`, at most `NO_BUCKET`, (phrases, kinds).
     """
 
     dense: FloatArray
@@ -50,13 +50,13 @@ class Features(NamedTuple):
 
 
 class _Words(NamedTuple):
-    """The words of a document, and which of them each phrase takes.
+    """The words of a document, and which of them make up each phrase.
 
     Attributes:
         starts: where each word begins in the cleaned text, (words,).
         ends: where each word ends, (words,).
         first: first word of each phrase, (phrases,).
-        last: the word after its last one, (phrases,).
+        last: the word after the last word of each phrase, (phrases,).
     """
 
     starts: IntArray
@@ -68,13 +68,13 @@ class _Words(NamedTuple):
 def features(
     document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout, counts: Counts
 ) -> Features:
-    """What is known of each phrase.
+    """The features of each phrase.
 
     Args:
         document: the document, with spans.
         phrases: at least one, best first.
-        layout: of the document.
-        counts: of the training texts; where nothing is counted, no word has a bucket either.
+        layout: the document's layout.
+        counts: of the training texts; if no word is counted, every bucket is `NO_BUCKET`.
     """
     words = _words(document, phrases)
     columns = [
@@ -90,7 +90,7 @@ def features(
     ]
     dense = np.empty((len(phrases), DENSE), dtype=np.float32)
     for place, column in zip(range(DENSE), columns, strict=True):
-        dense[:, place] = column  # one number stands for all phrases
+        dense[:, place] = column  # a single number applies to all phrases
     buckets = _buckets(document.clean.text, phrases, words)
     if not len(counts.word_hashes):
         buckets = np.full_like(buckets, NO_BUCKET)
@@ -109,8 +109,8 @@ def _words(document: TokenizedDocument, phrases: Sequence[Phrase]) -> _Words:
 def _buckets(text: str, phrases: Sequence[Phrase], words: _Words) -> HashArray:
     """The buckets of `KINDS` (feature hashing, Weinberger et al. 2009), (phrases, kinds).
 
-    A blank or a sign next to the phrase belongs to the word beside it, so that it tells where a
-    sentence or a title ends.
+    The words before and after the phrase include the blank or sign that parts them from it, so that
+    they show where a sentence or a title ends.
     """
     starts, ends = words.starts.tolist(), words.ends.tolist()
     rows = []
@@ -172,7 +172,7 @@ def _by_place(document: TokenizedDocument, phrases: Sequence[Phrase]) -> list[ND
 def _by_title(
     document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout
 ) -> list[NDArray[np.float64]]:
-    """Whether a phrase stands in the title, and how long that is."""
+    """Whether a phrase occurs in the title, whether there is one, and how long it is."""
     title = document.clean.text[: layout.title]
     stands = np.array([phrase.text in title for phrase in phrases], dtype=float)
     return [stands, np.atleast_1d(float(len(title) > 0)), np.atleast_1d(math.log1p(len(title)))]
@@ -181,9 +181,9 @@ def _by_title(
 def _by_neighbours(
     document: TokenizedDocument, phrases: Sequence[Phrase]
 ) -> list[NDArray[np.float64]]:
-    """How often a phrase goes on with the same letter: a piece of a longer term always does.
+    """How often a phrase has the same letter beside it: a piece of a longer term always does.
 
-    Of a phrase that stands but once nothing is known: 0.
+    For a phrase that occurs only once, nothing is known: 0.
     """
     text = f" {document.clean.text} "
     shares = np.zeros((len(phrases), 2))
@@ -197,7 +197,7 @@ def _by_neighbours(
 
 
 def _commonest_letter(neighbours: Sequence[str]) -> int:
-    """How often the commonest letter or digit is among them."""
+    """How often the commonest letter or digit occurs among the neighbours."""
     counted = Counter(neighbours).items()
     return max((times for neighbour, times in counted if neighbour.isalnum()), default=0)
 
@@ -245,12 +245,13 @@ def _capitals(phrase: str, shown: str, *, begins: bool) -> tuple[float, float, f
     Args:
         phrase: as it reads in the cleaned text.
         shown: its characters in the original.
-        begins: whether a paragraph, a sentence or a quotation begins with it, so that its first
-            capital says nothing.
+        begins: whether a paragraph, a sentence or a quotation begins with it, so that a capital at
+            its start says nothing.
 
     Returns:
-        The share of its words with a capital that no sentence asks for, that of those with any,
-        and whether all of it that has case is a capital, as in `DNA` and `5G手机`.
+        The share of its words that are capitalised although no sentence asks for it, the share that
+        are capitalised at all, and whether all its cased letters are capitals, as in `DNA` and
+        `5G手机`.
     """
     words = [
         letter.isupper()
@@ -263,7 +264,7 @@ def _capitals(phrase: str, shown: str, *, begins: bool) -> tuple[float, float, f
 
 
 def _by_rivals(phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:
-    """How many better and worse phrases hold a phrase, and how many it holds."""
+    """How many better and worse phrases contain a phrase, and how many it contains."""
     texts = [phrase.text for phrase in phrases]
     holds = np.array([[inner in outer for inner in texts] for outer in texts])  # (outer, inner)
     np.fill_diagonal(holds, val=False)
@@ -310,7 +311,7 @@ def _by_word_counts(
 
 
 def _word_hashes(text: str, words: _Words) -> tuple[NDArray[np.bool_], HashArray]:
-    """The words of each phrase, at least one: which places are filled, and with which hash.
+    """The words of each phrase, at least one: which places are filled, and the hash at each.
 
     Both are (phrases, most words).
     """
@@ -333,5 +334,5 @@ def _logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _border(neighbour: str) -> float:
-    """Whether a phrase ends here for the eye: at an end of the text or at a sign."""
+    """Whether a phrase visibly ends here: at an end of the text or at a sign."""
     return float(not neighbour or not (neighbour.isalnum() or neighbour.isspace()))

@@ -9,7 +9,7 @@ import numpy as np
 from worker.pipeline.records import Candidate, Layout, Phrase, TokenizedDocument
 
 WIDENED = 32
-"""Most characters by which a candidate grows on either side to be a whole word."""
+"""Most characters added on either side of a candidate to make it whole words."""
 
 _EDGE = re.compile(r"^[^\w+#]+|[^\w+#]+$")
 _PARAGRAPH = re.compile(r"\n\s*\n")
@@ -20,16 +20,16 @@ def phrases_of(
 ) -> list[Phrase]:
     """Merge the candidates of all windows into phrases, best first.
 
-    A candidate is widened to whole words; one that reaches over the end of the title or of a
-    paragraph, which cleaning folds into a blank, is none. Candidates that read the same in the
-    cleaned text, where case, width, script and blanks are folded, are one phrase; its score is the
-    probability that at least one of its places is a keyword, `1 - ∏(1 - p)`, places taken as
+    Candidates are widened to whole words; those that cross the end of the title or of a paragraph,
+    which cleaning folds into a blank, are dropped. Candidates that read the same in the cleaned
+    text, in which case, width, script and blanks are folded, form one phrase. Its score is the
+    probability that at least one of its places is a keyword, `1 - ∏(1 - p)`, with places taken as
     independent.
 
     Args:
         document: the document, with spans.
         predictions: the candidates of each window.
-        layout: of the document.
+        layout: the document's layout.
     """
     best: dict[tuple[int, int], float] = {}
     for (offset, _), candidates in zip(document.windows, predictions, strict=True):
@@ -63,12 +63,12 @@ def layout_of(document: TokenizedDocument, original: str) -> Layout:
 
 
 def places(text: str, phrase: str, ends: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
-    """Where a phrase stands in the cleaned text, not as a part of a longer Latin word.
+    """Where a phrase occurs in the cleaned text, except as a part of a longer Latin word.
 
     Args:
         text: the cleaned text.
         phrase: as it reads there.
-        ends: places that it must not reach over, ascending.
+        ends: positions that it must not cross, ascending.
     """
     at = text.find(phrase)
     while at >= 0:
@@ -82,10 +82,10 @@ def places(text: str, phrase: str, ends: Sequence[int] = ()) -> Iterator[tuple[i
 
 
 def _title_end(original: str) -> int:
-    """Where the first of several lines ends in the original text; 0 where it is no title.
+    """Where the title, the first of several lines, ends in the original text; 0 if there is none.
 
-    It is none where the text has one line, or is wrapped by hand: then it goes on in lower case,
-    though it has capitals.
+    A text has no title if it is one line, or is wrapped by hand: then its second line begins in
+    lower case although the first has capitals.
     """
     line, several, rest = original.strip().partition("\n")
     wrapped = rest.lstrip(" \t")[:1].islower() and line != line.lower()
@@ -93,17 +93,17 @@ def _title_end(original: str) -> int:
 
 
 def _reaches_over(span: tuple[int, int], ends: Sequence[int]) -> bool:
-    """Whether one of `ends`, which ascend, lies within a span."""
+    """Whether one of the ascending `ends` lies within a span."""
     start, end = span
     return bisect_right(ends, start) < bisect_right(ends, end - 1)
 
 
 def _in_cleaned_text(document: TokenizedDocument, originals: list[int]) -> list[int]:
-    """Where the cleaned text goes on from each place of the original text."""
+    """Where the cleaned text continues after each position in the original text."""
     starts = document.clean.starts
     if starts is None:
         return originals
-    # Of another type, `starts` would be copied.
+    # With another type, `starts` would be copied.
     return [*map(int, np.searchsorted(starts, np.array(originals, dtype=starts.dtype)))]
 
 
@@ -122,7 +122,7 @@ def _whole_words(document: TokenizedDocument, first: int, last: int) -> tuple[in
 
 
 def _widened(text: str, start: int, end: int) -> tuple[int, int]:
-    """Take in the rest of a name that segmentation cut, as in `covid|19`."""
+    """Add the rest of a name that segmentation has cut, as in `covid|19`."""
     least, most = start - WIDENED, end + WIDENED
     while start > least and _joined(text[start - 1 : start], text[start]):
         start -= 1

@@ -18,11 +18,11 @@ from worker.pipeline.records import Cut, FloatArray, IntArray, Layout, Phrase, T
 
 DECIMALS = 6
 UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffd]")
-"""What no generated keyword holds: control characters, of which Postgres refuses NUL, and what
-stands for bytes that make no character. Tokens can be such, or parts of a character."""
+"""What no generated keyword may contain: control characters, of which Postgres refuses NUL, and the
+replacement for bytes that form no character. Tokens can be either, or parts of a character."""
 
 STUTTER = re.compile(r"(..+)\s?\1")
-"""A word said twice, which a small decoder does where it knows nothing better."""
+"""A word said twice, as a small decoder does when it knows nothing better."""
 
 
 def sentiment_result(
@@ -33,7 +33,7 @@ def sentiment_result(
     Args:
         document: the document.
         predictions: a probability per label, (labels,), for each window.
-        model_version: of the artifact that made them.
+        model_version: model version that made them.
     """
     lengths = [last - first for first, last in document.windows]
     # Plain numbers: for a handful of them, numpy takes ten times as long.
@@ -67,8 +67,8 @@ def moderation_result(
     Args:
         document: the document.
         predictions: a probability per label, (labels,), for each window.
-        thresholds: from which score on a label applies.
-        model_version: of the artifact that made them.
+        thresholds: the score from which each label holds.
+        model_version: model version that made them.
     """
     scores = {
         label: round(max(column), DECIMALS)
@@ -92,18 +92,18 @@ def keywords_result(
     cut: Cut,
     model_version: str,
 ) -> KeywordsResult:
-    """Choose among ranked phrases and say where they stand.
+    """Choose among ranked phrases and find their spans.
 
-    The spans of a keyword are all places where it stands as words, found by the model or not, but
-    for those over the end of the title or of a paragraph. A phrase that stands only inside places
-    of better ones is dropped.
+    The spans of a keyword are all places where it occurs as whole words, found by the model or not,
+    except across the end of the title or of a paragraph. A phrase that occurs only inside places of
+    better ones is dropped.
 
     Args:
         document: the document, with spans.
         phrases: best first.
-        layout: of the document; spans point into its original text.
-        cut: how many are given.
-        model_version: of the artifact that made them.
+        layout: the document's layout; spans point into its original text.
+        cut: how many are returned.
+        model_version: model version that made them.
     """
     kept: list[Keyword] = []
     reach = np.zeros(len(document.clean.text), dtype=np.int32)
@@ -131,15 +131,15 @@ def with_generated(
     phrases: Sequence[tuple[str, float]],
     layout: Layout,
 ) -> KeywordsResult:
-    """Add keywords that were made to those that were found, which keep their order.
+    """Add generated keywords to those that were found, which keep their order.
 
-    One that does stand in the text gets its spans, or is left out where it was found, too.
+    One that does occur in the text gets its spans, or is left out if it was found as well.
 
     Args:
-        result: with what was found.
+        result: the result with the found keywords.
         document: the document, with spans.
-        phrases: cleaned text and score of each that was made, best first.
-        layout: of the document; spans point into its original text.
+        phrases: cleaned text and score of each generated phrase, best first.
+        layout: the document's layout; spans point into its original text.
     """
     known = {span for keyword in result.keywords for span in keyword.spans}
     made: dict[str, Keyword] = {}
@@ -167,19 +167,20 @@ def _most_promising(scores: Sequence[float], total: float) -> int:
     """How many of the best phrases promise the highest F1, at least one.
 
     Args:
-        scores: probability of each phrase to be a keyword, best first.
-        total: keywords that the document is expected to have.
+        scores: probability that each phrase is a keyword, best first.
+        total: expected number of keywords of the document.
     """
     counts = np.arange(1, len(scores) + 1)
     return int(np.argmax(np.cumsum(scores) / (counts + total))) + 1
 
 
 def _adds(places: Sequence[tuple[int, int]], reach: IntArray) -> bool:
-    """Whether a place lies outside all kept ones; if so, all of them are kept.
+    """Whether any place lies outside all kept ones; if so, all of `places` are kept.
 
     Args:
-        places: where a phrase stands; none for a piece of a run that is too long for a word.
-        reach: for each character, how far a kept place that begins up to it goes, or 0; changed.
+        places: where a phrase occurs; empty for a piece of a run that is too long for a word.
+        reach: for each character, the farthest end of a kept place that begins at or before it, or
+            0; updated here.
     """
     if not places:
         return False

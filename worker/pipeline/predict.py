@@ -1,4 +1,4 @@
-"""The forward pass of serving."""
+"""The forward pass for serving."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -15,7 +15,7 @@ from worker.pipeline.model import Model, token_mask
 from worker.pipeline.records import Candidate, Encoded, IntArray, Prediction
 
 NEAR: Final = 1e-3
-"""Difference of a score from which half precision is too coarse."""
+"""Difference of a score from which half precision counts as too coarse."""
 
 
 class Serves(Protocol):
@@ -38,14 +38,14 @@ class Serves(Protocol):
 class Predictor:
     """Runs micro-batches of a network on one device.
 
-    What it says of a window does not depend on the windows beside it, to within 1e-5 on the CPU
-    and 1e-3 on a GPU.
+    The prediction for a window does not depend on the other windows, to within 1e-5 on the CPU and
+    1e-3 on a GPU.
 
     Attributes:
-        pads: whether rows shorter than the longest beside them cost as much.
+        pads: whether a shorter row costs as much as the longest one in its micro-batch.
 
     Args:
-        model: the network, in evaluation mode; its later changes may go unseen.
+        model: the network, in evaluation mode; later changes to it may have no effect.
         device: `cpu` or `cuda:N`.
     """
 
@@ -54,7 +54,7 @@ class Predictor:
         self._run: Serves = Kernel(model) if device == "cpu" else _OnGpu(model, device)
 
     def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:
-        """Predict one micro-batch; none of no windows. See `Serves`."""
+        """Predict one micro-batch, or return nothing for no windows; see `Serves`."""
         return self._run(windows) if windows else []
 
     def encode(self, windows: Sequence[IntArray]) -> Encoded:
@@ -63,9 +63,9 @@ class Predictor:
 
 
 class _OnGpu:
-    """The training form on a GPU, since cuDNN's kernels want padded rows.
+    """Runs the training form on a GPU, since cuDNN's kernels need padded rows.
 
-    In half precision where that moves no score of a trial by `NEAR`.
+    Uses half precision unless that moves a score of a trial by `NEAR` or more.
     """
 
     def __init__(self, model: Model, device: str) -> None:
@@ -83,7 +83,7 @@ class _OnGpu:
         try:
             return self._model.predict(ids, lengths)
         except torch.OutOfMemoryError:
-            # What fragments hold would make the halves fail too.
+            # Memory held by fragments would make the halves fail too.
             torch.cuda.empty_cache()
             raise
 
@@ -94,12 +94,12 @@ class _OnGpu:
         return Encoded(ids, states, token_mask(ids, lengths))
 
     def _moved(self, tensor: Tensor) -> Tensor:
-        """Copied from pinned memory, so that the copy does not wait for the device."""
+        """Copy from pinned memory, so that the copy does not wait for the device."""
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
 
 def distance(one: Sequence[Prediction], other: Sequence[Prediction]) -> float:
-    """By how much scores differ at most; one lacks a candidate of less than `LEAST_CANDIDATE`."""
+    """Largest difference of scores; a candidate that one side lacks counts as `LEAST_CANDIDATE`."""
     return max((_apart(*pair) for pair in zip(one, other, strict=True)), default=0.0)
 
 

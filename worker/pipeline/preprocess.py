@@ -1,8 +1,9 @@
 """Clean a text for the model, with every character still mapped to the original.
 
-Encoding damage is repaired, HTML undone, invisible characters removed, blanks folded; then, for
-the model's eyes only, NFKC, lower case and simplified characters, and disguises of words undone.
-Spans in results always point into the original text. All patterns take linear time.
+Encoding damage is repaired, HTML undone, invisible characters removed and blanks folded. Then, for
+the model only, the text is reduced to NFKC, lower case and simplified characters, and disguises of
+words are undone. Spans in results always point into the original text. All patterns take linear
+time.
 """
 
 import html
@@ -21,10 +22,10 @@ from worker.pipeline.evasion import undo_evasion
 from worker.pipeline.records import CleanText
 
 CHINESE_SHARE = 0.8
-"""Share of the words that are Chinese, from which a text counts as `zh`."""
+"""A text counts as `zh` from this share of Chinese words on."""
 
 ENGLISH_SHARE = 0.1
-"""Share of the words that are Chinese, up to which a text counts as `en`."""
+"""A text counts as `en` up to this share of Chinese words."""
 
 LETTERS_PER_WORD = {"han": 1.5, "latin": 5.0}
 
@@ -38,7 +39,7 @@ _COMBINING = (
 )
 _LATIN = r"a-zA-Z\u00c0-\u024f"
 _DAMAGE = r"\x80-\x9f\xc2-\xf4"
-"""UTF-8 that was read as a Western encoding always shows one of these."""
+"""UTF-8 that was read as a Western encoding always contains one of these."""
 _TAGS = (
     "a|abbr|article|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|figure|font|footer"
     "|h[1-6]|head|header|hr|html|i|img|ins|label|li|main|mark|nav|ol|p|pre|q|s|section|small|span"
@@ -65,7 +66,7 @@ def preprocess(text: str) -> CleanText:
     """Clean a document.
 
     Args:
-        text: any text; the one that spans will point into.
+        text: any text; spans will point into it.
 
     Raises:
         DocumentError: nothing is left after cleaning.
@@ -84,8 +85,8 @@ def preprocess(text: str) -> CleanText:
 def language_of(text: str) -> Language:
     """The language of a cleaned text, by its share of Chinese words among Chinese and Latin ones.
 
-    Words are estimated from letters. Text without letters, or with more of other scripts than of
-    these two, is `other`.
+    Words are estimated from letters. Text without letters, or with more letters of other scripts
+    than of these two, is `other`.
     """
     latin = _count(_LATIN_LETTERS, text)
     if text.isascii():
@@ -106,7 +107,7 @@ def _count(letters: re.Pattern[str], text: str) -> int:
 
 @cache
 def _moves() -> re.Pattern[str]:
-    """Finds a text in which cleaning may move a character; most texts have none."""
+    """Matches a text in which cleaning may move a character; most texts do not match."""
     return re.compile(
         rf"[&<{_DAMAGE}{_INVISIBLE}{_COMBINING}{re.escape(expanding())}]|\s\s|[^\S \u3000\xa0]"
     )
@@ -131,10 +132,10 @@ def _repair(aligned: AlignedText) -> None:
 
 
 def _undone_mojibake(text: str) -> list[Edit]:
-    """Edits that give damaged runs the characters that were meant.
+    """Edits that replace damaged runs with the intended characters.
 
-    Where a character's bytes had become one character each, it stands for just these; otherwise
-    for its whole run.
+    If each byte of a character had become one character, the intended one maps to just these;
+    otherwise it maps to their whole run.
     """
     meant = {run: ftfy.fix_encoding(run) for run in set(_NOT_ASCII.findall(text))}
     edits: list[Edit] = []

@@ -1,7 +1,7 @@
-"""Scores the phrases of a document by more than the tagger knows.
+"""Scores a document's phrases by more than the tagger knows.
 
 The tagger sees a place in its sentence. Whether a phrase is a keyword also depends on where and how
-often it stands in the document, on its rivals there, and on how often such words are keywords at
+often it occurs in the document, on its rivals there, and on how often such words are keywords at
 all (Witten et al. 1999, KEA). A small network weighs these, beside a linear model over the words
 at the ends of a phrase and next to it ("wide and deep", Cheng et al. 2016).
 """
@@ -21,7 +21,7 @@ from worker.pipeline.phrase_features import DENSE, NO_BUCKET, Features, features
 from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocument
 
 MOST: Final = 64
-"""Phrases of a document that are ranked, by the tagger's score; bounds the work."""
+"""Most phrases of a document that are ranked, the tagger's best; bounds the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class Weights:
     """A network with one hidden layer over standardised dense features, and weights of buckets.
 
     Attributes:
-        mean: of each dense feature, (DENSE,).
-        scale: standard deviation of each, (DENSE,).
-        hidden: (DENSE, units).
-        hidden_bias: (units,).
-        output: (units,).
-        output_bias: (1,).
-        buckets: a weight each, the last of `NO_BUCKET` and 0, (NO_BUCKET + 1,).
-        missed: keywords of a document that are not among its phrases, on average, (1,).
+        mean: mean of each dense feature, (DENSE,).
+        scale: standard deviation of each dense feature, (DENSE,).
+        hidden: weights of the hidden layer, (DENSE, units).
+        hidden_bias: bias of the hidden layer, (units,).
+        output: weights of the output, (units,).
+        output_bias: bias of the output, (1,).
+        buckets: weight of each bucket, (NO_BUCKET + 1,); the last, of `NO_BUCKET`, is 0.
+        missed: average number of a document's keywords that are not among its phrases, (1,).
     """
 
     mean: FloatArray
@@ -57,7 +57,7 @@ class Weights:
 
     @property
     def fits(self) -> bool:
-        """Whether it takes the features that are made here."""
+        """Whether its shapes fit the features that this version computes."""
         return len(self.mean) == len(self.hidden) == DENSE and len(self.buckets) == NO_BUCKET + 1
 
 
@@ -105,12 +105,12 @@ class Ranker:
     def rank(
         self, document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout
     ) -> list[Phrase]:
-        """The best phrases of the tagger with scores of the ranker, best first.
+        """The tagger's best phrases with the ranker's scores, best first.
 
         Args:
             document: the document, with spans.
             phrases: best first.
-            layout: of the document.
+            layout: the document's layout.
         """
         chosen = phrases[:MOST]
         if not chosen:

@@ -15,7 +15,7 @@ IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
 
 PAD: Final = 0
-"""Token id that fills up a micro-batch; no text contains it."""
+"""Token id that pads a micro-batch; no text contains it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class CleanText:
         text: cleaned text.
         language: language of the document.
         starts: for each character of `text`, where its source begins in the original text;
-            None where cleaning moved nothing.
+            None if cleaning moved nothing.
         ends: for each character of `text`, where its source ends in the original text.
     """
 
@@ -49,10 +49,10 @@ class TokenizedDocument:
     Attributes:
         clean: the text that was tokenized.
         ids: vocabulary entry of each token, (tokens,).
-        starts: where each token begins in `clean.text`, (tokens,); empty where the task needs
-            no spans.
-        ends: where each token ends in `clean.text`, (tokens,); empty where `starts` is.
-        words: number of the word that each token is part of, (tokens,); empty where `starts` is.
+        starts: where each token begins in `clean.text`, (tokens,); empty unless spans were
+            wanted.
+        ends: where each token ends in `clean.text`, (tokens,); empty if `starts` is.
+        words: number of the word that each token is part of, (tokens,); empty if `starts` is.
         windows: token ranges `[first, last)` that cover the document, in order; consecutive ones
             overlap.
     """
@@ -71,8 +71,8 @@ class TokenizedDocument:
     def window_bounds(self, number: int) -> tuple[int, int]:
         """Where a window lies in `clean.text`, half-open.
 
-        The only window of a document is the whole text. One of several reaches from its first
-        token to its last, so the document must have `starts` and `ends`.
+        A document's only window is the whole text. If there are several, each reaches from its
+        first token to its last, so the document must have `starts` and `ends`.
         """
         if len(self.windows) == 1:
             return 0, len(self.clean.text)
@@ -90,11 +90,11 @@ class TokenizedDocument:
 
 
 class Layout(NamedTuple):
-    """How a document was laid out, of which its cleaned text shows nothing.
+    """How a document was laid out, which its cleaned text does not show.
 
     Attributes:
         original: the text before it was cleaned.
-        title: characters of the cleaned text that are its title; 0 where there is none.
+        title: length of the title in the cleaned text; 0 if there is none.
         ends: where the title and each paragraph end in the cleaned text, ascending.
     """
 
@@ -116,7 +116,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         ids: token ids, (windows, time).
-        states: one a token, (windows, time, states).
+        states: one per token, (windows, time, states).
         mask: True for tokens, (windows, time).
     """
 
@@ -126,7 +126,7 @@ class Encoded(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """A phrase that was made: vocabulary entries of each of its words, and its score."""
+    """A generated phrase: vocabulary entries of each of its words, and its score."""
 
     words: tuple[tuple[int, ...], ...]
     score: float
@@ -138,10 +138,10 @@ class Phrase(NamedTuple):
     Attributes:
         text: as it reads in the cleaned text.
         score: probability that it is a keyword.
-        best: highest probability of one of its places.
-        proposed: places at which the model proposes it.
-        first: where the first of these begins in the cleaned text.
-        last: where that ends.
+        best: highest probability among its places.
+        proposed: number of places at which the model proposes it.
+        first: where the first of these places begins in the cleaned text.
+        last: where that place ends.
     """
 
     text: str
@@ -154,13 +154,13 @@ class Phrase(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How many phrases of a document are given.
+    """How many phrases of a document are returned.
 
     Attributes:
-        limit: most of them.
-        threshold: lowest score of one.
-        missed: keywords that a document has beside its phrases, on average. With it, as many are
-            given as promise the highest F1: `2 ∑ₖ p / (k + ∑ p + missed)`. None gives all.
+        limit: most phrases to return.
+        threshold: lowest score of a phrase.
+        missed: average number of keywords that a document has besides its phrases. If set, as many
+            are returned as promise the highest F1: `2 ∑ₖ p / (k + ∑ p + missed)`. If None, all are.
     """
 
     limit: int
@@ -169,8 +169,8 @@ class Cut:
 
 
 Prediction = FloatArray | list[Candidate] | list[Generated]
-"""What a model says of one window: label probabilities (labels,), keyword candidates, or phrases
-that need not stand in it."""
+"""What a model predicts for one window: label probabilities (labels,), keyword candidates, or
+phrases that need not occur in it."""
 
 Answer = Prediction | DocumentError
 """A prediction, or the error of a window that fails even alone."""

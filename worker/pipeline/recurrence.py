@@ -1,11 +1,11 @@
-"""The recurrent cells of serving: one direction of one layer, over rows of any lengths.
+"""The recurrent cells for serving: one direction of one layer, over rows of any lengths.
 
 Rows are sorted, longest first, and laid out by time: the first token of every row, then the second
-of every row that has one, and so on. A row that has ended takes part in no step, so there is no
-padding to compute. `counts` says how many rows each step has.
+of every row that has one, and so on. A row that has ended is left out of later steps, so there is
+no padding to compute. `counts` says how many rows each step has.
 
-Every cell is written with the logistic function alone, by `tanh(x) = 2 sigmoid(2x) - 1`: here it
-takes a third of the time of tanh. The factors are part of the weights, see `prepared`.
+Every cell uses the logistic function alone, by `tanh(x) = 2 sigmoid(2x) - 1`: here it takes a third
+of the time of tanh. The factors are folded into the weights, see `prepared`.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from worker.pipeline.scripted import scripted
 
 
 class Prepared(NamedTuple):
-    """One direction of one layer, its weights made for `states`.
+    """One direction of one layer, its weights prepared for `states`.
 
     Attributes:
         inputs: transposed weights of the input product, (inputs, gates).
         bias: what is added to it, (gates,).
-        hidden: the matrices and vectors of the state's product.
+        hidden: the matrices and vectors for the product with the state.
         scan: the cell.
-        size: of the state.
+        size: units of the state.
     """
 
     inputs: Tensor
@@ -44,8 +44,8 @@ class Prepared(NamedTuple):
 
         Args:
             products: input products, (entries, gates).
-            index: which of them each token takes, (tokens,), laid out by time.
-            counts: rows of each step, never growing; they sum up to the tokens.
+            index: which entry of `products` each token takes, (tokens,), laid out by time.
+            counts: rows of each step, never growing; their sum is the number of tokens.
 
         Returns:
             The state after each token, (tokens, hidden), laid out by time.
@@ -54,7 +54,7 @@ class Prepared(NamedTuple):
 
 
 def prepared(layer: Recurrent) -> Prepared:
-    """The weights of a layer of one direction, in the form that its cell here takes."""
+    """The weights of a layer of one direction, in the form that the cell here needs."""
     weights = {name: value.detach() for name, value in layer.named_parameters()}
     input_weight, hidden_weight = weights["weight_ih_l0"], weights["weight_hh_l0"]
     input_bias, hidden_bias = weights["bias_ih_l0"], weights["bias_hh_l0"]
@@ -119,7 +119,7 @@ def lstm(products: Tensor, index: Tensor, counts: list[int], hidden: list[Tensor
     states = products.new_empty(index.shape[0], size)
     buffer, outer = products.new_empty(rows, 4 * size), products.new_empty(rows, size)
     state = products.new_zeros(rows, size)
-    twice = products.new_zeros(rows, size)  # the cell, doubled
+    twice = products.new_zeros(rows, size)  # the cell state, doubled
     at = 0
     for count in counts:
         state, twice = state.narrow(0, 0, count), twice.narrow(0, 0, count)
@@ -152,5 +152,5 @@ def rnn(products: Tensor, index: Tensor, counts: list[int], hidden: list[Tensor]
 
 
 def _scale(weight: Tensor, factors: list[int]) -> Tensor:
-    """One factor a gate, (gates * hidden,)."""
+    """One factor per gate, repeated for its units, (gates * hidden,)."""
     return weight.new_tensor(factors).repeat_interleave(len(weight) // len(factors))

@@ -1,8 +1,8 @@
 """Loops over time without the interpreter.
 
 A step of a recurrence is a handful of operations on small tensors. As TorchScript they run without
-Python's overhead and, more important, without its lock, for which the other threads of a worker
-would make each of them wait.
+Python's overhead and, more importantly, without its lock, for which each of them would have to wait
+while other threads of a worker hold it.
 """
 
 import warnings
@@ -18,10 +18,10 @@ R = TypeVar("R")
 
 @cache
 def scripted(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function as TorchScript, compiled when first asked for, never at import.
+    """The same function as TorchScript, compiled on first request, never at import.
 
-    Its successors in torch want a compiler on the machine, or a fixed number of steps. What
-    TorchScript calls optimizing stays off: it begins anew for every other shape.
+    TorchScript's successors in torch need a compiler on the machine, or a fixed number of steps.
+    Its own optimization stays off, since it starts over for every other shape.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

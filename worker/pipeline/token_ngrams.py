@@ -12,15 +12,15 @@ BUCKETS: Final = 131_071
 """A prime; pairs that fall into one bucket share their scores."""
 _MULTIPLIER: Final = 48_271
 _GAIN: Final = 3.0
-"""Against the network's weights, which every text moves, those of a rare pair learn too slowly."""
+"""Without it, scores of rare pairs learn too slowly beside the network, which every text moves."""
 _HIDDEN: Final = 0.3
-"""Share of texts that training shows to the network alone, so that it learns to do without."""
+"""Share of training texts whose n-gram scores are hidden, so that the network learns without."""
 
 
 class TokenNgrams(nn.Module):
-    """A logit of each label, summed over the tokens of a text and over their neighbouring pairs.
+    """A logit per label, summed over the tokens of a text and over pairs of neighbouring tokens.
 
-    As in a wide and deep model (Cheng et al. 2016): it remembers phrases that are too
+    As the wide part of a wide and deep model (Cheng et al. 2016), it remembers phrases that are too
     rare for the network to generalise from. Pairs are hashed as in fastText (Joulin et al. 2017).
 
     Args:
@@ -42,7 +42,7 @@ class TokenNgrams(nn.Module):
             mask: (batch, time), True for tokens.
         """
         pairs = self.vocabulary + (ids[:, :-1] * _MULTIPLIER + ids[:, 1:]) % BUCKETS
-        found = torch.cat([ids * mask, pairs * mask[:, 1:]], dim=1)  # `PAD` outside of the text
+        found = torch.cat([ids * mask, pairs * mask[:, 1:]], dim=1)  # `PAD` outside the text
         total = functional.embedding_bag(found, self.scores.weight, mode="sum", padding_idx=PAD)
         total = total * (_GAIN / mask.sum(1, keepdim=True).sqrt())
         if not self.training:

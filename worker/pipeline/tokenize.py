@@ -1,8 +1,8 @@
 """Cut cleaned text into words, words into subwords, long documents into windows.
 
-Chinese words come from a dictionary (rjieba), others from their letters. Below them a byte-level
-byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019) leaves nothing unknown. Words
-repeat, so the subwords of each are remembered: almost every word costs one look-up.
+Chinese words are found with a dictionary (rjieba), others by their letters. Within words, a
+byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019) leaves nothing unknown.
+Words repeat, so the subwords of each are remembered: almost every word costs one look-up.
 """
 
 import re
@@ -21,10 +21,10 @@ from worker.pipeline.characters import HAN
 from worker.pipeline.records import CleanText, IntArray, TokenizedDocument
 
 LONGEST_WORD = 64
-"""Characters; longer runs are cut, so that no single word costs much time or memory."""
+"""Most characters of a word; longer runs are cut, so that no word costs much time or memory."""
 
 REMEMBERED_WORDS = 100_000
-"""About 50 MB."""
+"""How many words are remembered, in about 50 MB."""
 
 _WORD = (
     rf"[{HAN}]{{1,512}}"
@@ -39,10 +39,10 @@ _FIRST_HAN = "\u3400"
 
 
 class _Subwords(NamedTuple):
-    """The subwords of a word or none of a blank; positions count within the word.
+    """The subwords of a word, or none for a blank; positions count within the word.
 
-    The arrays are kept as their bytes, (tokens,) of int32 each: these join at once and take little
-    room.
+    Each array, (tokens,) of int32, is kept as bytes, which are joined in one step and take little
+    memory.
     """
 
     characters: int
@@ -53,7 +53,7 @@ class _Subwords(NamedTuple):
 
 
 class _Places(NamedTuple):
-    """Where tokens stand, see `TokenizedDocument`."""
+    """Where tokens are; see `TokenizedDocument`."""
 
     starts: IntArray
     ends: IntArray
@@ -143,7 +143,7 @@ class Tokenizer:
         return found
 
     def text_of(self, ids: Sequence[int]) -> str:
-        """The text of vocabulary entries; bytes that are no character are replaced."""
+        """The text of vocabulary entries; bytes that form no character are replaced."""
         return str(self._encoder.decode(list(ids)))
 
     def _subwords(self, found: Sequence[str]) -> list[_Subwords]:
@@ -155,7 +155,7 @@ class Tokenizer:
             return [known[word] for word in found]
 
     def _learn(self, found: Sequence[str]) -> dict[str, _Subwords]:
-        """Encode what is unknown. A full memory is replaced, never emptied: threads share it."""
+        """Encode unknown words. A full memory is replaced, never emptied: threads share it."""
         memory = self._known if len(self._known) < REMEMBERED_WORDS else {}
         for word in set(found):
             if word not in memory:
@@ -194,7 +194,7 @@ def windows(length: int, window: int, overlap: int) -> list[tuple[int, int]]:
 def _cut(pattern: re.Pattern[str], text: str) -> list[str]:
     found: list[str] = []
     for run in pattern.findall(text):
-        # Most runs are told apart by this comparison alone.
+        # For most runs, this comparison alone rules out Chinese.
         if run >= _FIRST_HAN and _HAN_FIRST.match(run):
             found += rjieba.cut(run, False)  # noqa: FBT003  # positional only: no guessed words
         else:
@@ -203,7 +203,7 @@ def _cut(pattern: re.Pattern[str], text: str) -> list[str]:
 
 
 def _places(subwords: Sequence[_Subwords]) -> _Places:
-    """Where each token begins and ends, and in which word, counted without the blanks."""
+    """Where each token begins and ends, and the number of its word, not counting blanks."""
     all_lengths, all_counts, _, starts, ends = zip(*subwords, strict=True)
     lengths, counts = np.array(all_lengths, np.int32), np.array(all_counts, np.int32)
     offsets = (lengths.cumsum(dtype=np.int32) - lengths).repeat(counts)

@@ -1,1 +1,1 @@
-"""How the models that ship are made: labelled rows, steps, measures, artifacts with their cards."""
+"""How the shipped models are made: labelled rows, training steps, measures, artifacts, cards."""

@@ -46,13 +46,13 @@ OWN: Final = frozenset(
         CHECKPOINT,
     }
 )
-"""Names of what a training leaves in its folder; other files there are the user's."""
+"""Names of the files that a training writes to its folder; other files there are the user's."""
 
 
 def replaced(folder: Path) -> AbstractContextManager[Path]:
-    """A folder to write into, which takes the place of the artifact in `folder` at the end.
+    """A folder to write into; at the end it replaces the artifact in `folder`.
 
-    The checkpoint goes with what was there before; see `replacing`.
+    The old artifact's checkpoint is removed with it; see `replacing`.
     """
     return replacing(folder, OWN)
 
@@ -60,14 +60,14 @@ def replaced(folder: Path) -> AbstractContextManager[Path]:
 def write_artifact(
     folder: Path, config: ArtifactConfig, tokenizer: Tokenizer, model: Model, additions: Additions
 ) -> None:
-    """Write what decides outputs; weights are stored as float16.
+    """Write the files that decide outputs; weights are stored as float16.
 
     Args:
-        folder: made where it does not exist; files of an artifact in it are replaced.
-        config: goes to `config.json`.
-        tokenizer: goes to `tokenizer.json`.
-        model: its state goes to `weights.safetensors`.
-        additions: those that `config` names, but for the generator; see `write_generator`.
+        folder: created if missing; the files of an artifact in it are replaced.
+        config: written to `config.json`.
+        tokenizer: written to `tokenizer.json`.
+        model: its state is written to `weights.safetensors`.
+        additions: those that `config` names, except the generator; see `write_generator`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
@@ -87,8 +87,8 @@ def write_generator(folder: Path, config: ArtifactConfig, generator: Generator) 
 
     Args:
         folder: holds the rest of the artifact.
-        config: that the artifact has from then on.
-        generator: goes to `generator.safetensors`.
+        config: the artifact's configuration with the generator.
+        generator: written to `generator.safetensors`.
     """
     weights = {
         name: value.half() if value.is_floating_point() else value
@@ -103,7 +103,7 @@ def _write_config(folder: Path, config: ArtifactConfig) -> None:
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Write a card beside the artifact it speaks of, for programs and for people."""
+    """Write an artifact's card into its folder, for programs and for people."""
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / READABLE_CARD).write_text(readable(card), encoding="utf-8")
 
@@ -111,13 +111,13 @@ def write_card(folder: Path, card: Card) -> None:
 def in_memory(
     config: ArtifactConfig, tokenizer: Tokenizer, model: Model, ranker: Ranker | None = None
 ) -> Pipeline:
-    """A pipeline over a network that is still being trained; puts it in evaluation mode."""
+    """A pipeline over a network still in training; puts the network in evaluation mode."""
     predictor = Predictor(model.eval(), "cpu")
     return Pipeline(config, tokenizer, predictor, "unfinished", Additions(ranker=ranker))
 
 
 def round_weights(model: Module) -> None:
-    """Round weights to what is stored of them, so that what is measured is what ships."""
+    """Round weights to their stored precision, so that what is measured is what ships."""
     with torch.no_grad():
         for value in model.state_dict().values():
             if value.is_floating_point():

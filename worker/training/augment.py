@@ -1,8 +1,8 @@
-"""Noise that real text has, for training: pure, and decided by `rng` alone.
+"""Noise as real text has it, for training: pure functions, decided by `rng` alone.
 
-No noise changes what a text says: emoji are without feeling, masks stand for what platforms mask.
-Case, width and script are undone by cleaning; they are here so that a change of cleaning cannot
-quietly make models depend on them.
+No noise changes what a text says: the emoji express no feeling, and masks replace only what
+platforms mask. Cleaning undoes changes of case, width and script; they are included so that a
+change to cleaning cannot silently make models depend on them.
 """
 
 import re
@@ -28,10 +28,10 @@ MIX: Final[Mapping[Noise, float]] = {
     "traditional": 0.08,
     "full_width": 0.04,
 }
-"""Probability of each noise, drawn by itself: a little over half of all texts stay as they are."""
+"""Probability of each noise, drawn independently; a little over half of all texts stay as is."""
 
 TYPOS_A_LETTER: Final = 0.02
-"""Expected typos of a text that gets some, beyond the first."""
+"""Expected typos per letter beyond the first typo, in a text that gets any."""
 
 _KEYS: Final = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _CONFUSED: Final = (
@@ -46,7 +46,7 @@ _CONFUSED: Final = (
     "座坐",
     "像象向",
 )
-"""Chinese characters that sound alike and are often typed for each other."""
+"""Chinese characters that sound alike and are often typed in place of each other."""
 _EMOJI: Final = "📌🔎🎧📷📅📎🍵🚲🌐📖🕒🏠"
 _MASKS: Final = {
     "url": ("URL", "http", "[link]", "[网址]", "网页链接"),
@@ -59,14 +59,14 @@ _DIGITS: Final = re.compile(r"\d{1,30}")
 _LETTER: Final = re.compile(r"[a-zA-Z\u4e00-\u9fff]")
 _SENTENCE_END: Final = re.compile(r"[.!?。！？]+$")
 _PUNCTUATION: Final = re.compile(r"(?<!\w)[^\w\s@#]|[^\w\s@#](?!\w)|[，。！？；：、]")
-"""Signs that join no two letters or digits: `3.5`, `don't` and `a-b` keep theirs."""
+"""Marks, except between two letters or digits (`3.5`, `don't`, `a-b`); Chinese marks always."""
 
 
 def augment_row(row: LabelledRow, rng: np.random.Generator) -> LabelledRow:
-    """A row with its text under noise; the gold stays true of it.
+    """Put noise on the text of a row; its gold stays valid.
 
-    A keyword that stood in the text must still stand there for cleaning's eyes; otherwise the row
-    is returned as it is.
+    The row is returned unchanged if cleaning would leave nothing of the noisy text, or if a keyword
+    that occurs in the cleaned text would no longer occur in it.
     """
     text = augment(row.text, rng)
     if text == row.text or clean_text(text) is None:
@@ -82,12 +82,12 @@ def augment(text: str, rng: np.random.Generator, mix: Mapping[Noise, float] = MI
     Args:
         text: any text.
         rng: decides everything; the same state gives the same text.
-        mix: probability of each noise; a noise that finds nothing to do leaves the text.
+        mix: probability of each noise; a noise that does not apply leaves the text unchanged.
 
     Returns:
-        The text, never longer than twice its length and 16 characters.
+        The text, at most twice as long as before plus 16 characters.
     """
-    # One draw a noise whatever the text, so that texts do not shift each other's luck.
+    # One draw per noise for every text, whether or not the noise applies to it.
     for noise, draw in zip(_NOISES, rng.random(len(_NOISES)), strict=True):
         if draw < mix.get(noise, 0.0):
             text = _NOISES[noise](text, rng)
@@ -106,10 +106,10 @@ def _typo(text: str, rng: np.random.Generator) -> str:
 
 
 def _mistyped(characters: list[str], at: int, kind: int, rng: np.random.Generator) -> str:
-    """What stands at a letter's place after one slip; a swap changes its right neighbour too."""
+    """The characters that replace a letter after one slip; a swap also changes the next letter."""
     letter = characters[at]
     match kind:
-        case 0 if letter.isascii():  # a Chinese character may be the one that denies
+        case 0 if letter.isascii():  # a Chinese character may be the text's only negation
             return ""
         case 0 | 1:
             return letter * 2
@@ -123,7 +123,7 @@ def _mistyped(characters: list[str], at: int, kind: int, rng: np.random.Generato
 
 @cache
 def _neighbours() -> dict[str, str]:
-    """What is hit for a letter, beside it on the keyboard or of the same sound."""
+    """Characters typed by mistake for each: from neighbouring keys, or of the same sound."""
     near = {
         row[place]: row[max(place - 1, 0) : place] + row[place + 1 : place + 2]
         for row in _KEYS
@@ -139,7 +139,7 @@ def _case(text: str, rng: np.random.Generator) -> str:
 
 
 def _punctuation(text: str, rng: np.random.Generator) -> str:
-    """Without any, without the last, or with the last one repeated."""
+    """Remove all punctuation, remove the sentence end, or repeat its last mark."""
     match int(rng.integers(3)):
         case 0:
             return " ".join(_PUNCTUATION.sub(" ", text).split())
@@ -151,7 +151,7 @@ def _punctuation(text: str, rng: np.random.Generator) -> str:
 
 
 def _emoji(text: str, rng: np.random.Generator) -> str:
-    """A picture of a thing, at an end or at a blank."""
+    """Insert an emoji of a thing, at either end or at a blank."""
     put = _EMOJI[int(rng.integers(len(_EMOJI)))] * int(rng.integers(1, 3))
     blanks = [place for place, character in enumerate(text) if character == " "]
     places = [0, len(text), len(text), *blanks[:64]]
@@ -160,7 +160,7 @@ def _emoji(text: str, rng: np.random.Generator) -> str:
 
 
 def _mask(text: str, rng: np.random.Generator) -> str:
-    """Addresses, names and numbers as platforms and data sets mask them."""
+    """Mask addresses, names and numbers as platforms and data sets do, or change the digits."""
     for pattern, kind in ((_URL, "url"), (_NAME, "name"), (_DIGITS, "digits")):
         masks = _MASKS[kind]
         mask = masks[int(rng.integers(len(masks)))]
@@ -185,7 +185,7 @@ _NOISES: Final[dict[Noise, Callable[[str, np.random.Generator], str]]] = {
     "traditional": lambda text, _: traditional(text),
     "full_width": lambda text, _: full_width(text),
 }
-"""In the order in which they are put on."""
+"""In the order in which they are applied."""
 
 
 def _keeps(row: KeywordsRow, text: str) -> bool:

@@ -1,8 +1,8 @@
-"""The mean of the weights that a training started from and of those that it ended with.
+"""The mean of the weights before and after a training.
 
-What was learned anew is worth most on texts like the new ones, and costs a little on all others.
-The mean keeps most of the one and loses less of the other (Wortsman et al. 2022), so it is taken
-where validation, which knows the others, does not speak against it.
+Training on new texts helps most on texts like them, and costs a little on all others. The mean
+keeps most of the gain at less cost (Wortsman et al. 2022), so it is taken unless it is clearly
+worse on validation, which covers the other texts.
 """
 
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from worker.training.loop import TrainingState
 from worker.training.start import Start
 
 CLEARLY: Final = 0.002
-"""By how much a validation score has to be lower to count; docs/decisions/0021 says why."""
+"""How much lower a validation score must be to count; docs/decisions/0021 says why."""
 
 
 def take_mean(
     state: TrainingState[Model], start: Start, validate: Callable[[Model], float]
 ) -> bool:
-    """Make the mean the best weights, unless its validation score is clearly lower than theirs.
+    """Replace the best weights with the mean, unless its validation score is clearly lower.
 
     Args:
-        state: after the last epoch; its network is left with the mean.
-        start: what it started from, of the same labels.
+        state: after the last epoch; its network holds the mean afterwards.
+        start: what the training started from, with the same labels.
         validate: score of the network in evaluation mode, higher is better.
 
     Returns:
-        Whether it was taken.
+        Whether the mean was taken.
     """
     start.give_weights(state.model)
     started = state.model.state_dict()
@@ -47,7 +47,7 @@ def take_mean(
 
 
 def mean_of(started: CharacterNgrams, ended: CharacterNgrams) -> CharacterNgrams:
-    """The same of character n-grams, rounded; they keep the pool weights of `ended`."""
+    """The mean of two character n-gram models, rounded, with the pool weights of `ended`."""
     weights = np.asarray((started.weights + ended.weights) / 2, np.float32)
     bias = [(one + other) / 2 for one, other in zip(started.bias, ended.bias, strict=True)]
     return CharacterNgrams(weights, bias, ended.pool_weights).rounded()

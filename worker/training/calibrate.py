@@ -1,4 +1,4 @@
-"""What is chosen on validation after training: temperatures and thresholds."""
+"""What is chosen on validation after training: temperatures, pool weights and thresholds."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -24,7 +24,7 @@ _TEMPERATURES: Final = np.geomspace(0.4, 4, 60)
 _NETWORK_WEIGHTS: Final = np.linspace(0.3, 1.2, 19)
 _NGRAM_WEIGHTS: Final = np.linspace(0, 1, 21)
 _FEWEST: Final = 500
-"""Validation rows below which pool weights would be chance."""
+"""Fewest validation rows from which pool weights are chosen; with fewer they would be chance."""
 _THRESHOLDS: Final = np.linspace(0.05, 0.95, 91)
 _PHRASE_THRESHOLDS: Final = np.linspace(0, 0.8, 41)
 _SLOPES: Final = np.linspace(0.1, 2, 39)
@@ -32,15 +32,15 @@ _SHIFTS: Final = np.linspace(-4, 4, 81)
 _FALSE_ALARMS: Final = 0.0045
 """Share of ordinary texts that one label may flag."""
 _IDENTITY_FALSE_ALARMS: Final = 0.05
-"""Share of those that name an identity that may be flagged as hate: such words draw that label."""
+"""Share of ordinary texts naming an identity that `hate` may flag; such words attract it."""
 
 
 def sentiment_temperature(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> list[float]:
-    """The temperature of the softmax with the least validation loss (Guo et al. 2017).
+    """The softmax temperature with the least validation loss (Guo et al. 2017).
 
     Args:
         pipeline: with a temperature of 1.
-        rows: of validation.
+        rows: validation rows.
     """
     logits = np.log(np.clip(sentiment_scores(pipeline, rows), LEAST_PROBABILITY, 1))
     gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
@@ -51,12 +51,13 @@ def sentiment_temperature(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> l
 def pool_weights(
     pipeline: Pipeline, character_ngrams: CharacterNgrams, rows: Sequence[SentimentRow]
 ) -> tuple[float, float]:
-    """How much the network and the character n-grams count, with the least validation loss.
+    """The weights of the network and the character n-grams with the least validation loss.
 
     Args:
         pipeline: the network alone, calibrated.
         character_ngrams: as trained.
-        rows: of validation; of fewer than 500, those that `character_ngrams` has are kept.
+        rows: validation rows; if cleaning leaves fewer than 500, the pool weights that
+            `character_ngrams` has are kept.
     """
     clean = [(row, text) for row in rows if (text := cleaned(row.text))]
     if len(clean) < _FEWEST:
@@ -73,11 +74,11 @@ def pool_weights(
 
 
 def moderation_temperatures(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> list[float]:
-    """Per label the temperature of the sigmoid with the least validation loss.
+    """The sigmoid temperature of each label with the least validation loss.
 
     Args:
         pipeline: with temperatures of 1.
-        rows: of validation; only annotated labels count, and one without any keeps 1.
+        rows: validation rows; only annotated labels count, and a label annotated nowhere keeps 1.
     """
     logits = _log_odds(moderation_scores(pipeline, rows))
     holds, known = moderation_gold(rows)
@@ -95,17 +96,17 @@ def moderation_thresholds(
     sets: Sequence[Sequence[ModerationRow]],
     ordinary: Sequence[ModerationRow],
 ) -> dict[str, float]:
-    """Per label the threshold with the best F1 among those that spare ordinary text.
+    """The threshold of each label with the best F1 among those that spare ordinary text.
 
-    F1 is the mean over the sources that have rows with and without the label, and over all rows
-    together, so that neither the largest source decides alone nor one of a few rows does, and
-    sources whose rows all have the label count, too.
+    The F1 is a mean over the sources that have rows with and without the label, with all rows
+    together as one more source. So neither the largest source nor one of a few rows decides alone,
+    and sources whose rows all have the label count, too.
 
     Args:
         pipeline: with its final temperatures.
         sets: validation rows of each source; only annotated labels count.
-        ordinary: clean texts of validation; each label may flag 0.45 % of those that are annotated
-            as clean of it, hate 5 % of those among them that name an identity.
+        ordinary: clean validation texts; each label may flag 0.45 % of those annotated as clean of
+            it, and hate at most 5 % of those among them that name an identity.
     """
     given = [moderation_scores(pipeline, rows) for rows in sets]
     gold = [moderation_gold(rows) for rows in sets]
@@ -133,17 +134,17 @@ def moderation_thresholds(
 
 
 def _spares(scores: metrics.Floats, share: float) -> float:
-    """A score that no more than a share of `scores` exceeds."""
+    """A score that at most `share` of `scores` exceed."""
     return float(np.quantile(scores, 1 - share)) if len(scores) else 0.0
 
 
 class ScoredPhrases(NamedTuple):
-    """The phrases of a row, best first, and which are right.
+    """The phrases of a row and its gold keywords.
 
     Attributes:
         gold: folded keywords.
         phrases: folded, best first.
-        scores: of each.
+        scores: of each phrase.
     """
 
     gold: set[str]
@@ -152,7 +153,7 @@ class ScoredPhrases(NamedTuple):
 
 
 def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]) -> float:
-    """The score from which a phrase is a keyword: best F1@5, each source counting alike.
+    """The score from which a phrase is a keyword, with the best F1@5; all sources count alike.
 
     Args:
         pipeline: with a threshold of 0.
@@ -172,10 +173,10 @@ def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]])
 def generator_calibration(
     pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]
 ) -> tuple[tuple[float, float], float]:
-    """How scores of generated keywords become probabilities, and that from which one is given.
+    """The calibration of generated keywords' scores, and the threshold from which one is given.
 
-    Slope and shift of the logarithm of a phrase's probability are those with the least loss (Platt
-    1999); the threshold has the best F1@5, each source counting alike.
+    The slope and shift that are applied to the logarithm of a phrase's probability have the least
+    loss (Platt 1999); the threshold has the best F1@5, and all sources count alike.
 
     Args:
         pipeline: with a generator that is not calibrated, and a threshold of 0.

@@ -15,8 +15,8 @@ from worker.training.rows import Row
 Use = Literal[
     "labels", "ordinary text", "unlabelled text", "excerpts", "language", "written for training"
 ]
-"""What a source gives: its labels, texts taken for clean, texts or parts of them that a teacher
-alone judges, or just language; or it comes with the code, see `worker.training.written`."""
+"""What a source contributes: labels, texts taken as clean, texts or excerpts that only a teacher
+labels, or just language; texts written for training come with the code, see `written`."""
 
 
 class SourceEntry(Frozen):
@@ -25,8 +25,8 @@ class SourceEntry(Frozen):
     Attributes:
         name: its folder.
         use: what is taken from it.
-        licence_class: A permissive, B share-alike or terms of the texts' own, C none found.
-        rows: training rows.
+        licence_class: A permissive, B share-alike or the texts' own terms, C none found.
+        rows: number of training rows.
     """
 
     name: str
@@ -36,7 +36,7 @@ class SourceEntry(Frozen):
 
 
 def entry_of(source: Source, use: Use, rows: Sequence[Row]) -> SourceEntry:
-    """What a card says of a source."""
+    """The entry of a card for a source."""
     return SourceEntry(
         name=source.name, use=use, licence_class=source.licence_class, rows=len(rows)
     )
@@ -46,10 +46,10 @@ class LanguageModelCard(Frozen):
     """What a language model was made from.
 
     Attributes:
-        command: makes it from the data.
-        data_hash: over every file of the sources.
-        sources: whose texts it read.
-        epochs: passes over them.
+        command: the command that makes it from the data.
+        data_hash: hash over every file of the sources.
+        sources: the sources whose texts it read.
+        epochs: passes over these texts.
         likelihood: geometric mean of the probability of a validation token.
     """
 
@@ -64,16 +64,16 @@ class TeacherCard(Frozen):
     """The transformer whose soft labels were learned beside the labels.
 
     Attributes:
-        task: of the labels.
+        task: the task of the labels.
         transformer: its name, or the last part of its folder.
-        weights_hash: over its weights before it was fine-tuned, 16 hex digits.
-        command: makes the soft labels from the data.
-        data_hash: over every file of the sources.
-        sources: whose labels it learned; rows are those in its language.
-        epochs: passes over them.
-        validation_score: of the rows in its language, see `validation.Validation`; sources that
-            hold few such rows count as much as others.
-        soft_labels: content hash of what it says, 16 hex digits.
+        weights_hash: hash of its weights before fine-tuning, 16 hex digits.
+        command: the command that makes the soft labels from the data.
+        data_hash: hash over every file of the sources.
+        sources: what it learned from or judged; only rows in its language count.
+        epochs: passes over the rows that it learned from.
+        validation_score: its score on the rows in its language, see `validation.Validation`; a
+            source with few such rows counts as much as any other.
+        soft_labels: content hash of its soft labels, 16 hex digits.
     """
 
     task: Task
@@ -88,13 +88,13 @@ class TeacherCard(Frozen):
 
 
 class SetFigures(Frozen):
-    """One final measurement, on rows that decided nothing before.
+    """One final measurement, on rows that influenced nothing before.
 
     Attributes:
         name: the source.
-        majority: accuracy of always saying the commonest label, or F1@5 of the keywords that are
-            commonest in training; null for moderation, whose measures do not reward it.
-        measures: on the test split.
+        majority: accuracy of always answering the commonest label, or F1@5 of the keywords that are
+            commonest in training; null for moderation, whose measures do not reward such answers.
+        measures: the measures on the test split.
     """
 
     name: str
@@ -106,12 +106,12 @@ class GeneratorCard(Frozen):
     """How the generator of keywords was trained, after the rest of its artifact.
 
     Attributes:
-        command: makes it from the data and the artifact without it.
-        seed: of its training.
+        command: the command that makes it from the data and the artifact without it.
+        seed: the seed of its training.
         parameters: number of its weights.
-        data_hash: over every file of the sources.
-        sources: what it was trained on; rows are those of which a keyword is not in the text.
-        epochs: passes over them that the weights saw.
+        data_hash: hash over every file of the sources.
+        sources: what it was trained on; only rows with a keyword that is not in the text count.
+        epochs: passes over these rows that the weights saw.
         likelihood: geometric mean of the probability of a token of a validation keyword.
     """
 
@@ -125,34 +125,34 @@ class GeneratorCard(Frozen):
 
 
 class Card(Frozen):
-    """Everything a person decides by before using an artifact.
+    """Everything a person needs to decide whether to use an artifact.
 
     Attributes:
         task: what it analyses.
         model_version: content hash of the artifact.
-        command: makes the artifact from the data.
-        seed: of the training.
+        command: the command that makes the artifact from the data.
+        seed: the seed of the training.
         cell: kind of recurrent cell.
         parameters: number of the network's weights.
-        pool_weights: of sentiment, those of the network and of the character n-grams beside it;
-            null: it has none.
-        data_hash: over every file of the sources.
-        sources: what it was trained on, with what its start was trained on.
-        start: content hash of the language model or artifact that it starts from; null: of none.
-        teachers: whose soft labels were learned beside the labels, here or by what it starts
-            from; empty: nobody's.
-        averaged: whether its weights are the mean of those it starts from and of those that
-            training ended with.
+        pool_weights: for sentiment, the weights of the network and of the character n-grams beside
+            it; null if it has none.
+        data_hash: hash over every file of the sources.
+        sources: what it and its start were trained on.
+        start: content hash of the language model or artifact that it starts from; null if none.
+        teachers: whose soft labels were learned beside the labels, here or by its start; empty if
+            there were none.
+        averaged: whether its weights are the mean of the weights before and after training.
         epochs: passes over the training rows that the weights saw.
-        validation_score: of the chosen weights, in float32 as they were trained.
-        stored_score: of the same weights as they are stored, in float16; null: not measured.
+        validation_score: score of the chosen weights in float32, as they were trained.
+        stored_score: score of the same weights in float16, as they are stored; null if not
+            measured.
         tests: final measurements.
-        ordinary_flagged: of moderation, share of ordinary titles, posts, praise and neutral text
-            from the other tasks' test splits that is flagged; else null.
-        evasion_kept: of moderation, by set and evasion, the F1 of "anything holds" on disguised
-            words as a share of the F1 on plain ones; else empty.
+        ordinary_flagged: for moderation, the share of ordinary titles, posts, praise and neutral
+            text from the other tasks' test splits that is flagged; otherwise null.
+        evasion_kept: for moderation, by set and evasion, the F1 of "any label holds" on disguised
+            text as a share of the F1 on plain text; otherwise empty.
         limits: what it is not good at, and its known biases.
-        generator: of keywords, where there is one.
+        generator: for keywords, the generator's card if there is one; otherwise null.
     """
 
     task: Task
@@ -182,8 +182,8 @@ class Limit(NamedTuple):
 
     Attributes:
         text: a sentence.
-        sources: what it speaks of; it holds where the labels of all were learned, and everywhere
-            where there are none.
+        sources: the sources that it is about; it applies if the labels of all of them were learned,
+            and always if there are none.
     """
 
     text: str
@@ -191,7 +191,7 @@ class Limit(NamedTuple):
 
 
 def limits_of(limits: Iterable[Limit], sources: Iterable[SourceEntry]) -> tuple[str, ...]:
-    """Those that hold of what was trained on `sources`."""
+    """The limits that apply to what was trained on `sources`."""
     learned = {entry.name for entry in sources if entry.use == "labels"}
     return tuple(limit.text for limit in limits if learned.issuperset(limit.sources))
 
@@ -204,7 +204,7 @@ GENERATES: Final = (
         ("zh-tnews", "zh-csl"),
     ),
 )
-"""Limits of an artifact with a generator, in the place of `FINDS_ONLY`."""
+"""Limits of an artifact with a generator, instead of `FINDS_ONLY`."""
 
 _SENTIMENT: Final = (
     Limit(

@@ -83,7 +83,7 @@ def _taught(card: Card) -> list[tuple[str, str]]:
 
 
 def _size_and_score(size: int, score: float | None) -> str:
-    """Bytes of the network's weights, and its score on validation, without what is beside it."""
+    """Size of the network's weights, and the validation score of the network alone."""
     return f"{size / 1e6:.1f} MB, validation score {_number(score, 4)}"
 
 

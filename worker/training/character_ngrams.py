@@ -19,11 +19,11 @@ from worker.training.rows import LabelledRow, SentimentRow
 
 EPOCHS: Final = 2
 ROWS: Final = 1024
-"""Texts of a step."""
+"""Texts per step."""
 RATE: Final = 0.3
-"""Of Adagrad (Duchi et al. 2011), which lets rare n-grams learn faster; it falls to 0."""
+"""Learning rate of Adagrad (Duchi et al. 2011), by which rare n-grams learn faster; falls to 0."""
 REFINING_RATE: Final = RATE / 4
-"""The same where weights are refined that others learned."""
+"""The same for refining weights of an earlier training."""
 
 
 def fit_character_ngrams(
@@ -38,12 +38,12 @@ def fit_character_ngrams(
 
     Args:
         sets: rows of each source.
-        judged: rows that people gave any label.
-        start: what is refined; None begins with zeros.
+        judged: rows whose judges could have given any label.
+        start: the model to refine; None starts from zeros.
         seed: decides the order of the rows.
 
     Returns:
-        Rounded, with the pool weights of `start`, or the network alone.
+        The rounded model, with the pool weights of `start`; without one, the network counts alone.
     """
     labelled = [pair for rows in sets for pair in _labelled(rows, any_label=False)]
     labelled += _labelled(judged, any_label=True)

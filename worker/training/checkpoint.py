@@ -22,7 +22,7 @@ from worker.training.loop import (
 )
 
 CHECKPOINT: Final = "checkpoint"
-"""Folder inside that of what is trained, until it is done."""
+"""Subfolder of the output folder, removed when training is done."""
 
 _STATE: Final = "state.json"
 _PARTS: Final = ("model", "best", "optimizer")
@@ -50,12 +50,12 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def save_checkpoint(folder: Path, state: TrainingState[NetworkT], identity: str) -> None:
-    """Store a training state; the one before stays valid until this one is whole.
+    """Store a training state; the previous one stays valid until this one is complete.
 
     Args:
-        folder: made where it does not exist.
+        folder: created if missing.
         state: right after an `EpochReport`.
-        identity: says which training it belongs to.
+        identity: identifies the training that it belongs to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -77,17 +77,17 @@ def save_checkpoint(folder: Path, state: TrainingState[NetworkT], identity: str)
         ),
         encoding="utf-8",
     )
-    # The names of the tensor files hold the epoch: this rename is what switches to them.
+    # The names of the tensor files contain the epoch, so this rename switches to them.
     written.replace(folder / _STATE)
     for part in _PARTS:
         _file(folder, part, state.epoch - 1).unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path, state: TrainingState[NetworkT], identity: str) -> None:
-    """Bring a fresh state to where the stored one was.
+    """Restore a stored state into a fresh one.
 
     Raises:
-        InputError: there is no checkpoint, it is broken, or it is another training's.
+        InputError: there is no checkpoint, it is broken, or it belongs to another training.
     """
     try:
         stored = json.loads((folder / _STATE).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Texts as models see them; of some, nothing is left."""
+"""Texts as models see them; cleaning may leave nothing of a text."""
 
 from schema.errors import DocumentError
 from worker.pipeline.preprocess import preprocess
@@ -6,13 +6,13 @@ from worker.pipeline.records import CleanText
 
 
 def cleaned(text: str) -> str:
-    """A text or a keyword as models see it; empty where cleaning leaves nothing."""
+    """A text or a keyword as models see it; empty if cleaning leaves nothing."""
     clean = clean_text(text)
     return "" if clean is None else clean.text
 
 
 def clean_text(text: str) -> CleanText | None:
-    """A text as models see it; None where cleaning leaves nothing."""
+    """A text as models see it; None if cleaning leaves nothing."""
     try:
         return preprocess(text)
     except DocumentError:  # blanks and control characters only

@@ -1,10 +1,10 @@
 """Whether a candidate is better than its parent on feedback, and not worse elsewhere.
 
-Both answer the same documents. How far their F1 lies apart is measured again and again on
-documents drawn from these with replacement, and the middle 95 % of the differences are the
-interval: the paired bootstrap (Efron & Tibshirani 1993, chapter 13; for language processing Koehn
-2004, "Statistical significance tests for machine translation evaluation", and Berg-Kirkpatrick et
-al. 2012, "An empirical investigation of statistical significance in NLP").
+Both answer the same documents. The difference between their F1 is measured many times on documents
+drawn from these with replacement, and the middle 95 % of the differences are the interval: the
+paired bootstrap (Efron & Tibshirani 1993, chapter 13; for language processing Koehn 2004,
+"Statistical significance tests for machine translation evaluation", and Berg-Kirkpatrick et al.
+2012, "An empirical investigation of statistical significance in NLP").
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ from worker.training.measures import moderation_gold, present_keywords
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 
 TOLERANCE: Final = 0.01
-"""F1 by which a candidate may be worse elsewhere: less than another seed changes."""
+"""F1 by which a candidate may be worse elsewhere; another seed changes more than that."""
 DRAWS: Final = 2000
 BEST: Final = 5
-"""Keywords of a document that count."""
+"""How many of a document's best keywords count."""
 
 _BLOCK: Final = 100
 _SEED: Final = 20261123
@@ -36,16 +36,16 @@ _SEED: Final = 20261123
 class Comparison(Frozen):
     """F1 of two models on the same documents.
 
-    F1 is the mean over the labels that occur; of moderation with `clean`, where none holds, as one
-    more label; of keywords that of the best five.
+    F1 is the mean over the labels that occur. For moderation, `clean` (no label holds) is one more
+    label; for keywords, F1 is that of the best five.
 
     Attributes:
-        documents: how many.
+        documents: number of documents.
         parent: F1 of the parent.
         candidate: F1 of the candidate.
-        difference: candidate less parent.
+        difference: candidate minus parent.
         low: lower end of the 95 % interval of the difference.
-        high: its upper end.
+        high: upper end of that interval.
     """
 
     documents: int
@@ -57,12 +57,12 @@ class Comparison(Frozen):
 
 
 class Comparisons(Frozen):
-    """All that decides whether a candidate is promoted.
+    """Everything that decides whether a candidate is promoted.
 
     Attributes:
-        feedback: on held-out feedback.
-        elsewhere: mean over the fixed test sets.
-        sets: on each of them.
+        feedback: the comparison on held-out feedback.
+        elsewhere: the mean over the fixed test sets.
+        sets: the comparison on each test set.
     """
 
     feedback: Comparison
@@ -71,10 +71,11 @@ class Comparisons(Frozen):
 
     @property
     def faults(self) -> list[str]:
-        """What speaks against the candidate; nothing: it is better.
+        """What speaks against the candidate; empty if it is better.
 
-        It must be better on feedback for sure, and on the mean of the test sets for sure not worse
-        by `TOLERANCE`. No single set may be worse by that for sure; small ones can show no more.
+        The interval on feedback must lie above 0, and the one on the mean of the test sets must not
+        reach below `-TOLERANCE`. A single set counts against it only if its whole interval lies
+        below `-TOLERANCE`: small sets cannot show more.
         """
         found = []
         if self.feedback.low <= 0:
@@ -112,13 +113,13 @@ class _Agreement(NamedTuple):
 
     @classmethod
     def of(cls, given: FloatArray, gold: FloatArray) -> "_Agreement":
-        """Of labels, each of which is 1 where it holds and 0 where not."""
+        """From labels, each of which is 1 if it holds and 0 if not."""
         return cls(given * gold, given, gold)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """Two models on the same documents: their F1, and the differences of it when drawn anew."""
+    """Two models on the same documents: their F1, and the F1 differences on drawn documents."""
 
     documents: int
     parent: float
@@ -146,8 +147,8 @@ def compare(
     """Compare two models of a task.
 
     Args:
-        parent: what serves.
-        candidate: what might.
+        parent: the model that serves.
+        candidate: the model that might replace it.
         feedback: judged documents that neither has learned from, at least one.
         sets: rows of the fixed test sets, by name; at least one set, none without rows.
     """
@@ -220,13 +221,13 @@ def _agreement(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> _Agreement:
 
 
 def _with_clean(holds: NDArray[np.bool_]) -> FloatArray:
-    """One more label, where none of the others holds."""
+    """Append a label that holds if none of the others does."""
     clean = ~holds.any(axis=1, keepdims=True)
     return np.concatenate([holds, clean], axis=1).astype(np.float32)
 
 
 def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> _Agreement:
-    """Numbers of keywords, (documents, 1); of a document none of whose keywords occurs, nothing."""
+    """Counts of keywords, (documents, 1); all 0 if none of a document's keywords occurs in it."""
     golds = [present_keywords(row) for row in rows]
     best = [set(phrases[:BEST]) for phrases, _ in ranked_phrases(pipeline, rows)]
     pairs = [(gold, given if gold else set()) for gold, given in zip(golds, best, strict=True)]

@@ -27,7 +27,7 @@ from worker.training.rows import (
 )
 
 LicenceClass = Literal["A", "B", "C"]
-"""A permissive; B share-alike or terms of the texts' own; C none found."""
+"""A permissive; B share-alike or the texts' own terms; C none found."""
 Split = Literal["train", "valid", "test"]
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "valid", "test")
@@ -37,7 +37,7 @@ _USES: Final[dict[Split, str]] = {
     "test": "measure on",
 }
 _MASKS: Final = re.compile(r"NAME|PLACE|DIGIT|URL|CELLPHONE|PHONE|WECHAT|QQ|EMAIL|BANKCARD")
-"""Words that a source put in the place of private data; a model would learn them, not the text."""
+"""Words that a source put in place of private data; a model would learn them, not the text."""
 _MASKED_SOURCES: Final = frozenset({"zh-fbs-sms"})
 _ADVERTISING: Final[frozenset[ModerationLabel]] = frozenset({"spam", "fraud", "illicit"})
 _RULED_OUT: Final[dict[str, frozenset[ModerationLabel]]] = {
@@ -46,8 +46,8 @@ _RULED_OUT: Final[dict[str, frozenset[ModerationLabel]]] = {
     **dict.fromkeys(("en-davidson", "en-edos", "en-stormfront"), _ADVERTISING),
     **dict.fromkeys(("zh-cold", "zh-swsr"), _ADVERTISING),
 }
-"""Labels of which a source says nothing since it was collected where they hardly occur. Without
-them as negatives, all that is like an advertisement looks like a threat, too: no source says no."""
+"""Labels that a source does not annotate because they hardly occur where it was collected. They
+count as negatives: otherwise no source would tell a model that advertisements are no threats."""
 _UNLABELLED_TEXTS_A_SOURCE: Final = 10_000
 
 
@@ -56,10 +56,10 @@ class Source:
     """One data set of one task.
 
     Attributes:
-        task: what its labels are for.
-        name: its folder.
-        licence_class: see `LicenceClass`; C where the data folder does not say.
-        folder: where its splits lie.
+        task: the task that its labels are for.
+        name: the name of its folder.
+        licence_class: see `LicenceClass`; C if the data folder does not say.
+        folder: the folder that holds its splits.
     """
 
     task: Task
@@ -74,10 +74,10 @@ class Source:
         return plain if plain.is_file() and not packed.is_file() else packed
 
     def rows(self, split: Split) -> list[LabelledRow]:
-        """The rows of a split, none where it has no file.
+        """The rows of a split; none if it has no file.
 
-        Training rows are made ready to learn from: masks are taken out, and what the collection
-        rules out counts as annotated.
+        Training rows are prepared for learning: masks are removed, and labels that the collection
+        rules out count as annotated.
 
         Raises:
             InputError: a line is broken.
@@ -93,10 +93,10 @@ class Source:
 
 
 def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[Source]:
-    """The sources of a task, by name, whose licence class is not beyond `licence_class`.
+    """The sources of a task up to a licence class, ordered by name.
 
     Raises:
-        InputError: the folder holds none.
+        InputError: the folder holds no such source.
     """
     classes = _licence_classes(data)
     found = [
@@ -119,10 +119,10 @@ def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[S
 
 
 def check_rows(used: Sequence[Source], *splits: Split) -> None:
-    """Refuse sources in which a training would find nothing, before it begins.
+    """Check, before a training begins, that its sources have rows.
 
     Raises:
-        InputError: in one of the splits no source has a row, or a line is broken.
+        InputError: no source has a row in one of the splits, or a line is broken.
     """
     for split in splits:
         if not any(source.rows(split) for source in used):
@@ -132,10 +132,10 @@ def check_rows(used: Sequence[Source], *splits: Split) -> None:
 
 
 def unlabelled_texts(source: Source) -> list[str]:
-    """Training texts of another task, of which a teacher says what nobody else did.
+    """Training texts of another task, which only a teacher labels.
 
     Returns:
-        A bounded sample, the same at every call; of keywords the titles.
+        A bounded sample, the same at every call; for keywords, only the titles.
     """
     texts = [
         row.text.partition("\n")[0] if isinstance(row, KeywordsRow) else row.text
@@ -157,7 +157,7 @@ def all_texts(data: Path, licence_class: LicenceClass, split: Split) -> Iterator
 
 
 def identity_of(options: Sequence[object], used: list[Source]) -> str:
-    """Hash over all that decides the outcome of a training, 16 hex digits."""
+    """Hash over everything that decides the result of a training, 16 hex digits."""
     return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
 
 

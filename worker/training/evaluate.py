@@ -32,7 +32,7 @@ _BLOCK: Final = 1024
 
 
 def evaluate(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> Measures:
-    """Measure a pipeline on rows of its own task, at least one."""
+    """Measure a pipeline on rows of its task, at least one."""
     match pipeline.task:
         case Task.SENTIMENT:
             sentiment = _of(SentimentRow, rows)
@@ -52,7 +52,7 @@ def evaluate(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> Measures:
 
 
 def sentiment_scores(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> metrics.Floats:
-    """Score of each label, (rows, labels); alike where a document cannot be analysed."""
+    """Score of each label, (rows, labels); all equal if a document cannot be analysed."""
     uniform = dict.fromkeys(SENTIMENT_LABELS, 1 / len(SENTIMENT_LABELS))
     scores = [
         result.scores if isinstance(result, SentimentResult) else uniform
@@ -62,7 +62,7 @@ def sentiment_scores(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> metrics
 
 
 def moderation_scores(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> metrics.Floats:
-    """Score of each label, (rows, labels); 0 where a document cannot be analysed."""
+    """Score of each label, (rows, labels); 0 if a document cannot be analysed."""
     clean = dict.fromkeys(MODERATION_LABELS, 0.0)
     scores = [
         result.scores if isinstance(result, ModerationResult) else clean
@@ -87,7 +87,7 @@ def generated_phrases(
 
 
 def _listed(result: Result | Failure, *, generated: bool) -> tuple[list[str], list[float]]:
-    """Folded keywords that were generated, or that were found, and their scores."""
+    """Either the generated or the found keywords of a result, folded, and their scores."""
     if not isinstance(result, KeywordsResult):
         return [], []
     chosen = [keyword for keyword in result.keywords if keyword.generated is generated]

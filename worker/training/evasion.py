@@ -1,6 +1,6 @@
-"""What people do to words to get past moderation: training noise, and the test of robustness.
+"""How people disguise words to get past moderation: training noise, and a test of robustness.
 
-Pure, and decided by `rng` alone. Some of it cleaning undoes; the rest a model has to learn.
+Pure functions, decided by `rng` alone. Cleaning undoes some disguises; a model learns the rest.
 """
 
 import re
@@ -34,7 +34,7 @@ MIX: Final[Mapping[Evasion, float]] = {
     "split_characters": 0.05,
     "pinyin_initials": 0.05,
 }
-"""Probability of each evasion as training noise; at most one is put on a text."""
+"""Probability of each evasion as training noise; at most one is applied to a text."""
 
 SHARE: Final = 0.3
 """Probability that a word of the text is changed."""
@@ -45,7 +45,7 @@ _ZERO_WIDTH: Final = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _SEPARATORS: Final = (" ", ".", "*", "-", "_")
 _LEET: Final = {"a": "4@", "e": "3", "i": "1!", "o": "0", "s": "5$", "t": "7"}
 _LOOKALIKES: Final = str.maketrans("aceiopsxyABCEHIKMOPTXvu", "асеіорѕхуАВСЕНІКМОРТХνυ")
-"""Latin letters and the Cyrillic and Greek ones that look the same."""
+"""Latin letters, and the Cyrillic and Greek letters that look the same."""
 _PARTS: Final = {
     "强": "弓虽",
     "好": "女子",
@@ -123,12 +123,12 @@ _INITIALS: Final = (
     ("y", 0xD1B9),
     ("z", 0xD4D1),
 )
-"""GB 2312 orders its common characters by sound: the first code of each initial."""
+"""The first code of each initial in GB 2312, which orders its common characters by sound."""
 _LAST_BY_SOUND: Final = 0xD7F9
 
 
 def evade_randomly(text: str, rng: np.random.Generator, mix: Mapping[Evasion, float] = MIX) -> str:
-    """Put at most one evasion on a text, by the probabilities of `mix`, which sum to at most 1."""
+    """Apply at most one evasion to a text; the probabilities in `mix` sum to at most 1."""
     draw = float(rng.random())
     for evasion, probability in mix.items():
         if draw < probability:
@@ -138,14 +138,14 @@ def evade_randomly(text: str, rng: np.random.Generator, mix: Mapping[Evasion, fl
 
 
 def evade(text: str, evasion: Evasion, rng: np.random.Generator, share: float = SHARE) -> str:
-    """Change words of a text as someone does who means to be read by people only.
+    """Disguise words of a text, as someone does who wants only people to read it.
 
     Args:
         text: any text.
-        evasion: how; where it does not apply to the text's script, the text stays.
+        evasion: how; a text in a script that it does not apply to stays unchanged.
         rng: decides everything; the same state gives the same text.
-        share: probability of each word to be changed: of Latin words from three letters on, of
-            runs of two to four Han characters.
+        share: probability that a word is changed; words are Latin ones of 3 to 24 letters and runs
+            of two to four Han characters.
     """
     change = _EVASIONS[evasion]
     return _WORD.sub(
@@ -163,7 +163,7 @@ def _spaced(word: str, rng: np.random.Generator) -> str:
 
 
 def _leetspeak(word: str, rng: np.random.Generator) -> str:
-    """Digits and signs for at least one letter inside, where there is a lookalike."""
+    """Replace one or two inner letters with digits or signs that look like them, if any do."""
     inside = [place for place in range(1, len(word) - 1) if word[place].lower() in _LEET]
     if not inside or not word.isascii():
         return word
@@ -186,7 +186,7 @@ def _homoglyphs(word: str, rng: np.random.Generator) -> str:
 
 
 def _repeated(word: str, rng: np.random.Generator) -> str:
-    """One letter, at least three times as often as it was written."""
+    """Write one letter three to six times."""
     if not word.isascii():
         return word
     at = int(rng.integers(len(word)))
@@ -198,7 +198,7 @@ def _split_characters(word: str, _: np.random.Generator) -> str:
 
 
 def _pinyin_initials(word: str, rng: np.random.Generator) -> str:
-    """The initial of a sound for one Han character of the word."""
+    """Replace one Han character of the word with the initial of its sound."""
     if not _HAN.match(word):
         return word
     at = int(rng.integers(len(word)))
@@ -224,4 +224,4 @@ _EVASIONS: Final[dict[Evasion, Callable[[str, np.random.Generator], str]]] = {
     "pinyin_initials": _pinyin_initials,
 }
 EVASIONS: Final = tuple(_EVASIONS)
-"""The names of all of them."""
+"""The names of all evasions."""

@@ -1,4 +1,4 @@
-"""From labelled rows to what a training step takes: token ids and gold."""
+"""Turns labelled rows into what a training step takes: token ids and gold."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Example:
 
     Attributes:
         ids: token ids, (tokens,).
-        gold: as what is trained takes it, (labels,), (tokens,) or (phrases, steps).
+        gold: in the shape that the network learns from: (labels,), (tokens,) or (phrases, steps).
     """
 
     ids: IntArray
@@ -55,9 +55,9 @@ def examples(
 ) -> Iterator[Example]:
     """Encode the rows of one source; rows that hold nothing to learn from are left out.
 
-    A label that no sentiment row of the source has is masked: that reviews were collected without
-    neutral ones does not mean that reviews are never neutral. With `any_label` it is not: whoever
-    gave the labels could have given each.
+    A label that no sentiment row of the source has is masked: reviews collected without neutral
+    ones do not show that reviews are never neutral. With `any_label` none is masked: the people who
+    labelled the rows could have given every label.
     """
     known = known_labels(rows, any_label=any_label)
     for row in rows:
@@ -77,14 +77,14 @@ def examples(
 
 
 def known_labels(rows: Iterable[Row], *, any_label: bool = False) -> set[SentimentLabel]:
-    """The sentiment labels of which a source says something; see `examples`."""
+    """The sentiment labels that a source uses, or all with `any_label`; see `examples`."""
     if any_label:
         return set(SENTIMENT_LABELS)
     return {row.label for row in rows if isinstance(row, SentimentRow)}
 
 
 def label_gold(row: SentimentRow | ModerationRow, known: set[SentimentLabel]) -> FloatArray:
-    """One number a label, as the decoder of the task takes them, (labels,).
+    """One number per label, as the decoder of the task takes them, (labels,).
 
     Args:
         row: may hold a teacher's soft labels.
@@ -94,9 +94,9 @@ def label_gold(row: SentimentRow | ModerationRow, known: set[SentimentLabel]) ->
 
 
 def sentiment_gold(row: SentimentRow, known: set[SentimentLabel]) -> FloatArray:
-    """One number a label, as `SoftmaxDecoder` takes them, (labels,).
+    """One number per label, as `SoftmaxDecoder` takes them, (labels,).
 
-    Soft labels leave none masked: the teacher says how likely a label is that the source lacks.
+    With soft labels none is masked: the teacher also judges labels that the source lacks.
     """
     hard = np.array([label == row.label for label in SENTIMENT_LABELS], dtype=np.float32)
     if isinstance(row, TaughtSentimentRow):
@@ -124,8 +124,8 @@ def _masked(gold: FloatArray, known: Sequence[bool]) -> FloatArray:
 def _tagged_windows(document: TokenizedDocument, keywords: Iterable[str]) -> Iterator[Example]:
     """The windows in which a keyword occurs.
 
-    In a window without any, nothing says that none was due: most sources list but a few keywords
-    of many, often in other words than the text's.
+    A window without one does not show that it has no keywords: most sources list only a few of
+    many, often in other words than the text's.
     """
     tags = _tags(document, keywords)
     for (first, last), ids in zip(document.windows, document.window_ids(), strict=True):
@@ -137,11 +137,11 @@ def _tagged_windows(document: TokenizedDocument, keywords: Iterable[str]) -> Ite
 
 
 def _tags(document: TokenizedDocument, keywords: Iterable[str]) -> GoldArray:
-    """BIO tags of the tokens; where keywords overlap the longest wins."""
+    """BIO tags of the tokens; if keywords overlap, the longest wins."""
     tags = np.zeros(len(document.ids), dtype=np.int8)
     first_at = {start: token for token, start in enumerate(document.starts.tolist())}
     last_at = {end: token + 1 for token, end in enumerate(document.ends.tolist())}
-    phrases = sorted({*map(cleaned, keywords)} - {""})  # a set has no order of its own
+    phrases = sorted({*map(cleaned, keywords)} - {""})  # a set has no order
     for phrase in sorted(phrases, key=len, reverse=True):
         for start, end in places(document.clean.text, phrase):
             first, last = first_at.get(start), last_at.get(end)

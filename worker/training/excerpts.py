@@ -1,6 +1,6 @@
-"""Parts of texts, which say something of their own: a teacher judges them beside the whole.
+"""Excerpts of texts, which a teacher judges in addition to the whole texts.
 
-Runs of words, as Tang et al. (2019) draw them for a recurrent network that a transformer teaches.
+They are runs of words, as in Tang et al. (2019), where a transformer teaches a recurrent network.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,13 +10,13 @@ import numpy as np
 import rjieba
 
 FEWEST: Final = 6
-"""Words of a text that has excerpts."""
+"""Fewest words of a text from which an excerpt is taken."""
 SHORTEST: Final = 3
-"""Words of an excerpt; two thirds of the text at most."""
+"""Fewest words of an excerpt; it has at most two thirds of the text's."""
 
 
 def excerpts(texts: Iterable[str], rng: np.random.Generator) -> Iterator[str]:
-    """One excerpt of each text that is long enough, from a random word on."""
+    """One excerpt of each text that is long enough, starting at a random word."""
     for text in texts:
         pieces: list[str] = rjieba.cut(text, False)  # noqa: FBT003  # positional only: no guessed words
         places = [place for place, piece in enumerate(pieces) if not piece.isspace()]

@@ -38,10 +38,10 @@ from worker.training.run import Finished, Report
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What a generator is made of; the same gives the same generator on CPU.
+    """What a generator is made from; the same inputs give the same generator on CPU.
 
     Attributes:
-        artifact: folder of the keywords artifact; a generator it has is left out.
+        artifact: folder of the keywords artifact; a generator that it has is ignored.
         data: the data folder.
         licence_class: sources beyond this class are left out.
         command: written to the card.
@@ -62,7 +62,7 @@ class Extension:
         """The artifact's configuration without a generator.
 
         Raises:
-            ArtifactError: the artifact is missing, broken, or another task's.
+            ArtifactError: the artifact is missing, broken, or of another task.
         """
         config = read_config(self.artifact)
         if config.model.task is not Task.KEYWORDS:
@@ -72,27 +72,27 @@ class Extension:
         return replace(config, generator=False, thresholds=thresholds)
 
     def identity(self) -> str:
-        """Hash over all that decides the outcome, for checkpoints."""
+        """Hash over everything that decides the result, for checkpoints."""
         version = model_version(self.artifact, self.config())
         options = [version, self.licence_class, self.training]
         return identity_of(options, self.sources())
 
 
 def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]:
-    """Train a generator, and write and measure the artifact that has it.
+    """Train a generator; write and measure the artifact with it.
 
-    Every epoch ends with a checkpoint; a training that was interrupted and resumed ends in the
-    same artifact as one that was not.
+    Every epoch ends with a checkpoint; a training that was interrupted and resumed gives the same
+    artifact as an uninterrupted one.
 
     Args:
         extension: what to make.
-        out: folder of the artifact; may be that of the one which is extended.
-        resume: go on from the checkpoint in `out` instead of starting anew.
+        out: folder of the new artifact; may be the folder of the extended one.
+        resume: continue from the checkpoint in `out` instead of starting over.
 
     Raises:
         InputError: the data is missing or broken, no keyword in it is absent from its text, or
             there is nothing to resume.
-        ArtifactError: the artifact is missing, broken, or another task's.
+        ArtifactError: the artifact is missing, broken, or of another task.
     """
     config, checkpoint = extension.config(), out / CHECKPOINT
     tokenizer = Tokenizer.load(extension.artifact / TOKENIZER)

@@ -1,4 +1,4 @@
-"""People's verdicts as training data: what is learned from, and what is held out to measure on."""
+"""People's verdicts as training data: one part to learn from, one held out to measure on."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from worker.training.measures import fold
 from worker.training.rows import LabelledRow, draw_of, write_rows
 
 HELD_OUT: Final = 0.3
-"""Share of judged documents that no training learns from, now or later."""
+"""Share of judged documents that no training ever learns from."""
 VALID: Final = 0.1
-"""Share that only helps to choose the epoch and to calibrate."""
+"""Share used only to choose the epoch and to calibrate."""
 
 SHARE: Final = 0.2
-"""Share that judged documents should make up of what is learned from; they are repeated for it."""
+"""Share of the learned rows that judged documents should make up; they are repeated to reach it."""
 MOST_TIMES: Final = 10
-"""Times that one is repeated at most."""
+"""Most times that a judged document is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Feedback:
     """Judged documents beside the original data, as a source with the three usual splits.
 
     Attributes:
-        source: where they lie; `test` is what was held out.
-        replay: most rows of the original data that are learned from again, so that it is not
+        source: holds the judged documents; its `test` split is the held-out part.
+        replay: most rows of the original data that are learned again, so that they are not
             forgotten (rehearsal, Robins 1995).
     """
 
@@ -39,7 +39,7 @@ class Feedback:
     def replayed(
         self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
     ) -> list[Sequence[LabelledRow]]:
-        """A random part of each set of rows, the same share of all, without judged texts."""
+        """A random part of each set, the same share of all sets, without judged texts."""
         others = self.unjudged(sets)
         share = min(1.0, self.replay / max(sum(map(len, others)), 1))
         return [
@@ -49,26 +49,26 @@ class Feedback:
         ]
 
     def unjudged(self, sets: Sequence[Sequence[LabelledRow]]) -> list[list[LabelledRow]]:
-        """The rows of each set whose text nobody judged."""
+        """The rows of each set whose text was not judged."""
         judged = {fold(row.text) for split in SPLITS for row in self.source.rows(split)}
         return [[row for row in rows if fold(row.text) not in judged] for rows in sets]
 
     def repeated(self, beside: int) -> list[LabelledRow]:
-        """The judged rows to learn from, each so often that they count beside so many others."""
+        """The judged rows to learn from, repeated to make up `SHARE` next to `beside` others."""
         rows = self.source.rows("train")
         times = round(SHARE / (1 - SHARE) * beside / max(len(rows), 1))
         return rows * min(max(times, 1), MOST_TIMES)
 
 
 def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Source:
-    """Part judged documents and write them as a source.
+    """Split judged documents and write them as a source.
 
-    A text's hash decides where it goes: what was held out once is held out for ever, so that a
-    model which learned from feedback is not measured on that same feedback later.
+    The hash of a text decides its split. So a document that was held out once is held out for ever,
+    and a model is never measured on feedback that it learned from.
 
     Args:
-        folder: made; its name is the source's.
-        task: of the documents.
+        folder: created; its name becomes the source's.
+        task: the task of the documents.
         gold: documents whose right answer is settled, each text once.
     """
     folder.mkdir(parents=True)
@@ -82,7 +82,7 @@ def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Sourc
 
 
 def _split(text: str) -> Split:
-    # Salted: documents that were themselves chosen by a hash of their text must part as others do.
+    # Salted, so that documents which were chosen by a hash of their text are split like others.
     place = draw_of(f"held out: {fold(text)}")
     if place < HELD_OUT:
         return "test"

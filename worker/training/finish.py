@@ -44,7 +44,7 @@ _COMMON_KEYWORDS: Final = 2000
 
 
 class FoldTagger(NamedTuple):
-    """A tagger of keywords that did not learn from a fold of the texts.
+    """A keywords tagger that did not learn from one fold of the texts.
 
     Attributes:
         recipe: what it was trained on.
@@ -62,17 +62,18 @@ def finish(
     fold_taggers: Sequence[FoldTagger],
     out: Path,
 ) -> Card:
-    """Make an artifact of the best weights.
+    """Make an artifact from the best weights.
 
     Args:
         recipe: what was trained.
-        start: what it started from.
-        state: after the last epoch; its network is changed to what is stored.
-        fold_taggers: of keywords, from which the ranker learns beside the one that ships.
+        start: what the training started from.
+        state: after the last epoch; its network is changed to the weights that are stored.
+        fold_taggers: for keywords, the taggers from which the ranker learns beside the one that
+            ships.
         out: folder of the artifact; its checkpoint is removed.
 
     Returns:
-        The card, which is also written.
+        The card, which is also written to `out`.
     """
     averaged = start.has_decoder_of(state.model) and take_mean(
         state, start, Validation(recipe, start.tokenizer)
@@ -99,7 +100,7 @@ def finish(
 def _character_ngrams(
     recipe: Recipe, start: Start, pipeline: Pipeline, *, averaged: bool
 ) -> CharacterNgrams | None:
-    """Of sentiment, the linear model beside the network, which `pipeline` holds alone."""
+    """For sentiment, the linear model beside the network; `pipeline` holds the network alone."""
     if recipe.task is not Task.SENTIMENT:
         return None
     sets, judged = recipe.plain_rows()
@@ -114,10 +115,10 @@ def _character_ngrams(
 def _ranker(
     recipe: Recipe, start: Start, model: Model, fold_taggers: Sequence[FoldTagger]
 ) -> Ranker | None:
-    """Of keywords, the ranker of the tagger's phrases.
+    """For keywords, the ranker of the tagger's phrases.
 
-    One that there was before keeps its weights: what is new to a model that learned most texts
-    already is too little to learn them from.
+    The ranker of `start` keeps its weights if there is one: a model that has learned most texts
+    already leaves too few new ones to learn weights from.
     """
     if recipe.task is not Task.KEYWORDS:
         return None
@@ -219,7 +220,7 @@ def _kept(pipeline: Pipeline, labelled: Sequence[Source]) -> dict[str, dict[Evas
 
 
 def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:
-    """What a card says of a source's test rows, at least one."""
+    """A card's figures for a source's test rows, at least one."""
     baseline = (
         _commonest(source, cast("Sequence[KeywordsRow]", rows))
         if pipeline.task is Task.KEYWORDS
@@ -229,7 +230,7 @@ def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> 
 
 
 def _commonest(source: Source, rows: Sequence[KeywordsRow]) -> float:
-    """F1@5 of the training keywords that occur in a text, commonest first."""
+    """F1@5 of answering the training keywords that occur in a text, commonest first."""
     training = cast("list[KeywordsRow]", source.rows("train"))
     counts = Counter(fold(keyword) for row in training for keyword in row.keywords)
     common = [keyword for keyword, _ in counts.most_common(_COMMON_KEYWORDS)]
@@ -241,7 +242,7 @@ def _commonest(source: Source, rows: Sequence[KeywordsRow]) -> float:
 
 
 def _flagged(pipeline: Pipeline, ordinary: Sequence[ModerationRow]) -> float | None:
-    """Share of the texts known to be clean of every label on which any reaches its threshold."""
+    """Share flagged by any label, of the texts known to be clean of every label."""
     rows = [row for row in ordinary if row.annotated.issuperset(MODERATION_LABELS)]
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Training of the generator on keywords that their texts do not hold; the encoder stays."""
+"""Trains the generator on keywords that do not occur in their texts; the encoder is frozen."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,31 +24,31 @@ TRAINING: Final = TrainingConfig(epochs=3, budget=2048, learning_rate=3e-3)
 """How the generator that ships is trained."""
 
 MOST_PHRASES: Final = 5
-"""Keywords of a document that are learned."""
+"""Most keywords of a document that are learned."""
 DROPOUT: Final = 0.3
 """Share of units that a training step hides."""
 MOST_OUTPUTS: Final = 4000
-"""Vocabulary entries that can be made without copying: the commonest of all wanted phrases."""
+"""Most vocabulary entries that can be generated without copying: the commonest in gold phrases."""
 LEAST_SEEN: Final = 2
-"""Wanted phrases that hold a vocabulary entry which can be made."""
+"""Fewest gold phrases that such an entry occurs in."""
 
 
 class Generation(Network):
-    """A generator over an encoder that stays as it is."""
+    """A generator over a frozen encoder."""
 
     def __init__(self, encoder: Encoder, generator: Generator) -> None:
         super().__init__()
-        # In a tuple: not among the weights that are trained.
+        # In a tuple, so that it is not among the weights that are trained.
         self._encoder = (encoder.eval().requires_grad_(requires_grad=False),)
         self.generator = generator
 
     def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
-        """Mean negative log-likelihood of a token of the phrases; `gold` as `phrase_examples`."""
+        """Mean negative log-likelihood of a phrase's token; `gold` is as in `phrase_examples`."""
         return -self._likelihoods(ids, lengths, gold.long()).mean()
 
     @property
     def encoder(self) -> Encoder:
-        """Whose states are read."""
+        """The encoder whose states are read."""
         return self._encoder[0]
 
     @torch.no_grad()
@@ -73,9 +73,9 @@ class Generation(Network):
 
 
 def phrase_examples(rows: Sequence[KeywordsRow], tokenizer: Tokenizer) -> Iterator[Example]:
-    """Encode the first window of each row of which a keyword does not stand in the text.
+    """Encode the first window of each row with a keyword that does not occur in the text.
 
-    The gold is each of these phrases, its ids plus 1 and its `END`, then 0: (phrases, steps).
+    The gold holds these phrases, (phrases, steps): their ids and `END`, each plus 1, then 0.
     """
     for row in rows:
         try:
@@ -93,7 +93,7 @@ def phrase_examples(rows: Sequence[KeywordsRow], tokenizer: Tokenizer) -> Iterat
 
 
 def outputs(examples: Sequence[Example]) -> Tensor:
-    """The vocabulary entries that are made, ascending."""
+    """The vocabulary entries that can be generated without copying, ascending."""
     counts = Counter(
         int(token)
         for example in examples
@@ -105,7 +105,7 @@ def outputs(examples: Sequence[Example]) -> Tensor:
 
 
 def _goal(phrase: str, tokenizer: Tokenizer) -> IntArray:
-    """Nothing of a phrase that is too long, (steps,)."""
+    """The gold of a phrase, (steps,); empty if the phrase is too long."""
     steps: list[int] = []
     for place, word in enumerate(phrase.split(" ")):
         steps += [BLANK] if place else []

@@ -15,7 +15,7 @@ from worker.training.examples import Example
 NetworkT = TypeVar("NetworkT", bound=Network)
 
 _POOL: Final = 4096
-"""Shuffled examples that are bucketed by length together."""
+"""Number of shuffled examples that are batched by length together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class TrainingConfig:
     Attributes:
         seed: decides the first weights, the order of examples and what dropout hides.
         epochs: most passes over the examples.
-        patience: epochs without a better validation score before training ends.
+        patience: epochs without a better validation score before training stops.
         budget: most padded tokens of a step.
         learning_rate: highest rate; it falls to zero along a half cosine.
         warm_up: share of all steps in which the rate climbs.
         weight_decay: of AdamW (Loshchilov & Hutter 2019).
         clip: largest norm of the gradient.
-        encoder_rate: share of the learning rate for the encoder, which need not start from
-            nothing (discriminative rates, Howard & Ruder 2018).
+        encoder_rate: share of the learning rate for the encoder, which may be pretrained
+            (discriminative rates, Howard & Ruder 2018).
     """
 
     seed: int = 0
@@ -54,7 +54,7 @@ class StepReport:
         epoch: counted from 1.
         step: counted from 1 in the epoch.
         steps: steps of the epoch.
-        loss: of the step's micro-batch.
+        loss: loss of the step's micro-batch.
     """
 
     epoch: int
@@ -69,9 +69,9 @@ class EpochReport:
 
     Attributes:
         epoch: counted from 1.
-        loss: mean of the epoch's steps.
-        score: on validation, higher is better.
-        best: whether no epoch before was as good.
+        loss: mean loss of the epoch's steps.
+        score: validation score, higher is better.
+        best: whether it is better than in every epoch before.
     """
 
     epoch: int
@@ -82,7 +82,7 @@ class EpochReport:
 
 @dataclass(slots=True)
 class TrainingState(Generic[NetworkT]):
-    """All that a training needs to go on after any epoch.
+    """Everything a training needs to continue after any epoch.
 
     Attributes:
         model: the network.
@@ -90,7 +90,7 @@ class TrainingState(Generic[NetworkT]):
         epoch: epochs done.
         best_score: best validation score so far.
         best_weights: the network's weights at that score.
-        stale: epochs since.
+        stale: epochs since that score.
     """
 
     model: NetworkT
@@ -126,11 +126,11 @@ def train(
 ) -> Iterator[StepReport | EpochReport]:
     """Train until the epochs are done or validation stops improving.
 
-    The same state, examples and config give the same weights on CPU, also when the state was
-    stored and read back between two epochs.
+    The same state, examples and config give the same weights on CPU, even if the state was stored
+    and read back between two epochs.
 
     Args:
-        state: changed in place; whole after each `EpochReport`.
+        state: changed in place; complete after each `EpochReport`.
         examples: at least one.
         validate: score of the network in evaluation mode, higher is better.
         config: how to train.
@@ -147,7 +147,7 @@ def train(
 def _epoch(
     state: TrainingState[NetworkT], examples: Sequence[Example], config: TrainingConfig
 ) -> Iterator[StepReport]:
-    # Every epoch draws random numbers of its own, so a resumed training needs none of the past.
+    # Every epoch seeds its own random numbers, so a resumed training needs no earlier ones.
     rng = np.random.default_rng([config.seed, state.epoch])
     torch.manual_seed(int(rng.integers(2**62)))
     batches = _batches(examples, config.budget, rng)

@@ -1,4 +1,4 @@
-"""How good scores and phrase lists are beside what people say: the arithmetic of `evaluate`."""
+"""Measures scores and phrase lists against gold: the arithmetic of `evaluate`."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +14,10 @@ from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, Sentim
 
 
 class SentimentMeasures(Frozen):
-    """Of sentiment; means over the classes that occur in the gold.
+    """Measures of sentiment; means are over the classes that occur in the gold.
 
     Attributes:
-        documents: rows measured; one that cannot be analysed scores every label alike.
+        documents: rows measured; if one cannot be analysed, all its labels have the same score.
         loss: mean negative log-likelihood of the gold label.
         accuracy: share of rows whose best label is the gold one.
         macro_f1: mean F1 of the classes.
@@ -34,13 +34,13 @@ class SentimentMeasures(Frozen):
 
 
 class LabelMeasures(Frozen):
-    """Of one moderation label, over the rows where it is annotated.
+    """Measures of one moderation label, over the rows in which it is annotated.
 
     Attributes:
         precision: share of the predicted rows that are right.
         recall: share of the gold rows that are found.
         f1: their harmonic mean, at the artifact's threshold.
-        auc: area under the ROC curve, null where a class is missing.
+        auc: area under the ROC curve, null if a class is missing.
         support: rows that have the label.
     """
 
@@ -52,12 +52,12 @@ class LabelMeasures(Frozen):
 
 
 class ModerationMeasures(Frozen):
-    """Of moderation, over annotated labels only.
+    """Measures of moderation, over annotated labels only.
 
     Attributes:
-        documents: rows measured; one that cannot be analysed scores 0 on every label.
+        documents: rows measured; if one cannot be analysed, all its labels have score 0.
         flag_f1: F1 of "any annotated label holds".
-        flag_auc: area under the ROC curve of the best annotated score; null where a class is
+        flag_auc: area under the ROC curve of the highest annotated score; null if a class is
             missing.
         ece: expected calibration error over all annotated scores.
         labels: measures of each label that is annotated anywhere.
@@ -71,16 +71,16 @@ class ModerationMeasures(Frozen):
 
 
 class KeywordsMeasures(Frozen):
-    """Of keywords: exact match after lower-casing and folding blanks.
+    """Measures of keywords, by exact match after lower-casing and folding blanks.
 
     Attributes:
         documents: rows measured.
         f1_at_5: mean F1 of the best five phrases over `present_documents`.
-        f1_at_10: the same of the best ten.
+        f1_at_10: the same for the best ten.
         present_documents: rows with a gold keyword that occurs in the text; only those keywords
             count.
         absent_f1_at_5: mean F1 of the best five generated keywords over `absent_documents`; this
-            and the next ones are missing where the artifact has no generator.
+            and the next two are missing if the artifact has no generator.
         absent_recall_at_10: mean share of the gold ones among the best ten generated keywords.
         absent_documents: rows with a gold keyword that does not occur in the text; only those
             keywords count.
@@ -115,7 +115,7 @@ def sentiment_measures(rows: Sequence[SentimentRow], scores: metrics.Floats) -> 
 def moderation_measures(
     rows: Sequence[ModerationRow], scores: metrics.Floats, thresholds: Mapping[str, float]
 ) -> ModerationMeasures:
-    """Measure scores of each label, (rows, labels), with the threshold of each."""
+    """Measure scores of each label, (rows, labels), decided by the label's threshold."""
     decided = scores >= np.array([thresholds[label] for label in MODERATION_LABELS])
     holds, known = moderation_gold(rows)
     flag, flag_score = np.any(holds, axis=1), np.where(known, scores, 0).max(axis=1)
@@ -153,9 +153,9 @@ def keywords_measures(
     """Measure phrase lists, one per row and best first.
 
     Args:
-        rows: what people say.
-        found: folded phrases that stand in the text.
-        generated: folded phrases that need not; None: the artifact has no generator.
+        rows: hold the gold keywords.
+        found: folded phrases that occur in the text.
+        generated: folded phrases that need not occur in it; None if the artifact has no generator.
     """
     present = _beside_gold(map(present_keywords, rows), found)
     measures = KeywordsMeasures(
@@ -198,12 +198,12 @@ def absent_keywords(row: KeywordsRow) -> set[str]:
 
 
 def fold(phrase: str) -> str:
-    """Lower-case, and blanks folded to one."""
+    """Lower-case a phrase and fold each run of blanks into one."""
     return " ".join(phrase.lower().split())
 
 
 def majority(rows: Sequence[LabelledRow]) -> float | None:
-    """Accuracy of always saying the commonest label; None where the task has no such thing."""
+    """Accuracy of always answering the commonest label; None if the task is not sentiment."""
     labels = Counter(row.label for row in rows if isinstance(row, SentimentRow))
     return max(labels.values()) / labels.total() if labels else None
 

@@ -1,7 +1,8 @@
-"""What a model says of the texts that it learned before, for a training that starts from it.
+"""How a model judges texts that it learned earlier, for a training that starts from it.
 
-Learned beside their labels, it keeps the network from forgetting them while it learns others (Li &
-Hoiem 2016), and with them what teachers told it, who need not be asked again.
+Learned beside the labels of these texts, its answers keep the network from forgetting them while it
+learns others (Li & Hoiem 2016). They also pass on what teachers taught it, who need not be asked
+again.
 """
 
 from typing import cast
@@ -20,12 +21,12 @@ def remembered(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
     """Judge the training rows of the sources that an artifact learned from.
 
     Args:
-        recipe: of the training; its task is sentiment or moderation.
+        recipe: the recipe of the training; its task is sentiment or moderation.
         start: the artifact, of the same task.
 
     Returns:
-        How likely each label holds, by text. Of sources that it does not know it says nothing:
-        their labels are what it shall learn.
+        How likely each label holds, by text. Sources that the artifact did not learn from are left
+        out: there, only the labels count.
     """
     learned = {entry.name for entry in start.sources if entry.use in ("labels", "ordinary text")}
     rows = [

@@ -25,18 +25,18 @@ def macro_recall(gold: Ints, predicted: Ints) -> float:
 
 
 def precision_recall(gold: Bools, predicted: Bools) -> tuple[float, float]:
-    """Precision and recall of yes/no decisions, both (rows,); 0 where undefined."""
+    """Precision and recall of yes/no decisions, both (rows,); 0 if undefined."""
     hits = int((gold & predicted).sum())
     return hits / max(int(predicted.sum()), 1), hits / max(int(gold.sum()), 1)
 
 
 def f1(gold: Bools, predicted: Bools) -> float:
-    """Harmonic mean of precision and recall; 0 where undefined."""
+    """Harmonic mean of precision and recall; 0 if undefined."""
     return harmonic_mean(*precision_recall(gold, predicted))
 
 
 def harmonic_mean(precision: float, recall: float) -> float:
-    """F1 of a precision and a recall; 0 where both are 0."""
+    """F1 of a precision and a recall; 0 if both are 0."""
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -48,7 +48,7 @@ def auc(gold: Bools, scores: Floats) -> float | None:
         scores: (rows,), of any range.
 
     Returns:
-        None where a class is missing.
+        The area, or None if a class is missing.
     """
     positives, negatives = int(gold.sum()), int((~gold).sum())
     if not positives or not negatives:
@@ -73,7 +73,7 @@ def calibration_error(hits: Bools, confidence: Floats) -> float:
     """Expected calibration error over 15 bins of equal width (Guo et al. 2017).
 
     Args:
-        hits: whether what was claimed holds, (claims,).
+        hits: whether each claim holds, (claims,).
         confidence: the score of each claim, (claims,).
     """
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
@@ -88,7 +88,7 @@ def calibration_error(hits: Bools, confidence: Floats) -> float:
 def f1_at(gold: set[str], ranked: Sequence[str], limit: int) -> float:
     """F1 of the best `limit` phrases against a non-empty gold set.
 
-    Precision counts the phrases that were given, not `limit`: to give fewer is a decision too.
+    Precision divides by the phrases that were given, not by `limit`: giving fewer is a choice too.
     """
     given = ranked[:limit]
     hits = len(gold.intersection(given))

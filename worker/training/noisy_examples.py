@@ -1,4 +1,4 @@
-"""The examples of a training: the rows of a recipe, and copies of them under noise."""
+"""The examples of a training: the rows of a recipe, and noisy copies of them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -14,10 +14,10 @@ from worker.training.recipe import Recipe
 from worker.training.rows import LabelledRow, ModerationRow
 
 NOISY: Final = 0.4
-"""Share of the rows of which a copy under noise is tried; of moderation, an evasive one, too."""
+"""Share of the rows for which a noisy copy is tried; moderation copies may be disguised, too."""
 EVENNESS: Final = 0.4
-"""How far small sources of a classifier are seen more often, as noisy copies: 0 as often as they
-have rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2019)."""
+"""How much more often noisy copies show the small sources of a classifier: 0 in proportion to their
+rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2019)."""
 
 
 def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:

@@ -1,4 +1,4 @@
-"""Ordinary text: what a moderation model has to leave alone."""
+"""Ordinary text: what a moderation model must not flag."""
 
 import json
 import re
@@ -32,17 +32,18 @@ _IDENTITY: Final = re.compile(
     "|残疾|盲人|聋人|老人|单亲|犹太|印度|日本人|韩国人|移民|难民",
     re.IGNORECASE,
 )
-"""Words that name people for what they are. In moderation sources they mostly stand in attacks."""
+"""Words that name people by their identity. In moderation sources most of them occur in attacks."""
 
 
 def ordinary_rows(source: Source, split: Split) -> list[ModerationRow]:
     """Ordinary text of another task, as weak negatives for moderation.
 
-    Moderation sources are collected around offence, so without these rows a model flags what is
-    merely ordinary. Titles, abstracts, posts, praise and neutral words count as clean of every
-    label; other reviews and dialogue may hold insults, so of abuse and hate they say nothing. Of
-    tweets only praise is taken that holds no term of the data folder's lexicon, as clean of abuse,
-    hate and violence. Text that names an identity is taken before other text (Dixon et al. 2018).
+    Moderation sources are collected around offence, so without these rows a model flags text that
+    is merely ordinary. Titles, abstracts, posts, praise and neutral text count as clean of every
+    label. Negative reviews and dialogue may hold insults, so they are not annotated for abuse and
+    hate. From Reddit and tweets only praise without a term of the data folder's lexicon is taken,
+    as clean of abuse, hate and violence. Text that names an identity is taken first (Dixon et al.
+    2018).
 
     Returns:
         A bounded sample, the same at every call.
@@ -60,7 +61,7 @@ def ordinary_rows(source: Source, split: Split) -> list[ModerationRow]:
 
 
 def ordinary_row(row: LabelledRow) -> ModerationRow:
-    """A row of another task as one of moderation; a text in anger may hold an insult."""
+    """A row of another task as a moderation row; a negative text may hold an insult."""
     if isinstance(row, KeywordsRow):
         return _without(row.text.partition("\n")[0], frozenset(MODERATION_LABELS))
     calm = isinstance(row, SentimentRow) and row.label != "negative"
@@ -69,12 +70,12 @@ def ordinary_row(row: LabelledRow) -> ModerationRow:
 
 
 def names_identity(text: str) -> bool:
-    """Whether a word of it names people for what they are; in no way complete."""
+    """Whether a word of the text names people by their identity; the word list is incomplete."""
     return _IDENTITY.search(text) is not None
 
 
 def _precedence(row: LabelledRow) -> tuple[bool, float]:
-    """Text that names an identity comes first, the rest by chance."""
+    """A sort key: text that names an identity first, otherwise by chance."""
     return not names_identity(row.text), draw_of(row.text)
 
 
@@ -87,7 +88,7 @@ def _is_praise(row: LabelledRow) -> bool:
 
 
 def _lexicon(data: Path) -> re.Pattern[str]:
-    """Matches the English terms of the data folder's lexicon, whole words; nothing without one."""
+    """Matches whole words of the data folder's lexicon, English only; nothing without a lexicon."""
     path = data / "lexicon" / "lexicon.jsonl.gz"
     lines = read_lines(path) if path.is_file() else ()
     terms = [str(json.loads(line)["term"]) for line in lines]

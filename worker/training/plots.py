@@ -1,4 +1,4 @@
-"""Pictures of how a model errs: confusion matrices, and how far scores can be believed."""
+"""Plots of a model's errors: confusion matrices, and how far its scores can be trusted."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ BINS: Final = 10
 
 
 class Matrix(NamedTuple):
-    """Rows counted by gold and decision, (classes, classes); gold goes down, decisions across."""
+    """Rows counted by gold (down) and decision (across), (classes, classes)."""
 
     title: str
     classes: tuple[str, ...]
@@ -39,14 +39,14 @@ class Claims(NamedTuple):
 def plot(pipeline: Pipeline, rows: Sequence[LabelledRow], path: Path) -> None:
     """Draw confusion matrices and a reliability diagram into one picture.
 
-    Sentiment has one matrix of its classes, moderation one a label over the rows where it is
-    annotated; keywords have none. Points of the diagram that lie under the diagonal are claims
-    that hold less often than their score says.
+    Sentiment has one matrix of its classes; moderation has one per label, over the rows in which it
+    is annotated; keywords have none. Points below the diagonal of the diagram are claims that hold
+    less often than their score says.
 
     Args:
-        pipeline: what is judged.
-        rows: of its task, at least one.
-        path: of the picture; its ending decides the format.
+        pipeline: the pipeline to plot.
+        rows: rows of its task, at least one.
+        path: path of the picture; its suffix decides the format.
 
     Raises:
         InputError: matplotlib is not installed.

@@ -1,7 +1,7 @@
 """A language model over the texts of all tasks, from which every task's encoder starts.
 
-The two directions of the encoder learn to foretell the next and the previous token (as in ULMFiT,
-Howard & Ruder 2018), so that a task with few labelled rows begins with words and grammar known.
+The two directions of the encoder learn to predict the next and the previous token (as in ULMFiT,
+Howard & Ruder 2018), so that a task with few labelled rows starts with words and grammar known.
 """
 
 import shutil
@@ -47,15 +47,15 @@ from worker.training.examples import Example
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
 
 VOCABULARY: Final = 24_000
-"""Token ids of the shipped models."""
+"""Number of token ids of the shipped models."""
 WINDOW: Final = 96
 """Most tokens of a training window; longer texts give several."""
 VALIDATION_WINDOWS: Final = 2000
 """Windows of the validation splits that measure the model after each epoch."""
 NOISE_TOKENS: Final = 512
-"""Tokens drawn a step, against which all its targets are told apart."""
+"""Noise tokens drawn per step; the model learns to tell every target of the step from them."""
 NOISE_POWER: Final = 0.75
-"""Drawn by frequency to this power (Mikolov et al. 2013)."""
+"""Noise tokens are drawn by frequency to this power (Mikolov et al. 2013)."""
 
 PRETRAINING: Final = TrainingConfig(
     epochs=3, budget=8192, learning_rate=3e-3, warm_up=0.03, weight_decay=0.0
@@ -67,7 +67,7 @@ _NO_GOLD: Final = np.zeros(1, dtype=np.int8)
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """What a language model is made of; the same gives the same weights on CPU.
+    """What a language model is made from; the same inputs give the same weights on CPU.
 
     Attributes:
         data: the data folder; texts of all its tasks are read, their labels are not.
@@ -90,7 +90,7 @@ class Pretraining:
         return [found for task in Task for found in sources(self.data, task, self.licence_class)]
 
     def identity(self) -> str:
-        """Hash over all that decides the outcome, for checkpoints."""
+        """Hash over everything that decides the result, for checkpoints."""
         options = [self.licence_class, self.training, self._shape(self.vocabulary)]
         return identity_of(options, self.sources())
 
@@ -105,12 +105,12 @@ class Pretraining:
         return Tokenizer.train(self.clean_texts("train"), self.vocabulary)
 
     def make_windows(self, tokenizer: Tokenizer, split: Split) -> list[IntArray]:
-        """Token ids of the windows of a split; a window of one token teaches nothing."""
+        """Token ids of the windows of a split, except windows of one token, which teach nothing."""
         windows: list[IntArray] = []
         for clean in self.clean_texts(split):
             try:
                 document = tokenizer.tokenize(clean, spans=False, window=WINDOW, overlap=0)
-            except DocumentError:  # a text of signs that are no words
+            except DocumentError:  # a text of signs, without a word
                 continue
             windows += [ids for ids in document.window_ids() if len(ids) > 1]
         return windows
@@ -122,7 +122,7 @@ class Pretraining:
 
         Args:
             tokenizer: its vocabulary.
-            windows: of training; their frequencies decide which noise tokens are drawn.
+            windows: the training windows; their token frequencies decide how noise is drawn.
         """
         counts = np.bincount(np.concatenate(windows), minlength=tokenizer.size)
         shape = self._shape(tokenizer.size)
@@ -130,7 +130,7 @@ class Pretraining:
 
     def _shape(self, vocabulary: int) -> ModelConfig:
         return ModelConfig(
-            Task.SENTIMENT,  # decides the decoder, of which there is none here
+            Task.SENTIMENT,  # decides the decoder, and there is none here
             vocabulary,
             (),
             self.cell,
@@ -146,8 +146,8 @@ def pretrain(
 
     Args:
         pretraining: what to make.
-        out: folder for it; one that is whole already is left as it is when resuming.
-        resume: go on from the checkpoint in `out` instead of starting anew.
+        out: its folder; when resuming, a complete language model there is left as it is.
+        resume: continue from the checkpoint in `out` instead of starting over.
 
     Raises:
         InputError: the data is missing or broken, no source has rows to train on, or there is
@@ -158,7 +158,7 @@ def pretrain(
         return
     check_rows(pretraining.sources(), "train")
     if not resume:
-        shutil.rmtree(checkpoint, ignore_errors=True)  # of another training
+        shutil.rmtree(checkpoint, ignore_errors=True)  # left by another training
         checkpoint.mkdir(parents=True)
     yield "learning the vocabulary" if not resume else "reading the checkpoint"
     tokenizer = _tokenizer(pretraining, checkpoint, resume=resume)
@@ -203,11 +203,11 @@ def pretrain(
 
 
 class LanguageModel(Network):
-    """Foretells each token's right neighbour from its left side, and the other way round.
+    """Predicts each token from the text to its left, and from the text to its right.
 
-    The softmax over the vocabulary is sampled: targets are told apart from tokens drawn by
-    frequency, whose scores are corrected for how often they are drawn (Bengio & Senécal 2008,
-    Jean et al. 2015). Output and input share their vectors (Press & Wolf 2017).
+    The softmax over the vocabulary is sampled: targets compete with tokens drawn by frequency, and
+    scores are corrected for how often their tokens are drawn (Bengio & Senécal 2008, Jean et al.
+    2015). Output and input share their vectors (Press & Wolf 2017).
 
     Args:
         config: shape of the encoder.
@@ -248,7 +248,7 @@ class LanguageModel(Network):
         return float(np.exp(-lost / count))
 
     def _guesses(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors close to those of the tokens they foretell (targets, embedding), and these."""
+        """Guessed vectors of the tokens to predict, (targets, embedding), and these tokens."""
         ahead, back = self.encoder(ids, lengths).chunk(2, dim=2)
         inside = token_mask(ids, lengths)[:, 1:]  # both neighbours are tokens
         guesses = [self.right(ahead[:, :-1][inside]), self.left(back[:, 1:][inside])]

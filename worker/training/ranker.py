@@ -1,7 +1,7 @@
-"""Training of the ranker, from texts that the tagger did not learn from.
+"""Trains the ranker on texts that the tagger did not learn from.
 
-A tagger is surer of its own training texts than of others, so its scores there would mislead the
-weights. Besides the validation texts, each half of the training texts is therefore tagged by a
+A tagger is more confident on its training texts than on others, so its scores there would mislead
+the weights. Besides the validation texts, each half of the training texts is therefore tagged by a
 tagger that learned from the other half (stacking, Wolpert 1992).
 """
 
@@ -34,22 +34,22 @@ RATE: Final = 0.01
 DECAY: Final = 0.1
 BUCKETS_RATE: Final = 0.001
 BUCKETS_DECAY: Final = 1.0
-"""Strong: most buckets are seen a few times only."""
+"""Strong, because most buckets are seen only a few times."""
 UNSEEN: Final = 0.25
 """Share of documents that are also shown as if their field had not been in the training texts."""
 UNTITLED: Final = 0.5
 """Share of documents with a title that are shown as if they had none: not every text has one."""
 SLICE: Final = 512
-"""Documents whose phrases are found together."""
+"""Number of documents analysed at a time."""
 
 
 class Tagger(NamedTuple):
     """A tagger, and texts that are new to it.
 
     Attributes:
-        pipeline: of keywords, without a ranker.
+        pipeline: a keywords pipeline without a ranker.
         learned: the rows that it was trained on.
-        sets: rows that it was not trained on, of each source.
+        sets: the rows of each source that it was not trained on.
     """
 
     pipeline: Pipeline
@@ -61,9 +61,9 @@ class LabelledPhrases(NamedTuple):
     """The phrases of one document with their gold.
 
     Attributes:
-        views: what is known of them; of some documents a second time, without counts.
+        views: features of the phrases; some documents have a second view, without counts.
         gold: 1 for a keyword, (phrases,).
-        missed: keywords that are no phrase.
+        missed: number of keywords that are not among the phrases.
     """
 
     views: Sequence[Features]
@@ -72,14 +72,14 @@ class LabelledPhrases(NamedTuple):
 
 
 def fit_ranker(taggers: Sequence[Tagger], seed: int) -> Ranker | None:
-    """Count in the training rows, and learn weights from rows that are new to a tagger.
+    """Count words and keywords in the training rows; learn weights from rows new to a tagger.
 
     Args:
-        taggers: that whose phrases will be ranked comes first; all have the same sources.
+        taggers: first the tagger whose phrases will be ranked; all have the same sources.
         seed: the same seed and data give the same ranker.
 
     Returns:
-        None where no tagger proposes anything of a text with keywords: there is nothing to rank.
+        The ranker; None if no tagger finds a phrase in any text with keywords.
     """
     counts = [count(tagger.learned) for tagger in taggers]
     labelled = [
@@ -95,7 +95,7 @@ def fit_ranker(taggers: Sequence[Tagger], seed: int) -> Ranker | None:
 
 
 def count(rows: Iterable[KeywordsRow]) -> Counts:
-    """Count words and keywords of texts."""
+    """Count words and keywords in texts."""
     texts = [(parts_of(cleaned(row.text)), {*map(cleaned, row.keywords)} - {""}) for row in rows]
     keys = Counter(key for _, gold in texts for key in gold)
     by_first: dict[str, list[str]] = {}
@@ -119,7 +119,7 @@ def count(rows: Iterable[KeywordsRow]) -> Counts:
 def label_phrases(
     pipeline: Pipeline, rows: Sequence[KeywordsRow], counts: Counts
 ) -> list[LabelledPhrases]:
-    """The phrases of each row in which a keyword stands and a phrase was found."""
+    """The phrases of each row in which a keyword occurs and a phrase was found."""
     labelled = []
     for first in range(0, len(rows), SLICE):
         some = rows[first : first + SLICE]
@@ -151,10 +151,10 @@ def fit_weights(sets: Sequence[Sequence[LabelledPhrases]], missed: float, seed: 
     """Learn the network by cross-entropy.
 
     Args:
-        sets: the documents of each source, at least one each; a source counts as the root
+        sets: the documents of each source, at least one each; a source's weight is the square root
             of its size.
         missed: see `Weights`.
-        seed: decides the first weights and every order.
+        seed: decides the first weights and the order of batches.
     """
     shown = [
         (view, item.gold, len(items) ** -0.5)
@@ -186,7 +186,7 @@ def fit_weights(sets: Sequence[Sequence[LabelledPhrases]], missed: float, seed: 
 
 
 class _Network(nn.Module):
-    """What `Weights` computes."""
+    """The network that `Weights` computes."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ def _array(value: Tensor) -> FloatArray:
 
 
 def _standing(parts: Sequence[str], by_first: dict[str, list[str]]) -> set[str]:
-    """The keywords of any text that stand in this one, from word border on."""
+    """The keywords of any text that occur in this one, starting at a word boundary."""
     text, at = "".join(parts), 0
     found: set[str] = set()
     for part in parts:
@@ -243,7 +243,7 @@ def _standing(parts: Sequence[str], by_first: dict[str, list[str]]) -> set[str]:
 def _table(
     entries: Iterable[str], one: Counter[str], other: Counter[str]
 ) -> tuple[HashArray, ByteArray, ByteArray]:
-    """The hashes of entries, ascending, and what two counters say of each; the larger counts."""
+    """The hashes of entries, ascending, and two counts of each; of equal hashes the larger ones."""
     counted: dict[int, tuple[int, int]] = {}
     for entry in entries:
         key = hash_of(entry)

@@ -42,10 +42,10 @@ REFINING: Final[dict[Task, TrainingConfig]] = {
     task: replace(config, epochs=2, learning_rate=config.learning_rate / 4)
     for task, config in TRAINING.items()
 }
-"""How an artifact is trained on: gently, since it knows most already."""
+"""How an artifact is trained further: gently, because it has learned most already."""
 
 FOLDS: Final = 2
-"""Into which the training texts of keywords fall; see `worker.training.ranker`."""
+"""Number of folds of the keywords training texts; see `worker.training.ranker`."""
 
 TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.16}
 """Texts made from templates, as a share of the labelled rows."""
@@ -60,25 +60,25 @@ _UNCALIBRATED: Final[dict[Task, dict[str, float]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a training is made of; the same recipe gives the same artifact on CPU.
+    """What a training is made from; the same recipe gives the same artifact on CPU.
 
     Attributes:
         task: what is learned.
         data: the data folder.
-        licence_class: sources beyond this class are left out, of the vocabulary too.
+        licence_class: sources beyond this class are left out, also from the vocabulary.
         cell: kind of recurrent cell.
         training: how the network is trained.
         command: written to the card.
         start: folder of a language model or an artifact to start from; None makes a language
             model first.
-        pretraining: how that is trained.
+        pretraining: how that language model is trained.
         vocabulary: number of its token ids.
-        soft_labels: of teachers, learned beside the labels; of a text that several judged, those
-            of the last.
+        soft_labels: soft labels of teachers, learned beside the labels; if several teachers judged
+            a text, the last one counts.
         remembered: soft labels of what it starts from, see `worker.training.memory`; those of
-            teachers go before.
-        feedback: people's verdicts to learn from beside the data, of which then only a part is
-            replayed; None: the data alone.
+            teachers take precedence.
+        feedback: people's verdicts to learn from beside the data, only a part of which is then
+            replayed; None learns from the data alone.
         left_out: number of the fold that it does not learn from; None learns from all rows.
     """
 
@@ -97,7 +97,7 @@ class Recipe:
     left_out: int | None = None
 
     def identity(self, start: Start) -> str:
-        """Hash over all that decides the outcome, for checkpoints."""
+        """Hash over everything that decides the result, for checkpoints."""
         replay = None if self.feedback is None else self.feedback.replay
         taught = [taught.teacher.soft_labels for taught in self.soft_labels]
         options = [
@@ -115,7 +115,7 @@ class Recipe:
         return identity_of(options, used)
 
     def sources(self) -> list[Source]:
-        """The labelled sources it learns from; feedback, where there is any, is the last one."""
+        """The labelled sources it learns from; feedback, if there is any, is the last one."""
         own = [] if self.feedback is None else [self.feedback.source]
         return [*self.original_sources(), *own]
 
@@ -124,26 +124,26 @@ class Recipe:
         return sources(self.data, self.task, self.licence_class)
 
     def ordinary_sources(self) -> list[Source]:
-        """Sources of other tasks that moderation takes for ordinary text; else none."""
+        """Sources of other tasks that moderation takes as ordinary text; otherwise none."""
         return self._other_sources() if self.task is Task.MODERATION else []
 
     def unlabelled_sources(self) -> list[Source]:
-        """Sources of other tasks whose texts a teacher of sentiment may judge, too; else none."""
+        """Sources of other tasks that a sentiment teacher may judge, too; otherwise none."""
         return self._other_sources() if self.task is Task.SENTIMENT else []
 
     def ordinary(self, split: Split) -> list[ModerationRow]:
-        """Ordinary text, as weak negatives; empty but for moderation."""
+        """Ordinary text, as weak negatives; empty unless the task is moderation."""
         return [row for source in self.ordinary_sources() for row in ordinary_rows(source, split)]
 
     def training_sets(self) -> list[Sequence[LabelledRow]]:
-        """The training rows of each source of the data folder, with soft labels where there are."""
+        """The training rows of each source of the data folder, with any soft labels they have."""
         return [
             self._taught([row for row in source.rows("train") if not self._leaves_out(row)])
             for source in self.original_sources()
         ]
 
     def counted_rows(self) -> list[LabelledRow]:
-        """The rows that a ranker counts in: all that it learns from, each once."""
+        """The rows that a ranker counts in: all that the training learns from, each once."""
         sets = self.training_sets()
         written = self.written_rows(sets, np.random.default_rng(self.training.seed))
         if self.feedback is not None:
@@ -151,11 +151,11 @@ class Recipe:
         return [*(row for rows in sets for row in rows), *_once(written)]
 
     def new_sets(self) -> list[Sequence[LabelledRow]]:
-        """Rows that it does not learn from: those of its fold, or validation.
+        """Rows that the training does not learn from: the fold that is left out, or validation.
 
         Returns:
-            A set of each source, then one of each file written for training, which is empty but
-            for a fold.
+            One set per source, then one per file written for training; the latter are empty unless
+            a fold is left out.
         """
         if self.left_out is None:
             written: list[list[LabelledRow]] = [[] for _ in WRITTEN[self.task]]
@@ -166,16 +166,16 @@ class Recipe:
         return [[row for row in rows if self._leaves_out(row)] for rows in sets]
 
     def folds(self) -> list["Recipe"]:
-        """Of keywords without feedback, the same training without each fold."""
+        """For keywords without feedback, the same training without each fold; otherwise none."""
         parted = self.task is Task.KEYWORDS and self.feedback is None
         return [replace(self, left_out=number) for number in range(FOLDS) if parted]
 
     def ordinary_training_set(self) -> Sequence[LabelledRow]:
-        """Ordinary text to learn from, with soft labels where there are."""
+        """Ordinary text to learn from, with any soft labels it has."""
         return self._taught(self.ordinary("train"))
 
     def taught_alone(self, known: Iterable[LabelledRow]) -> list[LabelledRow]:
-        """Of sentiment, rows that only a teacher labelled, which are none of `known`."""
+        """For sentiment, rows that only a teacher labelled and whose text is not in `known`."""
         if self.task is not Task.SENTIMENT:
             return []
         texts = {row.text for row in known}
@@ -184,12 +184,12 @@ class Recipe:
     def written_rows(
         self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
     ) -> list[LabelledRow]:
-        """Written texts, of templates or by themselves, as many as go beside `sets`."""
+        """Texts from templates and texts written one by one, in proportion to `sets`."""
         drawn = (row for rows in self._drawn(sets, rng) for row in rows)
         return [row for row in drawn if not self._leaves_out(row)]
 
     def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
-        """Rows without noise: of each source, those written, and those of feedback."""
+        """Rows without noise: a set per source and one of written texts; and the feedback rows."""
         rng = np.random.default_rng(self.training.seed)
         sets = self.training_sets()
         sets.append(self.written_rows(sets, rng))
@@ -199,7 +199,7 @@ class Recipe:
         return sets, self.feedback.repeated(sum(map(len, sets)))
 
     def language_model(self) -> Pretraining:
-        """What the encoder is pretrained from, where there is no `start`."""
+        """The language model that the encoder starts from if there is no `start`."""
         return Pretraining(
             data=self.data,
             licence_class=self.licence_class,
@@ -225,9 +225,9 @@ class Recipe:
     def _drawn(
         self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
     ) -> list[list[LabelledRow]]:
-        """Written texts, a list for each file, those of the fold that is left out among them."""
+        """Texts from templates and written ones, a list per file, including the fold left out."""
         rows = sum(map(len, sets))
-        if self.left_out is not None:  # as many as go beside all; then those of the fold go, too
+        if self.left_out is not None:  # `sets` lacks the fold, but the texts drawn here include it
             rows = rows * FOLDS // (FOLDS - 1)
 
         def filled(task: Task) -> list[LabelledRow]:
@@ -243,14 +243,14 @@ class Recipe:
             return written(self.task)
         made = [filled(self.task), *written(self.task)]
         if self.task is Task.MODERATION:
-            # What templates say is polite; a sentence of anger may hold an insult.
+            # Templates are polite; a written sentence in anger may hold an insult.
             polite = filled(Task.SENTIMENT)
             made.append([ModerationRow(text=row.text, labels=frozenset()) for row in polite])
             made += [list(map(ordinary_row, rows)) for rows in written(Task.SENTIMENT)]
         return made
 
     def _leaves_out(self, row: LabelledRow) -> bool:
-        """Whether a row is of the fold; the same text is, wherever it stands."""
+        """Whether a row belongs to the fold that is left out, which its text alone decides."""
         if self.left_out is None:
             return False
         return int(draw_of(f"folds: {fold(row.text)}") * FOLDS) == self.left_out

@@ -1,4 +1,4 @@
-"""How much of a moderation model's quality is left when words are disguised."""
+"""How much of a moderation model's quality remains when words are disguised."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -17,7 +17,7 @@ SEED: Final = 20261123
 
 
 def sample(rows: Sequence[LabelledRow], most: int = ROWS) -> list[LabelledRow]:
-    """The same rows at every call, in no order of the file's."""
+    """A sample of rows, the same at every call, in an order independent of the file's."""
     return sorted(rows, key=lambda row: draw_of(row.text))[:most]
 
 
@@ -28,14 +28,14 @@ def disguised(rows: Sequence[LabelledRow], evasion: Evasion) -> list[LabelledRow
 
 
 def evasion_kept(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> dict[Evasion, float]:
-    """For each evasion the F1 of "anything holds" on disguised rows, as a share of the plain F1.
+    """For each evasion, the F1 of "any label holds" on disguised rows as a share of the plain F1.
 
     Args:
-        pipeline: of moderation.
-        rows: of one set; a sample of them is measured.
+        pipeline: a moderation pipeline.
+        rows: rows of one set; a sample of them is measured.
 
     Returns:
-        Only the evasions that change any row; none where the plain F1 is 0.
+        Only the evasions that change any row; none if the plain F1 is 0.
     """
     chosen = sample(rows)
     plain = flag_f1(pipeline, chosen)

@@ -1,4 +1,4 @@
-"""Labelled rows, as training and evaluation files hold them."""
+"""Labelled rows of training and evaluation files."""
 
 import gzip
 import sys
@@ -17,7 +17,7 @@ from schema.outcomes import MODERATION_LABELS, ModerationLabel, SentimentLabel
 
 
 class Row(BaseModel):
-    """A text with its gold; fields that a task does not know are let through."""
+    """A text with its gold; fields that a task does not know are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -25,7 +25,7 @@ class Row(BaseModel):
 
 
 class TextRow(Row):
-    """A text without gold, of a document that may fail for want of content."""
+    """A text without gold; it may be empty, and its document then fails."""
 
     text: str
 
@@ -37,10 +37,10 @@ class SentimentRow(Row):
 
 
 class TaughtSentimentRow(SentimentRow):
-    """One with a teacher's soft labels; no file holds such.
+    """A sentiment row with a teacher's soft labels; no file holds such rows.
 
     Attributes:
-        soft: how likely the teacher holds each label.
+        soft: how likely each label is according to the teacher.
     """
 
     soft: dict[SentimentLabel, float]
@@ -50,8 +50,8 @@ class ModerationRow(Row):
     """A text and the labels that hold of it.
 
     Attributes:
-        labels: those that hold.
-        annotated: those of which the source says something; of the others nothing is known.
+        labels: the labels that hold.
+        annotated: the labels that the source annotates; nothing is known of the others.
     """
 
     labels: frozenset[ModerationLabel]
@@ -59,10 +59,10 @@ class ModerationRow(Row):
 
 
 class TaughtModerationRow(ModerationRow):
-    """One with a teacher's soft labels; no file holds such.
+    """A moderation row with a teacher's soft labels; no file holds such rows.
 
     Attributes:
-        soft: how likely the teacher holds each label.
+        soft: how likely each label is according to the teacher.
     """
 
     soft: dict[ModerationLabel, float]
@@ -73,8 +73,8 @@ class KeywordsRow(Row):
 
     Attributes:
         keywords: what the tagger and the ranker learn.
-        all_keywords: what the generator learns, where a source keeps keywords that do not occur
-            in the text apart; else the same.
+        all_keywords: what the generator learns; the same as `keywords`, unless the source lists
+            them here together with those that do not occur in the text.
     """
 
     keywords: tuple[str, ...]
@@ -93,11 +93,11 @@ ROW_TYPES: Final[dict[Task, type[LabelledRow]]] = {
 
 
 class RowFile(Generic[RowType]):
-    """A file of JSON Lines, gzip-compressed where its name ends in `.gz`.
+    """A file of JSON Lines, gzip-compressed if its name ends in `.gz`.
 
     Args:
-        path: the file; `-`: standard input.
-        row_type: what its lines hold.
+        path: the file; `-` is standard input.
+        row_type: the type of its rows.
     """
 
     def __init__(self, path: Path, row_type: type[RowType]) -> None:
@@ -108,7 +108,7 @@ class RowFile(Generic[RowType]):
         """Read the rows.
 
         Raises:
-            InputError: the file cannot be read, or a line is broken; the text names the line.
+            InputError: the file cannot be read, or a line is broken; the message names the line.
         """
         for number, line in enumerate(read_lines(self._path), start=1):
             if line.strip():
@@ -125,21 +125,21 @@ class RowFile(Generic[RowType]):
 
 
 def draw_of(text: str) -> float:
-    """Where a text falls in [0, 1), by its hash: what draws by it draws the same at every call."""
+    """A number in [0, 1) from a text's hash; samples drawn by it are the same at every call."""
     return int.from_bytes(sha256(text.encode(errors="surrogatepass")).digest()[:8]) / 2**64
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write what `RowFile` reads, gzip-compressed."""
+    """Write a gzip-compressed file that `RowFile` reads."""
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.writelines(row.model_dump_json() + "\n" for row in rows)
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 text file, which may be gzip-compressed (`.gz`); `-`: standard input.
+    """The lines of a UTF-8 text file, possibly gzip-compressed (`.gz`); `-` is standard input.
 
     Raises:
-        InputError: the file cannot be read; the text says why.
+        InputError: the file cannot be read; the message says why.
     """
     try:
         with _open(path) as file:
@@ -151,7 +151,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """The documents of a file: a line each, or the `text` of each line of `.jsonl(.gz)`.
+    """The documents of a file: one per line, or the `text` of each line of `.jsonl(.gz)`.
 
     Raises:
         InputError: the file cannot be read, or a line is broken.

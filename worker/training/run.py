@@ -28,10 +28,10 @@ from worker.training.start import Start
 from worker.training.validation import Validation
 
 LANGUAGE_MODEL: Final = "language-model"
-"""Folder inside the checkpoint's: where the training starts, if it was not told."""
+"""Subfolder of the checkpoint for the language model, which is made if no start is given."""
 
 FOLD: Final = "training without fold {} of the texts, for the ranker"
-"""What is told before a tagger that the ranker learns from is trained."""
+"""Report before a tagger that the ranker learns from is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +39,26 @@ class Finished:
     """The artifact is written and measured.
 
     Attributes:
-        card: what it says of itself.
+        card: the artifact's card.
     """
 
     card: Card
 
 
 Report = str | StepReport | EpochReport | Finished
-"""What a training tells while it runs; text names what is being prepared."""
+"""What a training reports while it runs; a string says what is being prepared."""
 
 
 def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Report]:
     """Train, calibrate, write and measure an artifact.
 
-    Every epoch ends with a checkpoint; a training that was interrupted and resumed ends in the
-    same artifact as one that was not.
+    Every epoch ends with a checkpoint; a training that was interrupted and resumed gives the same
+    artifact as an uninterrupted one.
 
     Args:
         recipe: what to make.
         out: folder of the artifact.
-        resume: go on from the checkpoint in `out` instead of starting anew.
+        resume: continue from the checkpoint in `out` instead of starting over.
 
     Raises:
         InputError: the data is missing, broken or not what the teacher learned from, no source has
@@ -76,7 +76,7 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
         )
     checkpoint = out / CHECKPOINT
     if not resume:
-        shutil.rmtree(checkpoint, ignore_errors=True)  # of another training
+        shutil.rmtree(checkpoint, ignore_errors=True)  # left by another training
     start = recipe.start
     if start is None:
         start = checkpoint / LANGUAGE_MODEL
@@ -103,7 +103,7 @@ def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:
     """A network before its first step.
 
     Raises:
-        ArtifactError: `start` is of another cell or size.
+        ArtifactError: `start` has another cell or size.
     """
     config = recipe.config(start.tokenizer).model
 
@@ -123,7 +123,7 @@ def _train(
     checkpoint: Path,
     identity: str,
 ) -> Iterator[StepReport | EpochReport]:
-    """Train a network to its last epoch, with a checkpoint after each.
+    """Train a network to its last epoch, with a checkpoint after each epoch.
 
     Raises:
         InputError: there are no examples.
@@ -143,7 +143,7 @@ def _train(
 def _fold_taggers(
     recipe: Recipe, begin: Start, checkpoint: Path, *, resume: bool
 ) -> Generator[Report, None, list[FoldTagger]]:
-    """A tagger without each fold; none where they would begin with the labels."""
+    """Train a tagger without each fold; none if `begin` has learned the labels already."""
     taggers: list[FoldTagger] = []
     for part in recipe.folds():
         state = fresh_state(part, begin)

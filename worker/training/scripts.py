@@ -1,4 +1,4 @@
-"""A text in another script that says the same: traditional characters, full width."""
+"""The same text in another script: traditional characters, full width."""
 
 import re
 from functools import cache
@@ -10,7 +10,7 @@ _HAN_RUN: Final = re.compile("[\u4e00-\u9fff]+")
 
 
 def traditional(text: str) -> str:
-    """With traditional characters for simplified ones."""
+    """Replace simplified characters with traditional ones."""
     return _HAN_RUN.sub(lambda found: _converter().convert(found[0]), text)
 
 
@@ -20,7 +20,7 @@ def _converter() -> opencc.OpenCC:
 
 
 def full_width(text: str) -> str:
-    """With full-width signs for those of ASCII."""
+    """Replace ASCII characters with full-width ones."""
     return text.translate(_full_widths())
 
 

@@ -1,4 +1,4 @@
-"""Soft labels: how likely a teacher holds each label of a training text, see `teacher`."""
+"""Soft labels: how likely a teacher considers each label of a training text, see `teacher`."""
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -43,11 +43,11 @@ class SoftRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class SoftLabels:
-    """What one teacher says.
+    """The judgements of one teacher.
 
     Attributes:
-        by_text: how likely each label holds of a text.
-        teacher: who says so.
+        by_text: how likely each label holds, by text.
+        teacher: the teacher's card.
     """
 
     by_text: Mapping[str, SoftLabel]
@@ -81,19 +81,19 @@ class SoftLabels:
         return cls(by_text, teacher)
 
     def save(self, folder: Path) -> None:
-        """Write what `load` reads; a folder that does not exist is made."""
+        """Write what `load` reads; the folder is created if missing."""
         folder.mkdir(parents=True, exist_ok=True)
         write_rows(folder / SOFT_LABELS, _rows(self.by_text))
         teacher = self.teacher.model_dump_json(indent=2)
         (folder / TEACHER).write_text(teacher + "\n", encoding="utf-8")
 
     def check(self, sources: Iterable[Source]) -> None:
-        """See that the teacher learned from these sources as they are now.
+        """Check that the teacher learned from these sources as they are now.
 
-        Otherwise it may have seen what is validation or test today.
+        Otherwise it may have seen texts that are validation or test rows today.
 
         Raises:
-            InputError: they are others.
+            InputError: they differ.
         """
         names = {source.name for source in self.teacher.sources}
         if data_hash([source for source in sources if source.name in names]) != (
@@ -103,9 +103,9 @@ class SoftLabels:
             raise InputError(msg + self.teacher.command)
 
     def beyond(self, texts: Container[str]) -> list[TaughtSentimentRow]:
-        """What the teacher says of all other texts than these.
+        """The teacher's rows for all texts that are not in `texts`.
 
-        As nobody gave such a text a label, it has the one that the teacher holds likeliest.
+        As nobody gave such a text a label, it gets the one that the teacher considers likeliest.
         """
         return [
             TaughtSentimentRow.model_validate(
@@ -117,7 +117,7 @@ class SoftLabels:
 
 
 def with_soft_labels(row: LabelledRow, by_text: Mapping[str, SoftLabel]) -> LabelledRow:
-    """The same row, with the soft labels of its text where there are."""
+    """The same row, with the soft labels of its text if there are any."""
     soft = by_text.get(row.text)
     if soft is None or isinstance(row, KeywordsRow):
         return row

@@ -1,4 +1,4 @@
-"""Where a training starts: a vocabulary, and weights that know something already."""
+"""What a training starts from: a vocabulary, and weights that were trained before."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,7 +28,7 @@ from worker.training.artifact import CARD
 from worker.training.card import SourceEntry, TeacherCard
 
 TEMPERATURE: Final = "decoder.temperature"
-"""What calibration sets, by its name in an artifact."""
+"""The name in an artifact of what calibration sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class Start:
     """A language model's encoder, or a whole artifact.
 
     Attributes:
-        folder: where it was read.
+        folder: where it was read from.
         tokenizer: its vocabulary.
         weights: by name, as `Model` names them.
-        character_ngrams: of an artifact that has them.
-        ranker: of an artifact that has one.
-        version: of an artifact its model version, of a language model its content hash.
+        character_ngrams: those of an artifact, if it has any.
+        ranker: the one of an artifact, if it has one.
+        version: the model version of an artifact, or the content hash of a language model.
         sources: what it was trained on, as its card says.
-        teachers: whose soft labels it learned.
+        teachers: the teachers whose soft labels it learned.
     """
 
     folder: Path
@@ -91,12 +91,12 @@ class Start:
         )
 
     def give_weights(self, model: Model) -> None:
-        """Set the encoder's weights, and the decoder's where it is the same task's.
+        """Set the encoder's weights, and the decoder's if it is of the same task.
 
-        Temperatures are left as they are: they belong to the weights that training will change.
+        Temperatures are not set: they fit the old weights, which training will change.
 
         Raises:
-            ArtifactError: the encoder is of another cell or size.
+            ArtifactError: the encoder has another cell or size.
         """
         known = model.state_dict()
         same_decoder = self.has_decoder_of(model)
@@ -113,7 +113,7 @@ class Start:
 
 
 class _AnyCard(BaseModel):
-    """What is taken from the card of a language model or of an artifact."""
+    """The fields that are read from the card of a language model or an artifact."""
 
     sources: tuple[SourceEntry, ...]
     teachers: tuple[TeacherCard, ...] = ()

@@ -1,7 +1,7 @@
-"""A transformer that knows a language already teaches a network of ours.
+"""A pretrained transformer teaches a network of ours.
 
-It is fine-tuned on the labelled rows, and says of their texts how likely each label holds: soft
-labels, which a network learns beside the labels (Hinton et al. 2015; from a transformer to a
+It is fine-tuned on the labelled rows, and then estimates how likely each label of their texts is:
+soft labels, which a network learns beside the labels (Hinton et al. 2015; from a transformer to a
 recurrent network, Tang et al. 2019). The transformer itself never serves.
 """
 
@@ -43,24 +43,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEACHING: Final = TrainingConfig(epochs=1, budget=1024, learning_rate=8e-4, encoder_rate=0.1)
-"""How a transformer is fine-tuned. After one epoch it has not learned its rows by heart: what it
-says of them is worth learning."""
+"""How a transformer is fine-tuned. After one epoch it has not memorised its rows, so its judgement
+of them is worth learning."""
 _DIGITS: Final = 4
 _THRESHOLDS: Final[dict[str, float]] = dict.fromkeys(MODERATION_LABELS, 0.5)
-"""A teacher decides nothing; measures want some."""
+"""A teacher decides nothing, but measures need thresholds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Teaching:
-    """What soft labels are made of; the same gives the same ones on CPU.
+    """What soft labels are made from; the same inputs give the same soft labels on CPU.
 
     Attributes:
         recipe: names the task, the rows and the command; its training is the transformer's.
         transformer: folder of an encoder and its tokenizer as the `transformers` library reads
             them, or their name on a hub.
-        language: texts in another one are left out.
-        unlabelled: whether it also judges, of sentiment, texts of other tasks and excerpts of the
-            labelled ones, of which nobody else says anything.
+        language: texts in other languages are left out.
+        unlabelled: whether it also judges, for sentiment, texts of other tasks and excerpts of the
+            labelled ones, which nobody else labels.
     """
 
     recipe: Recipe
@@ -69,7 +69,7 @@ class Teaching:
     unlabelled: bool = False
 
     def identity(self, weights: str) -> str:
-        """Hash over all that decides the outcome, for checkpoints; `weights`: see `TeacherCard`."""
+        """Hash over everything that decides the result; `weights` is `TeacherCard.weights_hash`."""
         options = [self.recipe.task, self.recipe.training, self.language, self.unlabelled, weights]
         used = [*self.recipe.original_sources(), *self.recipe.ordinary_sources()]
         return identity_of(options, used)
@@ -82,11 +82,11 @@ class _Part(NamedTuple):
     """Rows of one source that are in the language.
 
     Attributes:
-        source: of the rows.
-        use: of the source.
-        known: labels of sentiment that the source gives any row.
-        rows: as they stand there, at least one.
-        texts: token ids of each.
+        source: the source of the rows.
+        use: what is taken from the source.
+        known: the sentiment labels that the source uses.
+        rows: as they are in the source, at least one.
+        texts: token ids of each row.
     """
 
     source: Source
@@ -99,13 +99,13 @@ class _Part(NamedTuple):
 def teach(
     teaching: Teaching, out: Path, *, resume: bool
 ) -> Iterator[str | StepReport | EpochReport]:
-    """Fine-tune the transformer, and write its soft labels and what it is.
+    """Fine-tune the transformer, and write its soft labels and its card.
 
     Args:
-        teaching: what to make; of sentiment or moderation.
+        teaching: what to make, for sentiment or moderation.
         out: folder for them, see `SoftLabels.load`.
-        resume: go on from the checkpoint in `out`, which every epoch ends with, instead of
-            starting anew.
+        resume: continue from the checkpoint in `out`, which is written after every epoch, instead
+            of starting over.
 
     Raises:
         InputError: the data or the transformer is missing or broken, no text to train or to
@@ -114,7 +114,7 @@ def teach(
     """
     recipe = teaching.recipe
     if teaching.unlabelled and recipe.task is not Task.SENTIMENT:
-        # Nobody says which labels a source of another task would annotate.
+        # It is unknown which labels a source of another task would annotate.
         msg = f"{recipe.task} learns nothing from unlabelled texts; leave --unlabelled out"
         raise InputError(msg)
     yield "reading the rows"
@@ -166,7 +166,7 @@ def teach(
 def _parts(
     teaching: Teaching, tokenizer: "PreTrainedTokenizerBase", sets: Iterable[_Rows]
 ) -> list[_Part]:
-    """Of each set of rows that has any, those in the language."""
+    """The rows of each set that are in the language, if it has any."""
     parts = []
     for source, use, rows in sets:
         cleaned = [(row, clean_text(row.text)) for row in rows]
@@ -195,7 +195,7 @@ def _ordinary(recipe: Recipe) -> list[_Rows]:
 def _alone(
     teaching: Teaching, tokenizer: "PreTrainedTokenizerBase", training: Sequence[_Part]
 ) -> list[_Part]:
-    """What nobody but the teacher judges: texts of other tasks, excerpts of the labelled ones.
+    """Texts that only the teacher judges: those of other tasks, and excerpts of labelled ones.
 
     Texts of the validation and test splits of the task are left out.
     """

@@ -1,9 +1,9 @@
-"""Texts made from sentences with slots, whose labels are certain.
+"""Texts made by filling slots in sentences, so that their labels are certain.
 
-Corpora of offence are collected by its words, so in them a name of a group of people, or a sentence
-said to someone's face, nearly always offends. Texts of the same frames that harm nobody take that
-away (Dixon et al. 2018), and the offending ones teach the plain cases that the corpora lack.
-Of sentiment, reviews lack what is merely asked or told, and opinions that come as plain facts.
+Moderation corpora are collected by offensive words, so in them the name of a group of people, or a
+sentence addressed to someone, is nearly always offensive. Harmless texts of the same frames correct
+this bias (Dixon et al. 2018), and offensive ones teach the plain cases that the corpora lack. For
+sentiment, reviews lack mere questions and statements, and opinions given as plain facts.
 """
 
 import tomllib
@@ -31,12 +31,12 @@ class _Templates(Frozen):
 
 
 def template_rows(task: Task, texts: int, rng: np.random.Generator) -> list[LabelledRow]:
-    """Draw about as many texts, from all groups alike; of moderation every label is annotated.
+    """Draw about as many texts, equally from all groups; for moderation every label is annotated.
 
     Args:
         task: sentiment or moderation.
-        texts: how many to draw; fewer come of it, since none comes twice.
-        rng: draws.
+        texts: how many to draw; fewer are returned, since none is returned twice.
+        rng: the source of randomness.
     """
     path = files("worker.training").joinpath(f"{task}_templates.toml")
     content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -65,7 +65,7 @@ _ROW: Final[dict[Task, Callable[[str, tuple[str, ...]], LabelledRow]]] = {
 
 
 def _fill(group: _Group, templates: _Templates, rng: np.random.Generator) -> str:
-    """A random text of the group, each slot filled anew wherever it stands."""
+    """A random text of the group; a slot that occurs twice is filled independently each time."""
     filled = []
     for literal, slot, _, _ in Formatter().parse(str(rng.choice(group.texts))):
         filled.append(literal)

@@ -1,4 +1,4 @@
-"""A transformer that knows a language already, with a decoder for one of our classifiers."""
+"""A pretrained transformer with a decoder for one of our classifiers."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LONGEST: Final = 96
-"""Tokens that it reads of a text."""
+"""Most tokens that it reads of a text."""
 _DROPOUT: Final = 0.1
 
 
 class Transformer(Network):
-    """Its first state and the mean of all score each label."""
+    """Scores each label from the transformer's first state and the mean of all its states."""
 
     def __init__(self, encoder: "PreTrainedModel", task: Task) -> None:
         super().__init__()
@@ -42,10 +42,10 @@ class Transformer(Network):
 
     @torch.inference_mode()
     def probabilities(self, texts: Sequence[IntArray]) -> metrics.Floats:
-        """That each label holds, (texts, labels); in evaluation mode.
+        """The probability of each label, (texts, labels); call it in evaluation mode.
 
         Args:
-            texts: token ids of each, at least one.
+            texts: token ids of each text, at least one.
         """
         found = np.empty((len(texts), len(TAUGHT[self.task])))
         for rows in micro_batches([len(ids) for ids in texts], BUDGET):
@@ -64,7 +64,7 @@ class Transformer(Network):
 
 
 def load(transformer: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """An encoder in float32 and its tokenizer.
+    """Load an encoder in float32 and its tokenizer.
 
     Args:
         transformer: their folder, or their name on a hub.
@@ -77,7 +77,7 @@ def load(transformer: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"
     except ImportError as error:
         msg = "a teacher needs transformers: install Textmill with its extra `teacher`"
         raise InputError(msg) from error
-    torch.manual_seed(0)  # decides what the folder does not hold
+    torch.manual_seed(0)  # decides weights that the folder does not hold
     try:
         tokenizer = AutoTokenizer.from_pretrained(transformer)
         return AutoModel.from_pretrained(transformer, dtype=torch.float32), tokenizer
@@ -87,7 +87,7 @@ def load(transformer: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"
 
 
 def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[IntArray]:
-    """Token ids of each text, of its beginning if it is long."""
+    """Token ids of each text; of a long one, those of its beginning."""
     ids = tokenizer(list(texts), truncation=True, max_length=LONGEST)["input_ids"]
     return [np.array(one, dtype=np.int32) for one in ids]
 

@@ -18,8 +18,8 @@ from worker.training.recipe import Recipe
 class Validation:
     """Scores a network on the validation splits, higher is better.
 
-    Sentiment by macro F1 of each source, moderation by AUC of each label of each source, keywords
-    by F1@5 of each source; the mean of these.
+    The score is the mean of macro F1 over the sources for sentiment, of AUC over the labels of each
+    source for moderation, and of F1@5 over the sources for keywords.
     """
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
@@ -34,7 +34,7 @@ class Validation:
 
 
 def score_of(measured: Iterable[Measures]) -> float:
-    """What `Validation` makes of the measures of each source; 0 where none can be scored."""
+    """The score that `Validation` gives the measures of all sources; 0 if none can be scored."""
     scores = [score for measures in measured for score in _scores(measures)]
     return sum(scores) / max(len(scores), 1)
 

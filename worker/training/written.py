@@ -1,9 +1,9 @@
-"""What comes with the code to be learned from: texts written one by one, and templates.
+"""Training texts that come with the code: texts written one by one, and templates.
 
-Collections hold what they were collected for: reviews, tweets on a subject, comments with words of
-offence, abstracts. What people say to each other, to a shop or to a colleague is in none, there are
-few Chinese abstracts, and no news reports, products or tickets with keywords. Most sentences that
-were written are of everyday life, others in the registers of the collections or of other domains,
+Collections hold what they were collected for: reviews, tweets on a subject, comments with offensive
+words, abstracts. None holds what people say to each other, to a shop or to a colleague; there are
+few Chinese abstracts, and no news reports, products or tickets with keywords. Most of the written
+sentences are about everyday life, others in the registers of the collections or of other domains,
 such as company news. Unlike texts from templates, no two of these share a frame.
 """
 
@@ -22,11 +22,11 @@ WRITTEN: Final[dict[Task, dict[str, float]]] = {
     Task.MODERATION: {"moderation_sentences.jsonl": 0.3},
     Task.KEYWORDS: {"keywords_abstracts.jsonl": 0.16, "keywords_documents.jsonl": 0.34},
 }
-"""Files of labelled texts by task, and how many texts of each go beside the rows of the data, as a
-share of these."""
+"""Files of labelled texts by task, and how many texts are drawn from each, as a share of the rows
+of the data."""
 
 MOST_TIMES: Final = 5
-"""Times that a text is repeated at most."""
+"""Most times that a text is drawn."""
 
 _FILES: Final[dict[Task, tuple[str, ...]]] = {
     Task.SENTIMENT: (*WRITTEN[Task.SENTIMENT], "sentiment_templates.toml"),
@@ -38,17 +38,17 @@ _FILES: Final[dict[Task, tuple[str, ...]]] = {
     ),
     Task.KEYWORDS: tuple(WRITTEN[Task.KEYWORDS]),
 }
-"""By the task that learns from them; those of sentiment are ordinary text to moderation."""
+"""Files that each task learns from; moderation takes those of sentiment as ordinary text."""
 
 
 def drawn_texts(task: Task, name: str, texts: int, rng: np.random.Generator) -> list[LabelledRow]:
-    """Draw from a file of a task, each text about as often; of moderation every label is annotated.
+    """Draw from a task's file, each text about equally often; moderation rows annotate every label.
 
     Args:
-        task: whose rows the file holds.
-        name: one of `WRITTEN` of the task.
-        texts: how many to draw; fewer come of it where each would come more than `MOST_TIMES`.
-        rng: draws.
+        task: the task of the file's rows.
+        name: one of the names in `WRITTEN` for the task.
+        texts: how many to draw; fewer if each would be drawn more than `MOST_TIMES` times.
+        rng: the source of randomness.
     """
     with as_file(files("worker.training").joinpath(name)) as path:
         rows = list(RowFile(path, ROW_TYPES[task]))
@@ -57,7 +57,7 @@ def drawn_texts(task: Task, name: str, texts: int, rng: np.random.Generator) -> 
 
 
 def written_hash(task: Task) -> str:
-    """Hash over all that a task learns from, 16 hex digits."""
+    """Hash over all files that a task learns from, 16 hex digits."""
     digest = sha256()
     for name in _FILES[task]:
         digest.update(sha256(_read(name)).digest())
@@ -65,7 +65,7 @@ def written_hash(task: Task) -> str:
 
 
 def written_entries(task: Task) -> tuple[SourceEntry, ...]:
-    """What a card says of them: a line is a text. Templates are a part of the code."""
+    """The card's entries for written texts, one text per line; templates are part of the code."""
     return tuple(
         SourceEntry(
             name=name.partition(".")[0].replace("_", " "),

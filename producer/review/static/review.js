@@ -1,4 +1,4 @@
-// Keys for everything that has a button; the page works without them.
+// Keyboard shortcuts for everything that has a button; the page works without them.
 "use strict";
 
 document.documentElement.classList.add("script");
@@ -8,7 +8,7 @@ const isField = (element) =>
 const one = (selector) => document.querySelector(selector);
 const answers = () => [...document.querySelectorAll("[name=answer]")].filter((box) => box.matches("input"));
 
-// The button that fits what is ticked stands out.
+// Highlight the button that fits what is ticked.
 function showWhetherChanged() {
   const changed =
     answers().some((box) => box.checked !== box.hasAttribute("data-given")) ||
@@ -77,7 +77,7 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-sends]")) event.target.form.requestSubmit();
 });
 
-// A second press while the first is on its way would be a second verdict.
+// A second press while the form is being sent would be a second verdict.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method !== "post") return;
