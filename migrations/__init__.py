@@ -10,10 +10,10 @@ from schema.database import check_version, migration
 from schema.tables import MIGRATION
 
 _LOCK = sa.text("select pg_advisory_xact_lock(hashtext('textmill.upgrade'))")
-"""One upgrade of a database at a time: until the end of its transaction."""
+"""Held until the end of the transaction, so that a database has one upgrade at a time."""
 
 _TRIES = 10
-"""At granting; a try in vain waits for another database of the server to be upgraded."""
+"""How often granting is tried; a try fails when another database of the server is upgraded."""
 
 
 def upgrade(engine: sa.Engine) -> str | None:
@@ -48,7 +48,7 @@ def upgrade(engine: sa.Engine) -> str | None:
 
 
 def _grant(engine: sa.Engine, roles: str) -> None:
-    """Run the SQL of the roles, again where another database of the server set theirs meanwhile."""
+    """Run the SQL of the roles; try again if another database of the server set theirs meanwhile."""
     for left in reversed(range(_TRIES)):
         try:
             with engine.begin() as connection:
@@ -62,6 +62,6 @@ def _grant(engine: sa.Engine, roles: str) -> None:
 
 
 def _is_overtaken(error: sa.exc.DBAPIError) -> bool:
-    """Whether another transaction wrote the row of a role, or of its settings, at that moment."""
+    """Whether another transaction wrote the row of a role, or of its settings, just then."""
     said = str(error.orig)
     return "tuple concurrently updated" in said or "pg_db_role_setting" in said

@@ -9,7 +9,7 @@ begin
             begin
                 execute format('create role %I nologin', role);
             exception when duplicate_object or unique_violation then
-                null;  -- another database of this server made it at the same moment
+                null;  -- an upgrade of another database of this server made it at the same moment
             end;
         end if;
     end loop;
@@ -63,9 +63,9 @@ grant execute on function textmill.erase_document(uuid, text) to textmill_operat
 grant execute on function textmill.promote_model(text, text, bigint),
     textmill.rollback_model(text) to textmill_operator, textmill_trainer;
 
--- Submits, dispatches, reads everything; cannot write a result. A job begins as `loading` and empty, and
--- whoever loads it counts what it holds, but no outcome of a worker. Triggers keep a job that is open as
--- it was handed over, and let nothing be added to it.
+-- The producer submits, dispatches and reads everything; it cannot write a result. A job starts empty and
+-- `loading`: the producer that loads it sets the counts of what it holds, but none of a worker's outcomes.
+-- Once the job is open, triggers keep it as it was handed over, and let nothing be added to it.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
     textmill.failure, textmill.worker, textmill.feedback, textmill.model_version,
     textmill.alembic_version to textmill_producer;
@@ -80,8 +80,8 @@ grant update (text, metadata) on textmill.document to textmill_producer;
 grant insert (job_id, external_id, verdict, labels, keywords, comment, annotator, adjudicates)
     on textmill.feedback to textmill_producer, textmill_annotator;
 
--- Claims chunks and writes outcomes; cannot submit, cannot change or delete a document or outcome, and
--- changes no job but by functions.
+-- The worker claims chunks and writes outcomes; it cannot submit, cannot change or delete a document or
+-- an outcome, and changes jobs only through functions.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
     textmill.failure, textmill.worker, textmill.alembic_version to textmill_worker;
 grant update (state, attempt, lease_expires_at, worker, suspect) on textmill.chunk to textmill_worker;
@@ -89,11 +89,11 @@ grant insert on textmill.result, textmill.failure to textmill_worker;
 grant insert, update, delete on textmill.worker to textmill_worker;
 grant insert (model_version, task) on textmill.model_version to textmill_worker;
 
--- Reads texts and results, and judges; cannot submit or control a job.
+-- The annotator reads texts and results, and judges them; it cannot submit or control a job.
 grant select on textmill.document, textmill.result, textmill.feedback, textmill.alembic_version
     to textmill_annotator;
 
--- Dispatch runs sweeps; only an operator says which there are.
+-- Dispatch, which is a producer, runs sweeps; only an operator defines them.
 grant select on textmill.sweep, textmill.sweep_run to textmill_producer, textmill_operator;
 grant update (watermark, next_run_at, schedule_error) on textmill.sweep to textmill_producer;
 grant insert, update on textmill.sweep_run to textmill_producer;
@@ -102,7 +102,7 @@ grant insert (name, cron, timezone, source, query, watermark_column, watermark_k
 grant update (cron, timezone, source, query, watermark_column, watermark_kind, watermark, settle,
     deadline, paused, next_run_at) on textmill.sweep to textmill_operator;
 
--- An operator also says which model serves; a trainer reads feedback with its texts, makes models of
+-- An operator also decides which model serves. A trainer reads feedback with its texts, trains models on
 -- it, and promotes the better ones.
 grant select on textmill.alembic_version to textmill_operator, textmill_trainer;
 grant select on textmill.feedback, textmill.training_run to textmill_trainer;
@@ -112,10 +112,10 @@ grant insert (task, parent, options, data_hash, trained, held_out) on textmill.t
 grant update (state, candidate, metrics, better, promoted, reason, error, finished_at)
     on textmill.training_run to textmill_trainer;
 
--- Gold holds texts: for those who may read feedback.
+-- The view `gold` holds texts, so only roles that may read feedback may read it.
 grant select on textmill.gold to textmill_producer, textmill_annotator, textmill_trainer;
 
--- Reads the other views; texts stay out of sight.
+-- Every role reads the other views, which show a text only to roles that may read documents anyway.
 do $$
 declare
     readable text;
@@ -129,8 +129,8 @@ end
 $$;
 
 -- A person's forgotten transaction must not hold back vacuum, and a worker that froze while it stored
--- outcomes must not hold its job. A login role copies these settings with ALTER ROLE … SET, since
--- members do not inherit them.
+-- outcomes must not keep its job locked. Members do not inherit these settings: each login role needs
+-- them, too, by ALTER ROLE … SET.
 alter role textmill_worker set idle_in_transaction_session_timeout = '60s';
 alter role textmill_reader set statement_timeout = '60s';
 alter role textmill_reader set idle_in_transaction_session_timeout = '60s';

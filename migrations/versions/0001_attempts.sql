@@ -1,4 +1,5 @@
--- Let a job run of which a chunk was claimed. Null: it may not, since it was paused or is over.
+-- Start the job of a claimed chunk, if it has not started yet. Null if the job may not run, because it
+-- was paused or is over.
 create function textmill.begin_job(of_job uuid) returns boolean
     language sql security definer
     set search_path = pg_catalog, pg_temp
@@ -8,11 +9,11 @@ as $$
     returning true
 $$;
 
--- The work of a chunk with this range: those of its documents that have no outcome. Bisecting, retry
--- and cancel rest on this one rule. One whose text was erased is work as well, since it needs an
--- outcome. Without a search path of its own, so that it is inlined. `not in`, so that the outcomes of
--- the range are read once, and most often there are none: an anti-join looks for each document's,
--- which takes five times as long.
+-- The work of a chunk with this range: its documents without an outcome. Halving, retry and cancel rest
+-- on this one rule. A document whose text was erased is work as well, since it needs an outcome. No
+-- search_path is set, so that Postgres can inline the function. `not in` reads the outcomes of the range
+-- once, and most often there are none; an anti-join looks for the outcome of each document, which takes
+-- five times as long.
 create function textmill.chunk_work(of_job uuid, first_seq bigint, last_seq bigint)
     returns table (seq bigint, text text)
     language sql stable
@@ -28,7 +29,7 @@ as $$
 $$;
 
 -- Count the outcomes that this transaction wrote, and complete the job with its last one. SECURITY
--- DEFINER, since nobody else moves the counters of an open job.
+-- DEFINER, since only the owner may change the counters of an open job.
 create function textmill.count_outcomes(of_job uuid, more_succeeded bigint, more_failed bigint)
     returns void
     language sql security definer
@@ -47,8 +48,8 @@ as $$
     where job_id = of_job
 $$;
 
--- Wait until nobody holds a job: whoever was kept by that from counting the outcomes of a chunk then
--- writes them once more, and not time and again in vain.
+-- Wait until nobody holds a lock on a job. A worker that such a lock kept from counting the outcomes of a
+-- chunk waits here, and then writes them once more, instead of again and again in vain.
 create function textmill.await_job(of_job uuid) returns void
     language sql security definer
     set search_path = pg_catalog, pg_temp
@@ -56,12 +57,12 @@ as $$
     select from textmill.job where job_id = of_job for no key update
 $$;
 
--- How attempts end that wrote no outcomes. Workers, their supervisors and dispatch all end them
--- here, so that one place decides what becomes of a chunk. SECURITY DEFINER, since workers may
--- neither add chunks nor write failures for others. Locks are taken in the order chunk, job.
+-- How an attempt that wrote no outcomes ends. Workers, their supervisors and dispatch all end it here,
+-- so that one place decides what becomes of a chunk. SECURITY DEFINER, since only the owner may add
+-- chunks to an open job and move its counters. Locks are taken in the order chunk, job.
 
--- Replace a chunk by its halves, cut between the documents that have no outcome.
--- False: it has fewer than two of them.
+-- Replace a chunk by two halves that share its documents without an outcome.
+-- False, with nothing done, if it has fewer than two of them.
 create function textmill.halve_chunk(of_job uuid, of_chunk_no integer, suspected boolean)
     returns boolean
     language plpgsql
@@ -81,7 +82,7 @@ begin
         return false;
     end if;
     middle := work[cardinality(work) / 2];
-    -- Under the job's lock, so that no two chunks take one number.
+    -- Under the job's lock, so that no two chunks take the same number.
     perform from textmill.job where job_id = of_job for update;
     select max(chunk_no) into last_no from textmill.chunk where job_id = of_job;
     update textmill.chunk set state = 'split', lease_expires_at = null
@@ -95,7 +96,7 @@ begin
 end
 $$;
 
--- Fail what is left of a chunk: one document, since others are halved before.
+-- Fail what is left of a chunk: one document, since a chunk with more of them is halved first.
 create function textmill.fail_chunk(of_job uuid, of_chunk_no integer, with_code text, why text)
     returns void
     language plpgsql
@@ -116,13 +117,13 @@ begin
 end
 $$;
 
--- End an attempt without outcomes. `how` it ended:
---   released  it was given back unharmed: nothing counts, the next claim goes on
---   retry     it failed as a whole: the next one may begin `wait` seconds later
---   given_up  it would fail again: halved, down to the one document, which fails with `why`
---   crashed   its process died. The chunk becomes a suspect, which no worker claims but alone;
---             a suspect is halved, and one document that crashed three times so fails
--- Null: another attempt owns the chunk by now; nothing happened. Otherwise its new state.
+-- End an attempt that wrote no outcomes. `how` says why it ended:
+--   released  the chunk was given back unharmed: nothing counts, and it can be claimed again
+--   retry     the attempt failed as a whole: the next claim may come after `wait` seconds
+--   given_up  it would fail again: the chunk is halved, down to one document, which fails with `why`
+--   crashed   its process died: the chunk becomes a suspect, which runs alone in a process. A suspect is
+--             halved, and a single document fails when it has crashed three times alone
+-- Returns the new state of the chunk; null, with nothing done, if another attempt owns it by now.
 create function textmill.end_attempt(
     of_job uuid, of_chunk_no integer, of_attempt integer, how text, why text default null,
     wait double precision default 0
@@ -171,15 +172,15 @@ begin
 end
 $$;
 
--- End every attempt whose lease ran out; how many. Nobody was there to say how it ended: where its
--- worker has been heard of since, the process lives and only its lease lapsed, and nothing counts.
--- Otherwise it died, with its supervisor or its host, and that counts as a crash.
+-- End every attempt whose lease ran out; returns how many. Nobody reported how it ended. If a heartbeat
+-- of its worker came after the end of the lease, the process lives and only the lease lapsed: nothing
+-- counts. Otherwise the process died, together with its supervisor or its host: that counts as a crash.
 --
--- Chunks that are locked, or whose job is, are left for the next time: whoever holds them is about to
--- finish them, and nobody waits for a person who does not end a transaction.
+-- Chunks that are locked, or whose job is locked, are left for the next call: a worker that holds them is
+-- about to finish them, and nobody should wait for a person's open transaction.
 --
--- A lease that ends in more than an hour, the longest one, was given before the clock was set back. It
--- is cut and not ended: whoever lives renews it.
+-- A lease that ends more than an hour from now, which is the longest lease, was given before the clock
+-- was set back. It is cut to an hour and not ended: a worker that lives renews it.
 create function textmill.rescue_chunks() returns bigint
     language sql security definer
     set search_path = pg_catalog, pg_temp
@@ -205,7 +206,7 @@ as $$
         case when alive then 'released' else 'crashed' end)) from lapsed
 $$;
 
--- End all attempts of a worker process that is gone; how many there were.
+-- End all attempts of a worker process that is gone; returns how many there were.
 create function textmill.end_attempts(of_worker text, how text) returns integer
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp

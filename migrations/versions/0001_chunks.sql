@@ -29,9 +29,9 @@ create table textmill.chunk (
 
 create index chunk_pending on textmill.chunk (job_id, chunk_no) where state = 'pending';
 
--- The chunks under way, a few for every worker thread, however many wait or are done: dispatch counts
--- them, of a lane and of each job, and whoever looks for old messages, for leases that ran out or for
--- the attempts of a worker reads all of them.
+-- The chunks under way: a few for each worker thread, however many wait or are done. Dispatch counts them
+-- by lane and by job. Searches for old messages, for leases that ran out, or for the attempts of a worker
+-- read all of them.
 create index chunk_under_way on textmill.chunk (job_id) include (tokens)
     where state in ('dispatched', 'running');
 
@@ -49,7 +49,7 @@ as $$
     )
 $$;
 
--- The attempt is the fencing token: it moves by one with each claim, and never otherwise.
+-- The attempt is the fencing token: it rises by one with each claim, and never changes otherwise.
 create function textmill.check_chunk_state() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -71,7 +71,7 @@ begin
         raise exception 'attempt % of chunk % of job % cannot become %', old.attempt,
             new.chunk_no, new.job_id, new.attempt using errcode = 'check_violation';
     end if;
-    -- Whatever the clock does, a chunk whose time stays as it was goes on.
+    -- An unchanged time is not checked, so that a clock that is set back stops no chunk.
     if new.dispatched_at > now() and new.dispatched_at is distinct from old.dispatched_at then
         raise exception 'chunk % of job % cannot be dispatched in the future: it would never be'
             ' published again', new.chunk_no, new.job_id using errcode = 'check_violation';

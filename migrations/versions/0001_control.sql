@@ -1,6 +1,6 @@
--- What people do to jobs. Each is idempotent: where a job cannot go there, it stays as it is. Those
--- that move counters, or say that a deadline has passed, are SECURITY DEFINER, the others run with the
--- caller's rights.
+-- What people do to jobs. Each function is idempotent: a job that cannot make the transition stays as it
+-- is. Functions that move counters, or that mark a job as expired, are SECURITY DEFINER; the others run
+-- with the caller's rights.
 
 create function textmill.job_state(job uuid) returns text
     language plpgsql stable
@@ -19,8 +19,8 @@ begin
 end
 $$;
 
--- Stop a job; outcomes that are there stay, all other documents count as cancelled. It is
--- `cancelling` until its chunks are closed: by dispatch, within its next step.
+-- Cancel a job: the outcomes that it has stay, all other documents count as cancelled. It is `cancelling`
+-- until its chunks are closed, which dispatch does in its next step.
 create function textmill.cancel(job uuid) returns text
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -34,7 +34,7 @@ begin
 end
 $$;
 
--- Begin no further chunk of a job; those in work are finished.
+-- Pause a job: workers begin no further chunk of it, and finish those that they are working on.
 create function textmill.pause(job uuid) returns text
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -47,14 +47,14 @@ begin
 end
 $$;
 
--- Go on with a paused job.
+-- Resume a paused job.
 create function textmill.resume(job uuid) returns text
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform textmill.limit_idling();
-    -- Workers dropped the messages of the paused job: its chunks are published anew.
+    -- Workers dropped the messages of the paused job, so its chunks are published again.
     update textmill.chunk c set state = 'pending', dispatched_at = null
     from (
         select k.job_id, k.chunk_no from textmill.chunk k
@@ -71,8 +71,8 @@ begin
 end
 $$;
 
--- Whether all outcomes that a job has counted are there, and a place for more: neither was dropped nor
--- detached with its month. Counts them.
+-- Whether all outcomes that a job has counted still exist, and so does the partition for more of them:
+-- neither was dropped or detached with its month. Counts the outcomes.
 create function textmill.has_outcomes(job uuid) returns boolean
     language sql stable
     set search_path = pg_catalog, pg_temp
@@ -80,7 +80,7 @@ as $$
     select succeeded = (select count(*) from textmill.result r where r.job_id = j.job_id)
         and failed = (select count(*) from textmill.failure f where f.job_id = j.job_id)
         and exists (
-            -- Partitions of one month have one ending.
+            -- The names of the partitions of one month have the same ending.
             select from (select tableoid::regclass::text as name from textmill.document d
                 where d.job_id = j.job_id limit 1) as held
             join pg_inherits i on i.inhparent = 'textmill.result'::regclass
@@ -89,9 +89,10 @@ as $$
     from textmill.job j where j.job_id = has_outcomes.job
 $$;
 
--- Run the failed documents of a completed job again; how many there are. Documents that were
--- refused at intake or erased have no text, and one without content would have none again: they
--- stay. A deadline that has passed is lifted. Suspicion stays where a document was found to crash.
+-- Run the failed documents of a completed job again; returns how many there are. Documents that were
+-- refused at intake or erased have no text, and one without content would fail again: these stay failed.
+-- A deadline that has passed is removed. A chunk with a document that failed with `worker_crashed` stays
+-- a suspect.
 create function textmill.retry(job uuid) returns bigint
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -133,8 +134,8 @@ begin
             raise exception 'job % changed meanwhile', retry.job
                 using errcode = 'serialization_failure', hint = 'Try again.';
         end if;
-        -- Last, when nobody else changes the job: what is missing would count as work, and could not
-        -- be stored.
+        -- Checked last, when nobody else can change the job. Documents whose outcomes are missing would
+        -- count as work, and their new outcomes could not be stored.
         if not textmill.has_outcomes(retry.job) then
             raise exception 'outcomes of job % are gone: its month was dropped in part', retry.job
                 using errcode = 'data_exception',
@@ -146,8 +147,8 @@ begin
 end
 $$;
 
--- Begin the end of every job whose deadline has passed; how many. Locked ones are left for the next
--- call.
+-- Set every job whose deadline has passed to `cancelling`; returns how many. Locked jobs are left for the
+-- next call.
 create function textmill.expire_jobs() returns bigint
     language sql security definer
     set search_path = pg_catalog, pg_temp
@@ -164,8 +165,9 @@ as $$
     select count(*) from ended
 $$;
 
--- Close up to `batch` open chunks of a job that is being ended, and end it with the last of them.
--- Its running attempts lose their fence. Locked chunks, and a locked job, are left for the next call.
+-- Close up to `batch` open chunks of a `cancelling` job, and end the job with the last of them; returns
+-- how many it closed. Attempts at them lose their fence. Locked chunks, and a locked job, are left for the
+-- next call.
 create function textmill.close_chunks(job uuid, batch integer default 1000) returns integer
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp

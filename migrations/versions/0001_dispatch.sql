@@ -1,4 +1,5 @@
--- Whether this transaction, until it ends, is the only step of dispatch. It waits for no other.
+-- Try to make this transaction the only step of dispatch until it ends; false if another one is. It
+-- never waits.
 create function textmill.dispatch_turn() returns boolean
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -32,16 +33,16 @@ left join open o on o.task = q.task and o.lane = q.lane
 group by q.task, q.lane;
 
 comment on view textmill.queue_status is
-    'What waits and what runs, by task and lane. Jobs that are paused are left out.';
+    'What waits and what runs, by task and lane. Paused jobs are left out.';
 comment on column textmill.queue_status.task is 'sentiment, keywords or moderation.';
 comment on column textmill.queue_status.lane is 'interactive or bulk.';
 comment on column textmill.queue_status.jobs is 'Jobs with work left.';
 comment on column textmill.queue_status.pending_chunks is 'Chunks that wait to be published.';
 comment on column textmill.queue_status.dispatched_chunks is 'Chunks published and not yet claimed.';
-comment on column textmill.queue_status.running_chunks is 'Chunks in work.';
+comment on column textmill.queue_status.running_chunks is 'Chunks that workers are working on.';
 comment on column textmill.queue_status.waiting_documents is
-    'Documents of the chunks that no worker has claimed, refused ones among them.';
+    'Documents of the chunks that no worker has claimed, including refused ones.';
 comment on column textmill.queue_status.oldest is
-    'Age of the oldest job that has a chunk which no worker has claimed; null without one.';
+    'Age of the oldest job with a chunk that no worker has claimed; null if there is none.';
 comment on column textmill.queue_status.threads is
-    'Threads of workers that serve the task, less those that have been silent for 30 s.';
+    'Threads of the worker processes that serve the task, except those that have been silent for 30 s.';

@@ -1,5 +1,5 @@
--- Lock the chunk of a document, so that nobody claims or stores it before this transaction ends, and
--- end an attempt at it, which counts for nothing.
+-- Lock the chunk of a document, so that nobody claims or stores it before this transaction ends. A running
+-- attempt at it is released: it does not count.
 create function textmill.end_reader(of_job uuid, of_seq bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -11,7 +11,7 @@ begin
         select * into held from textmill.chunk
             where job_id = of_job and of_seq between first_seq and last_seq and state <> 'split'
             for update;
-        -- One that was halved while this waited for it has left the document to a chunk of its own.
+        -- A chunk that was halved while this waited for it has left the document to one of its halves.
         exit when found or not exists (
             select from textmill.chunk
             where job_id = of_job and of_seq between first_seq and last_seq and state <> 'split');
@@ -23,15 +23,16 @@ begin
 end
 $$;
 
--- Forget what a document said, for privacy's sake; how many of this id had a text. Gone are its text
--- and metadata, the keywords of its result, and every verdict with its copy of the text, also where
--- the document's month was dropped before. Its id, labels and scores stay, and so do all counters.
--- Without an outcome, it fails as `erased` once its chunk runs.
+-- Erase what a document said, for privacy; returns how many documents with this id had a text. Removed
+-- are its text and metadata, the keywords of its result, and every verdict with its copy of the text,
+-- even if the document's month was dropped before. Its id, labels and scores stay, and so do all
+-- counters. A document without an outcome fails with `erased` once its chunk runs.
 --
--- Where the documents were dropped alone, only a verdict tells which result speaks of the id: without
--- one, it is refused as long as a result holds keywords.
+-- If the documents of the job were dropped but its results were not, only a verdict tells which result
+-- belongs to the id: without one, the call is refused as long as a result holds keywords.
 --
--- It keeps a chunk from workers while it waits for who judges the document: for seconds alone.
+-- While it waits for an open verdict on the document, it keeps the chunk from workers; lock_timeout
+-- bounds that wait.
 create function textmill.erase_document(job uuid, external_id text) returns bigint
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp

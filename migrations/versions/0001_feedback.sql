@@ -1,6 +1,6 @@
 -- `given` is what the result said, `answer` what the person holds to be right, both sorted; the
 -- trigger sets them. An adjudicating verdict decides for all annotators of its document. `given_by` is
--- the login that handed the verdict over, in whose name ever; no role may set it.
+-- the login that handed the verdict over, in whoever's name; no role may set it.
 create table textmill.feedback (
     feedback_id bigint generated always as identity,
     job_id uuid not null,
@@ -30,10 +30,10 @@ create table textmill.feedback (
 );
 create unique index feedback_adjudicated on textmill.feedback (job_id, seq) where adjudicates;
 
--- What one annotator said, latest first.
+-- For reading the verdicts of one annotator, latest first.
 create index feedback_by_annotator on textmill.feedback (annotator, feedback_id);
 
--- The labels of a task, those of schema/outcomes.py; null for keywords, which have none.
+-- The labels of a task, as in schema/outcomes.py; null for keywords, which have none.
 create function textmill.labels_of(task text) returns text[]
     language sql immutable
     set search_path = pg_catalog, pg_temp
@@ -45,7 +45,7 @@ as $$
     end
 $$;
 
--- The right answer by a verdict, sorted: what the person names, or else what the result says.
+-- The right answer according to a verdict, sorted: what the person names, or else what the result says.
 create function textmill.answer_of(task text, verdict text, payload jsonb, labels text[],
     keywords text[]) returns text[]
     language sql immutable
@@ -67,8 +67,8 @@ as $$
     ) as words
 $$;
 
--- The labels that a person judged who saw this result, sorted: those that it has scores for; of others
--- the verdict says nothing. Null but for moderation, whose labels are each a question of its own.
+-- The labels that a verdict on this result judges, sorted: those that the result has scores for. Null
+-- except for moderation, where each label is a separate question.
 create function textmill.annotated_of(task text, payload jsonb) returns text[]
     language sql immutable
     set search_path = pg_catalog, pg_temp
@@ -78,10 +78,10 @@ as $$
         order by label collate "C") end
 $$;
 
--- Feedback speaks of one result: find it, check the verdict against its task, copy what later training
--- needs. A disagreement that gives the result's own answer is refused. Messages say what is wrong with
--- which document, hints what to do; `textmill` prints both. SECURITY DEFINER, so that whoever may insert
--- feedback need not read documents.
+-- A verdict is about one result: find that result, check the verdict against its task, and copy what
+-- later training needs. A disagreement that names the result's own answer is refused. Messages say what is
+-- wrong with which document, hints say what to do; `textmill` prints both. SECURITY DEFINER, so that a
+-- role that inserts feedback need not be able to read documents.
 create function textmill.check_feedback() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -91,18 +91,18 @@ declare
     named text[];
     given_status text;
 begin
-    -- Who erases a text waits for those who judge it.
+    -- An erasure of the text waits for this transaction.
     perform textmill.limit_idling();
-    -- Who may submit hands over verdicts of many people, and a review page those of its visitors; but
-    -- who has a login of their own speaks for themselves.
+    -- A login that may submit hands over verdicts in any name. Others, such as that of a review page, may
+    -- not judge in the name of a person who has a login.
     if new.annotator <> session_user
         and not has_any_column_privilege(session_user, 'textmill.job', 'insert')
         and exists (select from pg_roles where rolname = new.annotator and rolcanlogin) then
         raise exception '% judges with a login of their own, not with %', new.annotator, session_user
             using errcode = 'check_violation', hint = 'Give the verdict in your own name.';
     end if;
-    -- MATERIALIZED: otherwise the order tempts the planner to walk the whole job by its positions.
-    -- FOR SHARE: who erases the text meanwhile waits, and takes this copy along.
+    -- MATERIALIZED: otherwise ORDER BY tempts the planner to walk the whole job in the order of seq.
+    -- FOR SHARE: an erasure of the text waits for this transaction, and then deletes this copy, too.
     with named as materialized (
         select d.seq, d.text from textmill.document d
         where d.job_id = new.job_id and d.external_id = new.external_id
@@ -177,7 +177,7 @@ $$;
 create trigger feedback_check before insert on textmill.feedback
     for each row execute function textmill.check_feedback();
 
--- A person's verdict on one result; returns its number.
+-- Add a person's verdict on one result; returns its number.
 create function textmill.add_feedback(job_id uuid, external_id text, verdict text,
     labels text[] default null, keywords text[] default null, comment text default null,
     annotator text default session_user, adjudicates boolean default false) returns bigint
@@ -223,9 +223,9 @@ exception
 end
 $$;
 
--- Whether this login may still take a verdict back: one that it gave itself, soon, and before others
--- have built on it. The owner may take back those of all logins. By the clock, and not by when the
--- transaction began, which may be long ago.
+-- Whether this login may still withdraw a verdict: it gave the verdict itself less than an hour ago, and
+-- no adjudication followed. The owner may withdraw those of all logins. The hour is measured by the
+-- clock, since the transaction may have begun long ago.
 create function textmill.withdrawable(said textmill.feedback) returns boolean
     language sql
 as $$
@@ -236,7 +236,7 @@ as $$
             where a.job_id = said.job_id and a.seq = said.seq and a.adjudicates))
 $$;
 
--- A slip is taken back in the name of who made it. Returns its number.
+-- Withdraw a verdict, given by mistake, in its annotator's name. Returns its number.
 create function textmill.withdraw_feedback(feedback_id bigint, annotator text default session_user)
     returns bigint
     language plpgsql security definer
@@ -246,7 +246,7 @@ as $$
 begin
     perform textmill.needs_read_committed();
     perform textmill.limit_idling();
-    -- Whoever adjudicates the document holds it until that is committed.
+    -- Waits for an adjudication that is not committed yet: it holds the document until then.
     perform from textmill.feedback f
         join textmill.document d on d.job_id = f.job_id and d.seq = f.seq
         where f.feedback_id = withdraw_feedback.feedback_id

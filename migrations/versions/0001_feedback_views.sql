@@ -18,11 +18,11 @@ comment on column textmill.moderation_flag.seq is 'Position in the job, from 1.'
 comment on column textmill.moderation_flag.external_id is 'The producer''s own id.';
 comment on column textmill.moderation_flag.labels is
     'The labels that reached their threshold, highest score first.';
-comment on column textmill.moderation_flag.label is 'The first of them.';
+comment on column textmill.moderation_flag.label is 'The first of labels.';
 comment on column textmill.moderation_flag.score is 'Score of that label, 0 to 1.';
 comment on column textmill.moderation_flag.language is 'zh, en, mixed or other.';
-comment on column textmill.moderation_flag.model_version is 'Which model said so.';
-comment on column textmill.moderation_flag.created_at is 'When.';
+comment on column textmill.moderation_flag.model_version is 'Which model made the result.';
+comment on column textmill.moderation_flag.created_at is 'When the result was written.';
 comment on column textmill.moderation_flag.text is
     'The text, for a role that may read textmill.document; null for any other.';
 
@@ -49,18 +49,18 @@ comment on column textmill.feedback_status.task is 'sentiment, keywords or moder
 comment on column textmill.feedback_status.model_version is 'Which model made the result.';
 comment on column textmill.feedback_status.annotators is 'How many people judged it.';
 comment on column textmill.feedback_status.agree is 'How many of them agree with the result.';
-comment on column textmill.feedback_status.disagree is 'How many do not.';
+comment on column textmill.feedback_status.disagree is 'How many of them disagree with it.';
 comment on column textmill.feedback_status.state is
-    'agreed: all give one answer; disputed: they do not; adjudicated: someone decided.';
+    'agreed: all give the same answer; disputed: they do not; adjudicated: someone decided.';
 comment on column textmill.feedback_status.given is 'The labels or keywords of the result.';
 comment on column textmill.feedback_status.gold is
-    'The right labels or keywords: the adjudicated answer, else the agreed one, null while disputed.';
-comment on column textmill.feedback_status.first_at is 'When the first verdict came.';
-comment on column textmill.feedback_status.last_at is 'When the last one came.';
+    'The right labels or keywords: the adjudicated answer, or else the agreed one; null while disputed.';
+comment on column textmill.feedback_status.first_at is 'When the first verdict was given.';
+comment on column textmill.feedback_status.last_at is 'When the last verdict was given.';
 
 -- What `textmill feedback export --gold` prints and `textmill-worker retrain` learns from. Its texts
--- and comments are for those who may read textmill.feedback. DISTINCT ON the task as well, so that one
--- task is read alone.
+-- and comments are for roles that may read textmill.feedback. DISTINCT ON the task as well, so that a
+-- query for one task reads that task alone.
 create view textmill.gold as
 select distinct on (f.task, f.text) f.feedback_id, f.job_id, f.seq, f.external_id, f.task, f.text,
     f.answer, textmill.annotated_of(f.task, f.payload) as annotated, f.verdict, f.annotator,
@@ -70,10 +70,10 @@ where f.answer = s.gold
 order by f.task, f.text, f.feedback_id desc;
 
 comment on view textmill.gold is
-    'One row per text whose answer is settled, adjudicated or agreed; of a text that was judged in'
-    ' several documents the latest. For roles that may read textmill.feedback.';
+    'One row per text whose answer is settled, adjudicated or agreed; if a text was judged in several'
+    ' documents, the latest. For roles that may read textmill.feedback.';
 comment on column textmill.gold.feedback_id is
-    'Number of the verdict, the latest that gives this answer.';
+    'Number of the latest verdict that gives this answer.';
 comment on column textmill.gold.job_id is 'Id of the job.';
 comment on column textmill.gold.seq is 'Position in the job, from 1.';
 comment on column textmill.gold.external_id is 'The producer''s own id.';
@@ -81,7 +81,7 @@ comment on column textmill.gold.task is 'sentiment, keywords or moderation.';
 comment on column textmill.gold.text is 'The text.';
 comment on column textmill.gold.answer is 'The right labels or keywords, sorted.';
 comment on column textmill.gold.annotated is
-    'moderation: the labels that were judged, those that the result has scores for; else null.';
+    'moderation: the labels that were judged, which are those that the result has scores for; else null.';
 comment on column textmill.gold.verdict is 'agree or disagree.';
 comment on column textmill.gold.annotator is 'Whose verdict it is.';
 comment on column textmill.gold.comment is 'What the annotator added.';
@@ -122,13 +122,13 @@ comment on column textmill.model_quality.model_version is 'Which model made the 
 comment on column textmill.model_quality.label is
     'The label; clean: no label was given and none is right; null: all keywords together.';
 comment on column textmill.model_quality.agreed is
-    'How often the model gave it and people hold it to be right.';
+    'How often the model gave it and people say that it is right.';
 comment on column textmill.model_quality.wrong is 'How often only the model gave it.';
 comment on column textmill.model_quality.missed is 'How often only people gave it.';
 comment on column textmill.model_quality.precision is
-    'Share of what the model gave that is right, 0 to 1; null where it gave nothing.';
+    'Share of what the model gave that is right, 0 to 1; null if it gave nothing.';
 comment on column textmill.model_quality.recall is
-    'Share of what is right that the model gave, 0 to 1; null where nothing is.';
+    'Share of what is right that the model gave, 0 to 1; null if nothing is right.';
 
 create view textmill.annotator_agreement as
 with pair as (
@@ -173,14 +173,15 @@ select task, nullif(label, '') as label, annotator, other, documents::bigint as 
 from share;
 
 comment on view textmill.annotator_agreement is
-    'How far two annotators agree on the documents that both judged: Cohen''s kappa. Keywords have no'
-    ' closed set of answers and are left out, and so are adjudications.';
+    'How far two annotators agree on the documents that both judged: Cohen''s kappa. Keywords are left'
+    ' out, since they have no closed set of answers, and so are adjudications.';
 comment on column textmill.annotator_agreement.task is 'sentiment or moderation.';
 comment on column textmill.annotator_agreement.label is
     'moderation: whether this label applies; sentiment: null, all three labels at once.';
-comment on column textmill.annotator_agreement.annotator is 'One of the two.';
+comment on column textmill.annotator_agreement.annotator is 'One of the two annotators.';
 comment on column textmill.annotator_agreement.other is 'The other, later in the alphabet.';
 comment on column textmill.annotator_agreement.documents is 'How many documents both judged.';
-comment on column textmill.annotator_agreement.agreement is 'Share of them with one answer, 0 to 1.';
+comment on column textmill.annotator_agreement.agreement is
+    'Share of these documents to which both gave the same answer, 0 to 1.';
 comment on column textmill.annotator_agreement.kappa is
-    '1: perfect; 0: as good as chance; null: both gave one and the same answer throughout.';
+    '1: perfect; 0: no better than chance; null: both gave one and the same answer throughout.';

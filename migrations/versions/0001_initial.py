@@ -1,4 +1,4 @@
-"""Everything, by subject: a file of SQL for each."""
+"""The whole schema, with a file of SQL for each subject."""
 
 from importlib.resources import files
 
@@ -29,7 +29,7 @@ SUBJECTS = (
     "sweeps",
     "erasing",
 )
-"""Each after those whose tables and functions its own are made of."""
+"""In an order in which each subject comes after those whose tables and functions it needs."""
 
 
 def upgrade() -> None:
@@ -43,7 +43,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop everything that the schema holds, data included; what others built on it stops that."""
+    """Drop everything in the schema, data included; fails if objects of others depend on it."""
     op.get_bind().execution_options(no_parameters=True).exec_driver_sql(_DROP)
 
 

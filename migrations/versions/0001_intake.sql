@@ -1,4 +1,4 @@
--- For documents that SQL alone submits: the rules of producer/intake.py, the chunks of
+-- For documents that are submitted with SQL alone: the rules of producer/intake.py, and the chunks of
 -- producer/batches.py.
 
 -- Every character that counts as blank.
@@ -11,8 +11,9 @@ as $$
         || E'\u2028\u2029\u202f\u205f\u3000'
 $$;
 
--- The id of the document at position `seq`: its own, a string or a whole number, or the position; null
--- where it breaks a rule. A number with a fraction, as 3.0, may have been rounded beyond 2^53.
+-- The id of the document at position `seq`: its own, a string or a whole number, or else the position;
+-- null if its own breaks a rule. A number written with a fraction, like 3.0, may have been rounded if it
+-- is beyond 2^53.
 create function textmill.known_id(id jsonb, seq bigint) returns text
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
@@ -41,9 +42,9 @@ begin
 end
 $$;
 
--- What a column holds as id. As JSON a float loses its type, with which it may have been rounded
--- beyond 2^53, and what JSON has no form for becomes a string: NaN says that there is no id, and
--- infinity is none.
+-- A column's value as an id. JSON drops the type that tells of a float, which beyond 2^53 may have been
+-- rounded, and turns NaN and infinity into strings. NaN means that there is no id (null); a float beyond
+-- 2^53 and infinity become `false`, which is no valid id.
 create function textmill.id_of(value anyelement) returns jsonb
     language plpgsql stable
     set search_path = pg_catalog, pg_temp
@@ -64,7 +65,7 @@ begin
 end
 $$;
 
--- Levels of objects and lists inside each other, counted no further than 66.
+-- How many levels of objects and lists are nested in each other, counted no further than 66.
 create function textmill.json_depth(value jsonb) returns integer
     language sql immutable
     set search_path = pg_catalog, pg_temp
@@ -85,7 +86,7 @@ as $$
     select max(depth) from level
 $$;
 
--- Fail every document whose id another document of the job had before it; how many there are.
+-- Fail every document whose id an earlier document of the job has; returns how many there are.
 create function textmill.refuse_duplicates(of_job uuid) returns bigint
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -132,12 +133,12 @@ begin
             when btrim(d.text, blanks) = '' then 'empty_text'
             when octet_length(d.text) > max_text then 'text_too_large'
             when octet_length(d.metadata::text) > max_metadata then 'metadata_too_large'
-            -- Only so many brackets can nest too deep; the walk is slow.
+            -- The walk is slow, so it is spared if there are too few brackets to nest too deep.
             when octet_length(d.metadata::text)
                     - octet_length(translate(d.metadata::text, '[{', '')) > 64
                 and textmill.json_depth(d.metadata) > 64 then 'invalid_metadata'
-            -- Only so many digits can be too many. Python reads no integer of more than 4,300, and
-            -- no fraction beyond a double.
+            -- Likewise, short metadata cannot hold too many digits. Python reads no integer of more than
+            -- 4,300 digits, and no fraction beyond a double.
             when octet_length(d.metadata::text) > 308 and jsonb_path_exists(d.metadata,
                 'strict $.** ? (@.abs() >= 1e4300
                     || @.abs() >= 1.797693134862315808e308 && @ % 1 != 0)')
@@ -174,9 +175,9 @@ begin
 end
 $$;
 
--- Cut the documents of a job into chunks, bounded by documents and by estimated tokens. Refused ones
--- take no part in these bounds, but every attempt reads past those of its range: that is bounded, too,
--- as the batches of a producer bound it. What lies between two ranges is refused.
+-- Cut the documents of a job into chunks, bounded by documents and by estimated tokens. Refused documents
+-- do not count in these bounds, but every attempt reads past those in its range, so the length of a range
+-- is bounded as well, as it is by a producer's batches. Documents between two ranges are refused ones.
 create function textmill.cut_chunks(of_job uuid, accepted bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp

@@ -1,4 +1,4 @@
--- Job ids: UUIDv7, made here so that no client's clock matters, and so that ids order by time.
+-- Job ids: UUIDv7, so that ids order by time, and made here, so that no client's clock matters.
 create function textmill.new_job_id() returns uuid
     language sql volatile parallel safe
     set search_path = pg_catalog, pg_temp
@@ -16,7 +16,7 @@ as $$
         'hex')::uuid
 $$;
 
--- The lowest id that a job made at that time can have: turns a query by time into one by job_id.
+-- The lowest id that a job created at that time can have: turns a query by time into one by job_id.
 create function textmill.job_id_at(at timestamptz) returns uuid
     language sql immutable strict parallel safe
     set search_path = pg_catalog, pg_temp
@@ -67,7 +67,7 @@ create table textmill.job (
     constraint job_finished_whole check (state not in ('completed', 'cancelled', 'expired')
         or succeeded + failed + cancelled = accepted),
     constraint job_idempotency check (idempotency_key is null or content_hash is not null),
-    -- A time that every program can read, in any time zone; without a deadline it is null.
+    -- A time that every program can read, in any time zone; null means no deadline.
     constraint job_deadline_at check (deadline_at
         between '1970-01-01 00:00Z'::timestamptz and '9999-01-01 00:00Z'::timestamptz),
     constraint job_expired check (state = 'cancelling' or expired = (state = 'expired'))
@@ -112,9 +112,9 @@ $$;
 create trigger job_state before update of state on textmill.job for each row
     when (old.state is distinct from new.state) execute function textmill.check_job_state();
 
--- Once a job is open, it and its documents stay as they were handed over, its outcomes stay, and its
--- counters move with outcomes alone: no role may change them, but the owner, and so the functions of
--- this schema that run with the owner's rights. Whoever loads a job may do anything with it.
+-- Once a job is open, it and its documents stay as they were handed over, its outcomes stay, and only
+-- outcomes move its counters. Only the owner may change any of these, and so may the functions of this
+-- schema that run with the owner's rights. A producer may do anything with a job that is still loading.
 create function textmill.check_job_kept() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -129,8 +129,9 @@ begin
 end
 $$;
 
--- Others pause, resume and cancel it, and change its name, weight and deadline. A job that is pending
--- though it was started, or runs though it was not, might never end; so would one that is reopened.
+-- Other roles may pause, resume and cancel an open job, and change its name, weight and deadline, but
+-- nothing else: a job that is pending although it was started, or running although it was not, might
+-- never end, and neither might a job that is reopened.
 create trigger job_kept before update on textmill.job for each row
     when (old.state <> 'loading' and (
         (old.job_id, old.task, old.lane, old.submitted_by, old.idempotency_key, old.content_hash,
@@ -147,7 +148,7 @@ create trigger job_kept before update on textmill.job for each row
 create trigger job_deleted before delete on textmill.job for each row
     when (old.state <> 'loading') execute function textmill.check_job_kept();
 
--- The same for its documents and their failures.
+-- The same for the documents of a job and their failures.
 create function textmill.check_rows_kept() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -164,9 +165,9 @@ begin
 end
 $$;
 
--- Documents, chunks and failures are added while their job loads. Once it is open, the owner's
--- functions add chunks and failures, and whoever may write results adds failures. For each statement:
--- a trigger for each row would double the time of COPY.
+-- Documents, chunks and failures are added while their job loads. Once it is open, only the owner's
+-- functions add chunks, and only they and roles that may write results add failures. A trigger for each
+-- statement, since one for each row would double the time of COPY.
 create function textmill.check_rows_added() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -195,7 +196,7 @@ select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
         else round(100.0 * (succeeded + failed) / accepted, 1) end as percent,
     submitted_by, created_at, started_at, finished_at,
     rate::real as documents_per_second,
-    -- Beyond a year it says nothing, and far beyond it is no time that Postgres knows.
+    -- Beyond a year an estimate means nothing, and far beyond it Postgres has no such time.
     case when state = 'running'
             and accepted - succeeded - failed - cancelled < rate * 365 * 24 * 60 * 60
         then now() + make_interval(secs => (accepted - succeeded - failed - cancelled) / rate)
@@ -223,11 +224,11 @@ comment on column textmill.job_status.accepted is
 comment on column textmill.job_status.succeeded is 'Documents with a result.';
 comment on column textmill.job_status.failed is 'Documents with a failure; see job_failure_summary.';
 comment on column textmill.job_status.cancelled is
-    'Documents without outcome when the job was cancelled or expired.';
-comment on column textmill.job_status.pending is 'Documents without outcome so far.';
+    'Documents without an outcome when the job was cancelled or expired.';
+comment on column textmill.job_status.pending is 'Documents without an outcome so far.';
 comment on column textmill.job_status.rejected is 'Failed documents that were refused at intake.';
 comment on column textmill.job_status.percent is
-    'Share of the documents that succeeded or failed, 0 to 100; cancelled ones did neither. 100 of an empty'
+    'Share of the documents that succeeded or failed, 0 to 100; cancelled ones did neither. 100 for an empty'
     ' job.';
 comment on column textmill.job_status.submitted_by is 'Who submitted the job.';
 comment on column textmill.job_status.created_at is 'When loading began.';
@@ -236,9 +237,9 @@ comment on column textmill.job_status.finished_at is
     'When the last outcome was written; if cancelled or expired, when the last chunk was closed; if'
     ' nothing could run, when the job was opened; null until then.';
 comment on column textmill.job_status.documents_per_second is
-    'Outcomes a second since the first claim; pauses count.';
+    'Outcomes a second since the first claim, pauses included.';
 comment on column textmill.job_status.eta is
-    'When a running job will be done if it goes on like that; null beyond a year.';
+    'When a running job will be done at this rate; null beyond a year.';
 comment on column textmill.job_status.age is
-    'Time since created_at; of a job that has ended, until finished_at.';
-comment on column textmill.job_status.deadline_at is 'When it is given up.';
+    'Time since created_at; for a job that has ended, from created_at to finished_at.';
+comment on column textmill.job_status.deadline_at is 'When the job expires unless it is done.';

@@ -1,4 +1,4 @@
--- A limit: what the session or the database sets as textmill.<name>, or else the default.
+-- The value of a limit: what the session or the database sets as textmill.<name>, or else the default.
 create function textmill.limit_of(name text) returns bigint
     language sql stable
     set search_path = pg_catalog, pg_temp
@@ -14,8 +14,8 @@ as $$
         end)
 $$;
 
--- Documents without outcome, of everybody and of one submitter. Who asks holds up others who ask until
--- its transaction ends, so that submits that race are counted one by one.
+-- The number of documents without an outcome, of everybody and of one submitter. Other callers wait until
+-- the transaction of this one ends, so that racing submits are counted one by one.
 create function textmill.pending_documents(submitter text, out everybody bigint, out own bigint)
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -49,8 +49,8 @@ begin
 end
 $$;
 
--- Refuse documents that are counted in the row of their job while too many wait. A limit that is null
--- holds nothing back.
+-- Refuse a submit if too many documents are pending, including its own, which the row of its job counts
+-- already. A limit that is null is no limit.
 create function textmill.check_pressure() returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp

@@ -1,5 +1,5 @@
 -- Which models there are, which of them serve, and the trainings that made them. Rows are added and
--- never overwritten, but for the end of a training.
+-- never changed, except when a training ends.
 create table textmill.training_run (
     run_id bigint generated always as identity,
     task text not null,
@@ -42,9 +42,9 @@ create table textmill.model_version (
     constraint model_version_hash check (model_version ~ '^[0-9a-f]{16}$')
 );
 
--- The latest row of a task says what serves; without a version, each worker's default.
--- `previous` is the row that a rollback goes back to. Rows are added by functions with the owner's
--- rights alone, so that `promoted_by` is who did it.
+-- The latest row of a task says which version serves; if that is null, each worker's default does.
+-- `previous` is the row that a rollback goes back to. Only functions with the owner's rights add rows,
+-- so that `promoted_by` is the login that did it.
 create table textmill.model_promotion (
     promotion_id bigint generated always as identity,
     task text not null,
@@ -78,8 +78,8 @@ begin
 end
 $$;
 
--- The latest promotion of a task, all null without one; nobody else promotes until the end of the
--- transaction.
+-- The latest promotion of a task, all null if there is none. Nobody else can promote until the end of
+-- this transaction.
 create function textmill.latest_promotion(of_task text) returns textmill.model_promotion
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -96,8 +96,9 @@ begin
 end
 $$;
 
--- Have a version serve a task; null: each worker's default. Running workers follow. Returns
--- the promotion's number; null, where `instead_of` is no longer the latest one (0: none).
+-- Promote a version for a task, or, with null, each worker's default. Running workers follow. Returns
+-- the number of the promotion; null, with nothing done, if `instead_of` is not the number of the latest
+-- promotion (0: there is none).
 create function textmill.promote_model(task text, model_version text,
     instead_of bigint default null) returns bigint
     language plpgsql security definer
@@ -124,8 +125,8 @@ begin
 end
 $$;
 
--- Have the version serve that was promoted before the present one. Returns it; null: each
--- worker's default. Said again, it goes back further.
+-- Go back to the version that was promoted before the present one. Returns that version; null is each
+-- worker's default. Each further call goes back further.
 create function textmill.rollback_model(task text) returns text
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -161,7 +162,7 @@ comment on column textmill.promoted_model.model_version is
 comment on column textmill.promoted_model.promotion_id is
     'Number of the promotion; null before the first one.';
 comment on column textmill.promoted_model.promoted_by is 'Who promoted it.';
-comment on column textmill.promoted_model.promoted_at is 'When.';
+comment on column textmill.promoted_model.promoted_at is 'When it was promoted.';
 
 create view textmill.promotion_history as
 select p.promotion_id, p.task, p.model_version, p.rollback,
@@ -171,15 +172,16 @@ from textmill.model_promotion p;
 
 comment on view textmill.promotion_history is
     'One row per promotion or rollback; the latest of a task is in force.';
-comment on column textmill.promotion_history.promotion_id is 'Its number.';
+comment on column textmill.promotion_history.promotion_id is 'Number of the promotion.';
 comment on column textmill.promotion_history.task is 'sentiment, keywords or moderation.';
 comment on column textmill.promotion_history.model_version is
     'What served from then on; null: each worker''s default.';
-comment on column textmill.promotion_history.rollback is 'Whether it went back to an earlier one.';
+comment on column textmill.promotion_history.rollback is
+    'Whether it was a rollback to an earlier promotion.';
 comment on column textmill.promotion_history.instead_of is
     'What served until then; null: each worker''s default.';
-comment on column textmill.promotion_history.promoted_by is 'Who said so.';
-comment on column textmill.promotion_history.promoted_at is 'When.';
+comment on column textmill.promotion_history.promoted_by is 'Who promoted or rolled back.';
+comment on column textmill.promotion_history.promoted_at is 'When that was.';
 
 create view textmill.training_status as
 select r.run_id, r.task, r.state, r.parent, r.candidate, r.better, r.promoted, r.reason, r.error,
@@ -191,16 +193,16 @@ select r.run_id, r.task, r.state, r.parent, r.candidate, r.better, r.promoted, r
 from textmill.training_run r;
 
 comment on view textmill.training_status is 'One row per training on feedback.';
-comment on column textmill.training_status.run_id is 'Its number.';
+comment on column textmill.training_status.run_id is 'Number of the training.';
 comment on column textmill.training_status.task is 'sentiment, keywords or moderation.';
 comment on column textmill.training_status.state is
-    'running, or ended so without a word; finished; failed.';
+    'running, also if the training died without saying so; finished; failed.';
 comment on column textmill.training_status.parent is 'The model that it started from.';
 comment on column textmill.training_status.candidate is 'The model that it made.';
 comment on column textmill.training_status.better is
-    'Whether that is better on held-out feedback and not worse elsewhere.';
-comment on column textmill.training_status.promoted is 'Whether it was promoted.';
-comment on column textmill.training_status.reason is 'Why, or why not.';
+    'Whether the candidate is better on held-out feedback and not worse elsewhere.';
+comment on column textmill.training_status.promoted is 'Whether the candidate was promoted.';
+comment on column textmill.training_status.reason is 'Why it was promoted, or why not.';
 comment on column textmill.training_status.error is 'What went wrong.';
 comment on column textmill.training_status.trained is 'Judged documents that it learned from.';
 comment on column textmill.training_status.held_out is 'Judged documents that it was measured on.';
@@ -215,7 +217,7 @@ comment on column textmill.training_status.metrics is
 comment on column textmill.training_status.options is 'How it was trained.';
 comment on column textmill.training_status.data_hash is 'Hash over all data that it learned from.';
 comment on column textmill.training_status.started_by is 'Who started it.';
-comment on column textmill.training_status.started_at is 'When.';
+comment on column textmill.training_status.started_at is 'When it started.';
 comment on column textmill.training_status.finished_at is 'When it ended.';
 
 create view textmill.model_status as
@@ -232,9 +234,9 @@ left join textmill.training_status r using (run_id);
 comment on view textmill.model_status is 'One row per model.';
 comment on column textmill.model_status.model_version is 'The model: a hash of its content.';
 comment on column textmill.model_status.task is 'sentiment, keywords or moderation.';
-comment on column textmill.model_status.promoted is 'Whether workers are to serve it.';
+comment on column textmill.model_status.promoted is 'Whether it is the promoted model of its task.';
 comment on column textmill.model_status.workers is
-    'How many processes do, less those that have been silent for 30 s.';
+    'How many processes serve it, except those that have been silent for 30 s.';
 comment on column textmill.model_status.parent is 'The model that its training started from.';
 comment on column textmill.model_status.run_id is 'Number of that training.';
 comment on column textmill.model_status.feedback_before is
@@ -244,5 +246,5 @@ comment on column textmill.model_status.feedback_after is
 comment on column textmill.model_status.elsewhere_change is
     'By how much the mean F1 of the fixed test sets changed from the parent''s, -1 to 1;'
     ' below 0: worse.';
-comment on column textmill.model_status.added_by is 'Who made it known.';
-comment on column textmill.model_status.added_at is 'When.';
+comment on column textmill.model_status.added_by is 'Who added it.';
+comment on column textmill.model_status.added_at is 'When it was added.';

@@ -12,11 +12,11 @@ create table textmill.result (
     constraint result_attempt check (attempt >= 1)
 ) partition by range (job_id);
 
--- What a moderator reads: a few in a hundred results, newest job and highest score first.
+-- Flagged results, a few in a hundred, which a moderator reads newest job and highest score first.
 create index result_flagged on textmill.result (job_id, score, seq)
     where (payload ->> 'flagged')::boolean;
 
--- Labels of a job are counted without reading its results.
+-- With this index the labels of a job are counted without reading its results.
 create index result_label on textmill.result (job_id, label, score, seq);
 
 create table textmill.failure (
@@ -50,7 +50,7 @@ as $$
 begin
     if not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member')
         and exists (
-            -- By the key, one by one, in one partition: however large the job is.
+            -- Looked up by key, one by one, in one partition, so that the job's size does not matter.
             select from added cross join lateral (
                 select from textmill.result r
                 where r.job_id = added.job_id and r.seq = added.seq limit 1) as beside) then
@@ -65,7 +65,7 @@ create trigger failure_alone after insert on textmill.failure
     referencing new table as added for each statement
     execute function textmill.check_failure_alone();
 
--- LATERAL: whichever way the jobs are chosen, only their failures are read.
+-- LATERAL, so that only the failures of the chosen jobs are read, whichever way jobs are chosen.
 create view textmill.job_failure_summary as
 select j.job_id, f.code, f.stage, f.documents, f.example
 from textmill.job j
@@ -109,10 +109,10 @@ comment on column textmill.document_status.status is 'succeeded, failed, cancell
 comment on column textmill.document_status.code is 'Why it failed.';
 comment on column textmill.document_status.stage is 'Where it failed.';
 comment on column textmill.document_status.message is 'What to know about the failure.';
-comment on column textmill.document_status.line is 'Line of the input file where it stood.';
+comment on column textmill.document_status.line is 'Line of the input file that it came from.';
 comment on column textmill.document_status.finished_at is 'When the outcome was written.';
 
--- LEFT: where no query asks for external_id, the documents are not read.
+-- LEFT JOIN, so that documents are read only if the query asks for external_id.
 create view textmill.sentiment_result as
 select r.job_id, r.seq, d.external_id, r.label, r.score,
     (r.payload -> 'scores' ->> 'negative')::real as negative,
@@ -134,8 +134,8 @@ comment on column textmill.sentiment_result.negative is 'Score of negative; the 
 comment on column textmill.sentiment_result.neutral is 'Score of neutral.';
 comment on column textmill.sentiment_result.positive is 'Score of positive.';
 comment on column textmill.sentiment_result.language is 'zh, en, mixed or other.';
-comment on column textmill.sentiment_result.model_version is 'Which model said so.';
-comment on column textmill.sentiment_result.created_at is 'When.';
+comment on column textmill.sentiment_result.model_version is 'Which model made the result.';
+comment on column textmill.sentiment_result.created_at is 'When the result was written.';
 
 create view textmill.moderation_result as
 select r.job_id, r.seq, d.external_id, (r.payload ->> 'flagged')::boolean as flagged,
@@ -152,14 +152,15 @@ comment on column textmill.moderation_result.job_id is 'Id of the job.';
 comment on column textmill.moderation_result.seq is 'Position in the job, from 1.';
 comment on column textmill.moderation_result.external_id is 'The producer''s own id.';
 comment on column textmill.moderation_result.flagged is 'Whether any label reached its threshold.';
-comment on column textmill.moderation_result.labels is 'The labels that did, highest score first.';
+comment on column textmill.moderation_result.labels is
+    'The labels that reached their threshold, highest score first.';
 comment on column textmill.moderation_result.label is
-    'The first of them, or else the label with the highest score.';
+    'The first of labels; if there are none, the label with the highest score.';
 comment on column textmill.moderation_result.score is 'Score of that label, 0 to 1.';
 comment on column textmill.moderation_result.scores is 'Score of every label.';
 comment on column textmill.moderation_result.language is 'zh, en, mixed or other.';
-comment on column textmill.moderation_result.model_version is 'Which model said so.';
-comment on column textmill.moderation_result.created_at is 'When.';
+comment on column textmill.moderation_result.model_version is 'Which model made the result.';
+comment on column textmill.moderation_result.created_at is 'When the result was written.';
 
 create view textmill.keyword_result as
 select r.job_id, r.seq, d.external_id, k.rank::integer as rank, k.keyword ->> 'text' as keyword,
@@ -179,12 +180,12 @@ comment on column textmill.keyword_result.seq is 'Position in the job, from 1.';
 comment on column textmill.keyword_result.external_id is 'The producer''s own id.';
 comment on column textmill.keyword_result.rank is 'Place of the keyword in the document, from 1.';
 comment on column textmill.keyword_result.keyword is
-    'The keyword as it first stands in the text; in lower case where it does not.';
+    'The keyword as it first occurs in the text; in lower case if it does not occur there.';
 comment on column textmill.keyword_result.score is 'How sure the model is, 0 to 1.';
 comment on column textmill.keyword_result.spans is
-    'Places in the original text: [start, end) in code points; null where it does not stand there.';
+    'Places in the original text: [start, end) in code points; null if it does not occur there.';
 comment on column textmill.keyword_result.language is 'zh, en, mixed or other.';
-comment on column textmill.keyword_result.model_version is 'Which model said so.';
-comment on column textmill.keyword_result.created_at is 'When.';
+comment on column textmill.keyword_result.model_version is 'Which model made the result.';
+comment on column textmill.keyword_result.created_at is 'When the result was written.';
 comment on column textmill.keyword_result.generated is
-    'Whether the model made it instead of finding it.';
+    'Whether the model generated the keyword instead of finding it.';

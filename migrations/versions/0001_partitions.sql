@@ -1,6 +1,7 @@
--- Monthly partitions of document, result and failure: for the month of now() and `ahead` more.
--- Built aside and attached, so that running readers and writers are not locked out. Whoever finds them
--- all waits for nobody, and one that is missing is made by one transaction at a time.
+-- Make the monthly partitions of document, result and failure that are missing, for the month of now()
+-- and `ahead` more; returns how many. Each is built apart and then attached, so that running readers and
+-- writers are not locked out. A call that finds them all waits for nobody; one transaction at a time
+-- makes what is missing.
 create function textmill.make_partitions(ahead integer default 2) returns integer
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -22,9 +23,9 @@ begin
             continue when to_regclass(format('textmill.%I', partition)) is not null;
             execute format('create table textmill.%I (like textmill.%I including all)',
                 partition, parent);
-            -- Statistics never know the jobs to come, and take each of those for a single row: joins
-            -- would then read the whole job for each of its documents. Without any, the planner
-            -- expects a job to be large.
+            -- Statistics never include the jobs to come, of which the planner would expect a single row:
+            -- joins would then read the whole job for each of its documents. Without statistics, the
+            -- planner expects a job to be large.
             execute format('alter table textmill.%I alter column job_id set statistics 0', partition);
             execute format('alter table textmill.%I attach partition textmill.%I'
                 ' for values from (%L) to (%L)', parent, partition,

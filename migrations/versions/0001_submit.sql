@@ -1,6 +1,6 @@
 -- Submitting with SQL alone, inside the caller's own transaction and with the caller's rights.
 
--- Make a loading job; null when the idempotency key is taken.
+-- Create a job that is `loading`; null if the idempotency key is taken.
 create function textmill.start_job(of_task text, options jsonb, content_hash bytea) returns uuid
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -78,8 +78,8 @@ begin
     if options ->> 'model_version' is not null then
         perform textmill.check_model(of_task, options ->> 'model_version');
     end if;
-    -- Dispatch makes them further ahead: the first submit of a month has none to make, so that no
-    -- other waits for the end of its transaction.
+    -- Dispatch makes partitions further ahead, so the first submit of a month has none to make, and no
+    -- other submit waits for the end of its transaction.
     perform textmill.make_partitions(1);
     insert into textmill.job (task, lane, name, idempotency_key, content_hash, weight, deadline_at,
             options)
@@ -94,7 +94,7 @@ begin
                 'model_version', options ->> 'model_version')))
         on conflict on constraint job_idempotency_key do nothing
         returning job_id into made;
-    -- Only of a new job: who submits again may do so after its deadline.
+    -- Checked for a new job only: a repeated submit may come after the deadline.
     if made is not null and deadline < now() then
         raise exception 'the deadline % has passed', options ->> 'deadline_at'
             using errcode = 'invalid_parameter_value', hint = 'Name a later one, or none.';
@@ -103,7 +103,7 @@ begin
 end
 $$;
 
--- The job that holds the idempotency key, if it was made of the same content.
+-- The job that holds the idempotency key; an error if it was made of other content.
 create function textmill.same_job(key text, hash bytea) returns uuid
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -122,9 +122,9 @@ begin
 end
 $$;
 
--- Let everybody see a loading job of which all is there. Chunks were cut before duplicates were refused:
--- one that has no document left to run would still be open when its job ends. SECURITY DEFINER, since
--- nobody else takes a chunk away.
+-- Open a loading job that is complete, so that everybody sees it. Chunks were cut before duplicates were
+-- refused: a chunk without a document left to run is deleted, since it would still be open when the job
+-- ends. SECURITY DEFINER, since nobody else may delete a chunk.
 create function textmill.open_job(of_job uuid, total bigint, refused bigint) returns void
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -142,13 +142,13 @@ begin
             select from textmill.document d
             where d.job_id = of_job and d.seq between c.first_seq and c.last_seq
                 and d.text is not null
-            -- Keeps it from becoming a join, which looks at every document and not at a chunk's first.
+            -- Prevents a join, which would read every document instead of the first of each chunk.
             offset 0);
     perform pg_notify('textmill_pending', '');
 end
 $$;
 
--- Refuse, cut and open a job whose documents are all there.
+-- Refuse bad documents of a job whose documents are all loaded, cut it into chunks, and open it.
 create function textmill.finish_load(of_job uuid) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -163,12 +163,12 @@ begin
     select count(*) into refused from textmill.failure where job_id = of_job;
     perform textmill.cut_chunks(of_job, total);
     perform textmill.open_job(of_job, total, refused);
-    -- Last, when the job counts: others who submit wait from here to the end of this transaction.
+    -- Last, when the job's row has its counts: other submits wait from here to the end of this transaction.
     perform textmill.check_pressure();
 end
 $$;
 
--- Submit an array of objects with `text`, `id` and whatever else is kept as metadata.
+-- Submit an array of objects with `text` and `id`; all other fields are kept as metadata.
 create function textmill.submit(task text, documents jsonb, options jsonb default '{}')
     returns uuid
     language plpgsql
@@ -226,7 +226,7 @@ begin
 end
 $$;
 
--- True; an error where two columns of this row have one name, of which metadata would keep the last.
+-- True; an error if two columns of this row have the same name, since metadata would keep the last only.
 create function textmill.has_unique_columns(head json) returns boolean
     language plpgsql immutable
     set search_path = pg_catalog, pg_temp
@@ -243,8 +243,8 @@ begin
 end
 $$;
 
--- Submit the rows of a query: columns id and text; further ones are kept as metadata. Runs with the
--- caller's rights and search path, so that the query means what it means to the caller.
+-- Submit the rows of a query with columns id and text; further columns are kept as metadata. Runs with the
+-- caller's rights and search path, so that the query means here what it means to the caller.
 create function textmill.submit_query(task text, query text, options jsonb default '{}')
     returns uuid
     language plpgsql
@@ -259,7 +259,7 @@ declare
         ' case when row_number() over () = 1 then to_json(q.*) end as head from (%s%s) as q) as given'
         ' where head is null or textmill.has_unique_columns(head)',
         pg_catalog.rtrim(query, E' \t\r\n;'), E'\n');
-    -- Whether two sets of rows are the same is only asked for the sake of an idempotency key.
+    -- Hash of the rows, for the idempotency key: without one, nobody asks whether rows are the same.
     summary constant text := 'select sha256(convert_to(concat_ws(''|'', $1, count(*), sum('
         'hashtextextended(concat_ws(E''\x1f'', seq, coalesce(id, E''\x1e''),'
         ' coalesce(text, E''\x1e''), metadata), 0)::numeric)), ''UTF8'')) from (';

@@ -19,15 +19,15 @@ create table textmill.sweep (
     constraint sweep_name unique (name),
     constraint sweep_watermark_kind check (watermark_kind in
         ('number', 'text', 'timestamp', 'timestamptz', 'uuid')),
-    -- Times that every program can read, also when they are added up.
+    -- Times that every program can read, even when they are added up.
     constraint sweep_settle check (settle between '0'::interval and '999999 days'::interval),
     constraint sweep_deadline check (deadline > settle and deadline <= '999999 days'::interval),
     constraint sweep_next_run check (next_run_at
         between '1970-01-01 00:00Z'::timestamptz and '9999-01-01 00:00Z'::timestamptz)
 );
 
--- Dispatch reads Textmill's own database with its own login, which sees every text: who defines such
--- a sweep must be allowed to see them, too.
+-- If the source is Textmill's own database, dispatch reads it with its own login, which sees every text:
+-- whoever defines such a sweep must be allowed to see them, too.
 create function textmill.check_sweep_source() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -44,8 +44,8 @@ $$;
 create trigger sweep_source before insert or update of source, query, watermark_column
     on textmill.sweep for each row execute function textmill.check_sweep_source();
 
--- One row per run. `settling`: begun, rows not handed over yet. `running`: its job was accepted.
--- `definition`: hash of what the sweep said when the run looked how far its rows reach.
+-- One row per run. `settling`: the run has begun, its rows are not handed over yet. `running`: its job was
+-- accepted. `definition`: hash of the sweep's definition when the run looked how far its rows reach.
 create table textmill.sweep_run (
     run_id bigint generated always as identity,
     sweep_id bigint not null,
@@ -97,24 +97,26 @@ comment on view textmill.sweep_history is 'One row per run of a sweep.';
 comment on column textmill.sweep_history.name is 'Name of the sweep.';
 comment on column textmill.sweep_history.run_id is 'Number of the run.';
 comment on column textmill.sweep_history.state is
-    'settling: late rows may still come; running: its job was accepted; finished; failed.';
+    'settling: late rows may still arrive; running: its job was accepted; finished; failed.';
 comment on column textmill.sweep_history.scheduled_for is 'When it was due.';
 comment on column textmill.sweep_history.started_at is 'When it began.';
 comment on column textmill.sweep_history.finished_at is 'When its last outcome was counted.';
 comment on column textmill.sweep_history.from_watermark is 'Every row up to here was swept before.';
 comment on column textmill.sweep_history.to_watermark is
-    'Every row up to here is swept by it; null where there was none.';
-comment on column textmill.sweep_history.job_id is 'Its job; null where there was nothing to sweep.';
+    'Every row up to here is swept by this run; null if there was none.';
+comment on column textmill.sweep_history.job_id is 'Its job; null if there was nothing to sweep.';
 comment on column textmill.sweep_history.swept is 'Rows that became documents.';
 comment on column textmill.sweep_history.flagged is 'Documents that were flagged.';
 comment on column textmill.sweep_history.flag_rate is
     'Share of the rows that were flagged, 0 to 1; null before it is counted, or without rows.';
 comment on column textmill.sweep_history.usual_rate is
-    'That share, 0 to 1, over the sweep''s last 14 runs before it; null where they are fewer than 3.';
-comment on column textmill.sweep_history.change is 'flag_rate less usual_rate, -1 to 1.';
+    'The same share, 0 to 1, over the last 14 runs of the sweep before this one; null if there are fewer'
+    ' than 3.';
+comment on column textmill.sweep_history.change is 'flag_rate minus usual_rate, -1 to 1.';
 comment on column textmill.sweep_history.labels is 'How many documents were flagged with each label.';
-comment on column textmill.sweep_history.alert is 'What somebody should look at; null when all is usual.';
-comment on column textmill.sweep_history.error is 'What last went wrong in it.';
+comment on column textmill.sweep_history.alert is
+    'What somebody should look at; null if nothing is unusual.';
+comment on column textmill.sweep_history.error is 'What last went wrong in the run.';
 
 create view textmill.sweep_status as
 select s.name, s.paused, s.cron, s.timezone, s.source, s.watermark, s.settle, s.deadline,
@@ -131,26 +133,26 @@ left join lateral (
 
 comment on view textmill.sweep_status is 'One row per sweep, with its latest run.';
 comment on column textmill.sweep_status.name is 'Name of the sweep.';
-comment on column textmill.sweep_status.paused is 'Whether it rests.';
+comment on column textmill.sweep_status.paused is 'Whether it is paused.';
 comment on column textmill.sweep_status.cron is 'When it runs: minute, hour, day, month, weekday.';
-comment on column textmill.sweep_status.timezone is 'Where that is the time.';
+comment on column textmill.sweep_status.timezone is 'Time zone of that schedule.';
 comment on column textmill.sweep_status.source is 'Name of the database that its rows come from.';
 comment on column textmill.sweep_status.watermark is 'Every row up to here was swept.';
 comment on column textmill.sweep_status.settle is
     'How long a run waits for rows that are committed late.';
-comment on column textmill.sweep_status.deadline is 'How long a run may take; null: any time.';
-comment on column textmill.sweep_status.next_run_at is 'When it is due; null while it rests.';
+comment on column textmill.sweep_status.deadline is 'How long a run may take; null: no limit.';
+comment on column textmill.sweep_status.next_run_at is 'When it is due next; null while it is paused.';
 comment on column textmill.sweep_status.last_state is
     'settling, running, finished or failed; null before the first run.';
 comment on column textmill.sweep_status.last_started_at is 'When its latest run began.';
 comment on column textmill.sweep_status.last_job_id is 'The job of its latest run.';
 comment on column textmill.sweep_status.last_swept is 'Rows of its latest run.';
-comment on column textmill.sweep_status.last_flagged is 'Of these, the flagged ones.';
+comment on column textmill.sweep_status.last_flagged is 'How many of these were flagged.';
 comment on column textmill.sweep_status.flag_rate is 'Share of the rows that were flagged, 0 to 1.';
 comment on column textmill.sweep_status.usual_rate is
-    'That share, 0 to 1, over the last 14 runs before it.';
+    'The same share, 0 to 1, over the 14 runs before the latest.';
 comment on column textmill.sweep_status.alert is 'What somebody should look at.';
 comment on column textmill.sweep_status.error is
-    'Why its schedule names no time, or else what last went wrong in its latest run.';
+    'Why its schedule gives no time, or else what last went wrong in its latest run.';
 comment on column textmill.sweep_status.created_by is 'Who added it.';
-comment on column textmill.sweep_status.created_at is 'When.';
+comment on column textmill.sweep_status.created_at is 'When it was added.';

@@ -1,5 +1,6 @@
--- What one transaction at a time may do: it locks the row until it ends. No advisory locks, which
--- anybody who may log in can take and keep. No role has rights here; functions of the owner lock.
+-- One row for each thing that only one transaction at a time may do: it locks the row until it ends.
+-- Advisory locks would not do, since any login can take and keep one. No role has rights on this table;
+-- functions that run with the owner's rights take the locks.
 create table textmill.turn (
     name text not null,
     constraint turn_pkey primary key (name),
@@ -8,8 +9,8 @@ create table textmill.turn (
 
 insert into textmill.turn values ('dispatch'), ('partitions'), ('pressure'), ('promotion');
 
--- Refuse a transaction that sees the database as it was at its beginning. Whoever waits for a row to be
--- alone and then reads must see what was committed while it waited.
+-- Refuse a transaction that sees the database as it was when the transaction began: one that waits for a
+-- lock and then reads must see what was committed while it waited.
 create function textmill.needs_read_committed() returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
@@ -25,14 +26,15 @@ begin
 end
 $$;
 
--- For whoever takes a turn, or changes a job: others wait until the end of that transaction. One that is
--- forgotten open, or whose client froze, is ended after so many seconds, or sooner where it would be.
+-- Called by functions that take a turn or change a job, since others wait until that transaction ends. If
+-- it is left open, or its client freezes, Postgres ends it after this many seconds; a shorter limit that
+-- is already set is kept.
 create function textmill.limit_idling(seconds integer default 60) returns void
     language sql
     set search_path = pg_catalog, pg_temp
 as $$
     select set_config('idle_in_transaction_session_timeout', seconds || 's', true)
-    -- Zero is no limit.
+    -- Zero means no limit.
     where current_setting('idle_in_transaction_session_timeout')::interval
         not between '1 millisecond' and make_interval(secs => seconds)
 $$;

@@ -1,5 +1,5 @@
--- One row per process, refreshed with its heartbeat: how much it gets done, what it serves, and why
--- that is not what was promoted.
+-- One row per worker process, refreshed with its heartbeat: how much it gets done, which models it
+-- serves, and, if one of them is not the promoted one, why.
 create table textmill.worker (
     worker text not null,
     host text not null,
@@ -18,7 +18,7 @@ create table textmill.worker (
     constraint worker_documents check (documents >= 0 and documents_per_second >= 0)
 );
 
--- Whether a process lives.
+-- Whether a process with this last heartbeat counts as alive.
 create function textmill.is_alive(heartbeat_at timestamptz) returns boolean
     language sql stable
     set search_path = pg_catalog, pg_temp
@@ -39,18 +39,18 @@ from textmill.worker w;
 
 comment on view textmill.worker_status is 'One row per worker process.';
 comment on column textmill.worker_status.worker is 'Name of the process.';
-comment on column textmill.worker_status.host is 'Where it runs.';
-comment on column textmill.worker_status.pid is 'Its number there.';
+comment on column textmill.worker_status.host is 'Host that it runs on.';
+comment on column textmill.worker_status.pid is 'Its process id on that host.';
 comment on column textmill.worker_status.device is 'Device that it is pinned to.';
-comment on column textmill.worker_status.tasks is 'What it serves.';
-comment on column textmill.worker_status.threads is 'Chunks that it works on at once.';
+comment on column textmill.worker_status.tasks is 'Tasks that it serves.';
+comment on column textmill.worker_status.threads is 'How many chunks it works on at once.';
 comment on column textmill.worker_status.started_at is 'When it was ready.';
-comment on column textmill.worker_status.heartbeat_at is 'When it last said that it lives.';
-comment on column textmill.worker_status.silent is 'Time since then.';
+comment on column textmill.worker_status.heartbeat_at is 'Time of its last heartbeat.';
+comment on column textmill.worker_status.silent is 'Time since its last heartbeat.';
 comment on column textmill.worker_status.documents is 'Documents finished since its start.';
 comment on column textmill.worker_status.documents_per_second is
     'Documents a second over its last minute; 0 once it has been silent for 30 s.';
-comment on column textmill.worker_status.running_chunks is 'Chunks in work.';
+comment on column textmill.worker_status.running_chunks is 'Chunks that it is working on.';
 comment on column textmill.worker_status.models is 'The model that it serves each task with.';
 comment on column textmill.worker_status.model_error is
-    'Why it does not serve what was promoted; null when it does.';
+    'Why it does not serve the promoted model; null if it does.';
