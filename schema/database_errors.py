@@ -8,6 +8,9 @@ import sqlalchemy as sa
 TOO_LARGE = "54"
 """SQLSTATE class of what is too large for Postgres. Sent again, it still is."""
 
+MISCONFIGURED = "42"
+"""SQLSTATE class of a missing right, table, column or function. An operator has to mend it."""
+
 COUNTED = ("57014", "58")
 """SQLSTATEs, or classes of them, that a chunk may have caused itself: of a statement that was
 cancelled, such as for the time it took, and of a system error, such as an unreadable page."""

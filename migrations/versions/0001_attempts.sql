@@ -117,8 +117,8 @@ end
 $$;
 
 -- End an attempt without outcomes. `how` it ended:
---   released  it was given back unharmed: nothing counts, the next claim goes on
---   retry     it failed as a whole: the next one may begin `wait` seconds later
+--   released  it was given back unharmed: nothing counts; the next one may begin after `wait` seconds
+--   retry     it failed as a whole: that counts; the next one may begin after `wait` seconds
 --   given_up  it would fail again: halved, down to the one document, which fails with `why`
 --   crashed   its process died. The chunk becomes a suspect, which no worker claims but alone;
 --             a suspect is halved, and one document that crashed three times so fails
@@ -165,7 +165,7 @@ begin
         suspect = case how when 'crashed' then true when 'retry' then false else suspect end,
         crashes = crashes + (how = 'crashed' and ended.suspect)::integer,
         errors = errors + (how = 'retry')::integer,
-        not_before = case how when 'retry' then now() + make_interval(secs => wait) end
+        not_before = case when wait > 0 then now() + make_interval(secs => wait) end
     where job_id = of_job and chunk_no = of_chunk_no;
     return 'pending';
 end
