@@ -40,6 +40,7 @@ def create_engine(
     application: str,
     role: str = "textmill_producer",
     connections: int = 4,
+    connect_timeout: int = CONNECT_TIMEOUT,
     pings: bool = True,
 ) -> sa.Engine:
     """Make an engine for `url`; nothing connects before it is used.
@@ -49,6 +50,7 @@ def create_engine(
         application: shown in `pg_stat_activity`.
         role: whose member the login should be, which it is told where it lacks a right.
         connections: most connections held at once.
+        connect_timeout: seconds to wait for a connection, 2 at least.
         pings: whether a connection is tried each time before it is used; without, whoever uses one
             that was lost meanwhile must try again.
 
@@ -74,7 +76,7 @@ def create_engine(
         connect_args={
             "application_name": application,
             "client_encoding": "utf8",  # also of a database that has none, SQL_ASCII
-            "connect_timeout": CONNECT_TIMEOUT,
+            "connect_timeout": connect_timeout,
             # A server-side prepared statement does not survive a transaction pooler.
             "prepare_threshold": None,
             "keepalives_idle": 30,
