@@ -116,14 +116,18 @@ class ArtifactFolders:
 
 @contextmanager
 def written(models: Path) -> Iterator[None]:
-    """Say so where the models folder does not take what is written to it.
+    """Say so if the models folder does not take what is written to it.
+
+    An error of another file, such as one of the data that is being read, stays as it is.
 
     Raises:
-        NotLoadedError: it is full, read-only, or no folder.
+        NotLoadedError: the folder is full, read-only, or no folder.
     """
     try:
         yield
     except OSError as error:  # of `shutil.Error` the first of those that it lists
+        if error.filename is not None and not Path(error.filename).is_relative_to(models):
+            raise
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         msg = (
             f"cannot write to the models folder {models} ({reason});"
