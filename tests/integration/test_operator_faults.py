@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
+from schema.outcomes import Failure, Result
 from tests.fixtures.chunks import add_job, chunk_store, chunks, claim_one
 from tests.fixtures.invariants import broken
 from worker.chunk_processor import ERASED
@@ -14,7 +15,7 @@ def run(sql: str, engine: sa.Engine) -> None:
         connection.execute(sa.text(sql))
 
 
-def outcomes_of(claim: Claim) -> list[tuple[int, object]]:
+def outcomes_of(claim: Claim) -> list[tuple[int, Result | Failure]]:
     return [(seq, ERASED) for seq in range(claim.first_seq, claim.last_seq + 1)]
 
 
