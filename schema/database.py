@@ -40,6 +40,7 @@ def create_engine(
     application: str,
     role: str = "textmill_producer",
     connections: int = 4,
+    connect_timeout: int = CONNECT_TIMEOUT,
     pings: bool = True,
 ) -> sa.Engine:
     """Make an engine for `url`; nothing connects before it is used.
@@ -49,6 +50,7 @@ def create_engine(
         application: shown in `pg_stat_activity`.
         role: role that the login should be a member of; the error names it if a right is missing.
         connections: most connections held at once.
+        connect_timeout: seconds to wait for a connection, 2 at least.
         pings: whether a connection is tested each time before it is used; if not, the caller must
             try again when it gets one that was lost meanwhile.
 
@@ -74,7 +76,7 @@ def create_engine(
         connect_args={
             "application_name": application,
             "client_encoding": "utf8",  # even if the database has no encoding (SQL_ASCII)
-            "connect_timeout": CONNECT_TIMEOUT,
+            "connect_timeout": connect_timeout,
             # A server-side prepared statement does not survive a transaction pooler.
             "prepare_threshold": None,
             "keepalives_idle": 30,

@@ -8,6 +8,9 @@ import sqlalchemy as sa
 TOO_LARGE = "54"
 """SQLSTATE class of input that is too large for Postgres; sending it again does not help."""
 
+MISCONFIGURED = "42"
+"""SQLSTATE class of a missing right, table, column or function. An operator has to mend it."""
+
 COUNTED = ("57014", "58")
 """SQLSTATEs, or classes of them, of errors that a chunk may have caused itself: a cancelled
 statement (perhaps because it took too long) or a system error (perhaps an unreadable page)."""

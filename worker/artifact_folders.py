@@ -118,12 +118,16 @@ class ArtifactFolders:
 def written(models: Path) -> Iterator[None]:
     """Turn an error while writing to the models folder into one that says what to do.
 
+    An error of another file, such as one of the data that is read meanwhile, stays as it is.
+
     Raises:
         NotLoadedError: it is full or read-only, or not a folder.
     """
     try:
         yield
     except OSError as error:  # `shutil.Error` lists several errors; the first is reported
+        if error.filename is not None and not Path(error.filename).is_relative_to(models):
+            raise
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         msg = (
             f"cannot write to the models folder {models} ({reason});"

@@ -256,18 +256,14 @@ class ChunkStore:
             The chunk's new state: `pending`; `split` if it was given up and halved; `done` if it
             held a single document, which has failed. None if the lease was already lost.
         """
+        seed = " ".join(map(str, claim.fence))
+        decision = decide(error, claim.errors + 1, self._max_attempts, seed=seed)
         with self._engine.begin() as connection:
-            now = connection.scalar(
-                sa.text("select now() from set_config('lock_timeout', :lock_timeout, true)"),
-                {"lock_timeout": LOCK_TIMEOUT},
-            )
-            assert now is not None  # noqa: S101  # for the type checker
-            decision = decide(error, claim.errors + 1, now, self._max_attempts)
             if isinstance(decision, GiveUp):
                 why = f"every attempt failed: {type(error).__name__}"
                 return _end(connection, claim, AttemptEnd.GIVEN_UP, why=why)
-            wait = (decision.at - now).total_seconds()
-            return _end(connection, claim, AttemptEnd.RETRY, wait=wait)
+            how = AttemptEnd.RETRY if decision.counts else AttemptEnd.RELEASED
+            return _end(connection, claim, how, wait=decision.wait.total_seconds())
 
     def _reading(self) -> sa.Connection:
         """A connection for one statement, in autocommit mode: without separate begin and commit.
@@ -297,8 +293,17 @@ def _end(
     wait: float = 0,
 ) -> str | None:
     ended: str | None = connection.scalar(
-        sa.text("select textmill.end_attempt(:job_id, :chunk_no, :attempt, :how, :why, :wait)"),
-        {"how": how, "why": why, "wait": wait, **claim.fence._asdict()},
+        sa.text(
+            "select textmill.end_attempt(:job_id, :chunk_no, :attempt, :how, :why, :wait)"
+            " from set_config('lock_timeout', :lock_timeout, true)"
+        ),
+        {
+            "how": how,
+            "why": why,
+            "wait": wait,
+            "lock_timeout": LOCK_TIMEOUT,
+            **claim.fence._asdict(),
+        },
     )
     connection.execute(sa.text(f"notify {PENDING_CHANNEL}"))
     return ended

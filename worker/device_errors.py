@@ -4,21 +4,7 @@ import torch
 
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode, Stage
-
-_OUT_OF_MEMORY = (
-    "can't allocate memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
-"""Messages of torch and NVIDIA's libraries when memory runs out; the type does not always tell."""
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: a smaller micro-batch may fit."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
-    )
+from worker.pipeline.out_of_memory import is_out_of_memory
 
 
 def is_lost(error: Exception) -> bool:

@@ -17,9 +17,11 @@ from typing import Self
 
 from schema.documents import Lane
 from worker.core import Core
-from worker.device_errors import document_error, is_lost, is_out_of_memory
+from worker.device_errors import document_error, is_lost
 from worker.meter import Meter
 from worker.pipeline import Pipeline
+from worker.pipeline.frames import frames_of
+from worker.pipeline.out_of_memory import is_out_of_memory
 from worker.pipeline.records import Answer, IntArray
 from worker.schedule import Schedule
 from worker.token_budgets import SMALLEST
@@ -138,6 +140,14 @@ class Engine:
         return self._incoming_windows + self._schedule.waiting
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            # A fault of this thread's own. Callers would wait for ever, so the process ends.
+            logger.exception("the engine thread failed")
+            self._fail(DeviceLostError(repr(error)))
+
+    def _serve(self) -> None:
         while self._collect():
             self._schedule.drop_abandoned()
             with self.core.if_free() as free:
@@ -223,6 +233,9 @@ class Engine:
             # A window that does not fit even alone says nothing about the right budget.
             self._note_fit(chosen, self._schedule.budget(chosen.pipeline) if len(batch) == 1 else 0)
         if len(batch) == 1:
+            logger.error(
+                "the model failed on one window: %s\n%s", type(error).__name__, frames_of(error)
+            )
             batch[0].answer(document_error(error))
             return
         logger.warning("halving a micro-batch of %d: %s", len(batch), type(error).__name__)

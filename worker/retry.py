@@ -2,11 +2,11 @@
 
 import random
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import sqlalchemy as sa
 
-from schema.database_errors import TOO_LARGE, has_state
+from schema.database_errors import MISCONFIGURED, TOO_LARGE, has_state
 from schema.errors import ArtifactError
 
 LONGEST = timedelta(minutes=1)
@@ -19,9 +19,15 @@ that worker may have the model that this one lacks."""
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again, not before `at`."""
+    """Try again.
 
-    at: datetime
+    Attributes:
+        wait: how long to wait before.
+        counts: whether the attempt counts as a failed one of the chunk.
+    """
+
+    wait: timedelta
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +35,42 @@ class GiveUp:
     """The chunk would fail again as a whole; its documents are to be tried separately."""
 
 
-def decide(error: Exception, failures: int, now: datetime, max_attempts: int) -> Retry | GiveUp:
+def decide(error: Exception, failures: int, max_attempts: int, *, seed: str) -> Retry | GiveUp:
     """Whether and when to try again. Pure: the same arguments give the same decision.
 
     The delay doubles from one second up to `LONGEST`, and is then shortened by up to a half. How
-    much depends on `now`, so that chunks that failed together do not come back together.
+    much depends on `seed`, so that chunks that failed together do not come back together.
 
     Args:
         error: what ended the attempt.
         failures: attempts that failed in a row, this one included, from 1.
-        now: time of the failure.
         max_attempts: after this many the chunk is given up.
+        seed: decides how much is taken off; different for each attempt.
     """
     if gives_up(error, failures, max_attempts):
         return GiveUp()
-    ceiling = min(LONGEST, timedelta(seconds=2.0 ** min(failures - 1, 10)))
-    jitter = random.Random(now.timestamp()).uniform(0.5, 1)  # noqa: S311  # guards nothing
-    return Retry(now + ceiling * jitter)
+    counts = not is_misconfigured(error)
+    ceiling = min(LONGEST, timedelta(seconds=2.0 ** min(failures - 1, 10))) if counts else LONGEST
+    return Retry(ceiling * random.Random(seed).uniform(0.5, 1), counts)  # noqa: S311  # no secret
 
 
 def gives_up(error: Exception, failures: int, max_attempts: int) -> bool:
     """Whether `decide` would give up."""
+    if is_misconfigured(error):
+        return False
     return failures >= max_attempts or is_permanent(error)
+
+
+def is_misconfigured(error: Exception) -> bool:
+    """Whether an operator has to mend it: a right, table or function is missing in Postgres.
+
+    No document causes that, so none may fail by it.
+    """
+    return has_state(error, MISCONFIGURED)
 
 
 def is_permanent(error: Exception) -> bool:
     """Whether the same documents would meet the same error again."""
-    if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError | sa.exc.ProgrammingError):
+    if isinstance(error, sa.exc.DataError | sa.exc.IntegrityError):
         return True
     return not isinstance(error, TRANSIENT) or has_state(error, TOO_LARGE)

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from schema.database import unblocked
-from schema.database_errors import condition, may_pass
 from schema.documents import Task
 from schema.states import AttemptEnd
+from worker.attempt_ends import AttemptEnds
 from worker.devices import Device, default_processes
 from worker.exit_codes import EXIT_CANNOT_START, EXIT_DEVICE_LOST
 from worker.pulse import SILENT, Pulse
@@ -80,11 +79,9 @@ class Supervisor:
             for number, slot in enumerate(self._slots):
                 slot.metrics_port = metrics_port + number
         self._tasks = tasks
-        self._database = database
+        self._attempts = AttemptEnds(database)
         self._drain = drain
         self._signals = 0
-        self._late: list[tuple[str, AttemptEnd]] = []
-        self._late_due = 0.0
 
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT; a second signal kills the processes at once.
@@ -95,7 +92,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         while not self._signals:
-            self._end_late_attempts()
+            self._attempts.end_late()
             for slot in self._slots:
                 if self._tend(slot) == EXIT_CANNOT_START:
                     logger.error("a process cannot start; see its message above")
@@ -124,7 +121,7 @@ class Supervisor:
         slot.process = None
         if code == EXIT_CANNOT_START:
             return code  # it claimed nothing
-        found = self._end_attempts(slot.name, AttemptEnd.CRASHED)
+        found = self._attempts.end(slot.name, AttemptEnd.CRASHED)
         if found or time.monotonic() - slot.started > SETTLED:
             slot.crashes = 0
         # A process that died over chunks is replaced at once: each such death narrows down the
@@ -171,42 +168,6 @@ class Supervisor:
         slot.started = time.monotonic()
         logger.info("started %s, process %d", slot.name, slot.process.pid)
 
-    def _end_attempts(self, name: str, how: AttemptEnd) -> int:
-        """End the attempts of a dead process at once, so that nobody waits for its leases.
-
-        Args:
-            name: the process's name.
-            how: `crashed`, or `released` if the supervisor ended it, which is no chunk's fault.
-
-        Returns:
-            The number of attempts ended. 0 also if Postgres is away or others hold the chunks,
-            when `_end_late_attempts` tries again, or if Postgres refuses, when nobody does.
-        """
-        try:
-            with unblocked(self._database) as connection:
-                ended = connection.scalar(
-                    sa.text("select textmill.end_attempts(:worker, :how)"),
-                    {"worker": name, "how": how},
-                )
-        except sa.exc.DBAPIError as error:
-            if may_pass(error):
-                logger.warning("%s's chunks wait for Postgres: %s", name, condition(error))
-                self._late.append((name, how))
-            else:
-                message = "%s's chunks wait for their leases to run out: %s"
-                logger.error(message, name, condition(error))  # noqa: TRY400  # made for people
-            return 0
-        return int(ended or 0)
-
-    def _end_late_attempts(self) -> None:
-        """Once Postgres is back, end the attempts of processes that died meanwhile."""
-        if not self._late or time.monotonic() < self._late_due:
-            return
-        self._late_due = time.monotonic() + 1
-        waiting, self._late = self._late, []
-        for name, how in waiting:
-            self._end_attempts(name, how)
-
     def _stop(self) -> None:
         """Send SIGTERM to all; SIGKILL those that outlast the drain time or a second signal.
 
@@ -231,11 +192,10 @@ class Supervisor:
                 logger.warning("killing %s: it did not drain in time", slot.name)
                 slot.process.kill()
                 slot.process.wait()
-                self._end_attempts(slot.name, AttemptEnd.RELEASED)
+                self._attempts.end(slot.name, AttemptEnd.RELEASED)
             elif slot.process.returncode:
-                self._end_attempts(slot.name, AttemptEnd.CRASHED)
-        self._late_due = 0
-        self._end_late_attempts()
+                self._attempts.end(slot.name, AttemptEnd.CRASHED)
+        self._attempts.end_late(at_once=True)
 
 
 def _option(name: str, value: int | None) -> list[str]:

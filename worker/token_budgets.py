@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from worker.pipeline import Pipeline
+from worker.pipeline.out_of_memory import is_out_of_memory
 from worker.pipeline.records import IntArray
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,9 @@ def measure(pipeline: Pipeline, clock: Callable[[], float]) -> int:
     while budget <= LARGEST:
         try:
             seconds = _seconds(pipeline, budget, clock)
-        except torch.OutOfMemoryError:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             break
         if speeds and seconds > MOST_SECONDS:
             break

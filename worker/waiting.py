@@ -1,8 +1,7 @@
 """Windows that wait for the device, and which of them share the next micro-batch."""
 
 import threading
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from operator import attrgetter
@@ -101,63 +100,63 @@ class Request:
 
 
 class WaitingWindows:
-    """The waiting windows of one stream, shortest first.
+    """The waiting windows of one stream.
 
-    They are taken in rounds from the longest to the shortest. A window that arrives during a round
-    joins it if it is no longer than the last one taken, and otherwise waits for the next round: no
-    window waits for more than two.
+    They are taken in rounds, each from its longest window to its shortest. A window that arrives
+    during a round joins it only if it is shorter than all that the round has taken so far, and
+    otherwise waits for the next round. So a round always ends, and no window waits for more than
+    two of them.
     """
 
     def __init__(self) -> None:
-        self._windows: list[Window] = []
-        self._reached: int | None = None
+        self._round: list[Window] = []  # shortest first
+        self._later: list[Window] = []
+        self._reached = 0
         self.tokens = 0
 
     def __len__(self) -> int:
-        return len(self._windows)
+        return len(self._round) + len(self._later)
 
     @property
     def in_round(self) -> bool:
         """Whether the round under way has windows left."""
-        return self._reached is not None and bool(self._place())
+        return bool(self._round)
 
     def add(self, windows: Sequence[Window]) -> None:
         """Add windows to those that wait."""
-        self._windows += windows
-        self._windows.sort(key=attrgetter("length"))  # merges runs that are in order
+        if self._round:
+            self._round += [window for window in windows if window.length < self._reached]
+            self._round.sort(key=attrgetter("length"))
+            self._later += [window for window in windows if window.length >= self._reached]
+        else:
+            self._later += windows
         self.tokens += sum(window.length for window in windows)
 
     def drop(self, request: Request) -> None:
         """Forget the windows of a request."""
-        self._windows = [window for window in self._windows if window.request is not request]
-        self.tokens = sum(window.length for window in self._windows)
+        self._round = [window for window in self._round if window.request is not request]
+        self._later = [window for window in self._later if window.request is not request]
+        self.tokens = sum(window.length for window in (*self._round, *self._later))
 
     def take(self, budget: int, waste: float = WASTE) -> list[Window]:
         """The next micro-batch, longest first; see `rows`."""
-        place = self._place() or len(self._windows)
-        count = rows(
-            [window.length for window in self._windows[place - 1 :: -1]] if place else [],
-            budget,
-            waste,
-        )
-        taken = self._windows[place - count : place][::-1]
-        del self._windows[place - count : place]
+        if not self._round:
+            self._round, self._later = sorted(self._later, key=attrgetter("length")), []
+        if not self._round:
+            return []
+        count = rows((window.length for window in reversed(self._round)), budget, waste)
+        taken = self._round[-count:][::-1]
+        del self._round[-count:]
         self.tokens -= sum(window.length for window in taken)
-        self._reached = taken[-1].length if taken else None
+        self._reached = taken[-1].length
         return taken
 
-    def _place(self) -> int:
-        """How many windows the round has left."""
-        if self._reached is None:
-            return 0
-        return bisect_right(self._windows, self._reached, key=attrgetter("length"))
 
-
-def rows(lengths: Sequence[int], budget: int, waste: float = WASTE) -> int:
+def rows(lengths: Iterable[int], budget: int, waste: float = WASTE) -> int:
     """How many windows the next micro-batch takes.
 
     Args:
-        lengths: tokens of each waiting window, longest first.
+        lengths: tokens of each waiting window, longest first; read only as far as needed.
         budget: most padded tokens (longest times rows).
         waste: share of padding to stay below; 1 if the device computes no padding.
 
@@ -165,14 +164,14 @@ def rows(lengths: Sequence[int], budget: int, waste: float = WASTE) -> int:
         At least 1 if there is a window. Fewer than fit, if shorter ones would raise the share of
         padding above `waste` and the longer ones are enough to be worth a forward pass.
     """
-    if not lengths:
-        return 0
-    longest, tokens = lengths[0], 0
-    for row, length in enumerate(lengths):
-        padded = longest * (row + 1)
+    longest = tokens = count = 0
+    for length in lengths:
+        longest = longest or length
+        padded = longest * (count + 1)
         tokens += length
-        if row and padded > budget:
-            return row
-        if tokens < (1 - waste) * padded and longest * row >= budget / WORTH_ITS_START:
-            return row
-    return len(lengths)
+        if count and padded > budget:
+            break
+        if tokens < (1 - waste) * padded and longest * count >= budget / WORTH_ITS_START:
+            break
+        count += 1
+    return count

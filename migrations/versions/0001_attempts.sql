@@ -118,8 +118,9 @@ end
 $$;
 
 -- End an attempt that wrote no outcomes. `how` says why it ended:
---   released  the chunk was given back unharmed: nothing counts, and it can be claimed again
---   retry     the attempt failed as a whole: the next claim may come after `wait` seconds
+--   released  the chunk was given back unharmed: nothing counts; the next claim may come after `wait`
+--             seconds
+--   retry     the attempt failed as a whole, which counts; the next claim may come after `wait` seconds
 --   given_up  it would fail again: the chunk is halved, down to one document, which fails with `why`
 --   crashed   its process died: the chunk becomes a suspect, which runs alone in a process. A suspect is
 --             halved, and a single document fails when it has crashed three times alone
@@ -166,7 +167,7 @@ begin
         suspect = case how when 'crashed' then true when 'retry' then false else suspect end,
         crashes = crashes + (how = 'crashed' and ended.suspect)::integer,
         errors = errors + (how = 'retry')::integer,
-        not_before = case how when 'retry' then now() + make_interval(secs => wait) end
+        not_before = case when wait > 0 then now() + make_interval(secs => wait) end
     where job_id = of_job and chunk_no = of_chunk_no;
     return 'pending';
 end

@@ -16,7 +16,10 @@ from worker import pipeline as pipeline_module
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED, model_version, read_config, read_model
+from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model, ModelConfig
+from worker.pipeline.ranker import Ranker
+from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD, READABLE_CARD
 from worker.training.card import Card
 from worker.training.card_page import readable
@@ -133,6 +136,15 @@ def test_a_broken_artifact_is_refused(
         Pipeline.load(folder, "cpu")
 
 
+@pytest.mark.parametrize("load", [Ranker.load, CharacterNgrams.load, Tokenizer.load])
+def test_a_file_that_cannot_be_read_is_not_called_broken(
+    load: Callable[[Path], object], tmp_path: Path
+) -> None:
+    """Without it, one bad read of a network drive ends all processes of a host for good."""
+    with pytest.raises(OSError, match="No such file"):
+        load(tmp_path / "away")
+
+
 @pytest.mark.parametrize("name", ["generator.safetensors", "ranker.safetensors"])
 def test_a_loaded_artifact_is_whole_whatever_becomes_of_its_files(
     name: str, generating: Path, tmp_path: Path
@@ -207,3 +219,24 @@ def test_a_failing_stage_fails_the_document_without_showing_it(sentiment: Pipeli
 
     assert caught.value.code is ErrorCode.STAGE_ERROR
     assert "tea" not in str(caught.value)
+
+
+def test_the_fault_of_a_stage_is_logged_once_with_its_place_and_without_the_text(
+    sentiment: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without it nobody can mend the fault, or the log fills up, or shows documents."""
+
+    def broken(document: object, *_: object) -> SentimentResult:
+        raise ValueError(document)
+
+    monkeypatch.setattr(pipeline_module, "sentiment_result", broken)
+
+    outcomes = analyse(sentiment, ["lovely tea", "lovely cake"])
+
+    assert [outcome.code for outcome in outcomes if isinstance(outcome, Failure)] == [
+        ErrorCode.STAGE_ERROR,
+        ErrorCode.STAGE_ERROR,
+    ]
+    (logged,) = caplog.messages
+    assert "in broken\n    raise ValueError(document)" in logged
+    assert "lovely" not in logged

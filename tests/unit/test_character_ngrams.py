@@ -203,8 +203,10 @@ def test_stored_weights_score_as_they_did_when_they_were_made(tmp_path: Path) ->
     assert (score(stored, "tea") == score(ngrams, "tea")).all()
 
 
-def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
+def test_a_broken_file_names_the_remedy(tmp_path: Path) -> None:
     """Without it a broken installation ends in a traceback that helps nobody."""
+    (tmp_path / CHARACTER_NGRAMS).write_text("{}")
+
     with pytest.raises(ArtifactError, match="install the artifact again"):
         CharacterNgrams.load(tmp_path / CHARACTER_NGRAMS)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from schema.outcomes import ErrorCode
-from worker.device_errors import document_error, is_lost, is_out_of_memory
+from worker.device_errors import document_error, is_lost
+from worker.pipeline.out_of_memory import is_out_of_memory
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from worker.engine import DeviceLostError, Engine
 from worker.meter import Meter
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, FloatArray, IntArray, Prediction
-from worker.schedule import AbandonedError
+from worker.schedule import AbandonedError, Schedule
 from worker.token_budgets import SMALLEST
 
 if TYPE_CHECKING:
@@ -198,6 +198,34 @@ def test_lost_device_is_told_to_everyone(model: FakeModel) -> None:
 
     assert "device-side assert" in str(lost[0])
     assert len(model.batches) == 1
+
+
+def test_a_fault_of_the_engine_itself_ends_the_wait(
+    model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it chunks wait in vain until they count as stuck, and as the cause of a crash."""
+    lost: list[Exception] = []
+
+    def broken(_: Schedule, *, bulk: bool) -> None:
+        message = f"a model that is gone, bulk {bulk}"
+        raise KeyError(message)
+
+    with engine(model, on_lost=lost.append) as running:
+        monkeypatch.setattr(Schedule, "next", broken)
+        with pytest.raises(DeviceLostError, match="a model that is gone"):
+            running.predict(as_pipeline(model), Lane.BULK, [window(1)])
+
+    assert lost
+
+
+def test_a_window_that_fails_is_logged_with_the_place_of_the_fault(
+    model: FakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without it nobody who gets the report finds the line that failed."""
+    with engine(model) as running:
+        running.predict(as_pipeline(model), Lane.BULK, [window(POISON)])
+
+    assert "in predict\n    raise RuntimeError(message)" in caplog.text
 
 
 def test_interactive_windows_go_next(model: FakeModel) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schema.documents import Task
 from worker.pipeline.model import Model, ModelConfig
-from worker.pipeline.predict import Predictor, distance
+from worker.pipeline.predict import NEAR, Predictor, distance
 from worker.pipeline.records import Candidate, IntArray, Prediction
 
 VOCABULARY = 50
@@ -95,3 +95,12 @@ def test_distance_is_that_of_the_worst_score() -> None:
     assert distance(one, other) == 0.25
     assert distance(phrases, others) == pytest.approx(0.1)
     assert distance([], []) == 0
+
+
+def test_a_score_that_overflowed_is_not_near() -> None:
+    """Without it, half precision serves a model that it breaks, and documents fail for good."""
+    exact = [np.array([0.25, 0.75]), np.array([0.5, 0.5])]
+    halved = [np.array([0.25, 0.75]), np.array([np.nan, 0.5])]
+
+    assert not distance(exact, halved) < NEAR
+    assert not distance(halved, exact) < NEAR

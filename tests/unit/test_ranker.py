@@ -93,8 +93,10 @@ def test_an_artifact_ranks_as_it_did_when_it_was_made(artifacts: Path, tmp_path:
     assert all(0 <= keyword.score <= 1 for keyword in result.keywords)
 
 
-def test_a_missing_ranker_is_said(tmp_path: Path) -> None:
+def test_a_broken_ranker_is_refused(tmp_path: Path) -> None:
     """Without it a broken installation would be a traceback that helps nobody."""
+    (tmp_path / RANKER).write_text("{}")
+
     with pytest.raises(ArtifactError, match="install the artifact again"):
         Ranker.load(tmp_path / RANKER)
 

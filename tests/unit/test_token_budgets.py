@@ -25,15 +25,16 @@ class FakePipeline:
     model_version = "v1"
     vocabulary = 10
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, fault: Exception | None = None) -> None:
         self.room = room
+        self.fault = fault or torch.OutOfMemoryError()
         self.passes = 0
 
     def predict(self, windows: Sequence[IntArray]) -> list[Prediction]:
         """Count, and fail where there is no room."""
         self.passes += 1
         if sum(map(len, windows)) > self.room:
-            raise torch.OutOfMemoryError
+            raise self.fault
         return []
 
 
@@ -42,11 +43,23 @@ def test_smallest_of_the_fast_ones_is_taken() -> None:
     assert best({512: 100.0, 1024: 190.0, 2048: 200.0, 4096: 199.0}) == 1024
 
 
-def test_budget_fits_the_device() -> None:
-    """Without it the first micro-batches of a small device run out of memory."""
-    assert (
-        measure(cast("Pipeline", FakePipeline(room=SMALLEST * 2)), time.thread_time) <= SMALLEST * 2
-    )
+@pytest.mark.parametrize(
+    "fault",
+    [torch.OutOfMemoryError(), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")],
+)
+def test_budget_fits_the_device(fault: Exception) -> None:
+    """Without it the first micro-batches of a small device run out of memory, or no start ends."""
+    pipeline = cast("Pipeline", FakePipeline(SMALLEST * 2, fault))
+
+    assert measure(pipeline, time.thread_time) <= SMALLEST * 2
+
+
+def test_a_model_that_fails_otherwise_has_no_budget() -> None:
+    """Without it a broken model starts, and then fails every document."""
+    pipeline = cast("Pipeline", FakePipeline(0, RuntimeError("shapes do not match")))
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        measure(pipeline, time.thread_time)
 
 
 def test_budget_is_measured_once_for_a_device_and_an_artifact(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from schema.documents import Task
-from schema.errors import InputError
+from schema.errors import InputError, TextmillError
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import SPLITS, broken_off, recipe, write_source
 from tests.fixtures.training import interrupt, version
@@ -191,6 +191,17 @@ def test_training_ends_when_validation_stops_improving(data_folder: Path, artifa
     epochs = [report for report in reports if isinstance(report, EpochReport)]
     assert [report.best for report in epochs] == [True, True, False, False]
     assert state.best_score == 0.7
+
+
+def test_a_training_that_diverges_is_an_error(data_folder: Path, artifacts: Path) -> None:
+    """Without it hours end in an artifact of weights that are no numbers, or of none."""
+    chosen = recipe(data_folder, Task.SENTIMENT)
+    start = Start.load(artifacts / Task.KEYWORDS)
+    examples = make_examples(chosen, start.tokenizer)
+    state = fresh_state(chosen, start)
+
+    with pytest.raises(TextmillError, match=r"diverged: after epoch 1 .* score nan"):
+        list(train(state, examples, lambda _: float("nan"), TrainingConfig(epochs=2)))
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:

@@ -54,6 +54,31 @@ def test_later_windows_do_not_hold_up_a_round() -> None:
     assert taken == [[10, 10], [1], [20]]
 
 
+def test_windows_of_equal_length_do_not_hold_up_a_round() -> None:
+    """Without it, a steady stream of equal windows keeps the shorter ones waiting for ever."""
+    waiting = WaitingWindows()
+    waiting.add(request([10, 10, 1]).windows)
+    taken = []
+
+    for _ in range(4):
+        taken.append([window.length for window in waiting.take(10)])
+        waiting.add(request([10]).windows)
+
+    assert taken == [[10], [10], [1], [10]]
+
+
+def test_shorter_windows_join_the_round_under_way() -> None:
+    """Without it, micro-batches near the end of a round run half empty."""
+    waiting = WaitingWindows()
+    waiting.add(request([10, 4]).windows)
+    waiting.take(10)
+
+    waiting.add(request([3, 12]).windows)
+
+    assert [window.length for window in waiting.take(8, waste=1)] == [4, 3]
+    assert [window.length for window in waiting.take(12)] == [12]
+
+
 def test_dropped_request_is_forgotten() -> None:
     """Without it the device would compute for a chunk that nobody has any more."""
     waiting = WaitingWindows()

@@ -9,6 +9,7 @@ from schema.database import check_version, create_engine, reachable
 from schema.documents import Task
 from schema.errors import UsageError
 from schema.settings import ServiceSettings, WorkerSettings, read
+from worker.attempt_ends import CONNECT_TIMEOUT
 from worker.devices import parse_devices
 from worker.server_urls import server_urls
 from worker.supervisor import Supervisor
@@ -51,6 +52,7 @@ def command(*, devices: str, processes: int | None, tasks: str) -> None:
         application="textmill-supervisor",
         role="textmill_worker",
         connections=1,
+        connect_timeout=CONNECT_TIMEOUT,
     )
     with reachable(engine), engine.connect() as connection:
         check_version(connection)

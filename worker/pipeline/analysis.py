@@ -4,8 +4,9 @@ The caller decides how the windows are run: `analyse` runs them in its own threa
 training and tests; workers let chunks share micro-batches, in `worker/engine.py`.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import repeat
 from typing import NamedTuple, Protocol, cast
 
@@ -13,8 +14,11 @@ from schema.errors import DocumentError
 from schema.outcomes import Failure, Result
 from worker.pipeline import Pipeline, failure_of
 from worker.pipeline.batch import BUDGET, micro_batches
+from worker.pipeline.frames import frames_of
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, IntArray, Prediction, TokenizedDocument
+
+logger = logging.getLogger(__name__)
 
 
 class Ask(Protocol):
@@ -151,7 +155,7 @@ def _prepared(
     try:
         return pipeline.prepare(text, explain=explain, generate=generate)
     except DocumentError as error:
-        return failure_of(error)
+        return _failed(error)
 
 
 def _outcome(
@@ -173,8 +177,21 @@ def _outcome(
         if made is not None:
             result = pipeline.completed(result, text, document, values([made])[0])
     except DocumentError as error:
-        return failure_of(error)
+        return _failed(error)
     return result
+
+
+def _failed(error: DocumentError) -> Failure:
+    """The failure of a document; if a stage broke, the log says where."""
+    if error.__cause__ is not None:
+        _log_fault(str(error), frames_of(error.__cause__))
+    return failure_of(error)
+
+
+@lru_cache(maxsize=256)
+def _log_fault(message: str, frames: str) -> None:
+    """Log a fault of a stage: the first time only, since millions of documents may meet it."""
+    logger.error("%s\n%s", message, frames)
 
 
 def _pooled(pipeline: Pipeline, answers: Sequence[Answer], texts: Iterable[str]) -> list[Answer]:

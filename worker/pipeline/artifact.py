@@ -17,6 +17,7 @@ from schema.errors import ArtifactError
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.generator import Generator
 from worker.pipeline.model import Model, ModelConfig
+from worker.pipeline.out_of_memory import is_out_of_memory
 from worker.pipeline.ranker import Ranker
 
 CONFIG: Final = "config.json"
@@ -131,6 +132,8 @@ def read_model(folder: Path, config: ModelConfig, device: str) -> Model:
         weights = load_file(folder / WEIGHTS)
         model.load_state_dict({name: value.float() for name, value in weights.items()})
     except (SafetensorError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         msg = f"{folder / WEIGHTS} does not fit its {CONFIG}; {_REMEDY}"
         raise ArtifactError(msg) from error
     return model.to(torch.device(device)).eval()
@@ -171,7 +174,9 @@ def read_generator(folder: Path, embedding: Embedding) -> Generator:
         states = len(weights["start.bias"])
         generator = Generator(embedding, states, weights["outputs"])
         generator.load_state_dict(weights)  # copies into float32
-    except (OSError, KeyError, SafetensorError, RuntimeError) as error:
+    except (KeyError, SafetensorError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         msg = f"cannot read the generator {folder / GENERATOR}: {error!r}; {_REMEDY}"
         raise ArtifactError(msg) from error
     return generator.to(embedding.weight.device).eval()

@@ -109,7 +109,7 @@ class CharacterNgrams:
             stored = load_file(path)
             weights, bias = stored["weights"].astype(np.float32), stored["bias"]
             network, own = stored["pool_weights"].tolist()
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
+        except (KeyError, ValueError, SafetensorError) as error:
             raise _unreadable(path, repr(error)) from error
         if weights.shape != (2**BITS, len(bias)):
             raise _unreadable(path, f"its weights are of shape {weights.shape}")

@@ -1,6 +1,7 @@
 """The forward pass for serving."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Final, Protocol, cast
 
@@ -12,6 +13,7 @@ from worker.pipeline.batch import pad
 from worker.pipeline.decoders import LEAST_CANDIDATE
 from worker.pipeline.kernel import Kernel
 from worker.pipeline.model import Model, token_mask
+from worker.pipeline.out_of_memory import is_out_of_memory
 from worker.pipeline.records import Candidate, Encoded, IntArray, Prediction
 
 NEAR: Final = 1e-3
@@ -74,33 +76,45 @@ class _OnGpu:
         trial = _trial(model.encoder.embedding.num_embeddings)
         exact = self(trial)
         self._model = deepcopy(self._model).half()
-        if distance(exact, self(trial)) >= NEAR:
+        if not distance(exact, self(trial)) < NEAR:  # not a number, if a score overflowed
             self._model = model
 
     @torch.inference_mode()
     def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:
-        ids, lengths = (self._moved(tensor) for tensor in pad(windows))
-        try:
+        with _cache_emptied_if_too_large():
+            ids, lengths = (self._moved(tensor) for tensor in pad(windows))
             return self._model.predict(ids, lengths)
-        except torch.OutOfMemoryError:
-            # Memory held by fragments would make the halves fail too.
-            torch.cuda.empty_cache()
-            raise
 
     @torch.inference_mode()
     def encode(self, windows: Sequence[IntArray]) -> Encoded:
-        ids, lengths = (self._moved(tensor) for tensor in pad(windows))
-        states = self._model.encoder(ids, lengths).float()
-        return Encoded(ids, states, token_mask(ids, lengths))
+        with _cache_emptied_if_too_large():
+            ids, lengths = (self._moved(tensor) for tensor in pad(windows))
+            states = self._model.encoder(ids, lengths).float()
+            return Encoded(ids, states, token_mask(ids, lengths))
 
     def _moved(self, tensor: Tensor) -> Tensor:
         """Copy from pinned memory, so that the copy does not wait for the device."""
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
 
+@contextmanager
+def _cache_emptied_if_too_large() -> Iterator[None]:
+    """After a lack of memory, free what fragments hold: it would make the halves fail too."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            torch.cuda.empty_cache()
+        raise
+
+
 def distance(one: Sequence[Prediction], other: Sequence[Prediction]) -> float:
-    """Largest difference of scores; a candidate that one side lacks counts as `LEAST_CANDIDATE`."""
-    return max((_apart(*pair) for pair in zip(one, other, strict=True)), default=0.0)
+    """The largest difference between scores; NaN if a score is.
+
+    A candidate that one side lacks counts as `LEAST_CANDIDATE` there.
+    """
+    apart = [_apart(*pair) for pair in zip(one, other, strict=True)]
+    return float(np.max(apart, initial=0.0))  # unlike max(), it passes NaN on
 
 
 def _apart(one: Prediction, other: Prediction) -> float:
@@ -108,10 +122,8 @@ def _apart(one: Prediction, other: Prediction) -> float:
         scores, others = _by_place(one), _by_place(other)
         places = scores.keys() | others.keys()
         least = LEAST_CANDIDATE
-        return max(
-            (abs(scores.get(place, least) - others.get(place, least)) for place in places),
-            default=0.0,
-        )
+        apart = [abs(scores.get(place, least) - others.get(place, least)) for place in places]
+        return float(np.max(apart, initial=0.0))
     return float(np.abs(one - other).max())
 
 

@@ -79,7 +79,7 @@ class Ranker:
             stored = load_file(path)
             counts = Counts(**{item.name: stored[item.name] for item in fields(Counts)})
             weights = Weights(**{item.name: stored[item.name] for item in fields(Weights)})
-        except (OSError, SafetensorError) as error:
+        except SafetensorError as error:
             msg = f"cannot read the ranker {path}: {error!r}; install the artifact again"
             raise ArtifactError(msg) from error
         except KeyError as error:

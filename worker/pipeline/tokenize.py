@@ -98,8 +98,9 @@ class Tokenizer:
         Raises:
             ArtifactError: the file is missing or broken.
         """
+        vocabulary = path.read_bytes()
         try:
-            return cls(Encoder.from_file(str(path)))
+            return cls(Encoder.from_buffer(vocabulary))
         except Exception as error:  # the library raises nothing more specific
             msg = f"cannot read the tokenizer {path}: {error}; install the artifact again"
             raise ArtifactError(msg) from error

@@ -1,5 +1,6 @@
 """Training as a generator of steps; files and prints belong to its caller."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from schema.errors import TextmillError
 from worker.pipeline.batch import micro_batches, pad
 from worker.pipeline.model import Network
 from worker.training.examples import Example
@@ -134,6 +136,9 @@ def train(
         examples: at least one.
         validate: score of the network in evaluation mode, higher is better.
         config: how to train.
+
+    Raises:
+        TextmillError: loss or score of an epoch are no numbers.
     """
     while state.epoch < config.epochs and state.stale < config.patience:
         losses = []
@@ -176,6 +181,12 @@ def _step(
 
 
 def _close_epoch(state: TrainingState[NetworkT], score: float, loss: float) -> EpochReport:
+    if not (math.isfinite(score) and math.isfinite(loss)):
+        msg = (
+            f"the training diverged: after epoch {state.epoch} its loss is {loss:.3g} and its"
+            f" validation score {score:.3g}; train with another --seed, or a lower learning rate"
+        )
+        raise TextmillError(msg)
     best = score > state.best_score
     state.stale = 0 if best else state.stale + 1
     if best:
