@@ -15,7 +15,7 @@ from schema.outcomes import ErrorCode, Failure, Result, Stage
 from worker.chunks import ChunkStore, LoadedDocument
 from worker.engine import Engine
 from worker.gate import ClosedError, Gate
-from worker.heartbeat import Heartbeat, Lease
+from worker.leases import Lease, Leases
 from worker.meter import Meter
 from worker.models import Models
 from worker.pipeline import Pipeline
@@ -44,14 +44,14 @@ class ChunkProcessor:
     def __init__(
         self,
         chunks: ChunkStore,
-        heartbeat: Heartbeat,
+        leases: Leases,
         engine: Engine,
         models: Models,
         meter: Meter,
         gate: Gate,
     ) -> None:
         self._chunks = chunks
-        self._heartbeat = heartbeat
+        self._leases = leases
         self._engine = engine
         self._models = models
         self._meter = meter
@@ -85,7 +85,7 @@ class ChunkProcessor:
         claim = self._while_open(lambda: self._chunks.claim(message, alone=alone))
         if claim is None:
             return False
-        with self._heartbeat.renewing(claim) as lease:
+        with self._leases.renewing(claim) as lease:
             try:
                 documents = patiently(lambda: self._chunks.load(claim), lease.excuse)
                 outcomes = self._analyse(lease, documents)

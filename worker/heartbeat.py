@@ -1,4 +1,4 @@
-"""The thread that reports that a process lives, and keeps the leases of its chunks."""
+"""The thread that reports that a process lives, and has its leases looked after."""
 
 import logging
 import os
@@ -6,9 +6,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Self
 
 import sqlalchemy as sa
@@ -16,11 +14,9 @@ import sqlalchemy as sa
 from schema.database import reachable, unblocked
 from schema.database_errors import condition, may_pass
 from schema.documents import Task
-from schema.errors import LeaseLostError
 from schema.settings import WorkerSettings
-from worker.chunks import ChunkStore
-from worker.claims import Claim
-from worker.exit_codes import EXIT_NO_HEARTBEAT, EXIT_STUCK
+from worker.exit_codes import EXIT_NO_HEARTBEAT
+from worker.leases import Leases
 from worker.meter import Meter
 
 logger = logging.getLogger(__name__)
@@ -29,47 +25,13 @@ RATE_WINDOW = 60
 """Seconds over which the documents per second are measured."""
 
 
-@dataclass(slots=True)
-class Lease:
-    """The lease of a claim, while its attempt is in work.
-
-    Attributes:
-        claim: the claim that it belongs to.
-        lost: set once this attempt no longer owns the chunk: another does, or the job was ended.
-        renewed: when the lease was last extended, by the process's own clock.
-        beats: heartbeats since the claim, or since Postgres was last unable to serve it.
-    """
-
-    claim: Claim
-    lost: threading.Event = field(default_factory=threading.Event)
-    renewed: float = field(default_factory=time.monotonic)
-    beats: int = 0
-
-    def excuse(self) -> None:
-        """Restart the count of beats: the wait so far was not the chunk's fault."""
-        self.beats = 0
-
-    def check(self) -> None:
-        """Stop work whose outcome is no longer wanted.
-
-        Raises:
-            LeaseLostError: the lease was lost.
-        """
-        if self.lost.is_set():
-            msg = (
-                f"chunk {self.claim.chunk_no} of job {self.claim.job_id} was taken away from"
-                f" attempt {self.claim.attempt}"
-            )
-            raise LeaseLostError(msg)
-
-
 class Heartbeat:
     """One row in `worker`: refreshed while the process lives, removed when it ends in order.
 
     Args:
-        engine: connects as a role that may write the worker's row.
-        chunks: the chunks of this process, whose leases are renewed.
-        settings: heartbeat interval, lease, and how long a chunk may be in work, in seconds.
+        database: connects as a role that may write the worker's row.
+        leases: what this process holds, looked after at each beat.
+        settings: heartbeat interval in seconds, and the number of threads.
         meter: knows how many documents are finished.
         device: what the process computes on, shown to people.
         tasks: the tasks whose chunks it takes.
@@ -77,29 +39,27 @@ class Heartbeat:
 
     def __init__(
         self,
-        engine: sa.Engine,
-        chunks: ChunkStore,
+        database: sa.Engine,
+        leases: Leases,
         settings: WorkerSettings,
         meter: Meter,
         *,
         device: str,
         tasks: Sequence[Task],
     ) -> None:
-        self._engine = engine
-        self._chunks = chunks
+        self._database = database
+        self._leases = leases
         self._settings = settings
         self._meter = meter
-        self._worker = chunks.worker
+        self._worker = leases.worker
         self._row = {
-            "worker": chunks.worker,
+            "worker": leases.worker,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "device": device,
             "tasks": [task.value for task in tasks],
             "threads": settings.threads,
         }
-        self._lock = threading.Lock()
-        self._held: dict[Claim, Lease] = {}
         self._samples = deque([(time.monotonic(), 0)])  # time, and documents finished by then
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -111,7 +71,7 @@ class Heartbeat:
             ServiceUnavailableError: Postgres does not answer.
             SettingsError: the role that logs in may not act as a worker.
         """
-        with reachable(self._engine):
+        with reachable(self._database):
             self._beat()
         self._thread.start()
         return self
@@ -120,7 +80,7 @@ class Heartbeat:
         self._stop.set()
         self._thread.join()
         try:
-            with unblocked(self._engine) as connection:
+            with unblocked(self._database) as connection:
                 connection.execute(
                     sa.text("delete from textmill.worker where worker = :worker"),
                     {"worker": self._worker},
@@ -130,24 +90,10 @@ class Heartbeat:
                 raise
             logger.warning("the heartbeat row stays until it is old: %s", condition(error))
 
-    @contextmanager
-    def renewing(self, claim: Claim) -> Iterator[Lease]:
-        """Keep the lease of `claim` alive within this context, and watch over it."""
-        lease = Lease(claim)
-        with self._lock:
-            self._held[claim] = lease
-        try:
-            yield lease
-        finally:
-            with self._lock:
-                del self._held[claim]
-
     def _run(self) -> None:
         while not self._stop.wait(self._settings.heartbeat):
-            with self._lock:
-                held = list(self._held.values())
             try:
-                self._look_after(held)  # first, since the row of the process may be locked
+                self._leases.look_after()  # first, since the row of the process may be locked
                 self._beat()
             except sa.exc.DBAPIError as error:
                 if not may_pass(error):
@@ -161,41 +107,8 @@ class Heartbeat:
         logger.critical("the heartbeat failed, so this process ends", exc_info=error)
         os._exit(EXIT_NO_HEARTBEAT)
 
-    def _look_after(self, held: Sequence[Lease]) -> None:
-        """Renew leases, mark lost ones, and end the process if a chunk is stuck.
-
-        `held` is taken before the database is asked: a claim it does not confirm is lost or done.
-        """
-        if not held:
-            return
-        owned = self._chunks.owned()
-        due = time.monotonic() - self._settings.lease / 3  # most chunks are done sooner
-        for lease in held:
-            if lease.claim.fence not in owned:
-                lease.lost.set()
-            # Beats are counted, not seconds: an outage of Postgres is not the chunk's fault.
-            lease.beats += 1
-        old = [lease for lease in held if not lease.lost.is_set() and lease.renewed < due]
-        if old:
-            self._chunks.renew([lease.claim for lease in old])
-            for lease in old:
-                lease.renewed = time.monotonic()
-        self._end_if_stuck(held)
-
-    def _end_if_stuck(self, held: Sequence[Lease]) -> None:
-        beats = self._settings.chunk_timeout / self._settings.heartbeat
-        for lease in held:
-            if lease.beats > beats:
-                logger.critical(
-                    "chunk %d of job %s is stuck; ending the process",
-                    lease.claim.chunk_no,
-                    lease.claim.job_id,
-                )
-                # No orderly end: it would wait for the stuck thread for ever. Counts as a crash.
-                os._exit(EXIT_STUCK)
-
     def _beat(self) -> None:
-        with unblocked(self._engine) as connection:
+        with unblocked(self._database) as connection:
             connection.execute(
                 sa.text("""
                     insert into textmill.worker (worker, host, pid, device, tasks, threads)

@@ -41,6 +41,7 @@ from worker.exit_codes import (
 )
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
+from worker.leases import Leases
 from worker.meter import Meter, Reporter
 from worker.models import Models
 from worker.pipeline import Pipeline
@@ -113,6 +114,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     gc.freeze()
     meter = Meter()
     chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
+    leases = Leases(chunks, settings)
     app = create_app(urls.broker, services.key_prefix)
     engine = Engine(
         budgets,
@@ -126,10 +128,10 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     with (
         engine,
         Reporter(meter, metrics_port),
-        Heartbeat(database, chunks, settings, meter, device=device, tasks=tasks) as heartbeat,
+        Heartbeat(database, leases, settings, meter, device=device, tasks=tasks),
     ):
         gate, models = Gate(), Models(pipelines, folders, engine, device)
-        processor = ChunkProcessor(chunks, heartbeat, engine, models, meter, gate)
+        processor = ChunkProcessor(chunks, leases, engine, models, meter, gate)
         with Promotions(database, models, worker=name, interval=settings.heartbeat):
             consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
 

@@ -23,6 +23,7 @@ from worker.claims import Claim
 from worker.engine import Engine
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
+from worker.leases import Leases
 from worker.meter import Meter
 from worker.models import Models
 from worker.pipeline import Pipeline
@@ -53,14 +54,11 @@ def message(producer_engine: sa.Engine) -> ChunkMessage:
 
 
 def processor(
-    database: sa.Engine, store: ChunkStore, device: Engine, pipelines: dict[Task, Pipeline]
+    store: ChunkStore, device: Engine, pipelines: dict[Task, Pipeline]
 ) -> tuple[ChunkProcessor, Gate]:
     gate, meter = Gate(), Meter()
-    heart = Heartbeat(
-        database, store, WorkerSettings(), meter, device="cpu", tasks=[Task.SENTIMENT]
-    )
     models = Models(pipelines, ArtifactFolders(SHIPPED, SHIPPED), device, "cpu")
-    return ChunkProcessor(store, heart, device, models, meter, gate), gate
+    return ChunkProcessor(store, Leases(store, WorkerSettings()), device, models, meter, gate), gate
 
 
 @pytest.fixture
@@ -74,7 +72,7 @@ def attempt(
 
     def process(kind: type[ChunkStore]) -> bool:
         store = kind(worker_engine, "w1", 60, 5)
-        return processor(worker_engine, store, device, pipelines)[0](message)
+        return processor(store, device, pipelines)[0](message)
 
     return process
 
@@ -98,7 +96,7 @@ def test_results_are_those_of_the_pipeline(
     """Without it, a worker's results differ from what its model's card says, or explain nothing."""
     add_job(producer_engine, 3, explain=explain)
     (message,) = mark(producer_engine)
-    process, _ = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
+    process, _ = processor(chunk_store(worker_engine), device, pipelines)
 
     assert process(message)
 
@@ -135,7 +133,7 @@ def test_document_whose_text_was_erased_fails_and_its_job_ends(
             sa.text("update textmill.document set text = null where seq = any(:seqs)"),
             {"seqs": list(erased)},
         )
-    process, _ = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
+    process, _ = processor(chunk_store(worker_engine), device, pipelines)
 
     assert process(message)
 
@@ -167,7 +165,7 @@ def test_store_survives_a_lost_connection(  # all parts of a process
             killed.append(pid)
 
     sa.event.listen(worker_engine, "before_cursor_execute", kill)
-    process, _ = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
+    process, _ = processor(chunk_store(worker_engine), device, pipelines)
 
     assert process(message)
 
@@ -193,7 +191,7 @@ def test_store_waits_until_a_standby_takes_writes(  # all parts of a process
                 super().store(claim, outcomes)
 
     store = Failover(worker_engine, "w1", 60, 5)
-    process, _ = processor(worker_engine, store, device, pipelines)
+    process, _ = processor(store, device, pipelines)
 
     assert process(message)
 
@@ -222,7 +220,7 @@ def test_store_whose_answer_was_lost_is_not_repeated(  # all parts of a process
                 raise sa.exc.OperationalError(statement, None, ConnectionResetError())
 
     store = Unheard(worker_engine, "w1", 60, 5)
-    process, _ = processor(worker_engine, store, device, pipelines)
+    process, _ = processor(store, device, pipelines)
 
     assert process(message)
 
@@ -243,7 +241,7 @@ def test_chunk_that_fails_as_a_whole_is_retried(
         def load(self, claim: Claim) -> list[object]:  # type: ignore[override]
             raise OSError(28, "no space left on device", claim.chunk_no)
 
-    process, _ = processor(worker_engine, Full(worker_engine, "w1", 60, 5), device, pipelines)
+    process, _ = processor(Full(worker_engine, "w1", 60, 5), device, pipelines)
 
     assert process(message)
 
@@ -312,7 +310,7 @@ def test_closed_gate_sends_messages_back(
     message: ChunkMessage,
 ) -> None:
     """Without it, a draining process claims chunks, or throws their messages away."""
-    process, gate = processor(worker_engine, chunk_store(worker_engine), device, pipelines)
+    process, gate = processor(chunk_store(worker_engine), device, pipelines)
     gate.close()
 
     assert not process(message)
@@ -331,12 +329,18 @@ def test_work_on_a_cancelled_job_stops(
     (message,) = mark(producer_engine)
     store = chunk_store(worker_engine)
     settings = WorkerSettings(lease=3, heartbeat=0.1)
+    leases = Leases(store, settings)
     with Heartbeat(
-        worker_engine, store, settings, Meter(), device="cpu", tasks=[Task.SENTIMENT]
-    ) as heart:
+        worker_engine,
+        leases,
+        settings,
+        Meter(),
+        device="cpu",
+        tasks=[Task.SENTIMENT],
+    ):
         claim = store.claim(message, alone=False)
         assert claim is not None
-        with heart.renewing(claim) as lease:
+        with leases.renewing(claim) as lease:
             control.cancel(producer_engine, job_id)
             assert lease.lost.wait(PATIENCE)
             pipeline = pipelines[Task.SENTIMENT]
