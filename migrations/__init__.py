@@ -48,7 +48,7 @@ def upgrade(engine: sa.Engine) -> str | None:
 
 
 def _grant(engine: sa.Engine, roles: str) -> None:
-    """Run the SQL of the roles; try again if another database of the server set theirs meanwhile."""
+    """Run the SQL of the roles; try again if another database of the server does so at once."""
     for left in reversed(range(_TRIES)):
         try:
             with engine.begin() as connection:

@@ -45,13 +45,13 @@ def _joined(*families: tuple[str, ...]) -> st.SearchStrategy[str]:
 
 
 ordinary_texts = _joined(_ENGLISH, _CHINESE, (" ",)).map(lambda text: f"文字 {text}")
-"""Chinese and English with nothing to repair; never without a word."""
+"""Chinese and English with nothing to repair and at least one word."""
 
 broken_texts = _joined(_ENGLISH, _CHINESE, _OTHER, _EMOJI, _WIDE, _HTML, _DAMAGED, _UNSEEN, _BLANKS)
 """Everything that preprocessing knows how to repair, in any mixture."""
 
 disguised_texts = _joined(_DISGUISED, _ENGLISH, _CHINESE, _OTHER, _UNSEEN, _BLANKS)
-"""Words as people write them to get past moderation, among others."""
+"""Words disguised to get past moderation, mixed with ordinary text."""
 
 any_texts = st.one_of(
     ordinary_texts,

@@ -1,4 +1,4 @@
-"""The artifacts that ship are as good as their cards say."""
+"""The shipped artifacts are as good as their cards say."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +24,15 @@ from worker.training.rows import LabelledRow, draw_of
 DATA = Path(__file__).parents[3] / "shared" / "data"
 LARGEST = 15 * 1024 * 1024
 ROWS = {Task.SENTIMENT: 4000, Task.MODERATION: 2000, Task.KEYWORDS: 300}
-"""Rows of a test split that are measured."""
+"""How many rows of each test split are measured."""
 CLEARLY = 1.05
-"""How many times the figure of a trivial answer counts as clearly better."""
+"""A figure above this multiple of a trivial answer's figure counts as clearly better."""
 GUESSWORK = {"zh-cped"}
-"""Sets whose labels follow what the text does not show and whose test split has other shares of
-labels than training: they are judged by macro recall, which a constant answer cannot raise."""
+"""Sets whose labels depend on facts that the text does not show, and whose test split has other
+shares of labels than training. They are judged by macro recall, which a constant answer cannot
+raise."""
 WITHOUT_NEGATIVES = {"en-ailuminate", "zh-jade"}
-"""Every row holds its labels, so nothing tells a good model from one that flags all."""
+"""Sets without negative rows, so nothing tells a good model from one that flags everything."""
 
 needs_data = pytest.mark.skipif(
     not DATA.is_dir(), reason="the data folder ../shared/data is not beside the repository"
@@ -59,7 +60,7 @@ def pipelines() -> dict[Task, Pipeline]:
 def test_an_artifact_is_small_and_carries_its_own_card(
     task: Task, pipelines: dict[Task, Pipeline]
 ) -> None:
-    """Without it figures of one model could stand beside the weights of another."""
+    """Without it the figures of one model could ship with the weights of another."""
     files = list((SHIPPED / task).iterdir())
 
     assert sum(file.stat().st_size for file in files) < LARGEST
@@ -97,13 +98,13 @@ def test_a_test_set_gives_the_figure_of_the_card(
 
     expected = headline(entry.measures)
     counted = len(rows)
-    if isinstance(entry.measures, KeywordsMeasures):  # means over rows that hold a keyword
+    if isinstance(entry.measures, KeywordsMeasures):  # means over rows with a keyword
         counted = counted * entry.measures.present_documents // entry.measures.documents
     assert measured >= expected - half_interval(expected, counted) - 0.01
 
 
 def sample(source: Source, size: int) -> Sequence[LabelledRow]:
-    """The same rows at every call, in no order of the file's."""
+    """The same rows at every call, independent of the file's order."""
     rows = source.rows("test")
     return sorted(rows, key=lambda row: draw_of(row.text))[:size]
 

@@ -1,4 +1,4 @@
-"""Keywords beyond the data sets."""
+"""Keywords in texts outside the data sets."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ LEAST_F1 = {
     "domains_keywords_en.jsonl": 0.45,
     "domains_keywords_zh.jsonl": 0.42,
 }
-"""F1@5 by file. Both hold documents of fourteen kinds, such as news and contracts, by people who
-knew neither training data nor what was written for training."""
+"""Least F1@5 by file. Both files hold documents of fourteen kinds, such as news and contracts.
+Their authors knew neither the training data nor the texts written for training."""
 
 
 @pytest.mark.parametrize("name", LEAST_F1)
 def test_keywords_are_found_beyond_the_data_sets(name: str) -> None:
-    """Without it a model could be good at abstracts and titles alone."""
+    """Without it a model could be good only at abstracts and titles."""
     pipeline = Pipeline.load(SHIPPED / Task.KEYWORDS, "cpu")
     rows = list(RowFile(HERE / name, KeywordsRow))
 

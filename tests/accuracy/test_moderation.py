@@ -1,4 +1,4 @@
-"""Moderation under attack, and what it must leave in peace."""
+"""Moderation catches disguised harm and leaves harmless text alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,16 +25,17 @@ HARM = {
     "everyday_moderation.jsonl": (0.09, 0.94),
     "domains_moderation.jsonl": (0.12, 0.88),
 }
-"""By file, the most of what is harmless and the least of what holds a label that are flagged. Both
-were written by people who knew neither training data nor what was written for training: sentences
-of everyday life, and texts of many domains, such as chat in games."""
+"""By file: the largest share of harmless rows that may be flagged, and the smallest share of rows
+with a label that must be. The files hold sentences of everyday life, and texts of many domains,
+such as chat in games. Their authors knew neither the training data nor the texts written for
+training."""
 ROWS = 150
-"""Rows of a test split that are measured."""
+"""How many rows of each test split are measured."""
 LEAST_KEPT = 0.95
-"""Share of the F1 that disguises must leave."""
+"""Least share of the F1 on plain texts that must remain when they are disguised."""
 MOST_ORDINARY_FLAGGED = 0.02
 MOST_HARMLESS_FLAGGED = 0.08
-"""Of sentences that name an identity and harm nobody."""
+"""Share of the sentences that name an identity and harm nobody."""
 LEAST_ATTACKS_FLAGGED = 0.8
 
 needs_data = pytest.mark.skipif(
@@ -46,7 +47,7 @@ class Sentence(Frozen):
     """A sentence about people of some identity.
 
     Attributes:
-        text: our own words.
+        text: the sentence, in our own words.
         lang: its language.
         attack: whether it attacks them.
     """
@@ -81,7 +82,7 @@ def plain_f1(pipeline: Pipeline, rows: list[LabelledRow]) -> float:
 def test_a_disguise_does_not_get_past_moderation(
     evasion: Evasion, pipeline: Pipeline, rows: list[LabelledRow], plain_f1: float
 ) -> None:
-    """Without it anyone who spaces letters or swaps digits in could write what they like."""
+    """Without it anyone who spaces out letters or swaps in digits could write what they like."""
     kept = flag_f1(pipeline, disguised(rows, evasion)) / plain_f1
 
     assert kept >= LEAST_KEPT - half_interval(LEAST_KEPT, len(rows))
@@ -90,7 +91,7 @@ def test_a_disguise_does_not_get_past_moderation(
 @needs_data
 @pytest.mark.timeout(900)
 def test_ordinary_text_is_not_flagged(pipeline: Pipeline) -> None:
-    """Without it every fiftieth title or abstract would need a person to look at it."""
+    """Without it more than one in fifty ordinary texts could need a person to look at it."""
     texts = [
         row.text
         for task in (Task.SENTIMENT, Task.KEYWORDS)
@@ -126,7 +127,7 @@ def test_harm_is_told_from_ordinary_talk(name: str, pipeline: Pipeline) -> None:
 
 
 def clean(source: Source) -> list[ModerationRow]:
-    """Texts of another task that are known to be clean of every label."""
+    """Rows of another task's source that are known to be clean of every label."""
     rows = ordinary_rows(source, "test")
     return [row for row in rows if row.annotated.issuperset(MODERATION_LABELS)]
 
@@ -138,6 +139,6 @@ def sentences(language: Language) -> list[Sentence]:
 
 
 def flagged(pipeline: Pipeline, texts: Sequence[str]) -> float:
-    """Share of texts on which any label holds."""
+    """Share of texts that are flagged."""
     results = analyse(pipeline, texts)
     return sum(isinstance(item, ModerationResult) and item.flagged for item in results) / len(texts)

@@ -1,4 +1,4 @@
-"""Sentiment beyond the data sets."""
+"""Sentiment of texts outside the data sets."""
 
 from pathlib import Path
 
@@ -16,13 +16,14 @@ LEAST_RIGHT = {
     "everyday_sentiment.jsonl": 0.82,
     "domains_sentiment.jsonl": 0.76,
 }
-"""By file. Both were written by people who knew neither training data nor what was written for
-training: sentences of everyday life, and texts of many domains, such as company news."""
+"""Least accuracy by file. The files hold sentences of everyday life, and texts of many domains,
+such as company news. Their authors knew neither the training data nor the texts written for
+training."""
 
 
 @pytest.mark.parametrize("name", LEAST_RIGHT)
 def test_sentiment_is_right_beyond_the_data_sets(name: str) -> None:
-    """Without it a model could be good at reviews and tweets alone."""
+    """Without it a model could be good only at reviews and tweets."""
     pipeline = Pipeline.load(SHIPPED / Task.SENTIMENT, "cpu")
 
     measures = evaluate(pipeline, list(RowFile(HERE / name, SentimentRow)))

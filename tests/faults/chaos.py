@@ -1,12 +1,12 @@
-"""A mixed job under random faults, then every rule checked.
+"""Run jobs of every task under random faults, then check every rule.
 
     make chaos SECONDS=120 SEED=7
     python -m tests.faults.chaos --seconds 120 --seed 7
 
-One or two dispatchers and one or two workers, on servers of their own, run 50,000 documents, a few
-of them plants, while a monkey does one fault after the other. When its time is over everything is
-healed, the jobs run to their end, and every document must have the one outcome that it must have.
-The seed decides what the monkey does; the machine decides when it meets what.
+One or two dispatchers and one or two workers, with their own Postgres and Redis, process 50,000
+documents at a time, a few of them plants, while a monkey injects one fault after another. When its
+time is up, everything is healed, the jobs run to the end, and every document must have exactly its
+expected outcome. The seed decides which faults are injected; timing decides what they hit.
 """
 
 import argparse
@@ -36,7 +36,7 @@ DOCUMENTS = 50_000
 CHUNK = 64
 SEED_BOUND = 1_000_000
 PATIENCE = 3600
-"""Seconds that the jobs get to end once the monkey is gone."""
+"""Seconds that the jobs have to finish after the last fault."""
 
 SENTENCES = (
     "The parcel came two days late, and nobody told us",
@@ -60,12 +60,12 @@ DEADLY = {Plant.SEGFAULT: "worker_crashed", Plant.KILLED: "worker_crashed"}
 
 @dataclass
 class Expected:
-    """What must become of every document, by job and position."""
+    """The expected outcome of every document, by job and position."""
 
     outcomes: dict[JobId, list[str]] = field(default_factory=dict)
 
     def wrong(self, mill: Mill) -> list[str]:
-        """The documents that something else became of."""
+        """Describe every document that has another outcome."""
         found = []
         for job_id, expected in self.outcomes.items():
             became = invariants.outcomes(mill.engine, job_id)
@@ -78,7 +78,7 @@ class Expected:
 
 
 def main() -> None:
-    """Run, print, and exit with 1 where a rule is broken."""
+    """Run, print, and exit with 1 if a rule is broken or an outcome is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=None)
@@ -88,7 +88,7 @@ def main() -> None:
     if seed is None:
         seed = random.SystemRandom().randrange(SEED_BOUND)
     print(f"seed {seed}")  # noqa: T201
-    chance = random.Random(seed)  # noqa: S311  # to be run again
+    chance = random.Random(seed)  # noqa: S311  # reproducible from the seed
     console = Console(stderr=True)
     with _mill() as (mill, servers):
         expected = Expected()
@@ -121,12 +121,12 @@ def main() -> None:
 def _mill() -> Iterator[tuple[Mill, OwnServers]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="textmill-chaos-")))
-        # Postgres' account must be able to pass through.
+        # The account that runs Postgres must be able to traverse this folder.
         folder.chmod(0o711)
         servers = stack.enter_context(OwnServers.in_folder(folder / "servers"))
         servers.start_postgres()
         servers.start_redis()
-        # Past the proxy: what the monkey does to others must not keep it from looking.
+        # Bypasses the proxy, so that network faults do not blind the checks.
         engine = create_engine(servers.direct.producer, application="chaos")
         stack.callback(engine.dispose)
         mill = Mill(
@@ -148,7 +148,7 @@ def _rage(
     progress: Progress,
     arguments: argparse.Namespace,
 ) -> None:
-    """Keep a mixed job running, and let the monkey loose on it."""
+    """Inject faults while jobs run, for the given time, then heal everything."""
     bar = progress.add_task("faults", total=None)
     began = time.monotonic()
     while time.monotonic() - began < arguments.seconds:
@@ -161,7 +161,7 @@ def _rage(
 
 
 def _submit(mill: Mill, expected: Expected, chance: random.Random, documents: int) -> None:
-    """Hand over a mixed job: one of each task, a few of its documents planted."""
+    """Submit one job per task, each with a few plants among its documents."""
     for task in Task:
         count = documents // len(Task)
         texts = [f"{chance.choice(SENTENCES)} {number}" for number in range(count)]
@@ -176,7 +176,7 @@ def _submit(mill: Mill, expected: Expected, chance: random.Random, documents: in
 
 
 def _finish(mill: Mill, expected: Expected, progress: Progress) -> None:
-    """Let the jobs run to their end."""
+    """Wait until every job has finished."""
     total = sum(map(len, expected.outcomes.values()))
     bar = progress.add_task("running to the end", total=total)
 

@@ -1,15 +1,15 @@
-"""Faults take their time, above all on a busy machine: each waits within a bound of its own."""
+"""Fault tests take long, above all on a busy machine, so each gets a longer timeout."""
 
 from pathlib import Path
 
 import pytest
 
 TIMEOUT = 400
-"""Seconds after which a test that hangs is ended; the mill's own bounds speak first."""
+"""Seconds after which a hanging test is stopped; the mill's own time limits are shorter."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test of a fault more time than others get."""
+    """Give each fault test more time than other tests get."""
     for item in items:
         own = item.get_closest_marker("timeout")
         if own is None and Path(__file__).parent in item.path.parents:

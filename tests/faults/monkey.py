@@ -1,4 +1,4 @@
-"""Faults that can be done to a running mill at any moment, one at a time."""
+"""Faults that can be injected into a running mill at any moment, one at a time."""
 
 import os
 import random
@@ -20,24 +20,24 @@ from tests.fixtures.servers import OwnServers
 ALL_TASKS = ",".join(Task)
 
 FROZEN = 6.0
-"""Seconds that a process stays frozen: more than a lease."""
+"""Seconds that a process stays frozen: longer than a lease."""
 
 AWAY = 4.0
-"""Seconds that a server or a network stays away."""
+"""Seconds that a server or the network stays unavailable."""
 
 
 class Done(NamedTuple):
-    """A fault that was done, and the seconds from its end to the next outcome."""
+    """An injected fault, and the seconds from its end to the next outcome."""
 
     fault: str
     recovery: float
 
 
 class Monkey:
-    """Does faults to `mill` and `servers`, as `chance` has it.
+    """Injects faults into `mill` and `servers`, chosen by `chance`.
 
     Attributes:
-        done: what it did.
+        done: the faults injected so far.
     """
 
     def __init__(self, mill: Mill, servers: OwnServers, chance: random.Random) -> None:
@@ -45,17 +45,17 @@ class Monkey:
         self._mill = mill
         self._servers = servers
         self._chance = chance
-        # Of two, each may take over from the other; one alone cannot hang unseen.
+        # Two can take over from each other; with only one, a hang cannot go unnoticed.
         self._dispatchers = [mill.dispatch() for _ in range(chance.choice([1, 2]))]
         self._supervisors = [mill.workers(tasks=ALL_TASKS) for _ in range(chance.choice([1, 2]))]
 
     @property
     def processes(self) -> str:
-        """As `1 dispatcher(s), 2 worker(s)`."""
+        """How many of each run, for example `1 dispatcher(s), 2 worker(s)`."""
         return f"{len(self._dispatchers)} dispatcher(s), {len(self._supervisors)} worker(s)"
 
     def act(self) -> None:
-        """Do one fault, and wait for the first outcome after its end."""
+        """Inject one fault, and wait for the next outcome or until no job is unfinished."""
         fault = self._chance.choice(list(FAULTS))
         FAULTS[fault](self)
         ended, before = time.monotonic(), self._outcomes()
@@ -67,7 +67,7 @@ class Monkey:
         self.done.append(Done(fault, time.monotonic() - ended))
 
     def heal(self) -> None:
-        """See to it that everything runs."""
+        """Restore the network, and continue stopped dispatchers and supervisors."""
         self._servers.proxy("postgres").heal()
         self._servers.proxy("redis").heal()
         for process in (*self._dispatchers, *self._supervisors):
@@ -86,14 +86,14 @@ class Monkey:
             os.kill(pid, signal.SIGCONT)
 
     def kill_supervisor(self) -> None:
-        """SIGKILL a supervisor; its processes are orphans."""
+        """SIGKILL a supervisor, which orphans its processes, and start another."""
         place = self._chance.randrange(len(self._supervisors))
         self._supervisors[place].kill()
         self._supervisors[place].wait()
         self._supervisors[place] = self._mill.start_workers(tasks=ALL_TASKS)
 
     def restart_workers(self) -> None:
-        """SIGTERM, and a successor once it has drained."""
+        """SIGTERM a supervisor, and start a successor once it has drained."""
         place = self._chance.randrange(len(self._supervisors))
         self._supervisors[place].terminate()
         self._supervisors[place].wait(120)
@@ -107,29 +107,29 @@ class Monkey:
         self._dispatchers[place] = self._mill.dispatch()
 
     def freeze_dispatch(self) -> None:
-        """SIGSTOP a dispatcher, wherever it is."""
+        """SIGSTOP a dispatcher for a while, whatever it is doing."""
         frozen = self._chance.choice(self._dispatchers)
         frozen.send_signal(signal.SIGSTOP)
         time.sleep(FROZEN)
         frozen.send_signal(signal.SIGCONT)
 
     def flush_redis(self) -> None:
-        """FLUSHALL."""
+        """Empty Redis with FLUSHALL."""
         with redis.Redis.from_url(self._servers.redis_url) as client:
             client.flushall()
 
     def restart_redis(self) -> None:
-        """SIGKILL Redis; it comes back empty."""
+        """SIGKILL Redis, and restart it empty."""
         self._servers.kill_redis()
         self._servers.start_redis()
 
     def restart_postgres(self) -> None:
-        """An immediate shutdown, and crash recovery."""
+        """Shut Postgres down immediately, and restart it with crash recovery."""
         self._servers.kill_postgres()
         self._servers.start_postgres()
 
     def repeat_messages(self) -> None:
-        """Deliver messages again, also of chunks that are done."""
+        """Publish the messages of up to 100 chunks twice, even if they are done."""
         with self._mill.engine.connect() as connection:
             rows = connection.execute(
                 sa.text(
@@ -150,7 +150,7 @@ class Monkey:
         self._servers.proxy("postgres").cut()
 
     def cut_commits(self) -> None:
-        """Cut connections at their commits, unanswered or unseen."""
+        """Cut connections at their commits, before Postgres sees or answers them."""
         wire = self._servers.proxy("postgres")
         wire.cut_at(b"commit\0", answered=self._chance.random() < 1 / 2, times=5)
         time.sleep(AWAY)
@@ -161,21 +161,21 @@ class Monkey:
         self._servers.proxy("redis").cut()
 
     def lose_network(self, server: str) -> None:
-        """Swallow everything on its way to a server and back."""
+        """Swallow all traffic to and from a server for a while."""
         wire = self._servers.proxy(server)
         wire.black_hole()
         time.sleep(AWAY)
         wire.heal()
 
     def refuse_connections(self, server: str) -> None:
-        """Be as if the server were down."""
+        """Make a server look down for a while."""
         wire = self._servers.proxy(server)
         wire.stop()
         time.sleep(AWAY)
         wire.heal()
 
     def slow_network(self) -> None:
-        """Delay everything."""
+        """Delay all traffic to Postgres and Redis for a while."""
         for server in ("postgres", "redis"):
             self._servers.proxy(server).delay(0.05)
         time.sleep(AWAY)
@@ -183,7 +183,7 @@ class Monkey:
             self._servers.proxy(server).heal()
 
     def pause_jobs(self) -> None:
-        """Pause every job, and resume it."""
+        """Pause every unfinished job, then resume them."""
         self._to_all_jobs("pause")
         time.sleep(1)
         self._to_all_jobs("resume")
@@ -210,7 +210,7 @@ class Monkey:
         return int(count)
 
     def _signal_worker(self, number: signal.Signals) -> int | None:
-        """Signal one of the processes of our supervisors, if there is one at the moment."""
+        """Signal a random worker process of our supervisors; None if there is none."""
         pids = [
             pid
             for supervisor in self._supervisors

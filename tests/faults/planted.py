@@ -1,15 +1,15 @@
-"""`textmill-worker`, with documents that break it planted in its way.
+"""`textmill-worker`, wrapped so that planted documents break it.
 
     python -m tests.faults.planted run --devices cpu
 
-The supervisor is the real one, and starts this module in place of `worker.process`, which is
-wrapped here: a document is a plant when its text begins with a value of `Plant`. Nothing of this is
-in the product. The environment says more:
+The supervisor is the real one, but starts this module in place of `worker.process`, which this
+module wraps: a document is a plant if the first word of its text is a value of `Plant`. None of
+this is in the product. Environment variables control the rest:
 
-PLANTED_GATE      while this file exists, the device waits: chunks stay in work.
-PLANTED_DELAY     seconds that the device takes for a micro-batch, beside the model's own.
+PLANTED_GATE      while this file exists, the device waits, so chunks stay in state running.
+PLANTED_DELAY     seconds added to the time of every micro-batch.
 PLANTED_SILENT    seconds without a beat after which the supervisor takes a process for hung.
-PLANTED_MEMORY    padded tokens that fit the device; more raises what CUDA raises.
+PLANTED_MEMORY    largest padded size that fits the device; more raises CUDA's out-of-memory error.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MODULE = "tests.faults.planted"
 HELD = 0.02
-"""Seconds between looks at the gate."""
+"""Seconds between checks of the gate."""
 
 
 class Plant(StrEnum):
@@ -50,14 +50,14 @@ class Plant(StrEnum):
 
 
 class PlantedError(RuntimeError):
-    """What a careless library raises: the whole text is in it."""
+    """The error of a careless library, with the whole text in its message."""
 
 
 def main() -> None:
-    """Be the supervisor, or one of its processes."""
+    """Run as the supervisor, or as one of its processes."""
     if "faketime" in os.environ.get("LD_PRELOAD", ""):
-        # libfaketime takes Python's sleep, until a moment of the monotonic clock, for one until a
-        # moment of the clock that it fakes, and fails it.
+        # Python sleeps until a time of the monotonic clock, which libfaketime mistakes for a time
+        # of the clock that it fakes, so that the call fails.
         _replace(time, "sleep", lambda seconds: select.select([], [], [], seconds))
     if "--name" in sys.argv:
         _process()
@@ -83,7 +83,7 @@ def _supervisor() -> None:
 
 
 def _process() -> None:
-    import worker.process  # noqa: PLC0415  # only now: the supervisor never imports torch
+    import worker.process  # noqa: PLC0415  # here, because the supervisor never imports torch
 
     _plant_stages()
     _Device().plant()
@@ -101,7 +101,7 @@ def _plant_stages() -> None:
 
 
 def _spring(stage: Plant, text: str) -> None:
-    """Do what the plant in `text` does in `stage`; what kills, kills in preprocessing."""
+    """Do what the plant in `text` does in `stage`; those that kill do so in preprocessing."""
     plant = _plant(text)
     if plant is stage:
         raise PlantedError(text)
@@ -116,7 +116,7 @@ def _spring(stage: Plant, text: str) -> None:
 
 
 class _Device:
-    """Stands before the model: slow, small, or broken on demand."""
+    """A device in front of the model that is slow, small or broken on demand."""
 
     def __init__(self) -> None:
         self._gate = Path(os.environ.get("PLANTED_GATE", "/nonexistent"))
@@ -141,14 +141,14 @@ class _Device:
         _before(Pipeline, "predict", lambda _, windows: self._take(windows))
 
     def _take(self, windows: "Sequence[IntArray]") -> None:
-        """What happens to a micro-batch before the model sees it."""
+        """Hold, delay or fail a micro-batch before the model sees it."""
         while self._gate.exists():
             time.sleep(HELD)
         time.sleep(self._delay)
         plants = [self._planted[ids.tobytes()] for ids in windows if ids.tobytes() in self._planted]
         kinds = {plant for plant, _ in plants}
         padded = max(map(len, windows)) * len(windows)
-        # As with CUDA, nothing works in this process any more.
+        # As with CUDA, every later call in this process fails, too.
         self._broken = self._broken or Plant.DEVICE_FATAL in kinds
         if self._broken:
             message = "CUDA error: device-side assert triggered"
@@ -191,7 +191,7 @@ def _torch() -> Any:  # noqa: ANN401
 
 
 def _before(owner: object, name: str, act: Callable[..., None]) -> None:
-    """Have `act` called with the arguments of a function before the function itself."""
+    """Make a function call `act` with its positional arguments first."""
     function = getattr(owner, name)
 
     def both(*arguments: Any, **more: Any) -> Any:  # noqa: ANN401

@@ -14,7 +14,7 @@ TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop
 @pytest.mark.slow
 @pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not installed (apt install libfaketime)")
 def test_clock_jumps_of_worker_and_dispatch_change_nothing(mill: Mill, tmp_path: Path) -> None:
-    """Without it, a host whose clock is set loses its leases, or keeps those of the dead."""
+    """Without it, changing a host's clock loses its leases, or keeps dead workers' leases alive."""
     clock = tmp_path / "clock"
     clock.write_text("+0\n")
     variables = {

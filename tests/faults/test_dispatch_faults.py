@@ -1,4 +1,4 @@
-"""Dispatch that dies, freezes, and says everything three times."""
+"""Dispatchers that die, freeze, or publish everything three times."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ TEXTS = ["The soup was cold and awful", "味道很好，下次还来", "The trai
 def test_dispatch_killed_before_it_published_delays_and_loses_nothing(
     mill: Mill, proxies: Callable[[str], Proxy], recovery: Recovered
 ) -> None:
-    """Without it, chunks that were marked and never published wait for ever."""
+    """Without it, chunks marked as dispatched but never published wait for ever."""
     redis = proxies(mill.broker_url)
     mill.workers(TEXTMILL_LEASE="600")
     victim = mill.dispatch(TEXTMILL_BROKER_URL=redis.url(mill.broker_url))
@@ -48,7 +48,7 @@ def test_dispatch_killed_before_it_published_delays_and_loses_nothing(
 def test_messages_delivered_three_times_run_once(
     mill: Mill, broker_url: str, key_prefix: str
 ) -> None:
-    """Without it, whatever Redis delivers again is done again."""
+    """Without it, a chunk is processed again whenever Redis delivers its message again."""
     stop = threading.Event()
     broker = _Thrice(broker_url, key_prefix)
     settings = DispatchSettings(poll_interval=0.2)
@@ -77,7 +77,7 @@ def test_frozen_dispatcher_holds_nobody_up(
 ) -> None:
     """Without it, one suspended virtual machine stops every job of the company."""
     wire = proxies(mill.database.producer)
-    wire.delay(0.3)  # its transactions are long enough to be caught in one
+    wire.delay(0.3)  # makes its transactions long enough to freeze it inside one
     frozen = mill.dispatch(TEXTMILL_DATABASE_URL=wire.url(mill.database.producer))
     mill.workers()
     mill.until(lambda: _freeze_inside_a_step(mill.engine, frozen.pid), "it has the turn")
@@ -108,11 +108,11 @@ class _Thrice(Broker):
 
 
 def _freeze_inside_a_step(engine: sa.Engine, pid: int) -> bool:
-    """Freeze the dispatcher, if it is in a step that has the turn; otherwise let it go on."""
+    """Freeze the dispatcher if it holds `textmill.turn`; return whether it is frozen."""
     if not _turn_is_taken(engine):
         return False
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.5)  # what it had sent before it froze has arrived by then
+    time.sleep(0.5)  # everything that it sent before it froze arrives meanwhile
     if _turn_is_taken(engine):
         return True
     os.kill(pid, signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""Cancel, pause, resume and deadlines, against chunks that finish at the same moment."""
+"""Cancel, pause, resume and deadlines while chunks finish at the same moment."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ def submit_until(mill: Mill, deadline: datetime) -> JobId:
 
 
 def test_job_control_holds_against_chunks_in_work(mill: Mill) -> None:
-    """Without it, outcomes of a cancelled job come in later, and its counters never add up."""
+    """Without it, a cancelled job still gets outcomes, and its counters never add up."""
     mill.dispatch()
     mill.workers()
     mill.hold()
@@ -77,8 +77,8 @@ def test_job_paused_while_its_first_chunk_is_claimed_ends_after_resume(mill: Mil
 
 @pytest.mark.slow
 def test_job_control_at_random_moments_keeps_every_count(mill: Mill) -> None:
-    """Without it, a cancel that meets the last chunk leaves a job that never ends."""
-    chance = random.Random(SEED)  # noqa: S311  # a test that can be run again
+    """Without it, a cancel that races with the last chunk leaves a job that never finishes."""
+    chance = random.Random(SEED)  # noqa: S311  # reproducible
     mill.dispatch()
     mill.workers(PLANTED_DELAY="0.01")
     soon = timedelta(seconds=0.5)

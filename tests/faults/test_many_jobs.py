@@ -11,7 +11,7 @@ JOBS = 10_000
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_thousand_jobs_of_one_document_all_end(mill: Mill) -> None:
-    """Without it, a producer that submits document by document stops the mill for all."""
+    """Without it, a producer that submits one document per job stops the mill for everyone."""
     with mill.engine.begin() as connection:
         connection.execute(
             sa.text("""

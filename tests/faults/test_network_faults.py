@@ -1,4 +1,4 @@
-"""A network that is slow, and one that swallows everything without a word."""
+"""A network that is slow, or that silently swallows everything."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def test_worker_cut_off_from_postgres_is_replaced_by_the_others(
     mill: Mill, proxies: Callable[[str], Proxy], recovery: Recovered
 ) -> None:
-    """Without it, chunks of a host behind a dead switch wait until the switch is mended."""
+    """Without it, chunks claimed by a host behind a dead switch wait for its repair."""
     wire = proxies(mill.database.worker)
     mill.dispatch()
     mill.workers(TEXTMILL_DATABASE_URL=wire.url(mill.database.worker))
@@ -53,7 +53,7 @@ def test_redis_behind_a_black_hole_costs_time_only(
     job_id = mill.submit(TEXTS * 4)
     mill.until(lambda: "does not answer" in mill.log(), "dispatch misses it")
     assert not status(mill.engine, job_id).finished
-    wire.cut()  # what was in the hole is gone for good
+    wire.cut()  # everything swallowed so far is lost for good
     wire.heal()
     began = time.monotonic()
 
@@ -62,7 +62,7 @@ def test_redis_behind_a_black_hole_costs_time_only(
 
 
 def test_slow_network_costs_time_only(mill: Mill, proxies: Callable[[str], Proxy]) -> None:
-    """Without it, work in another city's data centre is lost to time-outs."""
+    """Without it, workers in another city's data centre lose work to time-outs."""
     to_postgres, to_redis = proxies(mill.database.worker), proxies(mill.broker_url)
     mill.database = mill.database.through(to_postgres)
     mill.broker_url = to_redis.url(mill.broker_url)

@@ -1,4 +1,4 @@
-"""Transactions that stay open: of people at a prompt, of slow pipes, of frozen programs."""
+"""Transactions left open by people at a prompt, slow pipes and frozen programs."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop
 BATCH = 1500
 LINES = 2000
 PROMPT = 20
-"""Seconds within which what waits for nobody is over."""
+"""Seconds within which anything that is not blocked finishes."""
 
 
 @pytest.mark.parametrize("limited", [False, True], ids=["unlimited", "limited"])
@@ -78,7 +78,7 @@ def test_submit_that_waits_for_its_input_holds_nobody_up(mill: Mill, *, limited:
 
 
 def test_open_transactions_stop_neither_submits_nor_dispatch(mill: Mill) -> None:
-    """Without it, whoever forgets a `commit` at a prompt stops every job of the company."""
+    """Without it, a `commit` forgotten at a prompt stops every job of the company."""
     late = submit(
         mill.engine,
         Task.SENTIMENT,
@@ -118,7 +118,7 @@ def test_open_transactions_stop_neither_submits_nor_dispatch(mill: Mill) -> None
 
 @pytest.mark.timeout(240)
 def test_open_transaction_on_a_running_job_stops_no_worker(mill: Mill) -> None:
-    """Without it, every process of every host takes itself for stuck, and none is started again."""
+    """Without it, every process on every host considers itself stuck, and none is restarted."""
     mill.dispatch()
     mill.workers(TEXTMILL_CHUNK_TIMEOUT="8")
     (process,) = mill.pids()
@@ -147,7 +147,7 @@ def test_open_transaction_on_a_running_job_stops_no_worker(mill: Mill) -> None:
 
 
 def test_open_transaction_on_a_worker_costs_no_lease(mill: Mill, engine: sa.Engine) -> None:
-    """Without it, whoever cleans up rows of workers has living ones taken for dead, unsaid."""
+    """Without it, locking rows of workers silently makes live workers look dead."""
     mill.dispatch()
     mill.workers(TEXTMILL_LEASE="9")
     mill.hold()
@@ -168,7 +168,7 @@ def test_open_transaction_on_a_worker_costs_no_lease(mill: Mill, engine: sa.Engi
 
 @pytest.mark.timeout(240)
 def test_open_transaction_on_a_chunk_keeps_no_process_from_its_place(mill: Mill) -> None:
-    """Without it, a supervisor waits with a dead process for whoever forgot a `commit`."""
+    """Without it, a forgotten `commit` keeps a supervisor from replacing a dead process."""
     mill.dispatch()
     mill.workers()
     (victim,) = mill.pids()

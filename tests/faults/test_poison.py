@@ -1,4 +1,4 @@
-"""Documents that break what works on them: each fails alone, its neighbours do not notice."""
+"""Documents that break the worker: each fails alone, without harm to its neighbours."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.fixtures.recovery import Recovered
 
 GOOD = ["The tea was lovely and warm", "味道很差，不会再来", "The shop opens at nine", "物流很快"]
 MARK = "xyzzy-7731"
-"""Stands in every plant; nothing that is written down may hold it."""
+"""Part of every plant's text; no log line and no failure message may contain it."""
 
 
 def planted(*plants: Plant) -> list[str]:
@@ -21,7 +21,7 @@ def planted(*plants: Plant) -> list[str]:
 
 
 def expected(*codes: str) -> list[str]:
-    """The outcomes of `planted`, where the plants fail with these codes."""
+    """The outcomes of `planted` if the plants fail with these codes."""
     outcomes = ["succeeded"] * len(GOOD)
     for code in codes:
         outcomes += [code, *["succeeded"] * len(GOOD)]
@@ -39,7 +39,7 @@ def test_document_that_breaks_a_stage_or_the_device_fails_alone_and_unseen(mill:
         Plant.DEVICE_MEMORY: "too_large_for_device",
     }
     mill.dispatch()
-    # So small a device that no micro-batch of more than a few rows fits.
+    # A device so small that only micro-batches of a few rows fit.
     mill.workers(tasks=",".join(Task), PLANTED_MEMORY="60", TEXTMILL_LEASE="600")
 
     job_ids = {task: mill.submit(planted(*plants), task=task, chunk=9) for task in Task}

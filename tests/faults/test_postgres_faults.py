@@ -1,4 +1,4 @@
-"""Postgres that restarts, runs full, and connections to it that break at the worst moment."""
+"""Postgres restarts, a full disk, and connections that break at the worst moment."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ TEXTS = ["The tea was lovely and warm", "包装破损，质量太差", "会议�
 
 @pytest.fixture
 def own_servers(mill: Mill, tmp_path: Path) -> Iterator[OwnServers]:
-    """A Postgres of this test alone, which the mill uses."""
+    """A Postgres that only this test uses; the mill is connected to it."""
     with OwnServers.in_folder(tmp_path / "servers") as servers:
         servers.start_postgres()
         mill.database = servers.database
@@ -41,7 +41,7 @@ def own_servers(mill: Mill, tmp_path: Path) -> Iterator[OwnServers]:
 def test_postgres_restarted_in_the_middle_of_a_job_costs_time_only(
     mill: Mill, own_servers: OwnServers, recovery: Recovered
 ) -> None:
-    """Without it, a failover of the database loses what was in work, or runs it twice."""
+    """Without it, a database failover loses running chunks, or runs them twice."""
     mill.dispatch()
     mill.workers()
     mill.hold()
@@ -66,7 +66,7 @@ def test_postgres_restarted_in_the_middle_of_a_job_costs_time_only(
 def test_connection_cut_during_submit_leaves_one_whole_job_or_none(
     mill: Mill, proxies: Callable[[str], Proxy], pattern: bytes, *, answered: bool
 ) -> None:
-    """Without it, a producer that tries again has its documents analysed twice, or in part."""
+    """Without it, a producer that retries has its documents analysed twice or only in part."""
     wire = proxies(mill.database.producer)
     engine = create_engine(wire.url(mill.database.producer), application="tests")
     _submit(engine, "earlier")
@@ -89,7 +89,7 @@ def test_connection_cut_during_submit_leaves_one_whole_job_or_none(
 def test_connections_cut_during_a_chunk_cost_time_only(
     mill: Mill, proxies: Callable[[str], Proxy], recovery: Recovered
 ) -> None:
-    """Without it, a worker that lost a connection forgets its chunk, or writes it twice."""
+    """Without it, a worker that loses a connection loses its chunk, or writes outcomes twice."""
     wire = proxies(mill.database.worker)
     mill.dispatch()
     mill.workers(TEXTMILL_DATABASE_URL=wire.url(mill.database.worker))
@@ -112,7 +112,7 @@ def test_connections_cut_during_a_chunk_cost_time_only(
 def test_connection_cut_while_a_worker_starts_costs_a_second_start(
     mill: Mill, proxies: Callable[[str], Proxy]
 ) -> None:
-    """Without it, a restart of Postgres at a deployment is a traceback that nobody can place."""
+    """Without it, a Postgres restart during a deployment causes a traceback nobody can explain."""
     wire = proxies(mill.database.worker)
     wire.cut_at(b"insert into textmill.worker", answered=False)
 
@@ -166,7 +166,7 @@ def _submit(engine: sa.Engine, key: str) -> Submission:
 
 @contextmanager
 def _small_disk(folder: Path) -> Iterator[Path]:
-    """Put what is in `folder` on a disk with a few megabytes to spare."""
+    """Move the contents of `folder` to a disk with only a few megabytes to spare."""
     folder = folder.resolve()
     used = int(subprocess.check_output(["du", "-sm", folder]).split()[0])  # noqa: S607
     aside = folder.with_name("aside")
@@ -191,7 +191,7 @@ def _small_disk(folder: Path) -> Iterator[Path]:
 
 
 def _fill(path: Path) -> None:
-    """Take all the room that is left."""
+    """Fill the rest of the disk."""
     block = b"\0" * 4096
     with path.open("wb", buffering=0) as file:
         while True:

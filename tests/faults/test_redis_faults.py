@@ -1,4 +1,4 @@
-"""Redis that forgets, dies and stays away."""
+"""Redis that loses its data, dies or stays unreachable."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,17 +19,17 @@ TEXTS = ["The tea was lovely and warm", "包装破损，质量太差", "会议�
 
 @pytest.fixture
 def own_servers(tmp_path: Path) -> Iterator[OwnServers]:
-    """Servers of this test alone, which may die."""
+    """Servers that only this test uses, so that it may kill them."""
     with OwnServers.in_folder(tmp_path / "servers") as servers:
         yield servers
 
 
 def test_flushall_in_the_middle_of_a_job_costs_time_only(mill: Mill, recovery: Recovered) -> None:
-    """Without it, whoever empties Redis loses the chunks whose messages were in it."""
+    """Without it, emptying Redis loses the chunks whose messages were in it."""
     mill.dispatch()
     mill.workers(TEXTMILL_LEASE="600")
     mill.hold()
-    # Interactive chunks: more are published than threads can take, so some wait in Redis.
+    # More interactive chunks are published than threads can take, so some wait in Redis.
     job_id = mill.submit(TEXTS * 10, lane=Lane.INTERACTIVE)
     mill.until(lambda: len(mill.under_way()) > len(mill.running()) > 3, "messages wait")
     under_way = mill.under_way()
@@ -47,7 +47,7 @@ def test_flushall_in_the_middle_of_a_job_costs_time_only(mill: Mill, recovery: R
 def test_connection_lost_while_every_thread_works_is_made_again(
     mill: Mill, proxies: Callable[[str], Proxy], recovery: Recovered
 ) -> None:
-    """Without it, a process whose acknowledgements all failed consumes nothing for ever."""
+    """Without it, a process whose acknowledgements all failed never consumes anything again."""
     wire = proxies(mill.broker_url)
     mill.broker_url = wire.url(mill.broker_url)
     mill.dispatch()

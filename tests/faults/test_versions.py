@@ -1,4 +1,4 @@
-"""Programs of one version that meet data of another, and models that cannot be loaded."""
+"""Programs that meet data of another version, and models that cannot be loaded."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ TEXTS = ["The tea was lovely and warm", "味道很差，不会再来"]
 def test_programs_refuse_a_database_of_another_version_and_lose_nothing(
     mill: Mill, engine: sa.Engine
 ) -> None:
-    """Without it, an old worker writes what the tables no longer mean."""
+    """Without it, an old worker writes rows that mean something else in newer tables."""
     job_id = mill.submit(TEXTS)
     with engine.begin() as connection:
         found = connection.scalar(sa.text("select version_num from textmill.alembic_version"))
@@ -42,7 +42,7 @@ def test_programs_refuse_a_database_of_another_version_and_lose_nothing(
 def test_messages_that_nobody_understands_are_refused_and_nothing_is_lost(
     mill: Mill, broker_url: str, key_prefix: str
 ) -> None:
-    """Without it, a message of a later version, or of somebody else, stops a worker."""
+    """Without it, a message of a later version or of another program stops a worker."""
     mill.dispatch()
     mill.workers(TEXTMILL_LEASE="600")
     job_id = str(uuid4())
@@ -54,7 +54,7 @@ def test_messages_that_nobody_understands_are_refused_and_nothing_is_lost(
         app.send_task(TASK_NAME, kwargs=right | wrong, queue=queue)
     app.send_task("another.task", kwargs=right, queue=queue)
     app.send_task(TASK_NAME, args=[1, 2], kwargs=right, queue=queue)
-    app.send_task(TASK_NAME, kwargs=right, queue=queue)  # of a job that does not exist
+    app.send_task(TASK_NAME, kwargs=right, queue=queue)  # for a job that does not exist
     app.close()
 
     real = mill.submit(TEXTS * 10)
@@ -69,7 +69,7 @@ def test_messages_that_nobody_understands_are_refused_and_nothing_is_lost(
 def test_bytes_that_are_no_message_delay_and_lose_nothing(
     mill: Mill, broker_url: str, key_prefix: str, item: bytes
 ) -> None:
-    """Without it, whoever writes into our queue stops it for good."""
+    """Without it, anyone who writes into our queue can stop it for good."""
     mill.dispatch()
     mill.workers()
     with redis.Redis.from_url(broker_url) as client:
@@ -85,7 +85,7 @@ def test_bytes_that_are_no_message_delay_and_lose_nothing(
 def test_broken_artifact_ends_the_worker_with_a_reason(
     mill: Mill, tmp_path: Path, fault: str
 ) -> None:
-    """Without it, a bad deployment is a crash loop that looks alive."""
+    """Without it, a bad deployment becomes a crash loop that looks alive."""
     broken = tmp_path / "broken"
     shutil.copytree(SHIPPED, broken)
     sentiment = broken / "sentiment"
@@ -112,7 +112,7 @@ def test_broken_artifact_ends_the_worker_with_a_reason(
 def test_schema_upgraded_under_a_running_worker_loses_nothing(
     mill: Mill, engine: sa.Engine
 ) -> None:
-    """Without it, a worker that was forgotten at an upgrade is found by its damage."""
+    """Without it, a worker forgotten during an upgrade is noticed only by the damage it does."""
     mill.dispatch()
     supervisor = mill.workers()
     with engine.begin() as connection:

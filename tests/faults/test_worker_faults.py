@@ -1,4 +1,4 @@
-"""Worker processes that die, freeze, and are told to stop."""
+"""Worker processes that die, freeze, or are told to stop."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop
 
 
 def test_worker_killed_mid_chunk_loses_and_repeats_nothing(mill: Mill, recovery: Recovered) -> None:
-    """Without it, whatever a process held when it died is lost."""
+    """Without it, the chunks that a process held when it died are lost."""
     mill.dispatch()
-    # A lease that nobody waits for: the supervisor gives the chunks back.
+    # A lease too long to wait for: the supervisor must give the chunks back.
     mill.workers(TEXTMILL_LEASE="3600")
     mill.hold()
     job_id = mill.submit(TEXTS * 10)
@@ -37,7 +37,7 @@ def test_worker_killed_mid_chunk_loses_and_repeats_nothing(mill: Mill, recovery:
 def test_worker_killed_between_commit_and_ack_repeats_nothing(
     mill: Mill, recovery: Recovered
 ) -> None:
-    """Without it, a message that comes back writes its outcomes again."""
+    """Without it, a redelivered message has its chunk's outcomes written again."""
     mill.dispatch()
     mill.workers()
     job_id = mill.submit([f"{Plant.DIE_AFTER_COMMIT} {text}" for text in TEXTS], chunk=4)
@@ -53,7 +53,7 @@ def test_worker_killed_between_commit_and_ack_repeats_nothing(
 
 
 def test_process_that_hangs_as_a_whole_is_replaced(mill: Mill, recovery: Recovered) -> None:
-    """Without it, a call to a driver that never returns keeps a GPU idle for ever, unseen."""
+    """Without it, a driver call that never returns keeps a GPU idle for ever, unnoticed."""
     mill.dispatch()
     mill.workers(PLANTED_SILENT="8", TEXTMILL_LEASE="3600")
     mill.hold()
@@ -72,7 +72,7 @@ def test_process_that_hangs_as_a_whole_is_replaced(mill: Mill, recovery: Recover
 
 
 def test_process_outlives_its_supervisor_by_its_drain_time_alone(mill: Mill) -> None:
-    """Without it, one whose Postgres never comes back holds its GPU for ever, and nobody knows."""
+    """Without it, a process whose Postgres never returns holds its GPU for ever, unnoticed."""
     mill.dispatch()
     supervisor = mill.workers(TEXTMILL_DRAIN="1")
     mill.hold()
@@ -116,7 +116,7 @@ def test_zombie_that_wakes_after_its_lease_writes_nothing(mill: Mill, recovery: 
 def test_rolling_restart_under_load_loses_and_repeats_nothing(mill: Mill) -> None:
     """Without it, every deployment charges attempts and does work twice."""
     mill.dispatch()
-    # No lease runs out meanwhile, so a second attempt could only be of the restart's making.
+    # No lease runs out meanwhile, so only the restart could cause a second attempt.
     long = SHORT | {"TEXTMILL_LEASE": "600"}
     serving = [mill.workers(1, **long), mill.workers(1, **long)]
     job_ids = []
@@ -137,7 +137,7 @@ def test_rolling_restart_under_load_loses_and_repeats_nothing(mill: Mill) -> Non
 
 @pytest.mark.slow
 def test_second_sigterm_ends_at_once_and_loses_nothing(mill: Mill, recovery: Recovered) -> None:
-    """Without it, an operator in a hurry kills by hand, and chunks wait for their leases."""
+    """Without it, an operator in a hurry uses SIGKILL, and chunks wait for their leases."""
     mill.dispatch()
     supervisor = mill.workers(TEXTMILL_DRAIN="600", TEXTMILL_LEASE="3600")
     mill.hold()

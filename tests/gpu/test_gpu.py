@@ -1,4 +1,4 @@
-"""What holds on a real GPU; skipped where torch sees none."""
+"""Guarantees on a real GPU; skipped if torch sees none."""
 
 import time
 
@@ -45,5 +45,5 @@ def test_score_does_not_depend_on_batch_mates_on_a_gpu(task: Task) -> None:
 
 
 def test_budget_of_a_gpu_is_measured() -> None:
-    """Without it a GPU would run micro-batches of a size that was guessed."""
+    """Without it a GPU would run micro-batches of a guessed size."""
     assert measure(Pipeline.load(SHIPPED / Task.SENTIMENT, "cuda:0"), time.perf_counter) >= SMALLEST

@@ -1,4 +1,4 @@
-"""A text under repair."""
+"""Edits of a text that keep the source of each character."""
 
 import re
 
@@ -34,7 +34,7 @@ def edited(text: Placed, edits: list[Edit]) -> Placed:
 
 
 def edits_of(text: str) -> st.SearchStrategy[list[Edit]]:
-    """Edits of `text`, in order, possibly side by side."""
+    """Edits of `text`, in order, possibly adjacent."""
     borders = st.lists(st.integers(0, len(text)), unique=True, max_size=8).map(sorted)
     pieces = st.lists(st.text("xyz", max_size=3), min_size=4, max_size=4)
     return st.tuples(borders, pieces, st.booleans()).map(
@@ -64,7 +64,7 @@ def test_edits_over_edits_keep_each_characters_source(text: str, data: st.DataOb
 
 
 def test_neighbouring_edits_do_not_mix() -> None:
-    """Without it a repaired character would take in its neighbour's source."""
+    """Without it a repaired character would include its neighbour's source."""
     aligned = AlignedText("abcd")
 
     aligned.apply([Edit(0, 2, "x"), Edit(2, 3, ""), Edit(3, 4, "yz")])
@@ -73,7 +73,7 @@ def test_neighbouring_edits_do_not_mix() -> None:
 
 
 def test_what_is_put_in_stands_for_the_whole_match() -> None:
-    """Without it a span would begin or end inside what it stands for."""
+    """Without it a span could begin or end inside the text that was replaced."""
     aligned = AlignedText("fish &amp; chips")
 
     aligned.substitute(re.compile("&amp;"), lambda _: "&")
@@ -83,7 +83,7 @@ def test_what_is_put_in_stands_for_the_whole_match() -> None:
 
 
 def test_a_text_without_matches_stays_unmapped() -> None:
-    """Without it the common document would pay for an offset map that says nothing."""
+    """Without it ordinary documents would pay for an offset map that they do not need."""
     aligned = AlignedText("plain")
 
     aligned.substitute(re.compile("x"), lambda _: "y")

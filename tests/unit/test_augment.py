@@ -1,4 +1,4 @@
-"""Training noise is seeded, bounded, and keeps what the gold says true."""
+"""Training noise is seeded and bounded, and leaves the gold correct."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_the_same_seed_gives_the_same_text(text: str, seed: int) -> None:
 @settings(deadline=None)  # the first conversion reads dictionaries
 @given(any_texts, st.integers(0, 2**32))
 def test_noise_never_bloats_a_text(text: str, seed: int) -> None:
-    """Without it noisy copies would fill the memory of a training."""
+    """Without it noisy copies would fill the memory during training."""
     everything: dict[Noise, float] = dict.fromkeys(MIX, 1.0)
     everything["mask"] = everything["case"] = 0.0
 
@@ -44,7 +44,7 @@ def test_noise_never_bloats_a_text(text: str, seed: int) -> None:
 @pytest.mark.parametrize("text", [ENGLISH, CHINESE])
 @pytest.mark.parametrize("noise", sorted(MIX))
 def test_each_noise_does_something(noise: Noise, text: str) -> None:
-    """Without it a noise could be named in the mix and never reach the model."""
+    """Without it a kind of noise could be listed in the mix and never reach the model."""
     if (noise, text) in {("traditional", ENGLISH), ("case", CHINESE)}:
         assert only(noise, text) == text
     else:
@@ -75,7 +75,7 @@ def test_punctuation_inside_numbers_and_words_stays() -> None:
 
 
 def test_a_masked_text_has_no_address_name_or_number_of_its_own() -> None:
-    """Without it a model would take masks for a sign of the sources that have them."""
+    """Without it a model would learn that masks mark certain sources."""
     for seed in range(10):
         masked = only("mask", ENGLISH, seed)
 
@@ -99,7 +99,7 @@ def test_keywords_survive_or_the_row_is_left_alone(seed: int) -> None:
 
 @given(st.integers(0, 2**32))
 def test_a_typo_never_loses_a_chinese_character(seed: int) -> None:
-    """Without it `not good` could become `good` under the same gold."""
+    """Without it `not good` could become `good` with the same gold."""
     assert "不" in only("typo", "价格不贵", seed)
 
 

@@ -1,4 +1,4 @@
-"""The mean of what a training started from and what it ended with."""
+"""The mean of the weights that a training starts from and ends with."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def start(artifacts: Path) -> Start:
 
 @pytest.fixture
 def ended(artifacts: Path, start: Start) -> TrainingState[Model]:
-    """A training whose every weight ended 2 above where it started."""
+    """A training that raised every weight by 2."""
     config = read_config(artifacts / Task.SENTIMENT).model
     state = TrainingState.fresh(lambda: Model(config), TrainingConfig())
     start.give_weights(state.model)
@@ -40,7 +40,7 @@ def scoring(score: float) -> Callable[[Model], float]:
 def test_mean_is_taken_where_validation_does_not_speak_against_it(
     ended: TrainingState[Model], start: Start, score: float
 ) -> None:
-    """Without it, what ships forgets a little more with every round of training."""
+    """Without it, the shipped model forgets a little more with every training."""
     last = {name: value.clone() for name, value in ended.best_weights.items()}
 
     assert take_mean(ended, start, scoring(score))
@@ -52,7 +52,7 @@ def test_mean_is_taken_where_validation_does_not_speak_against_it(
 def test_mean_is_left_where_validation_is_clearly_lower(
     ended: TrainingState[Model], start: Start
 ) -> None:
-    """Without it, a user's own labels would count for half."""
+    """Without it, a user's own labels would have only half of their effect."""
     last = {name: value.clone() for name, value in ended.best_weights.items()}
 
     assert not take_mean(ended, start, scoring(0.7 - 2 * CLEARLY))
@@ -62,7 +62,7 @@ def test_mean_is_left_where_validation_is_clearly_lower(
 
 
 def test_mean_of_character_ngrams_is_as_they_are_stored() -> None:
-    """Without it, what is measured would not be what ships."""
+    """Without it, the measured model would not be the one that ships."""
     one = CharacterNgrams(np.full((2**BITS, 3), 0.1, np.float32), [0.0, 1.0, 2.0], (1.0, 0.0))
     other = CharacterNgrams(np.full((2**BITS, 3), 0.2, np.float32), [1.0, 1.0, 4.0], (0.6, 0.4))
 

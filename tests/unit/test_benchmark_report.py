@@ -1,4 +1,4 @@
-"""How measurements of two sides are taken."""
+"""Measuring two sides in turn."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from benchmarks.report import REPEATS, alternately, median_ratio
 
 
 def test_machine_that_slows_down_favours_no_side() -> None:
-    """Without it the ratio would tell which side comes last."""
+    """Without it the ratio would depend on which side is measured last."""
     speed = 100.0
 
     def side(share: float) -> float:

@@ -1,4 +1,4 @@
-"""Small files that are made to become large ones: refused, in memory that does not grow."""
+"""Small files crafted to expand into large ones are refused in bounded memory."""
 
 import gzip
 import io
@@ -40,7 +40,7 @@ def test_gzip_that_expands_without_end_is_refused(name: str, tmp_path: Path) -> 
 
 
 def test_gzip_of_ordinary_text_is_read_whatever_its_size(tmp_path: Path) -> None:
-    """Without it, an honest file that compresses well is called a bomb."""
+    """Without it, an honest file that compresses well is refused as a bomb."""
     path = tmp_path / "a.txt.gz"
     lines = b"".join(
         b"parcel %d arrived, %d days late\n" % (n, n * 7919 % 31) for n in range(40000)
@@ -54,7 +54,7 @@ def test_gzip_of_ordinary_text_is_read_whatever_its_size(tmp_path: Path) -> None
 
 
 def test_parquet_that_expands_without_end_is_refused(tmp_path: Path) -> None:
-    """Without it, one page of a file takes all memory there is."""
+    """Without it, one page of a file takes all memory."""
     path = tmp_path / "a.parquet"
     table = pa.table({"text": pa.array(["0" * 100 * MEBIBYTE])})
     pq.write_table(table, path, compression="zstd")
@@ -64,7 +64,7 @@ def test_parquet_that_expands_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_parquet_list_of_a_million_nulls_is_refused(tmp_path: Path) -> None:
-    """Without it, one row of a file takes all memory there is, though its bytes are few."""
+    """Without it, one row of a small file takes all memory."""
     path = tmp_path / "a.parquet"
     nulls = pa.nulls(10 * MEBIBYTE, pa.int64())
     rows = pa.ListArray.from_arrays(pa.array([0, len(nulls)], pa.int32()), nulls)
@@ -78,7 +78,7 @@ def test_parquet_list_of_a_million_nulls_is_refused(tmp_path: Path) -> None:
 def test_parquet_string_that_is_named_many_times_is_held_once(
     tmp_path: Path, *, nested: bool
 ) -> None:
-    """Without it, a file of some hundred bytes asks for ten gigabytes."""
+    """Without it, a file of less than a megabyte asks for more than a gigabyte."""
     path = tmp_path / "a.parquet"
     large = pa.array(["0" * 10 * MEBIBYTE])
     named = pa.DictionaryArray.from_arrays(pa.array([0] * 120, pa.int32()), large)
@@ -89,7 +89,7 @@ def test_parquet_string_that_is_named_many_times_is_held_once(
     program = (
         "import resource, sys; from producer.readers import read_documents;"
         "from schema.settings import IntakeSettings;"
-        # More than the reader needs, and less than the strings come to.
+        # More than the reader needs, and less than all copies of the string take.
         "resource.setrlimit(resource.RLIMIT_DATA, (2 ** 30, 2 ** 30));"
         "codes = {record.code for record in read_documents(sys.argv[1], limits=IntakeSettings())};"
         "print(*codes)"

@@ -1,4 +1,4 @@
-"""What is chosen on validation."""
+"""Temperatures and thresholds that are chosen on validation rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
 
 
 def test_labels_that_are_often_wrong_lower_the_confidence(artifacts: Path) -> None:
-    """Without it a score of 0.99 could be right every second time."""
+    """Without it a score of 0.99 could be right only half of the time."""
     pipeline = Pipeline.load(artifacts / "sentiment", "cpu")
     right = [SentimentRow(text=text, label="positive") for text in PRAISE]
     wrong = [SentimentRow(text=text, label="positive") for text in BLAME]
@@ -33,7 +33,7 @@ def test_labels_that_are_often_wrong_lower_the_confidence(artifacts: Path) -> No
 
 
 def test_ordinary_texts_stay_below_every_threshold(artifacts: Path) -> None:
-    """Without it the threshold with the best F1 could flag what everybody writes."""
+    """Without it the threshold with the best F1 could flag what everyone writes."""
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     adverts = [ModerationRow(text=text, labels=frozenset({"spam"})) for text in ADVERTS]
     ordinary = [ModerationRow(text=text, labels=frozenset()) for text in PLAIN]
@@ -45,7 +45,7 @@ def test_ordinary_texts_stay_below_every_threshold(artifacts: Path) -> None:
 
 
 def test_ordinary_texts_of_which_nothing_is_known_bound_no_threshold(artifacts: Path) -> None:
-    """Without it insults in bad reviews would count as ordinary, and no insult be flagged."""
+    """Without it insults in bad reviews would count as ordinary, and no insult would be flagged."""
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     adverts = [ModerationRow(text=text, labels=frozenset({"spam"})) for text in ADVERTS]
     unknown = [
@@ -61,7 +61,7 @@ def test_ordinary_texts_of_which_nothing_is_known_bound_no_threshold(artifacts: 
 def test_ordinary_texts_that_name_an_identity_bound_hate_by_themselves(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it the few among all ordinary texts could be flagged, every one of them."""
+    """Without it these texts, few among all ordinary ones, could all be flagged."""
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     monkeypatch.setattr(calibrate, "moderation_scores", told_by_text)
     hate = [
@@ -82,7 +82,7 @@ def test_ordinary_texts_that_name_an_identity_bound_hate_by_themselves(
 def test_a_large_source_does_not_choose_a_threshold_for_small_ones(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it the label would be found where most was annotated, and hardly elsewhere."""
+    """Without it the label would be found in the largest source, and hardly elsewhere."""
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     monkeypatch.setattr(calibrate, "moderation_scores", told_by_text)
     clear, veiled = (
@@ -104,7 +104,7 @@ def test_a_large_source_does_not_choose_a_threshold_for_small_ones(
 def test_rows_of_sources_that_hold_a_label_or_lack_it_are_judged_together(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it a label that each source has always or never would get the least threshold."""
+    """Without it a label that each source has always or never would get the lowest threshold."""
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     monkeypatch.setattr(calibrate, "moderation_scores", told_by_text)
     hate = [ModerationRow(text="0.6 of them", labels=frozenset({"hate"}))]
@@ -140,7 +140,7 @@ def test_a_label_without_annotations_keeps_its_temperature(artifacts: Path) -> N
 def test_the_keyword_threshold_has_the_best_f1(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it keywords could be given that are mostly wrong, or right ones be left out."""
+    """Without it most keywords in a result could be wrong, or right ones could be left out."""
     pipeline = Pipeline.load(artifacts / "keywords", "cpu")
     ranked = {"soup": (["soup", "spoon"], [0.7, 0.5]), "tea": (["tea", "pot"], [0.6, 0.1])}
     rows = [KeywordsRow(text=text, keywords=(text,)) for text in ranked]

@@ -1,4 +1,4 @@
-"""What the card of an artifact says of its limits."""
+"""The limits and sources that an artifact's card states."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ WRITTEN = "written for training"
 
 @pytest.mark.parametrize("task", list(Task))
 def test_card_speaks_of_the_data_it_was_made_from_alone(task: Task, artifacts: Path) -> None:
-    """Without it, a model of one's own data would be said to know and to lack what others have."""
+    """Without it, a card would describe limits of data that its model was not trained on."""
     card = Card.model_validate_json((artifacts / task / CARD).read_bytes())
 
     assert card.limits == tuple(limit.text for limit in LIMITS[task] if not limit.sources)
@@ -32,7 +32,7 @@ def test_card_speaks_of_the_data_it_was_made_from_alone(task: Task, artifacts: P
 def test_card_names_what_was_written_for_training(
     task: Task, names: set[str], artifacts: Path
 ) -> None:
-    """Without it, a card is silent about thousands of texts that its model learned."""
+    """Without it, a card omits thousands of texts that its model learned."""
     card = Card.model_validate_json((artifacts / task / CARD).read_bytes())
 
     written = {entry.name: entry.rows for entry in card.sources if entry.use == WRITTEN}
@@ -44,7 +44,7 @@ def test_card_names_what_was_written_for_training(
 
 @pytest.mark.parametrize("task", list(Task))
 def test_cards_that_ship_hold_every_limit(task: Task) -> None:
-    """Without it, a name that no source has would take a known bias off its card."""
+    """Without it, a misspelt source name would remove a known bias from a card."""
     card = Card.model_validate_json((SHIPPED / task / CARD).read_bytes())
     limits = LIMITS[task]
     if card.generator is not None:

@@ -1,4 +1,4 @@
-"""What a worker's log shows of Celery."""
+"""What a worker's log shows of Celery's events."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from worker.celery_log import say_ordinary_events_in_a_line
 
 @pytest.fixture(autouse=True)
 def filtered() -> Iterator[None]:
-    """Filters that end with the test."""
+    """Install the log filters for the duration of a test."""
     loggers = [logging.getLogger(name) for name in ("celery.app.trace", "celery.worker.request")]
     before = [list(logger.filters) for logger in loggers]
     say_ordinary_events_in_a_line()
@@ -26,7 +26,7 @@ def filtered() -> Iterator[None]:
 
 
 class _Away:
-    """A channel whose Redis is away."""
+    """A channel whose Redis is unreachable."""
 
     no_ack_consumers = None
 
@@ -35,7 +35,7 @@ class _Away:
 
 
 def _run(error: Exception) -> None:
-    """Run a task that raises it, as a worker does."""
+    """Run a task that raises `error`, as a worker does."""
 
     def task() -> None:
         raise error

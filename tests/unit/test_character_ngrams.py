@@ -44,7 +44,7 @@ def learned(*sets: Sequence[SentimentRow]) -> CharacterNgrams:
 
 
 def knowing(word: str) -> CharacterNgrams:
-    """Knows the n-grams of a word that "a cup of milk" lacks, as positive, and counts alone."""
+    """Takes n-grams of `word` that "a cup of milk" lacks as positive; the network has no weight."""
     weights = np.zeros((2**BITS, len(SENTIMENT_LABELS)), np.float32)
     found, other = buckets([word]).found, buckets(["a cup of milk"]).found
     weights[np.setdiff1d(found, other), POSITIVE] = 10
@@ -58,7 +58,7 @@ def score(ngrams: CharacterNgrams, text: str) -> FloatArray:
 
 @pytest.fixture
 def network(artifacts: Path) -> Pipeline:
-    """A network of sentiment alone."""
+    """A sentiment network without character n-grams."""
     return pipeline(artifacts, None)
 
 
@@ -80,7 +80,7 @@ def analysed(pipeline: Pipeline, *texts: str, explain: bool = False) -> list[Sen
 
 
 def test_ngrams_fall_into_the_buckets_of_every_release() -> None:
-    """Without it the weights of an artifact would be read at places where they were not put."""
+    """Without it a release could read an artifact's weights from the wrong buckets."""
     assert buckets(["ab"]).found.tolist() == [
         17429,
         69901,
@@ -96,7 +96,7 @@ def test_ngrams_fall_into_the_buckets_of_every_release() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_every_text_has_scores(text: str) -> None:
-    """Without it a text of one character, or of none, would fail its document."""
+    """Without it a document of one character, or of none, would fail."""
     found, counts = buckets([text])
 
     assert 1 <= len(found) <= 4 * len(text) + 2
@@ -126,7 +126,7 @@ def test_no_text_influences_another(texts: list[str], most: int) -> None:
 
 
 def test_words_that_no_training_text_holds_are_told_apart() -> None:
-    """Without it a misspelling or another form of a word would be as foreign as any other word."""
+    """Without it misspellings and other forms of known words would mean nothing to the model."""
     ngrams = learned(
         rows("positive", "wonderful day", "a wonderful room")
         + rows("negative", "horrible day", "a horrible room")
@@ -138,7 +138,7 @@ def test_words_that_no_training_text_holds_are_told_apart() -> None:
 
 
 def test_a_label_that_a_source_lacks_is_not_taught_away() -> None:
-    """Without it reviews collected without neutral ones would teach that none is neutral."""
+    """Without it a source of reviews without neutral ones would teach that no review is neutral."""
     reviews = rows("positive", "good tea", "fine tea") + rows("negative", "bad tea", "poor tea")
     posts = rows("neutral", "bus 5", "a bus") + rows("positive", "nice bus", "neat bus")
 
@@ -149,7 +149,7 @@ def test_a_label_that_a_source_lacks_is_not_taught_away() -> None:
 
 
 def test_what_people_judged_speaks_of_every_label() -> None:
-    """Without it feedback of one label alone would teach next to nothing."""
+    """Without it feedback with a single label would teach next to nothing."""
     posts = rows("positive", "a tea") + rows("negative", "a bus") + rows("neutral", "a day")
     judged = rows("negative", "xyzzy") * 50
 
@@ -183,7 +183,7 @@ def test_little_new_data_refines_what_was_learned_before() -> None:
 
 
 def test_training_scores_a_text_as_serving_does() -> None:
-    """Without it weights would be fitted to another model than the one that answers."""
+    """Without it weights would be fitted to another model than the one that serves."""
     ngrams = learned(rows("positive", "good tea") + rows("negative", "bad tea"))
     texts = ["good", "a bad cup of tea, a very bad one", "好"]
     found = [buckets([text]).found.astype(np.int32) for text in texts]
@@ -194,7 +194,7 @@ def test_training_scores_a_text_as_serving_does() -> None:
 
 
 def test_stored_weights_score_as_they_did_when_they_were_made(tmp_path: Path) -> None:
-    """Without it what ships could differ from what was measured."""
+    """Without it the shipped model could differ from the measured one."""
     ngrams = learned(rows("positive", "good tea") + rows("negative", "bad tea"))
 
     ngrams.save(tmp_path / CHARACTER_NGRAMS)
@@ -224,7 +224,7 @@ def test_a_broken_file_names_the_remedy(tmp_path: Path) -> None:
 def test_a_file_of_another_shape_is_refused(
     tmp_path: Path, broken: dict[str, NDArray[np.float64]]
 ) -> None:
-    """Without it every document of a worker fails, instead of its start."""
+    """Without it the worker starts, and then every document fails."""
     parts = {"weights": np.zeros((2**BITS, 3)), "bias": np.zeros(3), "pool_weights": np.ones(2)}
     save_file(parts | broken, tmp_path / CHARACTER_NGRAMS)
 
@@ -233,7 +233,7 @@ def test_a_file_of_another_shape_is_refused(
 
 
 def test_only_sentiment_has_character_ngrams(artifacts: Path) -> None:
-    """Without it other tasks would pay for what does not help them."""
+    """Without it other tasks would pay for n-grams that do not help them."""
     assert read_config(artifacts / "sentiment").character_ngrams
     assert not read_config(artifacts / "moderation").character_ngrams
     assert (artifacts / "sentiment" / CHARACTER_NGRAMS).is_file()
@@ -250,14 +250,14 @@ def test_without_weight_the_network_decides(network: Pipeline, artifacts: Path) 
 
 
 def test_a_known_word_raises_its_label(artifacts: Path) -> None:
-    """Without it what was learned of characters would change nothing."""
+    """Without it the learned n-grams would change nothing."""
     tea, milk = analysed(pipeline(artifacts, knowing("tea")), "a cup of tea", "a cup of milk")
 
     assert tea.scores["positive"] > milk.scores["positive"] == pytest.approx(1 / 3, abs=1e-5)
 
 
 def test_every_window_of_a_long_document_is_judged_by_its_own_text(artifacts: Path) -> None:
-    """Without it a long document would be judged by text that its windows do not hold."""
+    """Without it a window would be judged by text that it does not hold."""
     of_windows = pipeline(artifacts, knowing("tea"), window=32)
     text = "milk and bread. " * 40
 
@@ -273,7 +273,7 @@ def test_every_window_of_a_long_document_is_judged_by_its_own_text(artifacts: Pa
 
 
 def test_a_long_document_needs_no_character_ngrams(artifacts: Path) -> None:
-    """Without it an artifact of an earlier release would fail every long document."""
+    """Without it every long document would fail with an artifact of an earlier release."""
     of_windows = pipeline(artifacts, None, window=32)
 
     [result] = analysed(of_windows, "milk and bread. " * 40)
@@ -282,7 +282,7 @@ def test_a_long_document_needs_no_character_ngrams(artifacts: Path) -> None:
 
 
 def test_an_explanation_names_what_the_ngrams_know(artifacts: Path) -> None:
-    """Without it the words that moved a score would be those of another model."""
+    """Without it an explanation would describe another model than the one that scored."""
     text = "We had a cup of Tea and some bread"
 
     [result] = analysed(pipeline(artifacts, knowing("tea")), text, explain=True)
@@ -305,7 +305,7 @@ def test_ngrams_that_validation_contradicts_get_no_weight(network: Pipeline) -> 
 
 
 def test_calibration_pools_as_serving_does(network: Pipeline) -> None:
-    """Without it the weights would be those of another pool than the one that answers."""
+    """Without it the weights would be fitted to another pool than the one that serves."""
     ngrams = learned(rows("positive", "xyzzy") + rows("negative", "plugh"))
     judged = rows("positive", "xyzzy") + rows("negative", "plugh")
     alone = sentiment_scores(network, judged).astype(np.float32)
@@ -321,7 +321,7 @@ def test_calibration_pools_as_serving_does(network: Pipeline) -> None:
 
 
 def test_pooled_scores_sum_to_one() -> None:
-    """Without it a score would be no probability."""
+    """Without it a score would not be a probability."""
     alone = np.array([[0.2, 0.3, 0.5], [0, 0, 1]], np.float32)
 
     both = knowing("tea").pooled(alone, ["no tea", "tea"])

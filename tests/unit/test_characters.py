@@ -1,4 +1,4 @@
-"""Tables of characters."""
+"""The tables of characters that cleaning folds or expands."""
 
 import sys
 import unicodedata
@@ -27,7 +27,7 @@ def test_the_tables_leave_out_no_character() -> None:
 
 
 def test_each_character_becomes_exactly_one() -> None:
-    """Without it every position behind it would be shifted."""
+    """Without it every position after the character would be shifted."""
     assert {len(seen) for seen in folding().values()} == {1}
 
 

@@ -22,7 +22,7 @@ ROWS = [
 
 
 class Oracle:
-    """Knows the label of a text, and errs on those it is told to."""
+    """Knows the label of every row, but errs on the rows with the given numbers."""
 
     task = Task.SENTIMENT
 
@@ -30,7 +30,7 @@ class Oracle:
         self._errs = {str(number) for number in errs}
 
     def scores(self, rows: Sequence[LabelledRow]) -> np.ndarray:
-        """One-hot scores, one label further on where it errs."""
+        """One-hot scores, shifted by one label in rows on which it errs."""
         said = [
             SENTIMENT_LABELS.index(cast("SentimentRow", row).label) + (row.text in self._errs)
             for row in rows
@@ -40,12 +40,12 @@ class Oracle:
 
 @pytest.fixture(autouse=True)
 def oracles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let oracles answer in place of models."""
+    """Let oracles score in place of models."""
     monkeypatch.setattr(module, "sentiment_scores", lambda pipeline, rows: pipeline.scores(rows))
 
 
 def compared(before: Sequence[int], after: Sequence[int]) -> Comparison:
-    """Errors of two models on the rows, on feedback."""
+    """Compare, on feedback, two models that err on the rows with these numbers."""
     return compare(oracle(before), oracle(after), ROWS, {"set": ROWS}).feedback
 
 
@@ -86,7 +86,7 @@ def test_a_chance_success_is_not_taken_for_a_better_model() -> None:
 
 
 def test_pairs_tell_more_than_two_models_apart() -> None:
-    """Without it, an interval is that of two samples: far wider, where errors are the same ones."""
+    """Without it, the interval of two models that make the same errors would be far too wide."""
     same_errors = compared(range(60), range(45))
     other_errors = compared(range(60), range(100, 145))
 
@@ -94,7 +94,7 @@ def test_pairs_tell_more_than_two_models_apart() -> None:
 
 
 def test_worse_elsewhere_is_not_promoted() -> None:
-    """Without it, what is learned of one shop's slang is paid for by everyone else."""
+    """Without it, everyone else pays for what a model learns of one shop's slang."""
     feedback, elsewhere = ROWS[:150], ROWS[150:]
 
     worse = compare(oracle(range(50)), oracle(range(150, 165)), feedback, {"set": elsewhere})
@@ -108,7 +108,7 @@ def test_worse_elsewhere_is_not_promoted() -> None:
 
 
 def test_a_bad_set_is_not_hidden_by_good_ones() -> None:
-    """Without it, a language can be lost while the mean grows."""
+    """Without it, a language can be lost while the mean rises."""
     sets = {"good": ROWS[100:200], "bad": ROWS[200:]}
 
     mixed = compare(oracle(range(160)), oracle(range(270, 300)), ROWS[:100], sets)
@@ -120,7 +120,7 @@ def test_a_bad_set_is_not_hidden_by_good_ones() -> None:
 def test_moderation_counts_clean_text_and_only_what_is_annotated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without it, feedback on false alarms alone could teach nothing."""
+    """Without it, feedback that holds only false alarms could teach nothing."""
 
     class Moderator:
         task = Task.MODERATION

@@ -1,4 +1,4 @@
-"""Which thread holds the core that is the device as well."""
+"""Which thread may use the core that is also the device."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ def is_free(core: Core) -> bool:
 
 
 def test_bulk_threads_compute_one_at_a_time() -> None:
-    """Without it, they push each other's data out of the caches, and all are slower."""
+    """Without it, threads push each other's data out of the caches, and all are slower."""
     core, at_once = Core(is_device=True), threading.Semaphore(1)
 
     def work(_: int) -> bool:
@@ -49,7 +49,7 @@ def test_interactive_threads_do_not_wait() -> None:
 
 
 def test_the_engine_finds_the_core_free_between_turns() -> None:
-    """Without it, the engine computes beside chunk threads, or never again."""
+    """Without it, the engine computes at the same time as chunk threads, or never again."""
     core = Core(is_device=True)
     found: list[bool] = []
     core.on_free = lambda: found.append(is_free(core))

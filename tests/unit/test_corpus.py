@@ -1,4 +1,4 @@
-"""The data folder: which sources a training finds there, and whether they suffice."""
+"""The sources that a training finds in the data folder, and whether they suffice."""
 
 import gzip
 import shutil
@@ -17,12 +17,12 @@ from worker.training.run import train_artifact
 
 @pytest.fixture
 def data(data_folder: Path, tmp_path: Path) -> Path:
-    """A copy of `data_folder`, to be spoilt."""
+    """A copy of `data_folder` that a test may damage."""
     return shutil.copytree(data_folder, tmp_path / "data")
 
 
 def test_a_licence_limit_leaves_other_sources_out(data_folder: Path) -> None:
-    """Without it a permissive model would hold what nobody licensed."""
+    """Without it a permissively licensed model would learn data without such a licence."""
     permissive = sources(data_folder, Task.SENTIMENT, "A")
 
     assert [source.name for source in permissive] == ["notes"]
@@ -30,13 +30,13 @@ def test_a_licence_limit_leaves_other_sources_out(data_folder: Path) -> None:
 
 
 def test_a_folder_without_sources_is_refused(tmp_path: Path) -> None:
-    """Without it a mistyped path would train on nothing."""
+    """Without it a training with a mistyped path would learn from nothing."""
     with pytest.raises(InputError, match="holds no source"):
         sources(tmp_path, Task.KEYWORDS)
 
 
 def test_a_split_need_not_be_compressed(data: Path) -> None:
-    """Without it a folder of plain files is said to hold nothing."""
+    """Without it a folder of plain files is reported as empty."""
     packed = sources(data, Task.SENTIMENT)
     rows = [source.rows(split) for source in packed for split in SPLITS]
     for file in data.glob("sentiment/*/*.jsonl.gz"):
@@ -54,7 +54,7 @@ def test_a_split_need_not_be_compressed(data: Path) -> None:
 def test_a_training_without_rows_for_it_does_not_begin(
     data: Path, language_model: Path, tmp_path: Path, split: Split, *, empty: bool
 ) -> None:
-    """Without it every epoch runs before a traceback, or a model that learned nothing is made."""
+    """Without it a training runs every epoch and then fails, or makes a model of nothing."""
     for source in sources(data, Task.SENTIMENT):
         source.path(split).unlink()
         if empty:
@@ -72,7 +72,7 @@ def test_a_training_without_rows_for_it_does_not_begin(
 def test_rows_of_which_cleaning_leaves_nothing_are_refused(
     data: Path, language_model: Path, tmp_path: Path
 ) -> None:
-    """Without it the loss is no number, and an artifact is written all the same."""
+    """Without it the loss is not a number, and an artifact is written all the same."""
     for source in sources(data, Task.SENTIMENT):
         write_rows(source.path("train"), [SentimentRow(text="\u200b", label="neutral")])
     chosen = recipe(data, Task.SENTIMENT, start=language_model)
@@ -82,7 +82,7 @@ def test_rows_of_which_cleaning_leaves_nothing_are_refused(
 
 
 def test_a_language_model_wants_training_texts(data: Path, tmp_path: Path) -> None:
-    """Without it a folder of test splits alone would be a traceback."""
+    """Without it a folder with only test splits would cause a traceback."""
     for file in data.glob("*/*/train.jsonl.gz"):
         file.unlink()
     wanted = recipe(data, Task.SENTIMENT).language_model()

@@ -1,4 +1,4 @@
-"""The field is compared with a sum over all tag sequences."""
+"""The conditional random field, compared with a sum over all tag sequences."""
 
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -58,7 +58,7 @@ def probabilities(crf: LinearChainCrf, emissions: Tensor) -> dict[tuple[int, ...
 def test_likelihood_is_the_share_of_all_legal_paths(
     crf: LinearChainCrf, emissions: Tensor, mask: Tensor
 ) -> None:
-    """Without it training would push towards something else than the gold tags."""
+    """Without it training would push towards something other than the gold tags."""
     tags = torch.tensor([[BEGIN, INSIDE, OUTSIDE, BEGIN], [BEGIN, 0, 0, 0], [0, BEGIN, INSIDE, 0]])
 
     likelihood = crf.log_likelihood(emissions, tags, mask).exp()
@@ -73,7 +73,7 @@ def test_likelihood_is_the_share_of_all_legal_paths(
 def test_span_probability_is_the_share_of_paths_with_exactly_that_phrase(
     crf: LinearChainCrf, emissions: Tensor, mask: Tensor
 ) -> None:
-    """Without it the scores of keywords would be no probabilities."""
+    """Without it the scores of keywords would not be probabilities."""
     spans = crf.span_probabilities(emissions, mask, LONGEST)
 
     for row, length in enumerate(LENGTHS):

@@ -1,4 +1,4 @@
-"""What is made of an error of Postgres."""
+"""How errors of Postgres are classified and logged."""
 
 import psycopg
 import pytest
@@ -22,7 +22,7 @@ def database_error(kind: type[sa.exc.DBAPIError], cause: psycopg.Error) -> sa.ex
     ],
 )
 def test_outage_of_postgres_is_told_from_faults_of_a_chunk(cause: psycopg.Error) -> None:
-    """Without it, a restart of Postgres counts against the chunks in work."""
+    """Without it, a restart of Postgres counts against the running chunks."""
     assert is_outage(database_error(sa.exc.OperationalError, cause))
     assert is_outage(database_error(sa.exc.InternalError, psycopg.errors.ReadOnlySqlTransaction()))
     assert not is_outage(OSError())
@@ -30,7 +30,7 @@ def test_outage_of_postgres_is_told_from_faults_of_a_chunk(cause: psycopg.Error)
 
 @pytest.mark.parametrize("cause", [psycopg.errors.QueryCanceled(), psycopg.errors.IoError()])
 def test_what_a_chunk_may_have_caused_is_no_outage(cause: psycopg.Error) -> None:
-    """Without it, a chunk that takes longer than a limit of the login is tried for ever."""
+    """Without it, a chunk that exceeds a time limit of the login is retried for ever."""
     error = database_error(sa.exc.OperationalError, cause)
 
     assert not is_outage(error)
@@ -38,7 +38,7 @@ def test_what_a_chunk_may_have_caused_is_no_outage(cause: psycopg.Error) -> None
 
 
 def test_log_names_the_condition_and_quotes_no_row() -> None:
-    """Without it, keywords of a document stand in a log, or nobody knows what happened."""
+    """Without it, keywords of a document end up in a log, or nobody knows what happened."""
     quoting = psycopg.errors.UntranslatableCharacter("bad\nCONTEXT: secret")
     waiting = psycopg.errors.LockNotAvailable("canceling\nCONTEXT: while updating")
 

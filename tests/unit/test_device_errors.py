@@ -20,7 +20,7 @@ from worker.pipeline.out_of_memory import is_out_of_memory
     ],
 )
 def test_lack_of_memory_is_told_from_a_lost_device(error: Exception) -> None:
-    """Without it, a micro-batch that is too large ends its process, time and again."""
+    """Without it, every micro-batch that is too large ends its process."""
     assert is_out_of_memory(error)
     assert not is_lost(error)
     assert document_error(error).code is ErrorCode.TOO_LARGE_FOR_DEVICE
@@ -41,7 +41,7 @@ def test_lost_device_is_known(error: Exception) -> None:
 
 
 def test_fault_of_a_document_is_neither() -> None:
-    """Without it, a document at fault alone ends a process, or makes micro-batches smaller."""
+    """Without it, a faulty document ends its process, or makes micro-batches smaller."""
     error = RuntimeError("index out of range in self")
 
     assert not is_lost(error)

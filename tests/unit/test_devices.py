@@ -1,4 +1,4 @@
-"""Which processes run where."""
+"""Which worker processes run on which devices."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from worker.devices import Device, default_processes, parse_devices
 
 
 def test_named_devices_are_taken_as_they_are() -> None:
-    """Without it a worker would compute on a device that is somebody else's."""
+    """Without it a worker would compute on a device that belongs to somebody else."""
     assert parse_devices("cuda:0,cuda:3") == [Device("cuda:0"), Device("cuda:3")]
     assert parse_devices("cpu") == [Device("cpu")]
 
 
 @pytest.mark.parametrize("text", ["", "gpu", "cuda", "cuda:", "cuda:x", "cpu,", "cuda:0 cuda:1"])
 def test_unknown_device_is_refused_with_the_remedy(text: str) -> None:
-    """Without it, a typing error runs on another device than meant."""
+    """Without it, a typing error makes a worker run on another device than intended."""
     with pytest.raises(UsageError, match="say auto, cpu, or"):
         parse_devices(text)
 

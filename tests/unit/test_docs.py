@@ -23,7 +23,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    """Without it operators tune what does not exist, and miss what does."""
+    """Without it operators tune settings that do not exist, and miss those that do."""
     page = (ROOT / "docs/configuration.md").read_text()
     documented = dict(re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", page, re.MULTILINE))
 
@@ -55,7 +55,7 @@ def test_every_command_is_documented_with_its_options() -> None:
 
 
 def test_every_command_has_examples_in_its_help() -> None:
-    """Without it, who asks for help learns each option and still guesses what to type."""
+    """Without it, anyone who asks for help learns every option but must guess what to type."""
     without = [
         name
         for name, command in _commands()
@@ -66,7 +66,7 @@ def test_every_command_has_examples_in_its_help() -> None:
 
 
 def test_help_fits_an_ordinary_terminal() -> None:
-    """Without it, who asks for help reads half a summary, and examples that are broken anywhere."""
+    """Without it, help shows truncated summaries, and examples broken anywhere in a line."""
     too_wide: list[str] = []
     for name, command, context in _helps():
         usage, _, rest = command.get_help(context).partition("\n\n")
@@ -81,7 +81,7 @@ def test_help_fits_an_ordinary_terminal() -> None:
 
 
 def test_exit_codes_of_worker_processes_are_documented() -> None:
-    """Without it an operator meets a number that nothing explains."""
+    """Without it an operator meets an exit code that nothing explains."""
     page = (ROOT / "docs/operations.md").read_text()
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
 
@@ -91,7 +91,7 @@ def test_exit_codes_of_worker_processes_are_documented() -> None:
 
 
 def test_codes_of_failures_are_documented_with_their_stages() -> None:
-    """Without it, who meets one has to guess whether to mend the document or to retry."""
+    """Without it, anyone who meets a failure has to guess whether to fix the document or retry."""
     page = (ROOT / "docs/commands.md").read_text()
     _, _, section = page.partition("\n### Failures\n")
     documented = dict(
@@ -116,14 +116,14 @@ def test_thresholds_of_moderation_are_documented() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page: Path) -> None:
-    """Without it readers of the guide would end nowhere."""
+    """Without it readers of the guide would follow dead links."""
     targets = re.findall(r"\]\((?!\w+:)([^)#]+)", page.read_text())
 
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
 def test_index_links_every_page() -> None:
-    """Without it a page is found only by those who know that it is there."""
+    """Without it a page is found only by readers who already know that it exists."""
     docs = ROOT / "docs"
     linked = re.findall(r"\]\(([^)#]+\.md)\)", (docs / "index.md").read_text())
     pages = {str(page.relative_to(docs)) for page in docs.glob("**/*.md")}
@@ -132,7 +132,7 @@ def test_index_links_every_page() -> None:
 
 
 def test_decisions_are_numbered_without_gaps() -> None:
-    """Without it two records share a number, or a link to one is taken for a lost page."""
+    """Without it two records share a number, or a gap looks like a lost record."""
     records = sorted(ROOT.glob("docs/decisions/*.md"))
     headings = [record.read_text().partition(".")[0] for record in records]
 
@@ -150,7 +150,7 @@ def _settings() -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command of both programs that does something itself."""
+    """Every command of both programs, without groups."""
     for name, command, _ in _helps():
         if not isinstance(command, click.Group):
             yield name, command
@@ -191,7 +191,7 @@ def test_drawn_states_are_those_of_the_tables(
     title: str,
     table: Mapping[JobState, frozenset[JobState]] | Mapping[ChunkState, frozenset[ChunkState]],
 ) -> None:
-    """Without it the picture shows ways that no job can go."""
+    """Without it the diagrams show transitions that the tables do not allow."""
     page = (ROOT / "docs/architecture.md").read_text()
     _, _, drawing = page.partition(f"## States of a {title}")
 
@@ -203,7 +203,7 @@ def test_drawn_states_are_those_of_the_tables(
 
 
 def test_guarantees_name_tests_that_exist() -> None:
-    """Without it a promise outlives its proof."""
+    """Without it a guarantee can name a test that does not exist."""
     page = (ROOT / "docs/guarantees.md").read_text()
     code = "".join(file.read_text() for file in ROOT.glob("tests/**/test_*.py"))
 

@@ -57,7 +57,7 @@ def test_evaluate_prints_a_line_a_file(
 
 
 def test_evaluate_reads_standard_input(artifacts: Path) -> None:
-    """Without it labelled rows that a program makes need a file first."""
+    """Without it a program must write its labelled rows to a file first."""
     arguments = ["evaluate", "sentiment", "-", "--artifact", artifacts / "sentiment", "--json"]
     row = '{"text": "fine", "label": "neutral"}\n'
 
@@ -70,7 +70,7 @@ def test_evaluate_reads_standard_input(artifacts: Path) -> None:
 
 
 def test_evaluate_measures_only_annotated_labels(artifacts: Path, data_folder: Path) -> None:
-    """Without it "nothing is known" would count as "does not hold"."""
+    """Without it "not annotated" would count as "does not hold"."""
     file = data_folder / "moderation" / "mail" / "test.jsonl.gz"
 
     [line] = lines(
@@ -95,7 +95,7 @@ def test_evaluate_names_a_broken_line(artifacts: Path, tmp_path: Path) -> None:
 
 
 def test_evaluate_measures_generated_keywords(generating: Path, posts: Path) -> None:
-    """Without it nobody knows what the option is worth."""
+    """Without it nobody knows how good generated keywords are."""
     file = posts / "keywords" / "posts" / "test.jsonl.gz"
     arguments = ["evaluate", "keywords", file, "--artifact", generating / "keywords"]
 

@@ -1,4 +1,4 @@
-"""Evasions are seeded and change words only as a person could still read them."""
+"""Evasions are seeded, and change words only so far that a person can still read them."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_a_share_of_nothing_changes_nothing() -> None:
 
 
 def test_addresses_names_and_numbers_stay() -> None:
-    """Without it disguises would change what nobody disguises."""
+    """Without it evasions would change text that nobody disguises."""
     text = "@someone #topic www.example.org 3.5 10:30"
 
     for evasion in EVASIONS:
@@ -46,7 +46,7 @@ def test_addresses_names_and_numbers_stay() -> None:
 
 
 def test_initials_follow_the_sound() -> None:
-    """Without it the disguise would be none that people use."""
+    """Without it the disguise would not be one that people use."""
     assert evade("傻逼", "pinyin_initials", np.random.default_rng(0), share=1.0) in {"s逼", "傻b"}
     assert evade("中国", "pinyin_initials", np.random.default_rng(0), share=1.0) in {"z国", "中g"}
 

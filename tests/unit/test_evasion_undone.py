@@ -52,7 +52,7 @@ ORDINARY = [
 
 @pytest.mark.parametrize(("disguised", "meant"), DISGUISES)
 def test_a_disguise_is_undone(disguised: str, meant: str) -> None:
-    """Without it a sign inside a word would be enough to get past moderation."""
+    """Without it a symbol inside a word would be enough to get past moderation."""
     assert preprocess(disguised).text == meant
 
 
@@ -76,7 +76,7 @@ def test_spans_point_at_the_disguised_word() -> None:
 @settings(deadline=None)
 @given(disguised_texts)
 def test_every_character_maps_to_its_source(text: str) -> None:
-    """Without it spans of results would point beside what they name."""
+    """Without it spans of results would point to the wrong text."""
     aligned = AlignedText(text)
 
     undo_evasion(aligned)
@@ -94,7 +94,7 @@ def test_every_character_maps_to_its_source(text: str) -> None:
 @settings(deadline=None)
 @given(any_texts)
 def test_nothing_but_letters_and_what_hides_them_changes(text: str) -> None:
-    """Without it undoing disguises would damage text that has none."""
+    """Without it undoing disguises would damage text without disguises."""
     aligned = AlignedText(text)
 
     undo_evasion(aligned)
@@ -107,5 +107,5 @@ def test_nothing_but_letters_and_what_hides_them_changes(text: str) -> None:
     "piece", ["a ", "a.b.", "a1", "1a", "aaa", "oо", "傻 ", "弓", "讠正", "a@", "ab" * 20 + "1"]
 )
 def test_undoing_takes_linear_time(piece: str) -> None:
-    """Without it a crafted text could hold a worker; the timeout of the test judges."""
+    """Without it a crafted text could block a worker; the test fails by its timeout."""
     undo_evasion(AlignedText(piece * (1_000_000 // len(piece))))

@@ -13,12 +13,12 @@ from schema.settings import IntakeSettings
 EXAMPLES = Path(__file__).parents[2] / "examples"
 README = (EXAMPLES / "README.md").read_text()
 FOUND_LATER = {"duplicate_id", "no_content"}
-"""Failures that reading cannot tell: loading and the worker do."""
+"""Failures that only loading or the worker can detect, not reading."""
 
 
 @pytest.mark.parametrize("task", Task)
 def test_reading_refuses_the_lines_that_the_readme_lists(task: Task) -> None:
-    """Without it `make demo` shows other failures than the page beside it."""
+    """Without it `make demo` shows other failures than the README lists."""
     listed = _failures(task)
 
     records = list(read_documents(str(EXAMPLES / f"{task}.jsonl"), limits=IntakeSettings()))
@@ -31,7 +31,7 @@ def test_reading_refuses_the_lines_that_the_readme_lists(task: Task) -> None:
 
 @pytest.mark.parametrize("task", Task)
 def test_ids_repeat_only_where_the_readme_lists_a_duplicate(task: Task) -> None:
-    """Without it the examples would fail in ways that their page does not tell."""
+    """Without it the examples would fail in ways that the README does not list."""
     records = list(read_documents(str(EXAMPLES / f"{task}.jsonl"), limits=IntakeSettings()))
     documents = [record for record in records if isinstance(record, Document)]
 
@@ -43,7 +43,7 @@ def test_ids_repeat_only_where_the_readme_lists_a_duplicate(task: Task) -> None:
 
 @pytest.mark.parametrize("task", Task)
 def test_examples_hold_chinese_and_english_at_length(task: Task) -> None:
-    """Without it a demo that loses a language, or every window but the first, looks well."""
+    """Without it a demo that loses a language, or every window but the first, looks fine."""
     records = read_documents(str(EXAMPLES / f"{task}.jsonl"), limits=IntakeSettings())
     documents = [record for record in records if isinstance(record, Document)]
 

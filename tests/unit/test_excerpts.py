@@ -12,7 +12,7 @@ TEXTS = (
 
 
 def test_an_excerpt_is_a_part_of_its_text() -> None:
-    """Words that stand nowhere together would teach nothing true."""
+    """Otherwise excerpts would join words that no text joins, and teach nothing true."""
     for seed in range(50):
         english, chinese = excerpts(TEXTS, np.random.default_rng(seed))
 
@@ -23,7 +23,7 @@ def test_an_excerpt_is_a_part_of_its_text() -> None:
 
 
 def test_excerpts_begin_anywhere() -> None:
-    """What always begins a text says less than its middle."""
+    """Otherwise a teacher would judge only beginnings, which say less than the middle of a text."""
     drawn = {next(excerpts(TEXTS, np.random.default_rng(seed))) for seed in range(200)}
 
     assert any(TEXTS[0].startswith(excerpt) for excerpt in drawn)

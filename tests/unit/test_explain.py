@@ -1,4 +1,4 @@
-"""What moved a score."""
+"""Explanations of what moved a score."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def scores(*values: float) -> FloatArray:
 
 
 def answers(document: TokenizedDocument, weights: dict[str, float]) -> list[str]:
-    """The texts of the strongest spans where each word adds its weight to the score."""
+    """The texts of the strongest spans if each word adds its weight to the score."""
     asked = question(NEGATIVE, document, [scores(sum(weights.values()))])
     words = document.clean.text.split()
     texts = [
@@ -88,7 +88,7 @@ def test_the_window_with_the_highest_score_is_explained() -> None:
 
 
 def test_the_window_is_one_that_speaks_for_the_label() -> None:
-    """Without it the reasons for `negative` would come from praise that one window is surer of."""
+    """Without it `negative` could be explained by a window of praise that is surer of its label."""
     document = document_of("awful awful awful fine fine", window=15)
     assert len(document.windows) == 2
     predictions = [scores(0.55, 0.05, 0.4), scores(0.35, 0.05, 0.6)]
@@ -102,7 +102,7 @@ def test_the_window_is_one_that_speaks_for_the_label() -> None:
 
 @given(st.integers(1, 400))
 def test_the_work_is_bounded(words: int) -> None:
-    """Without it a long document would cost a forward pass a word."""
+    """Without it a long document would cost a forward pass per word."""
     document = document_of("ab " * words, window=10**6)
 
     asked = question(NEGATIVE, document, [scores(0.5)])
@@ -112,7 +112,7 @@ def test_the_work_is_bounded(words: int) -> None:
 
 
 def test_a_document_of_one_word_has_nothing_to_leave_out() -> None:
-    """Without it the shortest documents would fail where others are explained."""
+    """Without it the shortest documents would fail when an explanation is requested."""
     document = document_of("good")
 
     asked = question(NEGATIVE, document, [scores(0.5)])
@@ -122,7 +122,7 @@ def test_a_document_of_one_word_has_nothing_to_leave_out() -> None:
 
 @pytest.mark.parametrize("task", [Task.SENTIMENT, Task.MODERATION])
 def test_results_carry_an_explanation_only_where_asked(task: Task, artifacts: Path) -> None:
-    """Without it every stored result would grow, or the one who asked would get none."""
+    """Without it every stored result would grow, or requested explanations would be missing."""
     pipeline = Pipeline.load(artifacts / task, "cpu")
     texts = [
         "The soup was \u200bcold and a\u200bwful",
@@ -146,7 +146,7 @@ def test_results_carry_an_explanation_only_where_asked(task: Task, artifacts: Pa
 
 
 def test_a_weight_is_what_the_model_says_without_the_word(artifacts: Path) -> None:
-    """Without it an explanation could be of another model than the one that serves."""
+    """Without it an explanation could describe another model than the one that serves."""
     pipeline = Pipeline.load(artifacts / "sentiment", "cpu")
     text = "lovely staff great room awful soup"
 

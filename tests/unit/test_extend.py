@@ -31,7 +31,7 @@ def until_an_epoch(reports: Iterator[Report]) -> None:
 def test_a_generator_makes_keywords_beside_those_that_are_found(
     generating: Path, artifacts: Path
 ) -> None:
-    """Without it keywords beyond the text come at the cost of those within."""
+    """Without it generated keywords come at the cost of those found in the text."""
     texts = [text for text, _ in POSTS]
 
     plain = analyse(Pipeline.load(artifacts / "keywords", "cpu"), texts)
@@ -48,7 +48,7 @@ def test_a_generator_makes_keywords_beside_those_that_are_found(
 
 
 def test_nothing_is_generated_unless_asked_for(generating: Path) -> None:
-    """Without it every job pays for the option, and mixes made keywords with found ones."""
+    """Without it every job pays for the option, and mixes generated keywords with found ones."""
     (result,) = analyse(Pipeline.load(generating / "keywords", "cpu"), [POSTS[0][0]])
 
     assert isinstance(result, KeywordsResult)
@@ -68,13 +68,13 @@ def test_results_do_not_depend_on_batch_mates(generating: Path) -> None:
         if isinstance(one, KeywordsResult) and isinstance(other, KeywordsResult):
             assert [k.text for k in one.keywords] == [k.text for k in other.keywords]
             for keyword, same in zip(one.keywords, other.keywords, strict=True):
-                # The probability of a made one is a product over its steps, each with its rounding.
+                # A generated keyword's probability is a product over its steps, each rounded.
                 near = 1e-4 if keyword.generated else 1e-5
                 assert keyword.score == pytest.approx(same.score, abs=near)
 
 
 def test_the_rest_of_the_artifact_stays(generating: Path, artifacts: Path) -> None:
-    """Without it the figures of the tagger and the ranker no longer hold."""
+    """Without it the figures of the tagger and the ranker would be wrong."""
     before, after = artifacts / "keywords", generating / "keywords"
 
     card = Card.model_validate_json((after / "card.json").read_bytes())
@@ -94,7 +94,7 @@ def test_the_rest_of_the_artifact_stays(generating: Path, artifacts: Path) -> No
 def test_a_resumed_training_ends_as_an_uninterrupted_one(
     generating: Path, artifacts: Path, posts: Path, tmp_path: Path
 ) -> None:
-    """Without it an interruption would change the generator that a seed stands for."""
+    """Without it an interrupted training would give another generator for the same seed."""
     wanted = extension(posts, artifacts / "keywords")
     until_an_epoch(extend(wanted, tmp_path, resume=False))
 
@@ -124,7 +124,7 @@ def test_an_artifact_can_be_extended_again_where_it_lies(
 def test_an_extension_that_is_broken_off_leaves_the_artifact_as_it_was(
     generating: Path, posts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it a model that serves is lost to the attempt to extend it."""
+    """Without it a broken-off attempt to extend a serving model would destroy it."""
     folder = shutil.copytree(generating / "keywords", tmp_path / "model")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     monkeypatch.setattr("worker.training.extend.write_card", broken_off)
@@ -149,7 +149,7 @@ def test_what_cannot_be_extended_is_refused(
 
 
 def test_a_broken_generator_is_refused(generating: Path, tmp_path: Path) -> None:
-    """Without it a damaged file would be weights."""
+    """Without it a damaged file would be loaded as weights."""
     for file in (generating / "keywords").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / GENERATOR).write_bytes(b"broken")

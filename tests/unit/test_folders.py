@@ -1,4 +1,4 @@
-"""Folders that take their place whole or not at all."""
+"""Folders that are replaced as a whole or not at all."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ with replacing(Path("model"), frozenset({"config", "weights"})) as whole:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with what is its own and what is the user's."""
+    """A folder with files of the model and files of the user."""
     folder = tmp_path / "model"
     for name in ("config", "weights", "notes", "checkpoint/state", "plots/one"):
         path = folder / name
@@ -44,7 +44,7 @@ def replace_config(folder: Path) -> None:
 
 
 def test_what_is_written_takes_the_place_of_what_was_and_nothing_else(folder: Path) -> None:
-    """Without it a file of the model before decides outputs, or a file of the user's is lost."""
+    """Without it a file of the previous model decides outputs, or a user's file is lost."""
     replace_config(folder)
 
     kept = {"notes": "old", "link": "old", "plots/one": "old"}
@@ -54,7 +54,7 @@ def test_what_is_written_takes_the_place_of_what_was_and_nothing_else(folder: Pa
 
 
 def test_what_was_not_there_is_made(tmp_path: Path) -> None:
-    """Without it the first model needs its folder made by hand."""
+    """Without it the folder of the first model must be made by hand."""
     replace_config(tmp_path / "models" / "model")
 
     assert content(tmp_path / "models") == {"model/config": "new"}
@@ -63,7 +63,7 @@ def test_what_was_not_there_is_made(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_moved_gets_the_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it a training into a mounted volume ends in an error, after hours."""
+    """Without it a training that writes to a mounted volume fails after hours."""
 
     def refuse(*_: object) -> None:
         raise OSError
@@ -77,7 +77,7 @@ def test_folder_that_cannot_be_moved_gets_the_files(
 
 
 def test_a_linked_folder_stays_linked(folder: Path) -> None:
-    """Without it the model is written where the link stood, and not where it led."""
+    """Without it the model replaces the link instead of the folder that it points to."""
     link = folder.with_name("current")
     link.symlink_to(folder)
 
@@ -88,7 +88,7 @@ def test_a_linked_folder_stays_linked(folder: Path) -> None:
 
 
 def test_a_killed_process_leaves_what_was(folder: Path) -> None:
-    """Without it a model that serves is lost, or half of it is another's."""
+    """Without it a serving model is lost, or half of it belongs to another model."""
     before = content(folder)
 
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -99,7 +99,7 @@ def test_a_killed_process_leaves_what_was(folder: Path) -> None:
 
 
 def test_what_cannot_take_its_place_gives_it_back(folder: Path) -> None:
-    """Without it a full disk or a lost right leaves no model under the name."""
+    """Without it a full disk or a missing right leaves no model under the name."""
     before = content(folder)
 
     with pytest.raises(OSError, match="absent"):

@@ -1,4 +1,4 @@
-"""Chunks go in together, a suspect goes in alone."""
+"""Chunks enter together, a suspect enters alone."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from worker.gate import ClosedError, Gate
 
 
 class Inside:
-    """Who is inside; whoever enters says whether he may."""
+    """The visitors inside; each one that enters checks that it may be there."""
 
     def __init__(self) -> None:
         self.order: list[str] = []
@@ -19,7 +19,7 @@ class Inside:
         self._visitors: list[Visitor] = []
 
     def enter(self, visitor: "Visitor") -> None:
-        """Note a visitor, and judge: of any two that meet, one comes second and finds the other."""
+        """Add a visitor, and check the rule: of any two that meet, the second finds the first."""
         with self._lock:
             self.order.append(visitor.name)
             self._visitors.append(visitor)
@@ -27,13 +27,13 @@ class Inside:
             assert len(met) == 1 or not any(other.alone for other in self._visitors), met
 
     def leave(self, visitor: "Visitor") -> None:
-        """Forget a visitor, who still is inside."""
+        """Remove a visitor that is about to leave."""
         with self._lock:
             self._visitors.remove(visitor)
 
 
 class WatchedGate(Gate):
-    """Counts how often it looked at a visitor and did not let it in."""
+    """Counts how often it refuses each visitor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class WatchedGate(Gate):
 
 
 class Visitor:
-    """Goes through the gate in a thread of its own, and stays inside until it is let out."""
+    """Enters the gate in its own thread, and stays inside until it is let out."""
 
     def __init__(
         self, pool: ThreadPoolExecutor, gate: WatchedGate, name: str, *, alone: bool
@@ -72,17 +72,17 @@ class Visitor:
             self._gate.inside.leave(self)
 
     def is_refused(self, times: int = 1) -> bool:
-        """Wait until the gate has refused it so often; False: it let it in."""
+        """Wait until the gate has refused it `times` times; False if it enters or ends first."""
         until(lambda: self.refusals >= times or self.entered.is_set() or self.done.done())
         return self.refusals >= times
 
     def goes_in(self) -> bool:
-        """Wait until it is inside; False: it may not be, or the gate was closed."""
+        """Wait until it is inside; False if it may not be, or if the gate was closed."""
         until(lambda: self.entered.is_set() or self.done.done())
         return self.entered.is_set()
 
     def leave(self) -> None:
-        """Let it out, and wait until it is."""
+        """Let it out, and wait until it has left."""
         self.let_out.set()
         self.done.result(PATIENCE)
 
@@ -94,7 +94,7 @@ def gate() -> WatchedGate:
 
 @pytest.fixture
 def visit(gate: WatchedGate) -> Iterator[Callable[..., Visitor]]:
-    """Begins a visit; none outlasts the test."""
+    """A function that begins a visit; every visit ends with the test."""
     visitors = []
     with ThreadPoolExecutor(max_workers=8) as pool:
 
@@ -111,7 +111,7 @@ def visit(gate: WatchedGate) -> Iterator[Callable[..., Visitor]]:
 def test_suspect_waits_until_it_is_alone_and_later_chunks_wait_for_it(
     gate: WatchedGate, visit: Callable[..., Visitor]
 ) -> None:
-    """Without it, innocents share a suspect's crash, or a busy process never runs a suspect."""
+    """Without it, innocent chunks share a suspect's crash, or a busy process never runs one."""
     first, second = visit("first"), visit("second")
     assert first.goes_in()
     assert second.goes_in()
@@ -153,7 +153,7 @@ def test_suspects_go_one_by_one(gate: WatchedGate, visit: Callable[..., Visitor]
 def test_closed_gate_lets_nobody_in_and_everybody_out(
     gate: WatchedGate, visit: Callable[..., Visitor]
 ) -> None:
-    """Without it, a process that drains takes up chunks that it will not finish."""
+    """Without it, a draining process starts chunks that it will not finish."""
     inside = visit("inside")
     assert inside.goes_in()
     waiting = visit("waiting", alone=True)

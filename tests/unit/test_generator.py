@@ -1,4 +1,4 @@
-"""Keywords that do not stand in the text, on toy data."""
+"""Keywords that do not occur in the text, on toy data."""
 
 from collections.abc import Sequence
 
@@ -73,7 +73,7 @@ def test_phrases_do_not_depend_on_batch_mates(learned: Generation) -> None:
 
 
 def test_a_token_that_can_only_be_copied_is_copied() -> None:
-    """Without it names that training never asked for could not be in a phrase."""
+    """Without it a phrase could not hold a name that was in no training keyword."""
     rng = np.random.default_rng(0)
     examples = []
     for token in rng.integers(1, 250, 160).tolist():
@@ -90,7 +90,7 @@ def test_a_token_that_can_only_be_copied_is_copied() -> None:
 
 
 def test_generation_is_bounded() -> None:
-    """Without it a network that never ends would hold a worker."""
+    """Without it a network that never ends a phrase would block a worker."""
     model = fresh(torch.arange(1, 20)).model.eval()
     with torch.no_grad():
         model.generator.bias[END] = -1e9
@@ -116,7 +116,7 @@ def test_only_keywords_that_a_text_lacks_are_learned() -> None:
 
 
 def test_shared_vectors_are_no_weights_of_its_own(learned: Generation) -> None:
-    """Without it an artifact would hold the vocabulary's vectors twice, and training move them."""
+    """Without it an artifact would hold shared vectors twice, and training would change them."""
     owned = {parameter.data_ptr() for parameter in learned.parameters()}
 
     assert learned.encoder.embedding.weight.data_ptr() not in owned

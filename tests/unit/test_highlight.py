@@ -1,4 +1,4 @@
-"""A stranger's text, cut into pieces that a page may show."""
+"""Untrusted text, cut into pieces that a page may show."""
 
 import pytest
 from hypothesis import given
@@ -50,7 +50,7 @@ def test_pieces_are_the_text_each_under_its_strongest_mark(text: str, marks: lis
     ],
 )
 def test_hidden_characters_are_named(text: str, named: list[str]) -> None:
-    """Without it, a text looks harmless that reads otherwise, or turns the page around."""
+    """Without it, hidden characters make a text look harmless, or reverse text on the page."""
     parts = [part for piece in pieces(text, []) for part in piece.parts]
 
     assert [part.hidden for part in parts if part.hidden] == named
@@ -58,7 +58,7 @@ def test_hidden_characters_are_named(text: str, named: list[str]) -> None:
 
 
 def test_marks_stand_where_the_result_says() -> None:
-    """Without it, the wrong words are held to be the reason."""
+    """Without it, the wrong words are shown as the reason."""
     text = "茶🍵 green tea"
 
     (word, *_) = of_keywords([Keyword(text="green tea", score=0.9, spans=[(3, 12)])])

@@ -63,7 +63,7 @@ def refusal(**parts: object) -> Rejected:
     ],
 )
 def test_a_text_that_cannot_be_analysed_is_refused(text: object, code: ErrorCode) -> None:
-    """Postgres would refuse some of these in the middle of a COPY, with all their neighbours."""
+    """Otherwise Postgres would refuse some in the middle of a COPY, with all their neighbours."""
     assert refusal(text=text).code == code
 
 
@@ -87,7 +87,7 @@ def test_a_text_that_cannot_be_analysed_is_refused(text: object, code: ErrorCode
     ],
 )
 def test_an_id_that_cannot_name_a_document_is_refused(external_id: object, code: ErrorCode) -> None:
-    """An id that is altered on the way can no longer be joined to the producer's rows."""
+    """An id that is altered on the way cannot be joined to the producer's rows."""
     rejected = refusal(id=external_id)
 
     assert rejected.code == code
@@ -165,7 +165,7 @@ def test_what_programs_hold_and_json_lacks_is_written_out(value: object, expecte
     ],
 )
 def test_ids_of_programs_are_written_out(value: object, expected: str) -> None:
-    """Without it, a table whose key is a UUID must be rewritten before it is handed over."""
+    """Without it, a table whose key is a UUID must be rewritten before it is submitted."""
     limits = IntakeSettings()
 
     assert from_mapping({"id": value, "text": b"a"}, limits=limits).external_id == expected
@@ -187,12 +187,12 @@ def test_ids_of_programs_are_written_out(value: object, expected: str) -> None:
     ],
 )
 def test_a_refusal_of_metadata_names_the_field_and_the_remedy(value: object, message: str) -> None:
-    """Without it, whoever has fifty columns has to guess which of them holds the infinity."""
+    """Without it, a user with fifty columns has to guess which of them holds the infinity."""
     assert refusal(shop="tea", price=value).message.startswith(message)
 
 
 def test_what_only_a_program_can_hand_over_is_refused() -> None:
-    """No file holds these, but one of them would stop the program's whole submission."""
+    """No file can hold these, but one of them would stop a program's whole submission."""
     circle: list[object] = []
     circle.append(circle)
 
@@ -218,7 +218,7 @@ def test_what_is_at_the_limits_passes_unchanged() -> None:
 
 
 def test_an_integer_id_becomes_its_digits_and_a_missing_one_stays_open() -> None:
-    """Databases hand out integer ids; no id lets submit use the document's position."""
+    """Databases give out integer ids; without an id, submit uses the document's position."""
     numbered = from_mapping({"id": 42, "text": "a"}, limits=LIMITS)
     nameless = from_mapping({"id": None, "text": "a"}, limits=LIMITS)
 
@@ -228,7 +228,7 @@ def test_an_integer_id_becomes_its_digits_and_a_missing_one_stays_open() -> None
 
 
 def test_fields_that_are_neither_text_nor_id_become_metadata_under_their_names() -> None:
-    """What a producer hands over comes back beside the outcome."""
+    """Otherwise fields of a producer's own would not be returned with the outcome."""
     fields = {"key": "k", "body": "b", "text": "kept", "metadata": {"a": 1}, "n": None}
 
     record = from_mapping(fields, text_field="body", id_field="key", limits=LIMITS, line=3)
@@ -242,7 +242,7 @@ def test_fields_that_are_neither_text_nor_id_become_metadata_under_their_names()
 
 
 def test_a_refusal_keeps_the_id_and_the_line_but_not_the_text() -> None:
-    """People find the record by these; the text may be private and goes into no message."""
+    """People find the record by id and line; the text may be private and is in no message."""
     rejected = refusal(id="a1", text="secret " * 100)
 
     assert (rejected.external_id, rejected.line) == ("a1", 7)
@@ -254,7 +254,7 @@ def test_a_refusal_keeps_the_id_and_the_line_but_not_the_text() -> None:
 def test_whatever_is_handed_over_postgres_can_store_what_passes(
     external_id: object, text: object, extra: object
 ) -> None:
-    """A record that intake lets through and COPY refuses sinks a batch of ten thousand."""
+    """Otherwise a record that intake accepts and COPY refuses fails a batch of ten thousand."""
     record = examine(external_id=external_id, text=text, metadata={"extra": extra}, limits=LIMITS)
 
     stored = record.model_dump_json()

@@ -1,4 +1,4 @@
-"""The serving form on the CPU says what the trained network says."""
+"""The CPU kernel predicts what the trained network predicts."""
 
 from itertools import pairwise
 from typing import get_args
@@ -18,7 +18,7 @@ LENGTHS = (3, 1, 17, 9, 9, 30)
 
 
 def network(cell: Cell) -> Model:
-    """A network whose gates saturate here and there, as those of a trained one do."""
+    """A network with some saturated gates, like a trained one."""
     torch.manual_seed(5)
     model = Model(
         ModelConfig(Task.SENTIMENT, VOCABULARY, ("a", "b", "c"), cell, embedding=12, hidden=10)
@@ -36,7 +36,7 @@ def windows() -> list[IntArray]:
 
 @pytest.mark.parametrize("cell", get_args(Cell))
 def test_kernel_says_what_the_network_says(cell: Cell) -> None:
-    """Without it what is served is another model than the one that was measured."""
+    """Without it the served model is not the one that was measured."""
     model = network(cell)
 
     served = Kernel(model)(windows())
@@ -48,7 +48,7 @@ def test_kernel_says_what_the_network_says(cell: Cell) -> None:
 
 
 def test_no_step_computes_padding() -> None:
-    """Without it short rows cost as much as the longest beside them."""
+    """Without it short rows cost as much as the longest row of their micro-batch."""
     placed = layout(windows())
 
     assert sum(placed.counts) == sum(LENGTHS)
@@ -57,7 +57,7 @@ def test_no_step_computes_padding() -> None:
 
 
 def test_padding_of_the_states_is_finite() -> None:
-    """Without it what memory held before could reach a score as NaN."""
+    """Without it leftover contents of memory could reach a score as NaN."""
     placed = layout(windows())
 
     states = Kernel(network("gru")).states(placed)

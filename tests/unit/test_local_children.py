@@ -1,4 +1,4 @@
-"""What is said of a program of the stack that ended."""
+"""The error about a program of the embedded stack that has exited."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from schema.errors import ServiceUnavailableError
 
 @pytest.mark.parametrize("count", [1, 1000])
 def test_end_of_a_log_is_whole_lines_of_this_run(tmp_path: Path, count: int) -> None:
-    """Without it, a fault of last week is taken for why the stack ended."""
+    """Without it, last week's fault is taken for the reason why the stack stopped."""
     (tmp_path / "talker.log").write_text("a line of an earlier run\n" * 3)
     talk = f"for number in range({count}): print('line', number, 'of', 'this', 'run')\nexit(1)"
     talker = Program("talker", [sys.executable, "-c", talk], tmp_path)

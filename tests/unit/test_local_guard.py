@@ -1,4 +1,4 @@
-"""What the guard does when the process that it stands in for is gone."""
+"""What the guard does when its parent process is gone."""
 
 import signal
 import subprocess
@@ -19,7 +19,7 @@ def test_what_is_under_guard_is_ended_when_the_lines_end() -> None:
 
 
 def test_what_does_not_listen_is_killed() -> None:
-    """One that hangs would hold the data directory for good."""
+    """Otherwise a process that hangs would hold the data directory for good."""
     with _started(STUBBORN) as process:
         guard.main([f"{process.pid} {signal.SIGTERM.value} 0.2"])
 
@@ -27,7 +27,7 @@ def test_what_does_not_listen_is_killed() -> None:
 
 
 def test_what_was_released_is_left_alone() -> None:
-    """The system may have given its number to another process."""
+    """Otherwise the guard could kill another process that has been given the same id."""
     with _started("echo ready; read -r _") as process:
         guard.main([f"{process.pid} {signal.SIGTERM.value} 0.2", f"{process.pid}"])
         process.communicate("\n")

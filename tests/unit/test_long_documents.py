@@ -10,7 +10,7 @@ from worker.pipeline.artifact import SHIPPED
 
 SIZE = 1024 * 1024
 MOST_GROWTH = 400
-"""MiB that a process may grow by; a float a token and unit for every window at once is 500."""
+"""MiB that a process may grow by; one float per token and unit of all windows at once takes 500."""
 
 PROGRAM = """
 import resource, sys

@@ -1,4 +1,4 @@
-"""A training that starts from an artifact remembers what that said of the texts it learned."""
+"""A training from an artifact also learns the scores that it gives its own training texts."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ from worker.training.start import Start
 
 
 def test_what_it_says_are_its_scores(data_folder: Path, artifacts: Path) -> None:
-    """Without it a model would be taught what it never said."""
+    """Without it a model would be taught scores that its parent never gave."""
     start = artifacts / Task.SENTIMENT
     rows = [SentimentRow(text=text, label="neutral") for text in (*PRAISE, *BLAME, *PLAIN)]
 
@@ -32,7 +32,7 @@ def test_what_it_says_are_its_scores(data_folder: Path, artifacts: Path) -> None
 
 
 def test_of_new_labels_it_says_nothing(data_folder: Path, artifacts: Path, tmp_path: Path) -> None:
-    """Without it a model could hardly be taught that it was wrong."""
+    """Without it a model could hardly learn that its parent was wrong."""
     folder = tmp_path / "data"
     shutil.copytree(data_folder, folder)
     own = [{"text": "The lamp hums", "label": "negative"}]
@@ -45,7 +45,7 @@ def test_of_new_labels_it_says_nothing(data_folder: Path, artifacts: Path, tmp_p
 
 
 def test_moderation_also_remembers_ordinary_text(data_folder: Path, artifacts: Path) -> None:
-    """Without it the false alarms that a teacher took away could come back."""
+    """Without it the false alarms that a teacher removed could come back."""
     known = remembered(
         recipe(data_folder, Task.MODERATION), Start.load(artifacts / Task.MODERATION)
     )
@@ -62,7 +62,7 @@ def test_a_training_learns_what_it_remembers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without it the scores would be asked for and thrown away."""
+    """Without it the scores would be computed and thrown away."""
     chosen = recipe(data_folder, task, start=artifacts / task, epochs=1)
     told = [*train_artifact(chosen, tmp_path / "remembers", resume=False)]
     monkeypatch.setattr("worker.training.run.remembered", lambda *_: {})

@@ -1,4 +1,4 @@
-"""The message: whatever comes over the wire is a pointer to a chunk, or is refused."""
+"""Messages: whatever arrives is a valid pointer to a chunk, or is refused."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def test_no_bytes_raise_anything_but_a_refusal(payload: bytes) -> None:
 
 @given(field=st.sampled_from(["v", "job_id", "chunk_no", "task", "more"]), value=ANYTHING)
 def test_a_field_is_right_or_refused(field: str, value: object) -> None:
-    """Without it, a message of a later version is taken for one of this."""
+    """Without it, a message of a later version is taken for one of this version."""
     fields = json.loads(MESSAGE.model_dump_json()) | {field: value}
 
     try:
@@ -61,7 +61,7 @@ def test_a_message_holds_nothing_but_a_pointer() -> None:
 
 
 def test_sql_rings_the_bell_that_dispatch_hears() -> None:
-    """Without it, what SQL submits, resumes or gives back waits for the next poll."""
+    """Without it, chunks that SQL submits, resumes or gives back wait for the next poll."""
     files = (Path(__file__).parents[2] / "migrations").rglob("*.sql")
     rung = [
         channel

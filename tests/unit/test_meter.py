@@ -1,4 +1,4 @@
-"""What a process says about itself."""
+"""What a process reports about itself."""
 
 import logging
 import socket
@@ -24,7 +24,7 @@ def test_summary_tells_of_its_stretch_alone() -> None:
 
 
 def test_prometheus_reads_what_was_counted() -> None:
-    """Without it a dashboard shows nothing, or yesterday."""
+    """Without it a dashboard shows nothing, or outdated numbers."""
     meter = Meter()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -44,7 +44,7 @@ def test_prometheus_reads_what_was_counted() -> None:
 
 
 def test_log_speaks_when_something_happened(caplog: pytest.LogCaptureFixture) -> None:
-    """Without it nobody sees that a worker is slow, or an idle one fills the disk with zeros."""
+    """Without it a slow worker goes unnoticed, or an idle one fills the disk with zeros."""
     meter = Meter()
     caplog.set_level(logging.INFO, "worker.meter")
 
@@ -59,7 +59,7 @@ def test_log_speaks_when_something_happened(caplog: pytest.LogCaptureFixture) ->
 def test_a_taken_port_leaves_a_process_without_metrics_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Without it a second worker on a host would die of its metrics, again and again."""
+    """Without it a second worker on a host would crash over its metrics, again and again."""
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""Measures, against their definitions."""
+"""Measures, compared with their definitions."""
 
 from itertools import product
 
@@ -31,7 +31,7 @@ def test_auc_is_how_often_a_positive_outranks_a_negative(rows: list[tuple[bool, 
 
 
 def test_macro_f1_counts_every_class_of_the_gold_alike() -> None:
-    """Without it a rare class could be given up unseen."""
+    """Without it a model could give up a rare class unnoticed."""
     gold, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0])
 
     assert metrics.macro_f1(gold, predicted) == pytest.approx((6 / 7 + 0) / 2)
@@ -46,7 +46,7 @@ def test_log_loss_is_the_negative_log_of_the_gold_score() -> None:
 
 
 def test_a_score_that_is_right_as_often_as_it_says_is_calibrated() -> None:
-    """Without it cards would call scores calibrated that are not."""
+    """Without it cards would call uncalibrated scores calibrated."""
     hits = np.array([True, True, True, False])
 
     assert metrics.calibration_error(hits, np.full(4, 0.75)) == pytest.approx(0)
@@ -63,7 +63,7 @@ def test_f1_at_a_rank_ignores_what_stands_below_it() -> None:
 
 
 def test_undefined_precision_is_zero() -> None:
-    """Without it a label that never occurs would end a measurement."""
+    """Without it a label that never occurs would make a measurement fail."""
     nothing = np.zeros(3, dtype=bool)
 
     assert metrics.precision_recall(nothing, nothing) == (0, 0)

@@ -42,7 +42,7 @@ def windows() -> list[IntArray]:
 @pytest.mark.parametrize("cell", get_args(Cell))
 @pytest.mark.parametrize("task", list(Task))
 def test_every_cell_learns_every_task(task: Task, cell: Cell) -> None:
-    """Without it a choice of cell or task would exist on paper only."""
+    """Without it some choice of cell or task might not work at all."""
     torch.manual_seed(0)
     model = Model(config(task, cell)).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
@@ -76,7 +76,7 @@ def test_a_label_that_is_not_annotated_gets_no_gradient() -> None:
 
 
 def test_a_class_that_the_source_lacks_is_taught_by_its_prior() -> None:
-    """Without it reviews collected without neutral ones would teach that none is neutral."""
+    """Without it a source of reviews without neutral ones would teach that no review is neutral."""
     decoder = SoftmaxDecoder(vocabulary=9, states=4, labels=3, dropout=0.0)
     nn.init.zeros_(decoder.output.weight)
     nn.init.zeros_(decoder.output.bias)
@@ -90,7 +90,7 @@ def test_a_class_that_the_source_lacks_is_taught_by_its_prior() -> None:
 
 
 def test_variational_dropout_hides_the_same_units_at_every_step() -> None:
-    """Without it noise would differ from step to step, which recurrent cells forget by."""
+    """Without it noise would differ from step to step, which makes recurrent cells forget."""
     torch.manual_seed(0)
 
     dropped = VariationalDropout(0.5).train()(torch.ones(4, 7, 16))
@@ -100,7 +100,7 @@ def test_variational_dropout_hides_the_same_units_at_every_step() -> None:
 
 
 def test_the_backward_direction_starts_at_the_last_token() -> None:
-    """Without it the state of a text would depend on the padding behind it."""
+    """Without it the state of a text would depend on the padding after it."""
     torch.manual_seed(0)
     encoder = Model(config(Task.SENTIMENT)).encoder.eval()
     ids, lengths = pad([windows()[1]])

@@ -53,7 +53,7 @@ def ask(engine: Engine, pipeline: Pipeline) -> None:
 def test_chunk_keeps_its_model_while_another_begins_to_serve(
     models: Models, engine: Engine, tmp_path: Path
 ) -> None:
-    """Without it, a promotion drops documents, or tears a chunk apart."""
+    """Without it, a promotion drops documents, or splits a chunk between two models."""
     first, second = variant(tmp_path, 1), variant(tmp_path, 2)
     models.follow({SENTIMENT: first})
 
@@ -70,7 +70,7 @@ def test_chunk_keeps_its_model_while_another_begins_to_serve(
 def test_without_a_promotion_the_process_serves_what_it_brings_along(
     models: Models, default: Pipeline, tmp_path: Path
 ) -> None:
-    """Without it, a rollback of the first promotion has nowhere to go."""
+    """Without it, a rollback of the first promotion has no model to return to."""
     models.follow({SENTIMENT: variant(tmp_path, 1)})
     models.follow({SENTIMENT: None})
 
@@ -113,7 +113,7 @@ def test_model_that_cannot_be_loaded_leaves_the_old_one_and_is_named(
 def test_artifact_that_lacks_a_file_which_its_config_names_is_refused(
     tmp_path: Path, task: Task, name: str
 ) -> None:
-    """Without it, a copy that is not whole passes for one that may load later, for ever."""
+    """Without it, an incomplete copy is taken for ever for one that may load later."""
     folders = ArtifactFolders(tmp_path, tmp_path / "models")
     shutil.copytree(SHIPPED / task, tmp_path / task)
     (tmp_path / task / name).unlink()
@@ -136,7 +136,7 @@ def test_model_that_arrives_late_is_served_then(models: Models, tmp_path: Path) 
 
     models.follow({SENTIMENT: promoted})
     too_early = models.serving
-    models._due.clear()  # noqa: SLF001  # a minute passes
+    models._due.clear()  # noqa: SLF001  # as if a minute had passed
     models.follow({SENTIMENT: promoted})
 
     assert too_early == {SENTIMENT: shipped_version()}
@@ -166,7 +166,7 @@ def test_pinned_models_are_loaded_on_demand_and_few_of_them_kept(
 
 
 def test_unknown_version_leads_nowhere_else(models: Models) -> None:
-    """Without it, a forged version reads a folder of the host's."""
+    """Without it, a forged version makes a worker read another folder of its host."""
     with pytest.raises(ArtifactError, match="does not hold model"):
         models._folders.find(SENTIMENT, "../../etc")  # noqa: SLF001
 
@@ -177,7 +177,7 @@ def test_unknown_version_leads_nowhere_else(models: Models) -> None:
 def test_what_may_pass_does_not_end_the_supervisor(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it one GPU that fails would stop the processes of all the others."""
+    """Without it one failing GPU would stop the processes of all others."""
 
     def fail(*_: object) -> Pipeline:
         raise error
@@ -210,7 +210,7 @@ def test_added_artifact_is_whole_or_absent(tmp_path: Path) -> None:
 
 
 def test_damaged_copy_is_replaced(tmp_path: Path) -> None:
-    """Without it, the remedy that errors name, to copy it anew, does nothing."""
+    """Without it, copying the model again, the remedy that errors name, does nothing."""
     folders = ArtifactFolders(SHIPPED, tmp_path / "models")
     version = folders.add(SHIPPED / SENTIMENT)
     (tmp_path / "models" / version / "weights.safetensors").write_bytes(b"")
@@ -224,7 +224,7 @@ def test_damaged_copy_is_replaced(tmp_path: Path) -> None:
 def test_models_folder_that_takes_nothing_is_said_and_left_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it a full disk is a traceback, and the exit code says of a model it is no better."""
+    """Without it a full disk causes a traceback, and its exit code reads "model not better"."""
     folders = ArtifactFolders(SHIPPED, tmp_path / "models")
     no_folder = tmp_path / "file"
     no_folder.write_bytes(b"")
@@ -241,7 +241,7 @@ def test_models_folder_that_takes_nothing_is_said_and_left_as_it_is(
 
 
 def test_two_may_add_the_same_artifact_at_once(tmp_path: Path) -> None:
-    """Without it, one of two hosts that share the folder ends in a traceback."""
+    """Without it, one of two hosts that share the folder fails with a traceback."""
     folders = ArtifactFolders(SHIPPED, tmp_path / "models")
 
     with ThreadPoolExecutor(4) as threads:
@@ -253,7 +253,7 @@ def test_two_may_add_the_same_artifact_at_once(tmp_path: Path) -> None:
 def test_what_a_damaged_file_breaks_is_named(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, one task's damaged model holds up the promotions of others."""
+    """Without it, one task's damaged model holds up the promotions of other tasks."""
     promoted = variant(tmp_path, 1)
     monkeypatch.setattr(Pipeline, "load", raising(IndexError("list index out of range")))
 

@@ -1,4 +1,4 @@
-"""What the ranker is told of a phrase."""
+"""The features of a phrase that the ranker sees."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from worker.pipeline.phrases import layout_of
 @settings(deadline=None)
 @given(any_texts)
 def test_features_are_finite_for_any_text(text: str) -> None:
-    """Without it one odd document could give a score that is no number."""
+    """Without it one odd document could give a score that is not a number."""
     original = f"文 {text}"
     document = document_of(original)
     phrases = proposed(document)
@@ -35,7 +35,7 @@ def test_features_are_finite_for_any_text(text: str) -> None:
 
 
 def test_counts_are_those_of_the_training_texts() -> None:
-    """Without it the ranker would know texts that it has not read."""
+    """Without it the ranker would use counts of texts that it has not read."""
     text = "glass, solar cells, tea"
     document = document_of(text)
     phrases = [phrase_at(document, "glass"), phrase_at(document, "tea")]
@@ -56,7 +56,7 @@ def test_counts_are_those_of_the_training_texts() -> None:
     ],
 )
 def test_a_phrase_of_the_title_is_told_from_one_below_it(lines: str) -> None:
-    """Without it the tagger's folded blanks would hide where a title ends."""
+    """Without it the tagger's folded line breaks would hide where a title ends."""
     document = document_of(lines)
     line = lines.replace("\n", " ")
     phrases = [
@@ -73,7 +73,7 @@ def test_a_phrase_of_the_title_is_told_from_one_below_it(lines: str) -> None:
 
 
 def test_a_phrase_that_always_goes_on_alike_is_told_from_one_that_does_not() -> None:
-    """Without it the half of a term would be given for the term."""
+    """Without it half of a term would be returned as the term."""
     alike, otherwise = "光子晶体，光子晶体", "光子晶体，光子晶格"
 
     [piece], [phrase] = (
@@ -90,7 +90,7 @@ def test_a_phrase_that_always_goes_on_alike_is_told_from_one_that_does_not() -> 
 
 
 def test_names_are_told_from_words_that_begin_a_sentence() -> None:
-    """Without it the places and firms that news are about would be words like others."""
+    """Without it the places and firms in the news would be treated like any other words."""
     text = "Solar&nbsp;power pays. We met Al Glass, of DNA, near a solar power plant."
     document = document_of(text)
     names = ["solar power", "we met", "al glass", "met al", "dna", "plant"]
@@ -135,7 +135,7 @@ def test_a_capital_that_a_title_or_a_quotation_asks_for_names_nothing(text: str)
     ],
 )
 def test_texts_and_paragraphs_begin_with_one_character(text: str) -> None:
-    """Without it a name behind a bracket would be a word like others, by the line ends at that."""
+    """Without it the line ends would decide whether a name after a bracket counts as a name."""
     document = document_of(text)
 
     known = features(
@@ -146,7 +146,7 @@ def test_texts_and_paragraphs_begin_with_one_character(text: str) -> None:
 
 
 def test_a_place_over_the_end_of_a_title_lends_a_phrase_no_capital() -> None:
-    """Without it a headline's capitals would make a name of words that stand apart."""
+    """Without it words on both sides of a headline's end would look like a name."""
     text = "Rain and Solar\nPower pays. We sell solar power."
     document = document_of(text)
     phrase = phrase_at(document, "solar power.")._replace(text="solar power")
@@ -169,7 +169,7 @@ def test_a_longer_word_lends_a_phrase_no_capital() -> None:
 
 
 def test_words_beside_a_phrase_and_at_its_ends_have_buckets_of_their_own() -> None:
-    """Without it nothing would be learned of the words that announce a term."""
+    """Without it the ranker would learn nothing from the words around a term."""
     texts = ["study of solar cells on glass", "price of solar cells in glass"]
     documents = [document_of(text) for text in texts]
 

@@ -1,4 +1,4 @@
-"""Pictures of evaluation."""
+"""Plots of an evaluation."""
 
 import builtins
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_every_row_is_counted_once(artifacts: Path, data_folder: Path) -> None:
 
 
 def test_only_annotated_labels_have_a_matrix(artifacts: Path, data_folder: Path) -> None:
-    """Without it a picture would count errors where nobody judged."""
+    """Without it a plot would count errors for labels that nobody annotated."""
     [source] = sources(data_folder, Task.MODERATION)
     rows = source.rows("test")
 
@@ -54,7 +54,7 @@ def test_only_annotated_labels_have_a_matrix(artifacts: Path, data_folder: Path)
 def test_missing_matplotlib_is_said(
     artifacts: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it the lack of an extra would be a traceback."""
+    """Without it a missing extra would cause a traceback."""
     real = builtins.__import__
 
     def absent(name: str, *rest: object) -> ModuleType:

@@ -51,7 +51,7 @@ def candidate(document: TokenizedDocument, phrase: str, score: float, nth: int =
 def found_in(
     document: TokenizedDocument, text: str, predictions: Sequence[list[Candidate]], cut: Cut = CUT
 ) -> KeywordsResult:
-    """The result for `text` where the model proposes these candidates in each window."""
+    """The result for `text` if the model proposes these candidates in each window."""
     layout = layout_of(document, text)
     return keywords_result(document, phrases_of(document, predictions, layout), layout, cut, "v")
 
@@ -59,14 +59,14 @@ def found_in(
 def keywords(
     text: str, phrases: Iterable[tuple[str, float]], limit: int = 10, threshold: float = 0.1
 ) -> KeywordsResult:
-    """The result for `text` where the model proposes `phrases`, given as cleaned."""
+    """The result for `text` if the model proposes `phrases`, given as cleaned text."""
     document = document_of(text)
     proposed = [candidate(document, phrase, score) for phrase, score in phrases]
     return found_in(document, text, [proposed], Cut(limit, threshold))
 
 
 def test_sentiment_windows_count_by_their_length() -> None:
-    """Without it the short rest of a long document would weigh as much as all before."""
+    """Without it the short last window of a long document would weigh as much as a full one."""
     document = document_of("xyzw" * 2, window=6)
 
     result = sentiment_result(
@@ -132,7 +132,7 @@ def test_a_candidate_is_widened_to_whole_words() -> None:
 
 
 def test_generated_keywords_follow_those_that_were_found() -> None:
-    """Without it what the text holds could be pushed aside by what was made up."""
+    """Without it generated keywords could displace those found in the text."""
     text = "Solar Cells on glass, with love"
     found = keywords(text, [("solar cells", 0.3)])
     made = [("physics", 0.9), ("solar cells", 0.8), ("glass", 0.7), ("physics", 0.6), ("", 0.5)]
@@ -166,7 +166,7 @@ def test_generated_word_that_is_said_twice_is_left_out() -> None:
 
 
 def test_a_keyword_has_no_punctuation_around_it() -> None:
-    """Without it one keyword would be several, by the signs beside it."""
+    """Without it punctuation would turn one keyword into several."""
     result = keywords("about “solar cells”, c++ and #tags", [("“solar cells”,", 0.9), ("c++", 0.8)])
 
     assert [keyword.text for keyword in result.keywords] == ["solar cells", "c++"]
@@ -189,7 +189,7 @@ def test_a_short_phrase_is_not_found_inside_longer_words() -> None:
 
 
 def test_no_keyword_reaches_over_the_end_of_a_title_or_of_a_paragraph() -> None:
-    """Without it the last word of a title and the first of the text would be one keyword."""
+    """Without it the last word of a title and the first of the text could be one keyword."""
     text = "&quot;solar \u200b\nCells are\nnew \r\n\r\n tea and solar cells"
     document = document_of(text)
     proposed = [
@@ -214,7 +214,7 @@ def test_no_keyword_reaches_over_the_end_of_a_title_or_of_a_paragraph() -> None:
 
 
 def test_lines_that_are_wrapped_by_hand_have_no_title() -> None:
-    """Without it a keyword that stands over the first line end of a mail would be lost."""
+    """Without it a keyword that spans the first line break of a mail would be lost."""
     wrapped, titled = "Panels of solar\ncells on glass", "on solar\nCells on glass"
     indented = "Panels of solar\n cells on glass"
 
@@ -242,7 +242,7 @@ def test_a_phrase_inside_a_better_one_is_dropped_unless_it_stands_elsewhere() ->
 
 
 def test_places_add_up_but_overlapping_windows_count_once() -> None:
-    """Without it a phrase would score higher for standing where two windows meet."""
+    """Without it a phrase would score higher only because two windows overlap there."""
     text = "tea and tea or"
     document = document_of(text, window=10, overlap=8)
     whole = [candidate(document, "tea", 0.5), candidate(document, "tea", 0.5, nth=1)]
@@ -262,7 +262,7 @@ def test_places_add_up_but_overlapping_windows_count_once() -> None:
 
 
 def test_keywords_are_ranked_limited_and_sure_enough() -> None:
-    """Without it guesses would stand among keywords."""
+    """Without it guesses would be listed among the keywords."""
     phrases = [("alpha", 0.3), ("beta", 0.9), ("gamma", 0.6), ("delta", 0.05)]
 
     result = keywords("alpha beta gamma delta", phrases, limit=2)
@@ -292,7 +292,7 @@ def test_every_span_of_a_keyword_reads_like_its_text(text: str, data: st.DataObj
 
 
 def test_a_long_text_of_many_paragraphs_takes_no_longer_than_another() -> None:
-    """Without it line ends could hold a worker; the timeout of the test judges."""
+    """Without it line ends could block a worker; the test fails by its timeout."""
     text = "tea\n\n" * 200_000
     document = document_of(text, window=10**6)
     proposed = [candidate(document, "tea", 0.9, nth=10)]
@@ -303,7 +303,7 @@ def test_a_long_text_of_many_paragraphs_takes_no_longer_than_another() -> None:
 
 
 def test_a_word_that_stands_everywhere_in_a_long_text_is_found() -> None:
-    """Without it a repetitive document could hold a worker; the timeout of the test judges."""
+    """Without it a repetitive document could block a worker; the test fails by its timeout."""
     text = "tea or tea and " * 20_000
     document = document_of(text, window=10**6)
     proposed = [candidate(document, phrase, 0.9) for phrase in ("tea", "or tea", "and")]

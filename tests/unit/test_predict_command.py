@@ -10,7 +10,7 @@ from tests.fixtures.worker_commands import lines, run
 
 @pytest.mark.parametrize("name", ["absent.jsonl", "absent.txt.gz", "folder/absent", "没有.csv"])
 def test_predict_takes_no_missing_file_for_a_document(name: str) -> None:
-    """Without it, a mistyped name is analysed, and its outcome believed."""
+    """Without it, a mistyped file name is analysed as a text, and its outcome believed."""
     result = run("predict", "sentiment", name)
 
     assert result.exit_code == 2
@@ -46,7 +46,7 @@ def test_predict_takes_a_document_that_resembles_a_file(text: str, artifacts: Pa
 
 
 def test_predict_says_that_there_was_no_document() -> None:
-    """Without it, a pipe that broke off looks like a model that finds nothing."""
+    """Without it, a broken pipe looks like a model that finds nothing."""
     result = run("predict", "sentiment", "-")
 
     assert (result.exit_code, result.stdout) == (0, "")
@@ -66,7 +66,7 @@ def test_predict_takes_a_document(artifacts: Path) -> None:
 def test_predict_takes_a_file_and_shows_failures_beside_results(
     artifacts: Path, tmp_path: Path
 ) -> None:
-    """Without it failures would be missing among the answers, or end them."""
+    """Without it failures would be missing from the output, or end it."""
     file = tmp_path / "documents.txt"
     file.write_text("We study solar cells.\n\n我们研究水稻产量\n", encoding="utf-8")
 
@@ -80,7 +80,7 @@ def test_predict_takes_a_file_and_shows_failures_beside_results(
 
 
 def test_an_empty_text_fails_alone(artifacts: Path, tmp_path: Path) -> None:
-    """Without it one record without content keeps all the others of its file from an answer."""
+    """Without it one record without content leaves all others of its file without a result."""
     file = tmp_path / "documents.jsonl"
     file.write_text('{"text": "fine"}\n{"text": ""}\n{"text": "bad"}\n', encoding="utf-8")
 
@@ -94,7 +94,7 @@ def test_an_empty_text_fails_alone(artifacts: Path, tmp_path: Path) -> None:
 
 
 def test_predict_reads_standard_input_and_draws_a_table(artifacts: Path) -> None:
-    """Without it `predict` would have no place in a pipe, or no answer for people."""
+    """Without it `predict` would not work in a pipe, or print nothing that people can read."""
     result = run(
         "predict", "moderation", "-", "--artifact", artifacts / "moderation", stdin="hello\n"
     )
@@ -112,7 +112,7 @@ def test_a_model_of_another_task_is_refused(artifacts: Path) -> None:
 
 
 def test_predict_marks_generated_keywords(generating: Path) -> None:
-    """Without it nobody sees that a keyword does not stand in the text."""
+    """Without it nobody sees that a keyword does not occur in the text."""
     arguments = ["predict", "keywords", POSTS[0][0], "--artifact", generating / "keywords"]
 
     [line] = lines(run(*arguments, "--generate", "--json"))

@@ -1,4 +1,4 @@
-"""Cleaning a document, and the way back to its original."""
+"""Cleaning a document, and mapping it back to its original."""
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ from worker.pipeline.records import CleanText
 
 
 def cleaned(text: str) -> CleanText | None:
-    """What preprocessing makes of `text`; None where it finds nothing to analyse."""
+    """What preprocessing makes of `text`, or None if it finds nothing to analyse."""
     try:
         return preprocess(text)
     except DocumentError:
@@ -45,7 +45,7 @@ def test_characters_keep_the_order_of_their_sources(text: str) -> None:
 @settings(deadline=None)
 @given(ordinary_texts)
 def test_a_text_without_damage_maps_to_itself(text: str) -> None:
-    """Without it the common document would pay for an offset map that says nothing."""
+    """Without it ordinary documents would pay for an offset map that they do not need."""
     text = " ".join(text.split())
 
     clean = preprocess(text)
@@ -101,12 +101,12 @@ def test_the_original_of_a_cleaned_word_cleans_to_that_word(text: str) -> None:
     ],
 )
 def test_damage_is_repaired_and_meaning_kept(text: str, expected: str) -> None:
-    """Without it the model would see what it was never trained on."""
+    """Without it the model would see text of a kind that it was never trained on."""
     assert preprocess(text).text == expected
 
 
 def test_a_repaired_character_stands_for_its_own_source() -> None:
-    """Without it a keyword in a damaged text would take in all of its neighbours."""
+    """Without it a keyword in a damaged text would include all of its neighbours."""
     text = "<b>機器</b> donâ€™t ä½\xa0å¥½"
 
     clean = preprocess(text)
@@ -148,7 +148,7 @@ def test_language_follows_the_share_of_chinese_words(text: str, language: Langua
     ["<", "<a ", "<a x=1 ", '<a href="', "&", "&#", "x  ", "a\u0301", "<b>", "â€", "\u200b", "ﬁ"],
 )
 def test_a_long_run_of_any_one_thing_is_cleaned(piece: str) -> None:
-    """Without it one hostile document could hold a worker; the timeout of the test judges."""
+    """Without it one hostile document could block a worker; the test fails by its timeout."""
     text = piece * (2**18 // len(piece.encode())) + "end"
 
     clean = preprocess(text)

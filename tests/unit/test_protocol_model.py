@@ -53,26 +53,26 @@ HALVED = ((0, 1),)
 def test_laws_hold_in_every_state(
     chunks: tuple[tuple[int, ...], ...], attempts: int, *, control: bool
 ) -> None:
-    """Without it, an interleaving that no test meets loses a document or does it twice."""
+    """Without it, an interleaving that no test meets loses a document or processes it twice."""
     model = Model(attempts=attempts, killers=None, lapses=True, control=control)
 
     ways = explore(model, begin(*chunks, workers=2), law)
 
     assert any(world.job == "completed" for world in ways)
-    if control:  # without it, worlds that used up the attempts of the search are cut off
+    if control:  # otherwise worlds that used up the search's attempts are cut off
         assert can_reach(ways, {world for world in ways if ends(world)}) == set(ways)
 
 
 class _LooksOnce(Model):
-    """A claim that does not look again whether its job may still run."""
+    """Claims without checking again whether the job may still run."""
 
     def start(self, world: World) -> World | None:
-        """The job is started if it is pending, and the claim stands in any case."""
+        """Start the job if it is pending, and keep the claim in any case."""
         return super().start(world) or world
 
 
 def test_claim_that_ignores_a_pause_is_found() -> None:
-    """Without it, the model calls sound what leaves a job pending with every outcome written."""
+    """Without it, the model accepts a protocol that can leave a job pending with all outcomes."""
     model = _LooksOnce(attempts=1, killers=None, lapses=False, control=True)
 
     with pytest.raises(AssertionError, match="all outcomes"):
@@ -81,7 +81,7 @@ def test_claim_that_ignores_a_pause_is_found() -> None:
 
 @pytest.mark.parametrize("crashes", [1, 3])
 def test_only_the_killer_fails_and_every_job_can_end(crashes: int) -> None:
-    """Without it, an innocent chunk is condemned for its neighbour, or a killer lives for ever."""
+    """Without it, an innocent chunk fails for its neighbour, or a killer is retried for ever."""
     killers = frozenset({0})
     model = Model(attempts=4, killers=killers, lapses=False, control=False, crashes=crashes)
 

@@ -1,4 +1,4 @@
-"""The ranker orders phrases by what the tagger does not see."""
+"""The ranker orders phrases by features that the tagger does not see."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_learned_weights_put_keywords_first() -> None:
 
 
 def test_texts_that_are_shown_without_their_title_keep_their_capitals(artifacts: Path) -> None:
-    """Without it the ranker would learn half of what names are worth."""
+    """Without it the ranker would learn only half of what names are worth."""
     pipeline = Pipeline.load(artifacts / "keywords", "cpu")
     rows = [
         KeywordsRow(
@@ -60,7 +60,7 @@ def test_texts_that_are_shown_without_their_title_keep_their_capitals(artifacts:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 3))
 def test_as_many_are_given_as_promise_the_best_f1(scores: list[float], missed: float) -> None:
-    """Without it documents with few keywords would get ten."""
+    """Without it even documents with few keywords would get ten."""
     words = [f"word{chr(97 + place)}" for place in range(len(scores))]
     text = " ".join(words)
     document = document_of(text)
@@ -94,7 +94,7 @@ def test_an_artifact_ranks_as_it_did_when_it_was_made(artifacts: Path, tmp_path:
 
 
 def test_a_broken_ranker_is_refused(tmp_path: Path) -> None:
-    """Without it a broken installation would be a traceback that helps nobody."""
+    """Without it a broken installation would end in a traceback that helps nobody."""
     (tmp_path / RANKER).write_text("{}")
 
     with pytest.raises(ArtifactError, match="install the artifact again"):
@@ -103,7 +103,7 @@ def test_a_broken_ranker_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mean", "hidden", "buckets"])
 def test_a_ranker_of_another_version_is_refused(name: str, artifacts: Path, tmp_path: Path) -> None:
-    """Without it every document would fail, or be ranked by weights of something else."""
+    """Without it every document would fail, or be ranked by weights of other features."""
     stored = load_file(artifacts / "keywords" / RANKER)
     save_file({**stored, name: stored[name][:-1].copy()}, tmp_path / RANKER)
 
@@ -112,7 +112,7 @@ def test_a_ranker_of_another_version_is_refused(name: str, artifacts: Path, tmp_
 
 
 def test_only_what_training_texts_told_of_has_a_weight() -> None:
-    """Without it a document of an unseen field would be ranked by words that it does not hold."""
+    """Without it a document on an unseen subject would be ranked by words that it does not hold."""
     text = "solar cells here and other things there"
     document = document_of(text)
     phrases = [phrase_at(document, phrase) for phrase in ("other things", "solar cells")]

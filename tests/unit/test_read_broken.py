@@ -1,4 +1,4 @@
-"""Broken records cost only themselves, and are told in words that help."""
+"""A broken record costs only itself, and its message helps to correct it."""
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
             "味道不错，送得也快".encode("gbk"),
             "byte 3 of the line is not UTF-8 but may be GB18030 (GBK); convert the file with: ico",
         ),
-        # These can be read as GB18030, too, but would be no Chinese of people.
+        # These can be read as GB18030, too, but not as Chinese that people write.
         ("a.txt", "测试测试".encode() + b"\xe4a", "is not UTF-8; convert the file to UTF-8"),
         ("a.txt", "résumés".encode("latin-1"), "is not UTF-8; convert the file to UTF-8"),
     ],
@@ -84,7 +84,7 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
 def test_a_refusal_is_worded_for_people(
     name: str, content: bytes, message: str, write: Write
 ) -> None:
-    """Without it, whoever mends a file has to know what a parser meant."""
+    """Without it, anyone who corrects a file has to know what a parser meant."""
     (rejected,) = read(write(name, content))
 
     assert isinstance(rejected, Rejected)
@@ -98,14 +98,14 @@ def test_a_refusal_is_worded_for_people(
 def test_a_carriage_return_within_an_object_refuses_no_file(
     line: bytes, code: ErrorCode | None, write: Write
 ) -> None:
-    """JSON allows one between its parts, and a broken record costs only itself."""
+    """JSON allows it between its parts; anywhere else it breaks only its own record."""
     path = write("a.jsonl", line + b'\r\n{"text": "b"}\r\n')
 
     assert codes(read(path)) == [(1, code), (2, None)]
 
 
 def test_a_first_object_without_text_does_not_refuse_the_file(write: Write) -> None:
-    """Only a field that none of the first objects has is a wrong name."""
+    """Only a field that all of the first objects lack is a wrong name."""
     path = write("a.jsonl", b'{broken\n{"id": 1}\n{"id": 2, "text": "a"}\n')
 
     assert codes(read(path)) == [

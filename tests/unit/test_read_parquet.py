@@ -46,7 +46,7 @@ def metadata(records: list[Record], name: str) -> list[object]:
 def test_rows_are_read_from_file_and_from_stdin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, compressed: bool
 ) -> None:
-    """Parquet needs random access, which neither gzip nor a pipe has."""
+    """Parquet needs random access, which neither gzip nor a pipe offers."""
     rows = 1000
     data = packed({"id": pa.array(range(rows)), "text": pa.array(["好用"] * rows)})
     data = gzip.compress(data) if compressed else data
@@ -62,7 +62,7 @@ def test_rows_are_read_from_file_and_from_stdin(
 
 
 def test_a_gap_in_the_ids_costs_no_document(tmp_path: Path) -> None:
-    """One null makes all ids floats in pandas, and null or NaN of its own."""
+    """In pandas, one missing id turns all ids into floats, and itself into null or NaN."""
     text = pa.array(["a", "b", "c"])
 
     for gap in (None, float("nan")):
@@ -106,7 +106,7 @@ def test_a_wrong_column_is_refused_at_the_call(tmp_path: Path) -> None:
 def test_values_that_json_lacks_are_written_out_or_refused(
     column: pa.Array, expected: object, tmp_path: Path
 ) -> None:
-    """Exports of warehouses hold dates and decimals; none of them may stop a job."""
+    """Exports of data warehouses hold dates and decimals; none of them may stop a job."""
     records = read(packed({"text": pa.array(["a"]), "value": column}), tmp_path)
 
     assert metadata(records, "value") == [expected]
@@ -143,7 +143,7 @@ def test_a_file_that_breaks_off_keeps_the_rows_before_and_says_so(tmp_path: Path
 
 @pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
 def test_strings_in_delta_encodings_are_read(encoding: str, tmp_path: Path) -> None:
-    """The newer writer of Java and Spark makes such files; Arrow has no dictionary of them."""
+    """The newer writer of Java and Spark makes such files; Arrow makes no dictionary of them."""
     rows = 1000
     columns = {
         "text": pa.array([f"text {row}" for row in range(rows)]),
@@ -167,7 +167,7 @@ def test_strings_in_delta_encodings_are_read(encoding: str, tmp_path: Path) -> N
 
 
 def test_a_column_that_goes_on_in_a_delta_encoding_is_found() -> None:
-    """Writers leave the dictionary where it grows too large, in the middle of a file."""
+    """Writers give up a dictionary that grows too large, even in the middle of a file."""
     columns = {"text": pa.array(["some text"])}
     delta = {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}
     described = pq.read_metadata(io.BytesIO(packed(columns)))
@@ -177,7 +177,7 @@ def test_a_column_that_goes_on_in_a_delta_encoding_is_found() -> None:
 
 
 def test_a_value_in_a_delta_encoding_that_is_too_large_costs_its_row() -> None:
-    """Its bytes are counted as those of a dictionary are; prefixes repeat them for nothing."""
+    """Its full length counts, as in a dictionary, although shared prefixes take no space."""
     text = pa.array(["x" * 2000] * 2 + ["short"])
     data = packed({"text": text}, use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY")
     file = io.BytesIO(data)
@@ -190,7 +190,7 @@ def test_a_value_in_a_delta_encoding_that_is_too_large_costs_its_row() -> None:
 def test_what_arrow_does_not_read_is_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, all documents of a good file are lost, and the job goes on without them."""
+    """Without it, all documents of a good file are lost, and the job continues without them."""
     text = pa.array(["some text"])
     data = packed({"text": text}, use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY")
     monkeypatch.setattr("producer.readers.parquet._DELTA", set())
@@ -204,9 +204,9 @@ def test_what_arrow_does_not_read_is_no_damage(
 )
 @given(at=st.integers(0, 600), junk=st.binary(min_size=1, max_size=8))
 @example(at=207, junk=b"\x00")  # an index beyond its dictionary
-@example(at=517, junk=b")\xd1\x8c9")  # a column that ends the process of whoever asks for it
+@example(at=517, junk=b")\xd1\x8c9")  # a column that crashes any process that reads it
 def test_no_damage_raises_anything_but_a_refusal(at: int, junk: bytes, tmp_path: Path) -> None:
-    """An exception nobody expected ends a submission with a traceback."""
+    """Otherwise an unexpected exception ends a submission with a traceback."""
     data = bytearray(packed({"id": pa.array(range(20)), "text": pa.array(["some text"] * 20)}))
     data[at : at + len(junk)] = junk
 
@@ -246,7 +246,7 @@ NESTED_SCHEMA = pa.schema(
 def test_nested_values_are_read_as_they_were_written(
     rows: list[dict[str, object]], page: int, limit: int
 ) -> None:
-    """Without it, metadata comes back as something else."""
+    """Without it, metadata is returned changed."""
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, NESTED_SCHEMA), out, data_page_size=page)
     file = io.BytesIO(out.getvalue())

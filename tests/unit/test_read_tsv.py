@@ -1,4 +1,4 @@
-"""TSV: dumps that quote nothing and what spreadsheets write are both read as they are meant."""
+"""TSV: unquoted dumps and files from spreadsheets are both read as intended."""
 
 import csv
 import io
@@ -45,14 +45,14 @@ def texts(records: list[Record]) -> list[str]:
 def test_quotes_are_quoting_only_where_no_row_is_swallowed(
     rows: str, expected: list[str], write: Write
 ) -> None:
-    """Without it, one stray quote makes the rows below it part of a document, in silence."""
+    """Without it, one stray quote silently makes the rows below it part of a document."""
     path = write("a.tsv", b"note\ttext\n" + rows.encode())
 
     assert texts(read(path)) == expected
 
 
 def test_in_a_single_column_every_line_is_a_record(write: Write) -> None:
-    """Nothing tells a row from a line break in a value there; without it, rows would vanish."""
+    """In one column, a row looks like a line break in a value; without it, rows would vanish."""
     path = write("a.tsv", b'text\n"Awful\n\nThe ""best""\nI hate it"\n"say ""hi"""\n')
 
     assert texts(read(path)) == ['"Awful', "refused", 'The ""best""', 'I hate it"', 'say "hi"']
@@ -77,7 +77,7 @@ def test_no_row_of_a_dump_is_lost(rows: list[list[str]], write: Write) -> None:
 @PROPERTY
 @given(rows=st.lists(st.tuples(BREAKS, BREAKS), max_size=6))
 def test_what_the_csv_module_writes_is_read_back(rows: list[tuple[str, str]], write: Write) -> None:
-    """Without it, a table that pandas or Excel wrote has other texts and more rows."""
+    """Without it, a table that pandas or Excel wrote is read with other texts and more rows."""
     text = io.StringIO(newline="")
     csv.writer(text, "excel-tab").writerows([("text", "other"), *(("t", b) for _, b in rows)])
     csv.writer(text, "excel-tab").writerows((f"t{a}", b) for a, b in rows)
@@ -93,7 +93,7 @@ def test_what_the_csv_module_writes_is_read_back(rows: list[tuple[str, str]], wr
 
 @pytest.mark.parametrize("line", [b'x\t"\n', b'"\n', b'x\t"y\n', b'""y\n', b"y\n"])
 def test_open_quotes_are_looked_for_in_linear_time(line: bytes, write: Write) -> None:
-    """Each line may open a quote that never closes: to read the rest anew would never end."""
+    """Each line may open a quote that never closes; rereading the rest each time would not end."""
     count = 20_000
     path = write("a.tsv", b'text\tn\nx\t"open\n' + line * count)
 
@@ -101,7 +101,7 @@ def test_open_quotes_are_looked_for_in_linear_time(line: bytes, write: Write) ->
 
 
 def test_an_open_quote_does_not_hold_the_file(write: Write) -> None:
-    """Without it, a quote above many lines without a tab takes the memory of all of them."""
+    """Without it, an open quote above many lines without a tab holds all of them in memory."""
     path = write("a.tsv", b'id\ttext\n1\t"open\n' + b"\n" * 350_000 + b"2\tok\n")
 
     tracemalloc.start()
@@ -114,7 +114,7 @@ def test_an_open_quote_does_not_hold_the_file(write: Write) -> None:
 
 
 def test_lines_that_cannot_be_read_cost_their_record(write: Write) -> None:
-    """Without it, half of a text passes for the whole."""
+    """Without it, half of a text is taken for the whole."""
     path = write("a.tsv", b'id\ttext\n1\t"bad \xff\nin two"\n2\t"in\ntwo \xff"\n3\tok\n')
 
     assert codes(read(path)) == [

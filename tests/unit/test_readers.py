@@ -1,4 +1,4 @@
-"""Readers: every format gives the same documents, whatever the file or pipe they come from."""
+"""Readers: every format gives the same documents, from a file or a pipe."""
 
 import gzip
 import io
@@ -49,7 +49,7 @@ def test_every_text_format_is_read_from_file_and_from_stdin(
     write: Write,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A producer may choose any of them; gzip is seen by its content, a byte order mark is not."""
+    """A producer may use any format; gzip is detected by content, byte order marks are ignored."""
     content = b"\xef\xbb\xbf" + data.encode()
     content = gzip.compress(content) if packed else content
     path = write(f"Docs.{suffix.upper()}{'.gz' if packed else ''}", content)
@@ -61,7 +61,7 @@ def test_every_text_format_is_read_from_file_and_from_stdin(
 
 
 def test_other_fields_are_kept_as_metadata(write: Write) -> None:
-    """They come back with the outcome, so a consumer needs no join."""
+    """They are returned with the outcome, so a consumer needs no join."""
     from_json = read(write("a.jsonl", JSONL.encode()))
     from_csv = read(write("a.csv", CSV.encode()))
 
@@ -91,7 +91,7 @@ def test_fields_of_other_names_are_read_where_they_are_named(write: Write) -> No
 def test_an_empty_cell_is_no_id(
     name: str, content: bytes, code: ErrorCode | None, write: Write
 ) -> None:
-    """A table has no other way to say that a row has none; its document is good."""
+    """A table has no other way to say that a row has no id; its document is good."""
     (record,) = read(write(name, content))
 
     assert (record.external_id, getattr(record, "code", None)) == (None, code)
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_read_as_asked_is_refused_at_the_call(
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.tsv", "a.txt"])
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf"], ids=["empty", "byte order mark"])
 def test_an_empty_file_holds_no_document(name: str, content: bytes, write: Write) -> None:
-    """One empty part of a night's export stops the load of all others."""
+    """Otherwise one empty part of a nightly export stops the load of all others."""
     assert read(write(name, content)) == []
     assert read(write(f"{name}.gz", gzip.compress(content))) == []
 
@@ -167,7 +167,7 @@ def test_a_path_without_a_readable_file_is_refused_at_the_call(tmp_path: Path) -
 
 
 def test_files_are_not_held_open_before_they_are_read(write: Write) -> None:
-    """Thousands of part files would run out of file descriptors."""
+    """Otherwise thousands of part files would exhaust the file descriptors."""
     paths = [write(f"{number}.jsonl", JSONL.encode()) for number in range(5)]
     before = len(list(Path("/dev/fd").iterdir()))
 
@@ -178,7 +178,7 @@ def test_files_are_not_held_open_before_they_are_read(write: Write) -> None:
 
 
 def test_a_pipe_that_trickles_is_read_whole(tmp_path: Path) -> None:
-    """`<(zcat …)` gives few bytes at a time, and what the head check took is not lost."""
+    """`<(zcat …)` gives few bytes at a time; bytes read to check its head must not be lost."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
 
@@ -196,7 +196,7 @@ def test_a_pipe_that_trickles_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_a_blank_line_is_a_document_where_a_line_is_a_value(write: Write) -> None:
-    """Nothing is dropped in silence: an empty value is an empty text, with its line."""
+    """Nothing is dropped silently: an empty value is an empty text, with its line."""
     expected = [(1, None), (2, ErrorCode.EMPTY_TEXT), (3, None)]
 
     assert codes(read(write("a.txt", b"a\n\nb\n"))) == expected
@@ -206,7 +206,7 @@ def test_a_blank_line_is_a_document_where_a_line_is_a_value(write: Write) -> Non
 
 
 def test_open_quotes_in_every_line_are_read_in_linear_time(write: Write) -> None:
-    """Each line opens a quote that never closes: to read all of the rest anew would never end."""
+    """Each line opens a quote that never closes; rereading the rest each time would not end."""
     count = 20_000
     path = write("a.csv", b"text,n\n" + b'x","\n' * count)
 
@@ -228,7 +228,7 @@ def test_a_line_without_end_is_skipped_without_being_held(write: Write) -> None:
 
 
 def test_memory_does_not_grow_with_the_file(write: Write) -> None:
-    """A night's export has millions of rows."""
+    """A nightly export has millions of rows."""
     peaks = []
     for count in (2_000, 20_000):
         path = write("a.jsonl", b'{"text": "%s"}\n' % (b"x" * 500) * count)
@@ -242,7 +242,7 @@ def test_memory_does_not_grow_with_the_file(write: Write) -> None:
 
 @pytest.mark.parametrize("kept", [-4, -8, 0.5])
 def test_a_damaged_gzip_file_keeps_what_came_before_and_says_so(kept: float, write: Write) -> None:
-    """A cut upload must not look like a whole one."""
+    """A truncated upload must not look like a complete one."""
     count = 2000
     lines = b"".join(
         json.dumps({"text": os.urandom(20).hex()}).encode() + b"\n" for _ in range(count)

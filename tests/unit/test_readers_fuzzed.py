@@ -1,4 +1,4 @@
-"""Readers: whatever bytes a file holds, each is read or refused."""
+"""Readers: whatever bytes a file holds, it is read or refused."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ FUZZING = settings(
 def test_whatever_stands_between_two_records_both_are_read(
     suffix: str, junk: bytes, write: Write
 ) -> None:
-    """Bytes nobody thought of are what files hold in the end."""
+    """Sooner or later, files hold bytes that nobody expected."""
     head, first, last = {
         "jsonl": (b"", b'{"id": "f", "text": "first"}\n', b'{"id": "l", "text": "last"}\n'),
         "csv": (b"id,text\n", b"f,first\n", b"l,last\n"),
@@ -47,7 +47,7 @@ def test_whatever_stands_between_two_records_both_are_read(
 def test_no_content_raises_anything_but_a_refusal(
     known: Format, data: bytes, write: Write, *, packed: bool
 ) -> None:
-    """An exception nobody expected ends a submission of millions with a traceback."""
+    """Otherwise an unexpected exception ends a submission of millions with a traceback."""
     path = write("fuzz", b"\x1f\x8b\x08\x00" + data if packed else data)
 
     try:

@@ -1,4 +1,4 @@
-"""What crosses a process border: messages, results, and their published schemas."""
+"""Data that crosses process boundaries: messages, results, and their published schemas."""
 
 from pathlib import Path
 from uuid import UUID
@@ -22,9 +22,9 @@ MESSAGE = {
 
 
 def test_published_schemas_are_those_of_the_code() -> None:
-    """Without it, programs in other languages are written against what was true once.
+    """Without it, programs in other languages are written against outdated schemas.
 
-    Mend with: python -m schema.export docs/schemas
+    To update them: python -m schema.export docs/schemas
     """
     folder = ROOT / "docs/schemas"
 
@@ -32,7 +32,7 @@ def test_published_schemas_are_those_of_the_code() -> None:
 
 
 def test_the_package_named_schema_is_ours() -> None:
-    """Without it, a package of that name from PyPI shadows ours unseen."""
+    """Without it, a package of that name from PyPI silently shadows ours."""
     assert Path(schema.__file__).parent == ROOT / "schema"
 
 
@@ -64,20 +64,20 @@ def test_every_task_has_a_queue_a_lane() -> None:
 
 @pytest.mark.parametrize("span", [(3, 3), (4, 2), (-1, 2)])
 def test_span_is_half_open_and_not_empty(span: tuple[int, int]) -> None:
-    """Without it, a client cuts nothing, or backwards."""
+    """Without it, a client that slices a text by its spans gets nothing, or the wrong part."""
     with pytest.raises(ValidationError, match="half-open"):
         Keyword(text="tea", score=0.5, spans=[span])
 
 
 @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan"), float("inf")])
 def test_score_lies_between_0_and_1(score: float) -> None:
-    """Without it, a broken model writes numbers no threshold understands."""
+    """Without it, a broken model writes scores that no threshold can be compared with."""
     with pytest.raises(ValidationError):
         Keyword(text="tea", score=score, spans=[(0, 3)])
 
 
 def test_result_is_known_by_its_task() -> None:
-    """Without it, a moderation result is read as a sentiment."""
+    """Without it, a moderation result is read as a sentiment result."""
     fields = {"language": "zh", "model_version": "m", "keywords": []}
 
     assert RESULT.validate_python({"task": "keywords", **fields}).task == "keywords"

@@ -15,7 +15,7 @@ BROKER = SecretStr("redis://:secret@host:6379/0")
 def test_worker_without_both_servers_names_what_to_set(
     database: SecretStr | None, broker: SecretStr | None
 ) -> None:
-    """Without it, a worker starts that nobody can give work."""
+    """Without it, a worker starts although it can never get work."""
     services = ServiceSettings(database_url=database, broker_url=broker)
 
     with pytest.raises(SettingsError, match="set TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL"):

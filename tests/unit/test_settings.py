@@ -34,7 +34,7 @@ def test_malformed_setting_is_refused_by_name(
     name: str,
     value: str,
 ) -> None:
-    """Without it, a typing error is a traceback, or silently the default."""
+    """Without it, a typing error causes a traceback, or silently leaves the default."""
     monkeypatch.setenv(name, value)
 
     with pytest.raises(SettingsError, match=name):
@@ -48,7 +48,7 @@ def test_malformed_setting_is_refused_by_name(
 def test_source_that_is_no_postgres_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    """Without it, the database of Textmill is blamed, or a part of the password is printed."""
+    """Without it, the error blames Textmill's own database, or prints part of the password."""
     monkeypatch.setenv("TEXTMILL_SOURCES", json.dumps({"shop": url}))
 
     with pytest.raises(SettingsError, match=r"^TEXTMILL_SOURCES: the URL of 'shop': ") as raised:
@@ -66,9 +66,9 @@ def test_every_setting_has_a_default(settings: type[BaseSettings]) -> None:
 
 
 def test_only_settings_read_the_environment() -> None:
-    """Without it, a setting hides where nobody looks for it.
+    """Without it, a setting could hide where nobody looks for it.
 
-    Programs that start others hand their environment on whole.
+    Programs that start others may pass on their whole environment.
     """
     readers = re.compile(r"os\.environ(?!\s*[|,}])|os\.getenv|\*\*os\.environ\[")
     found = [

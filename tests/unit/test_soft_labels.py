@@ -1,4 +1,4 @@
-"""A tiny network learns soft labels, and refuses those that are not for it."""
+"""A tiny network learns soft labels; those that do not fit it are refused."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from worker.training.teacher import teach
 def test_a_network_learns_the_soft_labels(
     data_folder: Path, language_model: Path, artifacts: Path, taught: Path, tmp_path: Path
 ) -> None:
-    """Without it --soft-labels would change a card and no weight."""
+    """Without it --soft-labels would change the card but no weights."""
     labels = SoftLabels.load(taught, Task.SENTIMENT, "C")
     chosen = recipe(data_folder, Task.SENTIMENT, start=language_model, soft_labels=(labels,))
 
@@ -42,7 +42,7 @@ def test_a_network_learns_the_soft_labels(
 def test_each_language_may_have_a_teacher_of_its_own(
     data_folder: Path, language_model: Path, transformer: Path, taught: Path, tmp_path: Path
 ) -> None:
-    """Without it a second teacher would silence the first one, or stay off the card."""
+    """Without it a second teacher would replace the first one, or be missing from the card."""
     for _ in teach(
         teaching(data_folder, transformer, language="zh"), tmp_path / "taught", resume=False
     ):
@@ -77,7 +77,7 @@ def test_soft_labels_count_beside_the_label_and_unmask_what_a_source_lacks() -> 
 
 
 def test_soft_labels_of_moderation_leave_masked_what_a_source_does_not_annotate() -> None:
-    """Without it a guess would be taught as if somebody had looked."""
+    """Without it a guess would be taught as if somebody had annotated the label."""
     soft = dict.fromkeys(MODERATION_LABELS, 0.4)
     fields = {"text": "win a prize", "labels": ["spam"], "annotated": ["spam", "fraud"]}
     row = TaughtModerationRow.model_validate({**fields, "soft": soft})
@@ -92,7 +92,7 @@ def test_soft_labels_of_moderation_leave_masked_what_a_source_does_not_annotate(
 def test_ordinary_texts_are_learned_with_their_soft_labels(
     data_folder: Path, language_model: Path, transformer: Path, tmp_path: Path
 ) -> None:
-    """Without it what a teacher says of ordinary text would be judged and thrown away."""
+    """Without it a teacher would judge ordinary texts, and its scores would be thrown away."""
     for _ in teach(
         teaching(data_folder, transformer, task=Task.MODERATION), tmp_path, resume=False
     ):
@@ -112,7 +112,7 @@ def test_ordinary_texts_are_learned_with_their_soft_labels(
 def test_soft_labels_of_other_data_are_refused(
     data_folder: Path, language_model: Path, taught: Path, tmp_path: Path
 ) -> None:
-    """Without it a teacher may have seen what is validation or test today."""
+    """Without it a teacher may have seen texts that this data uses for validation or test."""
     folder = tmp_path / "data"
     shutil.copytree(data_folder, folder)
     rows = [SentimentRow(text="The harbour is quiet", label="neutral")]
@@ -127,7 +127,7 @@ def test_soft_labels_of_other_data_are_refused(
 def test_soft_labels_that_their_teacher_did_not_make_are_refused(
     taught: Path, tmp_path: Path
 ) -> None:
-    """Without it labels of one licence class would be sold under the card of another."""
+    """Without it labels of one licence class would pass under the card of another."""
     shutil.copytree(taught, tmp_path, dirs_exist_ok=True)
     labels = SoftLabels.load(taught, Task.SENTIMENT, "C")
     others = {**labels.by_text, PLAIN[0]: dict.fromkeys(SENTIMENT_LABELS, 1 / 3)}
@@ -141,13 +141,13 @@ def test_soft_labels_that_their_teacher_did_not_make_are_refused(
 
 
 def test_a_teacher_of_another_task_is_refused(taught: Path) -> None:
-    """Without it a model would learn answers to another question."""
+    """Without it a model would learn another task's answers."""
     with pytest.raises(InputError, match="not of moderation"):
         SoftLabels.load(taught, Task.MODERATION, "C")
 
 
 def test_a_teacher_of_less_permissive_sources_is_refused(taught: Path) -> None:
-    """Without it a permissive model would hold what nobody licensed."""
+    """Without it a permissively licensed model would learn data without such a licence."""
     with pytest.raises(InputError, match="beyond class A"):
         SoftLabels.load(taught, Task.SENTIMENT, "A")
 

@@ -1,4 +1,4 @@
-"""Where both programs begin."""
+"""The entry points of both programs."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from schema import start
 def test_installation_without_a_worker_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without it, `textmill-worker --help` of a producer ends in a traceback."""
+    """Without it, `textmill-worker --help` in a producer's installation ends in a traceback."""
     monkeypatch.setattr(start, "has_worker", lambda: False)
 
     with pytest.raises(SystemExit) as ended:

@@ -12,7 +12,7 @@ from schema.states import (
 
 
 def test_every_state_has_its_row() -> None:
-    """Without it, a state is added that nothing may leave or reach by design."""
+    """Without it, a state could be added without saying how it is reached and left."""
     assert set(JOB_TRANSITIONS) == set(JobState)
     assert set(CHUNK_TRANSITIONS) == set(ChunkState)
     assert set(SWEEP_RUN_TRANSITIONS) == set(SweepRunState)

@@ -12,11 +12,11 @@ with stop._cond:
     sum(range(100000))
 print(stop.wait(60))
 """
-"""A signal that comes while the main thread itself holds the lock of its event."""
+"""A program that gets a signal while its main thread holds the lock of its event."""
 
 
 def test_signal_that_interrupts_a_signal_stops_the_program() -> None:
-    """Without it, dispatch that is told twice to stop hangs until it is killed."""
+    """Without it, a dispatcher that is told twice to stop hangs until it is killed."""
     ended = subprocess.run(
         [sys.executable, "-c", INTERRUPTED], capture_output=True, check=True, text=True, timeout=90
     )

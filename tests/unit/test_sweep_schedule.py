@@ -1,4 +1,4 @@
-"""When sweeps are due, also where clocks jump."""
+"""When sweeps are due, even when clocks go forward or back."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -20,7 +20,7 @@ def due(cron: str, timezone: str, after: str, times: int) -> list[str]:
 
 
 def test_cron_is_local_time() -> None:
-    """Without it, a sweep of the night runs in the morning."""
+    """Without it, a nightly sweep runs in the morning."""
     at = next_after("0 2 * * *", "Asia/Shanghai", datetime(2026, 3, 2, 17, 59, tzinfo=UTC))
 
     assert at == datetime(2026, 3, 2, 18, 0, tzinfo=UTC)
@@ -48,12 +48,12 @@ def test_time_that_comes_twice_counts_once() -> None:
     [("30 2 * * *", "2026-10-26T02:30+01:00"), ("15 1,2,3 * * *", "2026-10-25T03:15+01:00")],
 )
 def test_next_time_is_never_past(cron: str, following: str) -> None:
-    """Without it, a sweep that runs within the hour that comes twice runs again at once."""
+    """Without it, a sweep that runs within the repeated hour runs again at once."""
     assert due(cron, "Europe/Berlin", "2026-10-25T01:05+00:00", 1) == [following]
 
 
 def test_every_half_hour_follows_elapsed_time() -> None:
-    """Without it, an hour goes by unswept, or half-hours come twice as often."""
+    """Without it, an hour goes unswept when clocks change, or runs come twice as often."""
     assert due("*/30 * * * *", "America/New_York", "2026-03-08T06:15+00:00", 3) == [
         "2026-03-08T01:30-05:00",
         "2026-03-08T03:00-04:00",

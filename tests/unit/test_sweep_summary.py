@@ -28,7 +28,7 @@ USUAL = [Counts(1000, 20 + n, {"spam": 15 + n, "abuse": 5}) for n in (-2, -1, 0,
     ],
 )
 def test_alert_names_what_is_unusual(run: Counts, expected: str | None) -> None:
-    """Without it, a wave of spam, or a broken model, is seen when somebody complains."""
+    """Without it, a wave of spam or a broken model is noticed only when somebody complains."""
     assert alert(run, USUAL) == expected
 
 

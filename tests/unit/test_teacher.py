@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_soft_labels(
 def test_a_teaching_resumed_after_its_last_epoch_gives_the_same_soft_labels(
     data_folder: Path, transformer: Path, taught: Path, tmp_path: Path
 ) -> None:
-    """Without it an hour of fine-tuning would be lost to a stop while texts are judged."""
+    """Without it a stop while texts are judged would lose an hour of fine-tuning."""
     for report in teach(teaching(data_folder, transformer), tmp_path, resume=False):
         if isinstance(report, str) and report.startswith("judging"):
             break
@@ -90,7 +90,7 @@ def test_a_teaching_with_other_options_is_not_resumed(
 def test_a_teacher_of_moderation_judges_ordinary_texts_too(
     data_folder: Path, transformer: Path, tmp_path: Path
 ) -> None:
-    """Without it what is merely ordinary would be learned without a teacher, and flagged."""
+    """Without it ordinary texts would be learned without a teacher, and flagged."""
     for _ in teach(
         teaching(data_folder, transformer, task=Task.MODERATION), tmp_path, resume=False
     ):
@@ -125,7 +125,7 @@ def test_a_teacher_reads_no_text_of_validation_and_test(
 def test_a_teacher_may_judge_texts_that_nobody_labelled(
     data_folder: Path, language_model: Path, transformer: Path, tmp_path: Path
 ) -> None:
-    """Without it what a teacher knows of other texts than the labelled ones would go unlearned."""
+    """Without it what a teacher knows of unlabelled texts would not be learned."""
     folder = tmp_path / "data"
     shutil.copytree(data_folder, folder)
     left_out = [SentimentRow(text=ADVERTS[0], label="neutral")]
@@ -165,7 +165,7 @@ def test_unlabelled_texts_teach_sentiment_alone(
 def test_weights_that_are_cut_off_are_refused(
     data_folder: Path, transformer: Path, tmp_path: Path
 ) -> None:
-    """Without it half a download would be a traceback."""
+    """Without it an incomplete download would cause a traceback."""
     shutil.copytree(transformer, tmp_path, dirs_exist_ok=True)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -195,6 +195,6 @@ def test_a_language_without_validation_texts_is_refused(
 
 
 def test_a_folder_without_a_transformer_is_refused(data_folder: Path, tmp_path: Path) -> None:
-    """Without it a mistyped path would be a traceback."""
+    """Without it a mistyped path would cause a traceback."""
     with pytest.raises(InputError, match="name another folder"):
         list(teach(teaching(data_folder, tmp_path), tmp_path, resume=False))

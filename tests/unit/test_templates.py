@@ -1,4 +1,4 @@
-"""Texts made from sentences with slots."""
+"""Texts made by filling slots in sentences."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_the_same_seed_gives_the_same_texts(task: Task) -> None:
 
 
 def test_every_label_is_taught() -> None:
-    """Without it a class would look like the frames of the others."""
+    """Without it a model would never see some label in these sentences, and take it for another."""
     labels = {
         label
         for row in made(Task.MODERATION)
@@ -43,20 +43,20 @@ def test_every_label_is_taught() -> None:
 
 @classified
 def test_every_slot_is_filled(task: Task) -> None:
-    """Without it a model would learn braces."""
+    """Without it a model would learn from texts with braces."""
     assert not any("{" in row.text for row in made(task))
 
 
 @classified
 def test_no_text_is_under_two_labels(task: Task) -> None:
-    """Without it a slot that offends in one group and not in another would teach nothing."""
+    """Without it a text could be taught as both offensive and harmless."""
     rows = made(task)
 
     assert len({row.text for row in rows}) == len(rows)
 
 
 def test_what_is_measured_is_not_trained_on() -> None:
-    """Without it the sentences that name an identity would measure memory."""
+    """Without it the sentences that name an identity would measure memorisation."""
     measured = {json.loads(line)["text"] for line in IDENTITY.read_text("utf-8").splitlines()}
 
     assert not measured & {row.text for row in made(Task.MODERATION)}

@@ -1,4 +1,4 @@
-"""What a command shows, and how it ends: Ctrl-C by any name, an output that takes no more."""
+"""How commands show tables, and how they end on Ctrl-C or when their output is full."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def test_an_error_that_ctrl_c_left_behind_is_ctrl_c() -> None:
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    """Without it, a fault would look like the wish of a person."""
+    """Without it, a fault would look as if a person had stopped the command."""
     error = RuntimeError("a fault")
 
     with pytest.raises(RuntimeError, match="a fault"), interruptible():
@@ -45,7 +45,7 @@ textmill()
 
 
 def test_ctrl_c_during_the_imports_is_ctrl_c() -> None:
-    """Without it, who mistyped a command and takes it back at once gets a traceback."""
+    """Without it, anyone who stops a mistyped command at once gets a traceback."""
     ended = subprocess.run(
         [sys.executable, "-c", IMPORTED], capture_output=True, check=False, text=True, timeout=90
     )
@@ -91,7 +91,7 @@ ROW = {"id": "0123456789abcdef", "count": "7", "parent": "f" * 16, "note": "one 
     ],
 )
 def test_narrow_table_leaves_columns_out_and_cuts_no_cell(width: int, kept: list[str]) -> None:
-    """Without it, what a person has to copy from a table is cut where the terminal is narrow."""
+    """Without it, a narrow terminal cuts values that a person has to copy from a table."""
     console = Console(width=width)
 
     with console.capture() as capture:
@@ -106,7 +106,7 @@ def test_narrow_table_leaves_columns_out_and_cuts_no_cell(width: int, kept: list
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is full")
 def test_another_file_that_is_full_is_not_standard_output() -> None:
-    """Without it, who has no room for a model is told to look at a terminal."""
+    """Without it, a full disk for a model is reported as a full standard output."""
     with (
         pytest.raises(OSError, match="No space left"),
         ended_well("textmill-worker"),

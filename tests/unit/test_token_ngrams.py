@@ -1,4 +1,4 @@
-"""The linear model beside the network."""
+"""The linear model over tokens and pairs of tokens."""
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ def one_row(ids: list[int], padding: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def test_the_order_of_two_words_counts() -> None:
-    """Without it "not good" and "good, not" would be one text to the linear model."""
+    """Without it "not good" and "good, not" would be the same to the linear model."""
     made = scores()
 
     assert not torch.allclose(made(*one_row([3, 4])), made(*one_row([4, 3])))
@@ -36,7 +36,7 @@ def test_padding_scores_nothing() -> None:
 
 
 def test_padding_learns_nothing() -> None:
-    """Without it what fills a micro-batch up would get a score of its own."""
+    """Without it padding would get a score."""
     made = scores().train()
 
     torch.autograd.backward(made(*one_row([3, 4], padding=2)).sum())

@@ -40,7 +40,7 @@ def test_words_and_blanks_are_the_whole_text(text: str) -> None:
 @settings(deadline=None)
 @given(any_texts)
 def test_words_are_the_parts_that_are_not_blank(text: str) -> None:
-    """Without it documents with and without spans would differ in their tokens."""
+    """Without it a document would have other tokens with spans than without."""
     assert words(text) == [part for part in parts_of(text) if not part.isspace()]
 
 
@@ -67,7 +67,7 @@ def test_a_run_without_borders_is_cut() -> None:
 @settings(deadline=None)
 @given(any_texts)
 def test_tokens_cover_everything_but_blanks(text: str) -> None:
-    """Without it something could be unknown to the model."""
+    """Without it part of a text could be invisible to the model."""
     try:
         clean = preprocess(text)
     except DocumentError:
@@ -159,7 +159,7 @@ def test_the_same_texts_give_the_same_vocabulary(tmp_path: Path) -> None:
 
 
 def test_a_saved_tokenizer_gives_the_same_tokens(tmp_path: Path) -> None:
-    """Without it an artifact would read texts otherwise than in its training."""
+    """Without it an artifact would tokenize texts differently than in its training."""
     TOKENIZER.save(tmp_path / "tokenizer.json")
     clean = preprocess("Lovely unseen wörds 和 生词")
 
@@ -174,7 +174,7 @@ def test_a_saved_tokenizer_gives_the_same_tokens(tmp_path: Path) -> None:
 
 
 def test_what_is_remembered_does_not_change_the_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it a document's tokens would depend on those that came before."""
+    """Without it a document's tokens would depend on the documents before it."""
     texts = ["lovely tea", "今天 tea", "lovely weather", "the 天气"]
     expected = [tokenized(text).ids.tolist() for text in texts]
     monkeypatch.setattr("worker.pipeline.tokenize.REMEMBERED_WORDS", 2)
@@ -189,7 +189,7 @@ def test_what_is_remembered_does_not_change_the_tokens(monkeypatch: pytest.Monke
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:
-    """Without it a broken installation would be a traceback that helps nobody."""
+    """Without it a broken installation would end in a traceback that helps nobody."""
     (tmp_path / "tokenizer.json").write_text("{}")
 
     with pytest.raises(ArtifactError, match="install the artifact again"):

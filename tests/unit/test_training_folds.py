@@ -1,4 +1,4 @@
-"""Training keywords: taggers without a fold of the texts, and the ranker that learns from them."""
+"""Keyword training: taggers that each leave out a fold, and the ranker that learns from them."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -22,7 +22,7 @@ FILES = len(WRITTEN[Task.KEYWORDS])
 def test_a_training_resumed_in_a_fold_ends_as_an_uninterrupted_one(
     data_folder: Path, language_model: Path, artifacts: Path, tmp_path: Path
 ) -> None:
-    """Without it the taggers that teach the ranker would begin anew, or the ranker would differ."""
+    """Without it the taggers that teach the ranker would start over, or the ranker would differ."""
     chosen = recipe(data_folder, Task.KEYWORDS, start=language_model)
     reports = train_artifact(chosen, tmp_path, resume=False)
     next(report for report in reports if report == FOLD.format(FOLDS - 1))
@@ -36,7 +36,7 @@ def test_a_training_resumed_in_a_fold_ends_as_an_uninterrupted_one(
 
 
 def test_a_fold_holds_no_text_that_its_tagger_learned(data_folder: Path) -> None:
-    """Without it the ranker would trust a tagger as far as that knows its own lessons by heart."""
+    """Without it the ranker would judge a tagger by texts that the tagger knows by heart."""
     chosen = recipe(data_folder, Task.KEYWORDS)
     texts = {row.text for source in chosen.sources() for row in source.rows("train")}
 
@@ -55,7 +55,7 @@ def test_a_fold_holds_no_text_that_its_tagger_learned(data_folder: Path) -> None
 def test_a_text_written_for_training_is_of_one_fold(
     data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it a tagger would have learned what counts as new to it, or half as many."""
+    """Without it a tagger would have learned texts that count as new to it, or half as many."""
     for name in WRITTEN[Task.KEYWORDS]:
         monkeypatch.setitem(WRITTEN[Task.KEYWORDS], name, 1000)
     chosen = recipe(data_folder, Task.KEYWORDS)
@@ -80,7 +80,7 @@ def seeded() -> np.random.Generator:
 def test_only_a_tagger_that_has_the_labels_to_learn_is_trained_in_folds(
     started: str, trainings: int, data_folder: Path, artifacts: Path, tmp_path: Path
 ) -> None:
-    """Without it texts would count as new to taggers that began with their keywords learned."""
+    """Without it texts would count as new to taggers that had learned their keywords before."""
     chosen = recipe(data_folder, Task.KEYWORDS, start=artifacts / started, epochs=1)
 
     reports = list(train_artifact(chosen, tmp_path, resume=False))
@@ -91,7 +91,7 @@ def test_only_a_tagger_that_has_the_labels_to_learn_is_trained_in_folds(
 def test_a_model_that_is_trained_on_keeps_the_weights_of_its_ranker(
     data_folder: Path, artifacts: Path, tmp_path: Path
 ) -> None:
-    """Without it a retrained model would rank by what little is new to it, and worse."""
+    """Without it a retrained model would learn to rank from few new texts, and rank worse."""
     start = artifacts / "keywords"
     chosen = recipe(data_folder, Task.KEYWORDS, start=start, epochs=1)
 
@@ -106,7 +106,7 @@ def test_a_model_that_is_trained_on_keeps_the_weights_of_its_ranker(
 def test_a_training_begun_anew_forgets_another_in_the_same_folder(
     data_folder: Path, language_model: Path, tmp_path: Path
 ) -> None:
-    """Without it the folds of the other would keep it from being resumed."""
+    """Without it the folds of the other training would keep this one from being resumed."""
     other = recipe(data_folder, Task.KEYWORDS, start=language_model, seed=1)
     reports = train_artifact(other, tmp_path, resume=False)
     next(report for report in reports if report == FOLD.format(FOLDS - 1))

@@ -1,4 +1,4 @@
-"""`textmill-worker train` and `extend`, and what commands have in common."""
+"""`textmill-worker train` and `extend`, and behaviour that commands share."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -30,7 +30,7 @@ def test_line_that_is_not_utf8_is_named(command: str, artifacts: Path, tmp_path:
 def test_model_that_may_load_later_ends_a_command_with_3(
     artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it, want of memory ends in a traceback that names no artifact."""
+    """Without it, lack of memory ends in a traceback that names no artifact."""
     folder = artifacts / "sentiment"
 
     def no_memory(*_: object) -> None:
@@ -47,7 +47,7 @@ def test_model_that_may_load_later_ends_a_command_with_3(
 
 
 def test_extend_says_what_is_missing(tmp_path: Path) -> None:
-    """Without it a mistyped folder would be a traceback."""
+    """Without it a mistyped folder would cause a traceback."""
     result = run("extend", "--data", tmp_path, "--out", tmp_path / "out")
 
     assert result.exit_code == 2
@@ -55,7 +55,7 @@ def test_extend_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_train_says_what_is_missing(tmp_path: Path) -> None:
-    """Without it a mistyped folder would be a traceback."""
+    """Without it a mistyped folder would cause a traceback."""
     result = run("train", "keywords", "--data", tmp_path, "--out", tmp_path / "out")
 
     assert result.exit_code == 2
@@ -71,7 +71,7 @@ def test_an_artifact_is_refined_gently(
     language_model: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without it a few labels of one's own would undo what the model knew."""
+    """Without it a user's few labels would undo what the model knew."""
     begun: list[Recipe] = []
 
     def begin(recipe: Recipe, *_: object, **__: object) -> list[Report]:

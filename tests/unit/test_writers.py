@@ -86,7 +86,7 @@ def test_every_format_holds_the_same_rows(form: OutputFormat) -> None:
 
 
 def test_tables_have_columns_for_what_people_look_at_first() -> None:
-    """Without it, an analyst has to take JSON apart to count labels."""
+    """Without it, an analyst has to parse JSON to count labels."""
     rows = [*ROWS, *({**ROWS[0], "result": result} for result in RESULTS)]
     table, parquet = io.BytesIO(), io.BytesIO()
 
@@ -139,7 +139,7 @@ def test_rows_are_written_while_they_come(
 
 
 def test_row_groups_of_long_texts_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it, five thousand texts of a megabyte are held at once, several times over."""
+    """Without it, several copies of five thousand texts of a megabyte are in memory at once."""
     monkeypatch.setattr(writers, "CHARACTERS_AT_ONCE", 1000)
     out = io.BytesIO()
 

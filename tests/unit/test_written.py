@@ -35,14 +35,14 @@ def test_about_as_many_are_drawn_as_are_asked_for(task: Task) -> None:
 
 @each_task
 def test_none_comes_more_often_than_it_may_or_under_two_labels(task: Task) -> None:
-    """Without it a large data folder would make a model learn them by heart."""
+    """Without it a large data folder would make a model learn these texts by heart."""
     times = Counter(row.text.lower() for row in drawn(task))
 
     assert set(times.values()) == {MOST_TIMES}
 
 
 def test_every_label_has_many() -> None:
-    """Without it a class would look like the sentences of the others."""
+    """Without it a model would see too few texts of some label, and take it for another."""
     labels = Counter(
         label
         for row in drawn(Task.MODERATION)
@@ -65,7 +65,7 @@ def test_most_keywords_of_a_text_stand_in_it() -> None:
 
 
 def test_what_is_measured_is_not_trained_on() -> None:
-    """Without it sentences of everyday life, and such as name an identity, would measure memory."""
+    """Without it the texts in `tests/accuracy` would measure memorisation."""
     measured = {
         json.loads(line)["text"].strip().lower()
         for path in ACCURACY.glob("*.jsonl")
