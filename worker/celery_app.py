@@ -1,9 +1,10 @@
 """The Celery application of a worker process."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from celery import Celery, signals
 from celery.exceptions import Reject
+from kombu.utils.scheduling import round_robin_cycle
 from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
@@ -14,26 +15,12 @@ from worker.celery_log import say_ordinary_events_in_a_line
 from worker.transport import Connection
 
 
-class LanesInOrder:
-    """The order in which a process reads its queues: interactive lanes first, tasks in rotation.
+class LanesInOrder(round_robin_cycle):
+    """The order in which a process reads its queues: interactive lanes first, tasks in rotation."""
 
-    The transport creates and calls it, like the classes in `kombu.utils.scheduling`.
-    """
-
-    def __init__(self) -> None:
-        self._queues: list[str] = []
-
-    def update(self, queues: Iterable[str]) -> None:
-        """Start with these queues."""
-        self._queues = list(queues)
-
-    def consume(self, count: int) -> list[str]:
-        """The first `count` queues to read, in order."""
-        return sorted(self._queues, key=lambda queue: not queue.endswith(Lane.INTERACTIVE))[:count]
-
-    def rotate(self, queue: str) -> None:
-        """After a message from `queue`, read the other queues of its lane first."""
-        self._queues.sort(key=lambda other: other == queue)
+    def consume(self, n: int) -> list[str]:
+        """The first `n` queues to read, in order."""
+        return sorted(self.items, key=lambda queue: not queue.endswith(Lane.INTERACTIVE))[:n]
 
 
 def create_app(broker_url: str, key_prefix: str) -> Celery:

@@ -32,7 +32,7 @@ class ChunkStore:
     """The chunks table, for one worker process.
 
     Args:
-        engine: connects as a role that may write outcomes.
+        database: connects as a role that may write outcomes.
         worker: name of this worker process.
         lease: seconds for which a claim is valid.
         max_attempts: failed attempts after which a chunk is given up as a whole.
@@ -41,8 +41,8 @@ class ChunkStore:
         worker: name of this worker process.
     """
 
-    def __init__(self, engine: sa.Engine, worker: str, lease: float, max_attempts: int) -> None:
-        self._engine = engine
+    def __init__(self, database: sa.Engine, worker: str, lease: float, max_attempts: int) -> None:
+        self._database = database
         self.worker = worker
         self._lease = lease
         self._max_attempts = max_attempts
@@ -60,7 +60,7 @@ class ChunkStore:
             cancelled or gone, or the message is a duplicate; or if the chunk is a suspect and
             `alone` is false.
         """
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             row = connection.execute(
                 sa.text("""
                     update textmill.chunk c set
@@ -153,7 +153,7 @@ class ChunkStore:
 
         Locked chunks are skipped: they are being stored or ended, and a rescue skips them too.
         """
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(
                 sa.text("""
                     update textmill.chunk c
@@ -189,7 +189,7 @@ class ChunkStore:
         """
         results = [(seq, made) for seq, made in outcomes if not isinstance(made, Failure)]
         failures = [(seq, made) for seq, made in outcomes if isinstance(made, Failure)]
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             fenced = connection.execute(
                 sa.text(
                     "update textmill.chunk set state = 'done', lease_expires_at = null,"
@@ -224,7 +224,7 @@ class ChunkStore:
 
     def await_job(self, claim: Claim) -> None:
         """Wait until no other session locks the job, so that `store` does not write in vain."""
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(
                 sa.text(
                     "select textmill.await_job(:job_id)"
@@ -258,7 +258,7 @@ class ChunkStore:
         """
         seed = " ".join(map(str, claim.fence))
         decision = decide(error, claim.errors + 1, self._max_attempts, seed=seed)
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             if isinstance(decision, GiveUp):
                 why = f"every attempt failed: {type(error).__name__}"
                 return _end(connection, claim, AttemptEnd.GIVEN_UP, why=why)
@@ -270,7 +270,7 @@ class ChunkStore:
 
         On a busy core, each of these round trips costs an interactive chunk milliseconds.
         """
-        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        return self._database.connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _start(connection: sa.Connection, job_id: JobId) -> bool:

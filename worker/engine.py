@@ -155,7 +155,7 @@ class Engine:
                 if chosen is not None:
                     self._predict_or_fail(*chosen)
             if chosen is None and not free:
-                self._take(block=None)
+                self._take(timeout=None)
             self._schedule.drop_answered()
 
     def _predict_or_fail(self, chosen: Stream, batch: list[Window]) -> None:
@@ -174,9 +174,9 @@ class Engine:
         if self._schedule.is_idle:
             if self._closing:
                 return False
-            self._take(block=None)
+            self._take(timeout=None)
             self._await_more()
-        while self._take(block=0):
+        while self._take(timeout=0):
             pass
         return not (self._schedule.is_idle and self._closing)
 
@@ -185,12 +185,12 @@ class Engine:
         deadline = time.monotonic() + self._linger
         while not (self._schedule.is_idle or self._closing or self._schedule.is_urgent_or_full):
             left = deadline - time.monotonic()
-            if left <= 0 or not self._take(block=left):
+            if left <= 0 or not self._take(timeout=left):
                 break
 
-    def _take(self, block: float | None) -> bool:
+    def _take(self, timeout: float | None) -> bool:
         try:
-            request = self._incoming.get(block=block != 0, timeout=block or None)
+            request = self._incoming.get(block=timeout != 0, timeout=timeout or None)
         except queue.Empty:
             return False
         match request:

@@ -8,7 +8,7 @@ from schema.gold import gold_fields
 from worker.training.rows import ROW_TYPES, LabelledRow
 
 
-def read_gold(engine: sa.Engine, task: Task) -> list[LabelledRow]:
+def read_gold(database: sa.Engine, task: Task) -> list[LabelledRow]:
     """The rows of the view `textmill.gold`, one for each text with a settled answer.
 
     Raises:
@@ -18,7 +18,7 @@ def read_gold(engine: sa.Engine, task: Task) -> list[LabelledRow]:
     query = sa.text(
         "select text, answer, annotated from textmill.gold where task = :task order by feedback_id"
     )
-    with reachable(engine), engine.connect() as connection:
+    with reachable(database), database.connect() as connection:
         rows = connection.execute(query, {"task": task})
         return [
             ROW_TYPES[task].model_validate(

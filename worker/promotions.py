@@ -21,14 +21,16 @@ class Promotions:
     It runs in its own thread, since loading a model takes longer than leases should wait for.
 
     Args:
-        engine: connects as a role that may write the worker's row, which must be there.
+        database: connects as a role that may write the worker's row, which must be there.
         models: the models that are swapped.
         worker: name of the process.
         interval: seconds between two checks.
     """
 
-    def __init__(self, engine: sa.Engine, models: Models, *, worker: str, interval: float) -> None:
-        self._engine = engine
+    def __init__(
+        self, database: sa.Engine, models: Models, *, worker: str, interval: float
+    ) -> None:
+        self._database = database
         self._models = models
         self._worker = worker
         self._interval = interval
@@ -42,8 +44,8 @@ class Promotions:
             ServiceUnavailableError: Postgres does not answer.
             SettingsError: the role that logs in lacks a right.
         """
-        with reachable(self._engine):
-            with self._engine.begin() as connection:
+        with reachable(self._database):
+            with self._database.begin() as connection:
                 for task, version in self._models.serving.items():
                     add_model(connection, task, version)
             self._look()
@@ -60,12 +62,12 @@ class Promotions:
         Raises:
             DBAPIError: Postgres does not answer, or refuses the statement.
         """
-        with self._engine.connect() as connection:
+        with self._database.connect() as connection:
             rows = connection.execute(
                 sa.text("select task, model_version from textmill.promoted_model")
             ).all()
         self._models.follow({Task(row.task): row.model_version for row in rows})
-        with unblocked(self._engine) as connection:
+        with unblocked(self._database) as connection:
             connection.execute(
                 sa.text(
                     "update textmill.worker set models = cast(:models as jsonb),"

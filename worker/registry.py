@@ -28,8 +28,8 @@ class Promoted:
 class Registry:
     """Models, promotions and trainings as rows; a missing right is a `SettingsError`."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
 
     def promoted(self, task: Task) -> Promoted:
         """What serves a task."""
@@ -105,7 +105,7 @@ class Registry:
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
-        with refused_by_database(), reachable(self._engine), self._engine.begin() as connection:
+        with refused_by_database(), reachable(self._database), self._database.begin() as connection:
             yield connection
 
 

@@ -26,7 +26,7 @@ from worker.training.generator import TRAINING
 from worker.training.loop import TrainingConfig
 from worker.training.recipe import Recipe
 from worker.training.run import Report, train_artifact
-from worker.training_runs import Beginning, Decision, TrainedModel, TrainingRuns
+from worker.training_runs import Decision, TrainedModel, TrainingRun, TrainingRuns
 
 LEAST: Final = 20
 """Fewest judged documents; with fewer, those held out would tell nothing."""
@@ -67,28 +67,28 @@ class Retrained:
     """What a retraining produced.
 
     Attributes:
-        run: number of the training.
-        beginning: what it started from.
+        run_id: number of the training.
+        run: what was known of it when it began.
         candidate: version of the model that it made.
         comparisons: how the candidate compares with its parent.
         decision: what becomes of the candidate.
     """
 
-    run: int
-    beginning: Beginning
+    run_id: int
+    run: TrainingRun
     candidate: str
     comparisons: Comparisons
     decision: Decision
 
 
 def retrain(
-    wanted: Retraining, engine: sa.Engine, folders: ArtifactFolders
+    wanted: Retraining, database: sa.Engine, folders: ArtifactFolders
 ) -> Iterator[Report | Retrained]:
     """Train the serving model on feedback, and promote the candidate if it compares better.
 
     Args:
         wanted: what to do.
-        engine: connects as a role that may read feedback and promote.
+        database: connects as a role that may read feedback and promote.
         folders: where the serving model is found, and where the candidate is put.
 
     Yields:
@@ -99,17 +99,17 @@ def retrain(
         NotLoadedError: the models folder cannot be written to.
         InputError: too few documents are judged, or the data is missing or broken.
     """
-    registry, runs = Registry(engine), TrainingRuns(engine)
+    registry, runs = Registry(database), TrainingRuns(database)
     serving = registry.promoted(wanted.task)
     start = folders.find(wanted.task, serving.version)
     parent = folders.load(wanted.task, serving.version, "cpu")
     registry.add(wanted.task, parent.model_version)
     with written(folders.models), _aside(folders.models, runs) as aside:
-        recipe = _recipe(wanted, engine, start, aside / _FEEDBACK)
-        beginning = _beginning(wanted, recipe, parent)
-        run = runs.begin(beginning)
+        recipe = _recipe(wanted, database, start, aside / _FEEDBACK)
+        run = _run_of(wanted, recipe, parent)
+        run_id = runs.begin(run)
         try:
-            (aside / _RUN).write_text(f"{run} {beginning.data_hash}")
+            (aside / _RUN).write_text(f"{run_id} {run.data_hash}")
             yield from train_artifact(recipe, aside / "artifact", resume=False)
             if parent.generates:
                 yield from _extended(wanted, aside / "artifact")
@@ -117,15 +117,15 @@ def retrain(
             candidate = folders.add(aside / "artifact")
             comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
             decision = runs.finish(
-                run,
+                run_id,
                 TrainedModel(wanted.task, candidate, parent.model_version),
                 comparisons,
                 serving if wanted.promotes else None,
             )
         except BaseException as error:
-            runs.fail(run, beginning.data_hash, error)
+            runs.fail(run_id, run.data_hash, error)
             raise
-    yield Retrained(run, beginning, candidate, comparisons, decision)
+    yield Retrained(run_id, run, candidate, comparisons, decision)
 
 
 @contextmanager
@@ -139,8 +139,8 @@ def _aside(models: Path, runs: TrainingRuns) -> Iterator[Path]:
     for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
         if not _lives(feedback.parent):
             with suppress(FileNotFoundError, ValueError):  # killed before the file was complete
-                run, data_hash = (feedback.parent / _RUN).read_text().split()
-                runs.fail(int(run), data_hash, TextmillError("it was killed"))
+                run_id, data_hash = (feedback.parent / _RUN).read_text().split()
+                runs.fail(int(run_id), data_hash, TextmillError("it was killed"))
             shutil.rmtree(feedback.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,
@@ -175,8 +175,8 @@ def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:
     yield from extend(extension, artifact, resume=False)
 
 
-def _recipe(wanted: Retraining, engine: sa.Engine, start: Path, folder: Path) -> Recipe:
-    gold = read_gold(engine, wanted.task)
+def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) -> Recipe:
+    gold = read_gold(database, wanted.task)
     source = write_source(folder, wanted.task, gold)
     if len(gold) < LEAST or not source.rows("train") or not source.rows("test"):
         msg = (
@@ -202,9 +202,9 @@ def _recipe(wanted: Retraining, engine: sa.Engine, start: Path, folder: Path) ->
     return recipe
 
 
-def _beginning(wanted: Retraining, recipe: Recipe, parent: Pipeline) -> Beginning:
+def _run_of(wanted: Retraining, recipe: Recipe, parent: Pipeline) -> TrainingRun:
     source = recipe.sources()[-1]
-    return Beginning(
+    return TrainingRun(
         task=wanted.task,
         parent=parent.model_version,
         options={

@@ -16,7 +16,7 @@ from worker.training.compare import Comparisons
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class TrainingRun:
     """What is known when a training begins.
 
     Attributes:
@@ -68,29 +68,29 @@ class Decision(NamedTuple):
 class TrainingRuns:
     """The rows of `training_run`, each written when its training begins and again when it ends."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
 
-    def begin(self, beginning: Beginning) -> int:
+    def begin(self, run: TrainingRun) -> int:
         """Record that a training begins, and return its number."""
-        values = {**asdict(beginning), "options": json.dumps(beginning.options)}
-        with reachable(self._engine), self._engine.begin() as connection:
+        values = {**asdict(run), "options": json.dumps(run.options)}
+        with reachable(self._database), self._database.begin() as connection:
             return int(connection.execute(_BEGIN, values).scalar_one())
 
     def finish(
-        self, run: int, made: TrainedModel, comparisons: Comparisons, instead_of: Promoted | None
+        self, run_id: int, made: TrainedModel, comparisons: Comparisons, instead_of: Promoted | None
     ) -> Decision:
         """Register the candidate, promote it if it is better, and record both in one transaction.
 
         Args:
-            run: number of the training.
+            run_id: number of the training.
             made: the candidate.
             comparisons: how the candidate compares with its parent.
             instead_of: promote only if this still serves; None for no promotion.
         """
         better, reason = not comparisons.faults, comparisons.reason
-        with reachable(self._engine), self._engine.begin() as connection:
-            connection.execute(_MODEL, {**asdict(made), "run": run})
+        with reachable(self._database), self._database.begin() as connection:
+            connection.execute(_MODEL, {**asdict(made), "run": run_id})
             promoted = False
             if better and instead_of is None:
                 reason += "; not promoted, as asked"
@@ -101,7 +101,7 @@ class TrainingRuns:
             connection.execute(
                 _FINISH,
                 {
-                    "run": run,
+                    "run": run_id,
                     "finished": TrainingRunState.FINISHED,
                     "candidate": made.version,
                     "metrics": comparisons.model_dump_json(),
@@ -112,22 +112,22 @@ class TrainingRuns:
             )
         return Decision(better, promoted, reason)
 
-    def fail(self, run: int, data_hash: str, error: BaseException) -> None:
+    def fail(self, run_id: int, data_hash: str, error: BaseException) -> None:
         """Record that a training failed; only a `TextmillError` is quoted, others may hold texts.
 
         A finished training stays finished: the error may be that the answer to its commit was lost.
 
         Args:
-            run: number of the training.
+            run_id: number of the training.
             data_hash: hash over what it learns from, since another database has the same numbers.
             error: why it failed.
         """
         said = str(error) if isinstance(error, TextmillError) else type(error).__name__
-        with reachable(self._engine), self._engine.begin() as connection:
+        with reachable(self._database), self._database.begin() as connection:
             connection.execute(
                 _FAIL,
                 {
-                    "run": run,
+                    "run": run_id,
                     "data_hash": data_hash,
                     "running": TrainingRunState.RUNNING,
                     "failed": TrainingRunState.FAILED,

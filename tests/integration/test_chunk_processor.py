@@ -259,7 +259,7 @@ class Refused(ChunkStore):
 
     def store(self, *_: object) -> None:
         """Run the statement."""
-        with self._engine.begin() as connection:
+        with self._database.begin() as connection:
             connection.exec_driver_sql(self.statement)
 
 
@@ -274,7 +274,7 @@ class Unheeded(Refused):
 
     def fail(self, *_: object) -> str | None:
         """Get another error."""
-        TooSlow.store(TooSlow(self._engine, self.worker, 60, 5))
+        TooSlow.store(TooSlow(self._database, self.worker, 60, 5))
         return None
 
 

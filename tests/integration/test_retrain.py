@@ -38,7 +38,7 @@ from worker.retraining import Retraining, retrain
 from worker.training.compare import Comparison, Comparisons
 from worker.training.recipe import REFINING
 from worker.training.run import train_artifact
-from worker.training_runs import Beginning, TrainedModel, TrainingRuns
+from worker.training_runs import TrainedModel, TrainingRun, TrainingRuns
 
 SENTIMENT = Task.SENTIMENT
 RIGHT = (
@@ -263,7 +263,7 @@ def test_training_of_another_database_with_the_same_number_goes_on(engine: sa.En
     """Without it, what staging left in a shared folder ends a training of production."""
     runs, parent = TrainingRuns(engine), "a" * 16
     Registry(engine).add(SENTIMENT, parent)
-    run = runs.begin(Beginning(SENTIMENT, parent, {}, "hash", 1, 1))
+    run = runs.begin(TrainingRun(SENTIMENT, parent, {}, "hash", 1, 1))
 
     runs.fail(run, "another hash", ServiceUnavailableError("the server does not answer"))
 
@@ -276,7 +276,7 @@ def test_finished_training_stays_finished_when_the_answer_is_lost(engine: sa.Eng
     """Without it, an error of the database hides that a model was promoted."""
     runs, parent, candidate = TrainingRuns(engine), "a" * 16, "b" * 16
     Registry(engine).add(SENTIMENT, parent)
-    run = runs.begin(Beginning(SENTIMENT, parent, {}, "hash", 1, 1))
+    run = runs.begin(TrainingRun(SENTIMENT, parent, {}, "hash", 1, 1))
     made = TrainedModel(SENTIMENT, candidate, parent)
     runs.finish(run, made, better(), Registry(engine).promoted(SENTIMENT))
 

@@ -9,7 +9,7 @@ import torch
 
 from schema.documents import Task
 from worker.pipeline.batch import pad
-from worker.pipeline.kernel import Kernel, layout
+from worker.pipeline.kernel import Kernel, placement
 from worker.pipeline.model import Cell, Model, ModelConfig
 from worker.pipeline.records import IntArray
 
@@ -49,7 +49,7 @@ def test_kernel_says_what_the_network_says(cell: Cell) -> None:
 
 def test_no_step_computes_padding() -> None:
     """Without it short rows cost as much as the longest row of their micro-batch."""
-    placed = layout(windows())
+    placed = placement(windows())
 
     assert sum(placed.counts) == sum(LENGTHS)
     assert all(left >= right for left, right in pairwise(placed.counts))
@@ -58,7 +58,7 @@ def test_no_step_computes_padding() -> None:
 
 def test_padding_of_the_states_is_finite() -> None:
     """Without it leftover contents of memory could reach a score as NaN."""
-    placed = layout(windows())
+    placed = placement(windows())
 
     states = Kernel(network("gru")).states(placed)
 

@@ -120,13 +120,13 @@ def _training(
 
 def _json_line(done: Retrained) -> str:
     fields = {
-        "run_id": done.run,
-        "task": done.beginning.task,
-        "parent": done.beginning.parent,
+        "run_id": done.run_id,
+        "task": done.run.task,
+        "parent": done.run.parent,
         "candidate": done.candidate,
         **done.decision._asdict(),
-        "trained": done.beginning.trained,
-        "held_out": done.beginning.held_out,
+        "trained": done.run.trained,
+        "held_out": done.run.held_out,
         **done.comparisons.model_dump(),
     }
     return json.dumps(fields, ensure_ascii=False)
@@ -139,5 +139,5 @@ def _lines(done: Retrained) -> list[str]:
         f"{'held-out feedback':<24} {shown(done.comparisons.feedback)}",
         *(f"{name:<24} {shown(compared)}" for name, compared in done.comparisons.sets.items()),
         f"{'mean of the test sets':<24} {shown(done.comparisons.elsewhere)}",
-        f"{done.candidate}, from {done.beginning.parent}, {verdict}: {decision.reason}",
+        f"{done.candidate}, from {done.run.parent}, {verdict}: {decision.reason}",
     ]

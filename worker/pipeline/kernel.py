@@ -18,7 +18,7 @@ from worker.pipeline.records import PAD, Encoded, IntArray, Prediction
 from worker.pipeline.recurrence import prepared
 
 
-class Layout(NamedTuple):
+class Placement(NamedTuple):
     """How the tokens of a micro-batch are laid out; rows are sorted, longest first.
 
     Attributes:
@@ -57,7 +57,7 @@ class Kernel:
     @torch.inference_mode()
     def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:
         """Predict one micro-batch, see `Predictor`."""
-        placed = layout(windows)
+        placed = placement(windows)
         found = self._decoder.predict(self._encoded(placed))
         predictions = list(found)
         for prediction, place in zip(found, placed.order.tolist(), strict=True):
@@ -67,11 +67,11 @@ class Kernel:
     @torch.inference_mode()
     def encode(self, windows: Sequence[IntArray]) -> Encoded:
         """Encode one micro-batch, see `Predictor`."""
-        placed = layout(windows)
+        placed = placement(windows)
         back = torch.from_numpy(np.argsort(placed.order))
         return Encoded(*(part[back] for part in self._encoded(placed)))
 
-    def states(self, placed: Layout) -> Tensor:
+    def states(self, placed: Placement) -> Tensor:
         """The encoder's states, (rows, longest, 2 * hidden), 0 in the padding."""
         rows, longest = len(placed.lengths), len(placed.counts)
         size = self._directions[0][0].size
@@ -83,13 +83,13 @@ class Kernel:
             found.narrow(1, side * size, size).index_copy_(0, placed.padded[order], states)
         return found.view(rows, longest, -1)
 
-    def _encoded(self, placed: Layout) -> Encoded:
+    def _encoded(self, placed: Placement) -> Encoded:
         mask = torch.arange(len(placed.counts)) < placed.lengths[:, None]
         ids = torch.full(mask.shape, PAD).masked_scatter_(mask, placed.ids)
         return Encoded(ids, self.states(placed), mask)
 
 
-def layout(windows: Sequence[IntArray]) -> Layout:
+def placement(windows: Sequence[IntArray]) -> Placement:
     """Lay out the tokens of a micro-batch; every window has at least one."""
     given = np.array([len(window) for window in windows])
     order = np.argsort(-given, kind="stable")
@@ -97,7 +97,7 @@ def layout(windows: Sequence[IntArray]) -> Layout:
     steps = np.arange(lengths[0])[:, None]
     inside = steps < lengths
     firsts = lengths.cumsum() - lengths
-    return Layout(
+    return Placement(
         order=order,
         lengths=torch.from_numpy(lengths),
         ids=torch.from_numpy(np.concatenate([windows[row] for row in order]).astype(np.int64)),

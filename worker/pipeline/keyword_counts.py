@@ -17,7 +17,7 @@ HashArray = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class KeywordCounts:
     """Counts of words and phrases in the training texts; a missing hash counts 0.
 
     Attributes:
@@ -38,10 +38,10 @@ class Counts:
     phrase_texts: ByteArray
     phrase_keys: ByteArray
 
-    def without(self) -> "Counts":
+    def without(self) -> "KeywordCounts":
         """The same without any counts: what a document of an unseen field would find."""
         hashes, steps = np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint8)
-        return Counts(self.texts, hashes, steps, steps, hashes, steps, steps)
+        return KeywordCounts(self.texts, hashes, steps, steps, hashes, steps, steps)
 
 
 def hash_of(text: str) -> int:
@@ -50,7 +50,7 @@ def hash_of(text: str) -> int:
 
 
 def stored(counts: NDArray[np.int64]) -> ByteArray:
-    """Counts in the form that is stored: in steps of their logarithm."""
+    """KeywordCounts in the form that is stored: in steps of their logarithm."""
     steps: ByteArray = np.minimum(np.rint(STEPS * np.log2(1 + counts)), 255).astype(np.uint8)
     return steps
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.pipeline.keyword_counts import Counts, HashArray, hash_of, look_up
+from worker.pipeline.keyword_counts import HashArray, KeywordCounts, hash_of, look_up
 from worker.pipeline.phrases import places
 from worker.pipeline.records import FloatArray, IntArray, Layout, Phrase, TokenizedDocument
 
@@ -66,7 +66,7 @@ class _Words(NamedTuple):
 
 
 def features(
-    document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout, counts: Counts
+    document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout, counts: KeywordCounts
 ) -> Features:
     """The features of each phrase.
 
@@ -278,7 +278,9 @@ def _by_rivals(phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:
     ]
 
 
-def _by_phrase_counts(phrases: Sequence[Phrase], counts: Counts) -> list[NDArray[np.float64]]:
+def _by_phrase_counts(
+    phrases: Sequence[Phrase], counts: KeywordCounts
+) -> list[NDArray[np.float64]]:
     hashes = np.array([hash_of(phrase.text) for phrase in phrases], dtype=np.uint32)
     stands, key = look_up(hashes, counts.phrase_hashes, counts.phrase_texts, counts.phrase_keys)
     return [
@@ -290,7 +292,7 @@ def _by_phrase_counts(phrases: Sequence[Phrase], counts: Counts) -> list[NDArray
 
 
 def _by_word_counts(
-    document: TokenizedDocument, words: _Words, counts: Counts
+    document: TokenizedDocument, words: _Words, counts: KeywordCounts
 ) -> list[NDArray[np.float64]]:
     inside, hashes = _word_hashes(document.clean.text, words)
     stands, key = look_up(hashes, counts.word_hashes, counts.word_texts, counts.word_keys)

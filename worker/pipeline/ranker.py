@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from schema.errors import ArtifactError
-from worker.pipeline.keyword_counts import Counts
+from worker.pipeline.keyword_counts import KeywordCounts
 from worker.pipeline.phrase_features import DENSE, NO_BUCKET, Features, features
 from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocument
 
@@ -64,7 +64,7 @@ class Weights:
 class Ranker:
     """Counts and weights of one artifact."""
 
-    def __init__(self, counts: Counts, weights: Weights) -> None:
+    def __init__(self, counts: KeywordCounts, weights: Weights) -> None:
         self.counts = counts
         self.weights = weights
 
@@ -77,7 +77,9 @@ class Ranker:
         """
         try:
             stored = load_file(path)
-            counts = Counts(**{item.name: stored[item.name] for item in fields(Counts)})
+            counts = KeywordCounts(
+                **{item.name: stored[item.name] for item in fields(KeywordCounts)}
+            )
             weights = Weights(**{item.name: stored[item.name] for item in fields(Weights)})
         except SafetensorError as error:
             msg = f"cannot read the ranker {path}: {error!r}; install the artifact again"

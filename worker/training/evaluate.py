@@ -20,7 +20,7 @@ from worker.pipeline.analysis import analyse
 from worker.training import metrics
 from worker.training.measures import (
     Measures,
-    fold,
+    folded,
     keywords_measures,
     moderation_measures,
     sentiment_measures,
@@ -91,7 +91,7 @@ def _listed(result: Result | Failure, *, generated: bool) -> tuple[list[str], li
     if not isinstance(result, KeywordsResult):
         return [], []
     chosen = [keyword for keyword in result.keywords if keyword.generated is generated]
-    return [fold(keyword.text) for keyword in chosen], [keyword.score for keyword in chosen]
+    return [folded(keyword.text) for keyword in chosen], [keyword.score for keyword in chosen]
 
 
 def _results(

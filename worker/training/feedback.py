@@ -9,7 +9,7 @@ import numpy as np
 
 from schema.documents import Task
 from worker.training.corpus import SPLITS, Source, Split
-from worker.training.measures import fold
+from worker.training.measures import folded
 from worker.training.rows import LabelledRow, draw_of, write_rows
 
 HELD_OUT: Final = 0.3
@@ -50,8 +50,8 @@ class Feedback:
 
     def unjudged(self, sets: Sequence[Sequence[LabelledRow]]) -> list[list[LabelledRow]]:
         """The rows of each set whose text was not judged."""
-        judged = {fold(row.text) for split in SPLITS for row in self.source.rows(split)}
-        return [[row for row in rows if fold(row.text) not in judged] for rows in sets]
+        judged = {folded(row.text) for split in SPLITS for row in self.source.rows(split)}
+        return [[row for row in rows if folded(row.text) not in judged] for rows in sets]
 
     def repeated(self, beside: int) -> list[LabelledRow]:
         """The judged rows to learn from, repeated to make up `SHARE` next to `beside` others."""
@@ -83,7 +83,7 @@ def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Sourc
 
 def _split(text: str) -> Split:
     # Salted, so that documents which were chosen by a hash of their text are split like others.
-    place = draw_of(f"held out: {fold(text)}")
+    place = draw_of(f"held out: {folded(text)}")
     if place < HELD_OUT:
         return "test"
     return "valid" if place < HELD_OUT + VALID else "train"

@@ -30,7 +30,7 @@ from worker.training.corpus import Source, data_hash
 from worker.training.evaluate import evaluate, moderation_scores
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
-from worker.training.measures import fold, keywords_measures, majority
+from worker.training.measures import folded, keywords_measures, majority
 from worker.training.ordinary import ordinary_rows
 from worker.training.ranker import Tagger, count, fit_ranker
 from worker.training.recipe import Recipe
@@ -232,11 +232,11 @@ def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> 
 def _commonest(source: Source, rows: Sequence[KeywordsRow]) -> float:
     """F1@5 of answering the training keywords that occur in a text, commonest first."""
     training = cast("list[KeywordsRow]", source.rows("train"))
-    counts = Counter(fold(keyword) for row in training for keyword in row.keywords)
+    counts = Counter(folded(keyword) for row in training for keyword in row.keywords)
     common = [keyword for keyword, _ in counts.most_common(_COMMON_KEYWORDS)]
     ranked = []
     for row in rows:
-        text = fold(row.text)
+        text = folded(row.text)
         ranked.append([keyword for keyword in common if keyword in text][:5])
     return keywords_measures(rows, ranked).f1_at_5
 

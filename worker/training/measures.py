@@ -187,17 +187,17 @@ def moderation_gold(rows: Sequence[ModerationRow]) -> tuple[metrics.Bools, metri
 
 def present_keywords(row: KeywordsRow) -> set[str]:
     """The gold keywords that occur in the text, folded."""
-    text = fold(row.text)
-    return {keyword for keyword in map(fold, row.keywords) if keyword and keyword in text}
+    text = folded(row.text)
+    return {keyword for keyword in map(folded, row.keywords) if keyword and keyword in text}
 
 
 def absent_keywords(row: KeywordsRow) -> set[str]:
     """The gold keywords that do not occur in the text, folded."""
-    text = fold(row.text)
-    return {keyword for keyword in map(fold, row.all_keywords) if keyword and keyword not in text}
+    text = folded(row.text)
+    return {keyword for keyword in map(folded, row.all_keywords) if keyword and keyword not in text}
 
 
-def fold(phrase: str) -> str:
+def folded(phrase: str) -> str:
     """Lower-case a phrase and fold each run of blanks into one."""
     return " ".join(phrase.lower().split())
 

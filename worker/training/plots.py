@@ -29,8 +29,8 @@ class Matrix(NamedTuple):
     counts: metrics.Ints
 
 
-class Claims(NamedTuple):
-    """Scores, and whether what they claim holds; both (claims,)."""
+class ScoredHits(NamedTuple):
+    """Scores, and whether each was a hit: its label or phrase is gold; both (hits,)."""
 
     scores: metrics.Floats
     hits: metrics.Bools
@@ -40,8 +40,8 @@ def plot(pipeline: Pipeline, rows: Sequence[LabelledRow], path: Path) -> None:
     """Draw confusion matrices and a reliability diagram into one picture.
 
     Sentiment has one matrix of its classes; moderation has one per label, over the rows in which it
-    is annotated; keywords have none. Points below the diagonal of the diagram are claims that hold
-    less often than their score says.
+    is annotated; keywords have none. Points below the diagonal of the diagram are scores that
+    promise more than they hold.
 
     Args:
         pipeline: the pipeline to plot.
@@ -56,16 +56,16 @@ def plot(pipeline: Pipeline, rows: Sequence[LabelledRow], path: Path) -> None:
     except ImportError as error:
         msg = "plots need matplotlib: install Textmill with its extra `plots`"
         raise InputError(msg) from error
-    matrices, claims = findings(pipeline, rows)
+    matrices, hits = findings(pipeline, rows)
     figure = Figure(figsize=(3.2 * (len(matrices) + 1), 3.4), layout="constrained")
     axes = figure.subplots(1, len(matrices) + 1, squeeze=False)[0]
     for place, matrix in zip(axes, matrices, strict=False):
         _draw_matrix(place, matrix)
-    _draw_reliability(axes[-1], claims)
+    _draw_reliability(axes[-1], hits)
     figure.savefig(path, dpi=120)
 
 
-def findings(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> tuple[list[Matrix], Claims]:
+def findings(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> tuple[list[Matrix], ScoredHits]:
     """What `plot` draws."""
     match pipeline.task:
         case Task.SENTIMENT:
@@ -76,15 +76,17 @@ def findings(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> tuple[list[Matr
             return [], _keywords(pipeline, [row for row in rows if isinstance(row, KeywordsRow)])
 
 
-def _sentiment(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> tuple[list[Matrix], Claims]:
+def _sentiment(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> tuple[list[Matrix], ScoredHits]:
     scores = sentiment_scores(pipeline, rows)
     gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
     decided = scores.argmax(axis=1)
     matrix = Matrix("polarity", SENTIMENT_LABELS, _counts(gold, decided, len(SENTIMENT_LABELS)))
-    return [matrix], Claims(scores.max(axis=1), gold == decided)
+    return [matrix], ScoredHits(scores.max(axis=1), gold == decided)
 
 
-def _moderation(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> tuple[list[Matrix], Claims]:
+def _moderation(
+    pipeline: Pipeline, rows: Sequence[ModerationRow]
+) -> tuple[list[Matrix], ScoredHits]:
     scores = moderation_scores(pipeline, rows)
     holds, known = moderation_gold(rows)
     thresholds = np.array([pipeline.thresholds[label] for label in MODERATION_LABELS])
@@ -94,18 +96,18 @@ def _moderation(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> tuple[list
         for column, label in enumerate(MODERATION_LABELS)
         if (at := known[:, column]).any()
     ]
-    return matrices, Claims(scores[known], holds[known])
+    return matrices, ScoredHits(scores[known], holds[known])
 
 
-def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> Claims:
-    claims = [
+def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> ScoredHits:
+    pairs = [
         (score, phrase in gold)
         for row, (phrases, scores) in zip(rows, ranked_phrases(pipeline, rows), strict=True)
         if (gold := present_keywords(row))
         for phrase, score in zip(phrases, scores, strict=True)
     ]
-    scores, hits = [score for score, _ in claims], [hit for _, hit in claims]
-    return Claims(np.array(scores, dtype=np.float64), np.array(hits, dtype=np.bool_))
+    scores, hits = [score for score, _ in pairs], [hit for _, hit in pairs]
+    return ScoredHits(np.array(scores, dtype=np.float64), np.array(hits, dtype=np.bool_))
 
 
 def _counts(
@@ -130,12 +132,12 @@ def _draw_matrix(axes: "Axes", matrix: Matrix) -> None:
             axes.text(column, row, count, ha="center", va="center", color=colour)
 
 
-def _draw_reliability(axes: "Axes", claims: Claims) -> None:
+def _draw_reliability(axes: "Axes", hits: ScoredHits) -> None:
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
-    bins = np.minimum((claims.scores * BINS).astype(int), BINS - 1)
+    bins = np.minimum((hits.scores * BINS).astype(int), BINS - 1)
     filled = np.unique(bins)
-    mean = [float(claims.scores[bins == number].mean()) for number in filled]
-    share = [float(claims.hits[bins == number].mean()) for number in filled]
+    mean = [float(hits.scores[bins == number].mean()) for number in filled]
+    share = [float(hits.hits[bins == number].mean()) for number in filled]
     axes.plot(mean, share, marker="o")
     axes.set(
         title="reliability", xlabel="score", ylabel="share that holds", xlim=(0, 1), ylim=(0, 1)

@@ -17,14 +17,14 @@ from torch.nn import functional
 from schema.outcomes import Failure
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import in_this_thread, predicted, values
-from worker.pipeline.keyword_counts import ByteArray, Counts, HashArray, hash_of, stored
+from worker.pipeline.keyword_counts import ByteArray, HashArray, KeywordCounts, hash_of, stored
 from worker.pipeline.phrase_features import NO_BUCKET, Features, features
 from worker.pipeline.phrases import layout_of
 from worker.pipeline.ranker import MOST, Ranker, Weights
 from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocument
 from worker.pipeline.tokenize import parts_of
 from worker.training.cleaning import cleaned
-from worker.training.measures import fold, present_keywords
+from worker.training.measures import folded, present_keywords
 from worker.training.rows import KeywordsRow, draw_of
 
 UNITS: Final = 64
@@ -94,7 +94,7 @@ def fit_ranker(taggers: Sequence[Tagger], seed: int) -> Ranker | None:
     return Ranker(counts[0], fit_weights(found, float(np.mean(missed)), seed))
 
 
-def count(rows: Iterable[KeywordsRow]) -> Counts:
+def count(rows: Iterable[KeywordsRow]) -> KeywordCounts:
     """Count words and keywords in texts."""
     texts = [(parts_of(cleaned(row.text)), {*map(cleaned, row.keywords)} - {""}) for row in rows]
     keys = Counter(key for _, gold in texts for key in gold)
@@ -109,7 +109,7 @@ def count(rows: Iterable[KeywordsRow]) -> Counts:
         word_keys.update({part for key in gold for part in parts_of(key)})
         phrase_texts.update(_standing(parts, by_first))
     frequent = {word for word, number in word_texts.items() if number > 1 or word_keys[word]}
-    return Counts(
+    return KeywordCounts(
         np.array([len(texts)], dtype=np.float32),
         *_table(frequent, word_texts, word_keys),
         *_table(keys, phrase_texts, keys),
@@ -117,7 +117,7 @@ def count(rows: Iterable[KeywordsRow]) -> Counts:
 
 
 def label_phrases(
-    pipeline: Pipeline, rows: Sequence[KeywordsRow], counts: Counts
+    pipeline: Pipeline, rows: Sequence[KeywordsRow], counts: KeywordCounts
 ) -> list[LabelledPhrases]:
     """The phrases of each row in which a keyword occurs and a phrase was found."""
     labelled = []
@@ -131,7 +131,7 @@ def label_phrases(
             layout = layout_of(item.document, row.text)
             phrases = pipeline.phrases(item.document, values(item.answers), layout)[:MOST]
             if phrases:
-                hits = [fold(phrase.text) in gold for phrase in phrases]
+                hits = [folded(phrase.text) in gold for phrase in phrases]
                 views = _views(item.document, phrases, layout, counts)
                 missed = max(len(gold) - sum(hits), 0)
                 labelled.append(LabelledPhrases(views, np.array(hits, dtype=np.float32), missed))
@@ -139,7 +139,7 @@ def label_phrases(
 
 
 def _views(
-    document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout, counts: Counts
+    document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout, counts: KeywordCounts
 ) -> list[Features]:
     text = layout.original
     shown = layout._replace(title=0) if draw_of(f"untitled: {text}") < UNTITLED else layout

@@ -22,7 +22,7 @@ from worker.training.corpus import (
 from worker.training.examples import OVERLAP, WINDOW
 from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig
-from worker.training.measures import fold
+from worker.training.measures import folded
 from worker.training.ordinary import ordinary_row, ordinary_rows
 from worker.training.pretrain import PRETRAINING, VOCABULARY, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow, draw_of
@@ -253,7 +253,7 @@ class Recipe:
         """Whether a row belongs to the fold that is left out, which its text alone decides."""
         if self.left_out is None:
             return False
-        return int(draw_of(f"folds: {fold(row.text)}") * FOLDS) == self.left_out
+        return int(draw_of(f"folds: {folded(row.text)}") * FOLDS) == self.left_out
 
     def _taught(self, rows: Sequence[LabelledRow]) -> Sequence[LabelledRow]:
         for by_text in (self.remembered, *(taught.by_text for taught in self.soft_labels)):

@@ -77,25 +77,25 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     checkpoint = out / CHECKPOINT
     if not resume:
         shutil.rmtree(checkpoint, ignore_errors=True)  # left by another training
-    start = recipe.start
-    if start is None:
-        start = checkpoint / LANGUAGE_MODEL
-        yield from pretrain(recipe.language_model(), start, resume=resume)
-    begin = Start.load(start)
-    identity = recipe.identity(begin)
-    state = fresh_state(recipe, begin)
+    folder = recipe.start
+    if folder is None:
+        folder = checkpoint / LANGUAGE_MODEL
+        yield from pretrain(recipe.language_model(), folder, resume=resume)
+    start = Start.load(folder)
+    identity = recipe.identity(start)
+    state = fresh_state(recipe, start)
     if resume and (recipe.start is not None or is_checkpoint(checkpoint)):
         load_checkpoint(checkpoint, state, identity)
-    if recipe.task in TAUGHT and begin.has_decoder_of(state.model):
+    if recipe.task in TAUGHT and start.has_decoder_of(state.model):
         yield "asking the model that it starts from"
-        recipe = replace(recipe, remembered=remembered(recipe, begin))
+        recipe = replace(recipe, remembered=remembered(recipe, start))
     yield "encoding the training texts"
-    examples = make_examples(recipe, begin.tokenizer)
-    yield from _train(recipe, begin, state, examples, checkpoint, identity)
+    examples = make_examples(recipe, start.tokenizer)
+    yield from _train(recipe, start, state, examples, checkpoint, identity)
     del examples
-    fold_taggers = yield from _fold_taggers(recipe, begin, checkpoint, resume=resume)
+    fold_taggers = yield from _fold_taggers(recipe, start, checkpoint, resume=resume)
     yield "calibrating on validation, measuring on test"
-    card = finish(recipe, begin, state, fold_taggers, out)
+    card = finish(recipe, start, state, fold_taggers, out)
     yield Finished(card)
 
 
@@ -117,7 +117,7 @@ def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:
 
 def _train(
     recipe: Recipe,
-    begin: Start,
+    start: Start,
     state: TrainingState[Model],
     examples: Sequence[Example],
     checkpoint: Path,
@@ -134,29 +134,29 @@ def _train(
             " text of them, or no keyword stands in its text"
         )
         raise InputError(msg)
-    validation = Validation(recipe, begin.tokenizer)
+    validation = Validation(recipe, start.tokenizer)
     return train_with_checkpoints(
         state, examples, validation, recipe.training, folder=checkpoint, identity=identity
     )
 
 
 def _fold_taggers(
-    recipe: Recipe, begin: Start, checkpoint: Path, *, resume: bool
+    recipe: Recipe, start: Start, checkpoint: Path, *, resume: bool
 ) -> Generator[Report, None, list[FoldTagger]]:
-    """Train a tagger without each fold; none if `begin` has learned the labels already."""
+    """Train a tagger without each fold; none if `start` has learned the labels already."""
     taggers: list[FoldTagger] = []
     for part in recipe.folds():
-        state = fresh_state(part, begin)
-        if begin.has_decoder_of(state.model):
+        state = fresh_state(part, start)
+        if start.has_decoder_of(state.model):
             return taggers
         yield FOLD.format(part.left_out)
-        folder, identity = checkpoint / f"fold-{part.left_out}", part.identity(begin)
+        folder, identity = checkpoint / f"fold-{part.left_out}", part.identity(start)
         if resume and is_checkpoint(folder):
             load_checkpoint(folder, state, identity)
-        examples = make_examples(part, begin.tokenizer)
+        examples = make_examples(part, start.tokenizer)
         if not examples:  # a fold of few texts may leave no keyword to learn
             continue
-        yield from _train(part, begin, state, examples, folder, identity)
+        yield from _train(part, start, state, examples, folder, identity)
         state.model.load_state_dict(state.best_weights)
         taggers.append(FoldTagger(part, state.model))
     return taggers

@@ -62,11 +62,11 @@ class Start:
         Raises:
             ArtifactError: a file is missing or broken.
         """
-        tokenizer = Tokenizer.load(folder / TOKENIZER)
         try:
+            tokenizer = Tokenizer.load(folder / TOKENIZER)
             weights = load_file(folder / WEIGHTS)
         except (OSError, SafetensorError) as error:
-            msg = f"cannot read {folder / WEIGHTS} ({error}); name another folder with --start"
+            msg = f"cannot read {folder} ({error}); name another folder with --start"
             raise ArtifactError(msg) from error
         ngrams, ranker = None, None
         if (folder / CONFIG).is_file():

@@ -31,7 +31,7 @@ from worker.training.corpus import (
 from worker.training.examples import Example, known_labels, label_gold
 from worker.training.excerpts import excerpts
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
-from worker.training.measures import Measures, fold, moderation_measures, sentiment_measures
+from worker.training.measures import Measures, folded, moderation_measures, sentiment_measures
 from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
 from worker.training.rows import ModerationRow, Row, SentimentRow
@@ -204,7 +204,7 @@ def _alone(
     recipe = teaching.recipe
     rng = np.random.default_rng(recipe.training.seed)
     left_out = {
-        fold(row.text)
+        folded(row.text)
         for split in ("valid", "test")
         for _, _, rows in _labelled(recipe, split)
         for row in rows
@@ -221,7 +221,7 @@ def _alone(
         teaching,
         tokenizer,
         [
-            (source, use, [Row(text=text) for text in some if fold(text) not in left_out])
+            (source, use, [Row(text=text) for text in some if folded(text) not in left_out])
             for source, use, some in texts
         ],
     )
