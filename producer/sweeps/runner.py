@@ -24,9 +24,16 @@ from producer.sweeps.counting import finish_runs, summarise
 from producer.sweeps.source import Source, open_source
 from producer.sweeps.summary import Counts
 from schema.database import reachable
-from schema.database_errors import what_it_says
+from schema.database_errors import is_outage, what_it_says
 from schema.documents import JobId, JobOptions, Record, Task
-from schema.errors import InputError, LeaseLostError, TextmillError, UsageError
+from schema.errors import (
+    InputError,
+    LeaseLostError,
+    SchemaVersionError,
+    ServiceUnavailableError,
+    TextmillError,
+    UsageError,
+)
 from schema.settings import IntakeSettings, SweepSettings
 from schema.states import SweepRunState
 
@@ -101,8 +108,8 @@ class Sweeper:
                 self.step()
             except TextmillError as error:
                 logger.warning("sweeps: %s", error)
-            except sa.exc.DBAPIError as error:  # a traceback would quote its row
-                logger.warning("sweeps; going on: %s", what_it_says(error.orig))
+            except (sa.exc.DBAPIError, psycopg.Error) as error:  # a traceback would quote its row
+                logger.warning("sweeps; going on: %s", _said(error))
             except Exception:
                 logger.exception("sweeps; going on")
             stop.wait(POLL_INTERVAL)
@@ -157,31 +164,31 @@ class Sweeper:
 
     def _take(self, step: Step) -> None:
         try:
-            _check_still_wanted(step)
-            own_url = self._engine.url.render_as_string(hide_password=False)
-            with closing(open_source(step.source, own_url, self._settings)) as source:
-                _check_kind(step, source)
-                self._renew(step)
-                if step.to_watermark is None:
-                    self._probe(step, source)
-                else:
-                    self._hand_over(step, source, step.to_watermark)
+            self._go_on(step)
         except _StoppedError:
             self._write(step, "lease_expires_at = null")
         except _UnwantedError as error:
             self._fail(step, str(error), final=True)
         except LeaseLostError as error:
             logger.warning("%s", error)
-        except UsageError as error:
-            self._fail(step, str(error), final=step.errors >= TRIES)
-        except (TextmillError, sa.exc.SQLAlchemyError, psycopg.Error):
+        except (ServiceUnavailableError, SchemaVersionError):
             raise  # an outage, of which dispatch knows
         except Exception as error:
+            if is_outage(error):
+                raise
             # Whatever a row made of it, later runs of the sweep and other sweeps go on.
-            logger.exception("sweep %s", step.name)
-            self._fail(
-                step, f"{type(error).__name__}, see dispatch's log", final=step.errors >= TRIES
-            )
+            self._fail(step, _why(step, error), final=step.errors >= TRIES)
+
+    def _go_on(self, step: Step) -> None:
+        _check_still_wanted(step)
+        own_url = self._engine.url.render_as_string(hide_password=False)
+        with closing(open_source(step.source, own_url, self._settings)) as source:
+            _check_kind(step, source)
+            self._renew(step)
+            if step.to_watermark is None:
+                self._probe(step, source)
+            else:
+                self._hand_over(step, source, step.to_watermark)
 
     def _probe(self, step: Step, source: Source) -> None:
         """See how far the rows reach; they are read once they had time to settle."""
@@ -290,6 +297,22 @@ def _check_kind(step: Step, source: Source) -> None:
             " remove the sweep, and add it again --from where it should go on"
         )
         raise InputError(msg)
+
+
+def _why(step: Step, error: Exception) -> str:
+    """What went wrong with a step, without what may quote a row."""
+    match error:
+        case UsageError():
+            return str(error)
+        case sa.exc.DBAPIError() | psycopg.Error():  # COPY raises the latter
+            return f"Textmill's database says: {_said(error)}"
+        case _:
+            logger.error("sweep %s", step.name, exc_info=error)
+            return f"{type(error).__name__}, see dispatch's log"
+
+
+def _said(error: sa.exc.DBAPIError | psycopg.Error) -> str:
+    return what_it_says(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
 
 
 class _StoppedError(Exception):
