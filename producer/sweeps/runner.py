@@ -29,6 +29,7 @@ from schema.documents import JobId, JobOptions, Record, Task
 from schema.errors import (
     InputError,
     LeaseLostError,
+    PendingLimitError,
     SchemaVersionError,
     ServiceUnavailableError,
     TextmillError,
@@ -167,6 +168,9 @@ class Sweeper:
             self._go_on(step)
         except _StoppedError:
             self._write(step, "lease_expires_at = null")
+        except PendingLimitError as error:  # others have to be done first: no fault of the run
+            logger.warning("sweep %s waits: %s", step.name, error)
+            self._put_off(step, str(error), errors=0)
         except _UnwantedError as error:
             self._fail(step, str(error), final=True)
         except LeaseLostError as error:
@@ -259,12 +263,15 @@ class Sweeper:
                 {"failed": SweepRunState.FAILED, "error": error},
             )
         else:
-            self._write(
-                step,
-                "errors = errors + 1, error = :error, lease_expires_at = null,"
-                " ready_at = now() + :after",
-                {"error": error, "after": RETRY_AFTER},
-            )
+            self._put_off(step, error, errors=1)
+
+    def _put_off(self, step: Step, error: str, *, errors: int) -> None:
+        self._write(
+            step,
+            "errors = errors + :errors, error = :error, lease_expires_at = null,"
+            " ready_at = now() + :after",
+            {"errors": errors, "error": error, "after": RETRY_AFTER},
+        )
 
     def _write(self, step: Step, changes: str, values: Mapping[str, object] | None = None) -> None:
         with self._engine.begin() as connection:
