@@ -202,12 +202,7 @@ class Sweeper:
                 _fenced(connection, step, "lease_expires_at = null", {})
                 summarise(connection, step.sweep_id, step.run_id, Counts(0))
             return
-        if highest == step.from_watermark:
-            msg = (
-                f"the query gives rows at the watermark {highest!r} itself, swept before;"
-                " write > instead of >="
-            )
-            raise InputError(msg)
+        _check_is_above(step, highest)
         self._write(
             step,
             "to_watermark = :highest, errors = 0, lease_expires_at = null, ready_at = now() + ("
@@ -215,8 +210,9 @@ class Sweeper:
             {"highest": highest},
         )
 
-    def _hand_over(self, step: Step, source: Source, up_to: str) -> None:
+    def _hand_over(self, step: Step, source: Source, looked: str) -> None:
         """Make a job of the rows, and advance the watermark with it."""
+        up_to = self._reach(step, source, looked)
         rows = source.rows(step.query, step.watermark_column, step.from_watermark, up_to)
         submission = submit(
             self._engine,
@@ -235,6 +231,34 @@ class Sweeper:
         logger.info(
             "sweep %s: job %s of %d rows", step.name, submission.job_id, submission.accepted
         )
+
+    def _reach(self, step: Step, source: Source, looked: str) -> str:
+        """How far the rows reach that a job may hold: to `looked`, or less far.
+
+        It is found after the time to settle, since rows that were committed late count along. Rows
+        of one value stay together: the next run begins above it.
+
+        Raises:
+            _UnwantedError: a job may not even hold those of one value.
+        """
+        most, setting = _most_rows(self._limits)
+        rows = (step.query, step.watermark_column, step.from_watermark)
+        beyond = None
+        for found in source.after(*rows, up_to=looked, rows=most):
+            beyond = found
+            self._renew(step)
+        if beyond is None:
+            return looked
+        reach = source.highest(*rows, below=beyond)
+        self._renew(step)
+        if reach is None:
+            msg = (
+                f"more than {most:,} rows have {step.watermark_column} {beyond!r}, and {setting}"
+                " lets no job have so many; raise it, or choose a watermark that fewer rows share"
+            )
+            raise _UnwantedError(msg)
+        _check_is_above(step, reach)
+        return reach
 
     def _records(self, step: Step, rows: Iterator[Mapping[str, object]]) -> Iterator[Record]:
         renewed = time.monotonic()
@@ -291,6 +315,20 @@ def _check_still_wanted(step: Step) -> None:
         raise _UnwantedError(CHANGED)
 
 
+def _check_is_above(step: Step, reach: str) -> None:
+    """Refuse a query that gives the rows at its watermark again, without an end.
+
+    Raises:
+        InputError: it does.
+    """
+    if reach == step.from_watermark:
+        msg = (
+            f"the query gives rows at the watermark {reach!r} itself, swept before;"
+            " write > instead of >="
+        )
+        raise InputError(msg)
+
+
 def _check_kind(step: Step, source: Source) -> None:
     """Refuse a watermark that another kind of values orders otherwise: rows would be left out.
 
@@ -304,6 +342,22 @@ def _check_kind(step: Step, source: Source) -> None:
             " remove the sweep, and add it again --from where it should go on"
         )
         raise InputError(msg)
+
+
+def _most_rows(limits: IntakeSettings) -> tuple[int, str]:
+    """How many rows a run may take, and the setting that says so.
+
+    One that may wait for its turn but never have it would wait for ever.
+    """
+    return min(
+        (limit, setting)
+        for limit, setting in (
+            (limits.max_job_documents, "TEXTMILL_MAX_JOB_DOCUMENTS"),
+            (limits.max_pending, "TEXTMILL_MAX_PENDING"),
+            (limits.max_pending_per_submitter, "TEXTMILL_MAX_PENDING_PER_SUBMITTER"),
+        )
+        if limit is not None
+    )
 
 
 def _why(step: Step, error: Exception) -> str:
@@ -333,6 +387,8 @@ class _UnwantedError(Exception):
 def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:
     """The watermark moves, and the run goes on, in the transaction that opens the job.
 
+    Where rows are left, the sweep is due again, as soon as this run has ended.
+
     Raises:
         LeaseLostError: another dispatcher went on with the run.
         _UnwantedError: the sweep is not any more what the run began with.
@@ -340,16 +396,18 @@ def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) ->
     _fenced(
         connection,
         step,
-        "state = :running, job_id = :job_id, error = null, lease_expires_at = null",
-        {"running": SweepRunState.RUNNING, "job_id": job_id},
+        "state = :running, job_id = :job_id, to_watermark = :up_to, error = null,"
+        " lease_expires_at = null",
+        {"running": SweepRunState.RUNNING, "job_id": job_id, "up_to": up_to},
     )
     moved = connection.execute(
         sa.text(
-            "update textmill.sweep s set watermark = :up_to from textmill.sweep_run r"  # noqa: S608
-            " where r.run_id = :run_id and s.sweep_id = r.sweep_id"
+            "update textmill.sweep s set watermark = :up_to,"  # noqa: S608
+            " next_run_at = case when :rest then least(next_run_at, now()) else next_run_at end"
+            " from textmill.sweep_run r where r.run_id = :run_id and s.sweep_id = r.sweep_id"
             f" and s.watermark = r.from_watermark and {DEFINITION} = r.definition"
         ),
-        {"up_to": up_to, "run_id": step.run_id},
+        {"up_to": up_to, "rest": up_to != step.to_watermark, "run_id": step.run_id},
     )
     if moved.rowcount == 0:
         raise _UnwantedError(CHANGED)

@@ -21,6 +21,7 @@ OWN_DATABASE: Final = "textmill"
 """Name of Textmill's own database as a source."""
 
 ROWS_AT_ONCE = 1000
+ROWS_PASSED_AT_ONCE = 100_000
 
 _DATE = 1082
 _TIMES = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
@@ -113,27 +114,72 @@ class Source:
             raise InputError(msg)
         return _KINDS[types[column]]
 
-    def highest(self, query: str, column: str, watermark: str) -> str | None:
+    def highest(
+        self, query: str, column: str, watermark: str, *, below: str | None = None
+    ) -> str | None:
         """The highest value of `column` above the watermark; None where there is no row.
 
         Infinite values and those that are no number are passed over: nothing is above them.
+
+        Args:
+            query: its rows.
+            column: of the watermark.
+            watermark: what the query is given.
+            below: a value that it must be lower than; None: any.
 
         Raises:
             SourceError: the database refuses the query, or does not answer.
         """
         name = self._quoted(column)
+        lower = "" if below is None else f"and {name} < :textmill_below"
         with self._reading() as connection:
             found: str | None = connection.scalar(
                 sa.text(
                     f"select cast({name} as text) from ({query}\n) as swept"  # noqa: S608
                     f" where {name} is not null and not (cast({name} as text) in"
                     " ('infinity', 'Infinity', 'NaN')"
-                    f" and pg_typeof({name})::text not in ('text', 'character varying'))"
+                    f" and pg_typeof({name})::text not in ('text', 'character varying')) {lower}"
                     f" order by {name} desc limit 1"
                 ),
-                {"watermark": watermark},
+                {"watermark": watermark} | ({} if below is None else {"textmill_below": below}),
             )
         return found
+
+    def after(
+        self, query: str, column: str, watermark: str, *, up_to: str, rows: int
+    ) -> Iterator[str | None]:
+        """The value of `column` of the row that follows the first so many; None without such a row.
+
+        It comes last: rows are passed over at the source, some with each statement, and a None
+        comes after each of these, so that whoever waits can say that it lives.
+
+        Args:
+            query: its rows.
+            column: of the watermark, by which they are ordered.
+            watermark: what the query is given.
+            up_to: the highest value of them.
+            rows: how many come before.
+
+        Raises:
+            SourceError: the database refuses the query, or does not answer.
+        """
+        name = self._quoted(column)
+        with self._reading() as connection:
+            connection.execute(
+                sa.text(
+                    "declare textmill_rows no scroll cursor for"  # noqa: S608
+                    f" select cast({name} as text) from ({query}\n) as swept"
+                    f" where {name} <= :textmill_up_to order by {name}"
+                ),
+                {"watermark": watermark, "textmill_up_to": up_to},
+            )
+            for passed in range(0, rows, ROWS_PASSED_AT_ONCE):
+                wanted = min(ROWS_PASSED_AT_ONCE, rows - passed)
+                moved = connection.execute(sa.text(f"move {wanted} in textmill_rows"))
+                yield None
+                if moved.rowcount < wanted:
+                    return
+            yield connection.scalar(sa.text("fetch 1 in textmill_rows"))
 
     def count(self, query: str, watermark: str) -> int:
         """How many rows are above the watermark.
