@@ -90,7 +90,8 @@ class Sweeper:
     """Runs sweeps when they are due.
 
     Args:
-        engine: Textmill's database, in the operator's role.
+        engine: Textmill's database, as a member of `textmill_producer`: it runs sweeps, and moves
+            their watermarks; operators say which there are.
         settings: the databases that sweeps read, and seconds that a statement there may take.
         limits: what a job may hold.
     """
