@@ -1,8 +1,7 @@
 """Carries runs of sweeps through: begin, settle, hand over, count.
 
-Any number of dispatchers may do it. Each step of a run is claimed with a lease and counted; what
-it writes matches `(run_id, attempt)`, so that a step whose lease ran out writes nothing. The
-transaction that makes a run's job visible is the one that advances the watermark.
+Any number of dispatchers may do it. The transaction that makes a run's job visible is the one that
+advances the watermark.
 """
 
 import logging
@@ -10,8 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import psycopg
 import sqlalchemy as sa
@@ -20,12 +18,12 @@ from producer.intake import from_mapping
 from producer.submit import submit
 from producer.sweeps.beginning import begin_runs
 from producer.sweeps.clocks import shorten_waits
-from producer.sweeps.counting import finish_runs, summarise
+from producer.sweeps.counting import finish_runs
+from producer.sweeps.runs import CHANGED, RETRY_AFTER, RunStore, Step, UnwantedError
 from producer.sweeps.source import Source, open_source
-from producer.sweeps.summary import Counts
 from schema.database import reachable
 from schema.database_errors import is_outage, what_it_says
-from schema.documents import JobId, JobOptions, Record, Task
+from schema.documents import JobOptions, Record, Task
 from schema.errors import (
     InputError,
     LeaseLostError,
@@ -36,7 +34,6 @@ from schema.errors import (
     UsageError,
 )
 from schema.settings import IntakeSettings, SweepSettings
-from schema.states import SweepRunState
 
 logger = logging.getLogger(__name__)
 
@@ -46,44 +43,12 @@ POLL_INTERVAL = 5
 TRIES = 5
 """Steps of a run that may fail one after another before the run does."""
 
-RETRY_AFTER = timedelta(minutes=1)
-"""Between a step that failed and the next try."""
-
 RENEW_AFTER = 15.0
 """Seconds after which a step that reads rows says that it lives; the next ones may then take as
 long as the source lets a statement take."""
 
 LEASE_MARGIN = 60
 """Seconds of a lease beyond what a statement may take at the source."""
-
-CHANGED = "its query or watermark was changed meanwhile; the next run begins with what it has then"
-"""Error of a run whose range was looked up in what its sweep does not say any more."""
-
-DEFINITION = (
-    "sha256(convert_to(jsonb_build_array(s.source, s.query, s.watermark_column, s.watermark_kind)"
-    "::text, 'UTF8'))"
-)
-"""What gives the positions of a run their sense, of the sweep `s`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A claimed step of a run, with all that the sweep says."""
-
-    run_id: int
-    attempt: int
-    errors: int
-    sweep_id: int
-    name: str
-    source: str
-    query: str
-    watermark_column: str
-    watermark_kind: str
-    from_watermark: str
-    to_watermark: str | None
-    deadline_at: datetime | None
-    late: bool
-    changed: bool
 
 
 class Sweeper:
@@ -100,6 +65,9 @@ class Sweeper:
         self._engine = engine
         self._settings = settings
         self._limits = limits
+        # A step may take as long between two signs of life: one statement at the source.
+        self._lease = settings.source_timeout + LEASE_MARGIN
+        self._runs = RunStore(engine, self._lease)
         self._stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
@@ -127,52 +95,19 @@ class Sweeper:
         with reachable(self._engine):
             begin_runs(self._engine)
             shorten_waits(self._engine, retry=RETRY_AFTER, lease=timedelta(seconds=self._lease))
-            while not self._stop.is_set() and (step := self._claim()) is not None:
+            while not self._stop.is_set() and (step := self._runs.claim()) is not None:
                 self._take(step)
             finish_runs(self._engine)
-
-    def _claim(self) -> Step | None:
-        """The next step; until its run has looked how far rows reach, it goes by the sweep."""
-        with self._engine.begin() as connection:
-            row = connection.execute(
-                sa.text(f"""
-                    update textmill.sweep_run r set attempt = r.attempt + 1,
-                        lease_expires_at = now() + make_interval(secs => :lease),
-                        from_watermark = case when r.to_watermark is null then s.watermark
-                            else r.from_watermark end,
-                        definition = case when r.to_watermark is null then {DEFINITION}
-                            else r.definition end
-                    from textmill.sweep s
-                    where s.sweep_id = r.sweep_id and r.run_id = (
-                        select run_id from textmill.sweep_run
-                        where state = 'settling' and ready_at <= now()
-                            and (lease_expires_at is null or lease_expires_at < now())
-                        order by ready_at limit 1 for update skip locked)
-                    returning r.run_id, r.attempt, r.errors, r.sweep_id, s.name, s.source, s.query,
-                        s.watermark_column, s.watermark_kind, r.from_watermark, r.to_watermark,
-                        r.started_at + s.deadline as deadline_at,
-                        coalesce(r.started_at + s.deadline < now(), false) as late,
-                        (s.watermark, {DEFINITION}) is distinct from
-                            (r.from_watermark, r.definition) as changed
-                """),  # noqa: S608
-                {"lease": self._lease},
-            ).one_or_none()
-        return None if row is None else Step(**{f.name: getattr(row, f.name) for f in fields(Step)})
-
-    @property
-    def _lease(self) -> float:
-        """Seconds that a step may take between two signs of life: one statement at the source."""
-        return self._settings.source_timeout + LEASE_MARGIN
 
     def _take(self, step: Step) -> None:
         try:
             self._go_on(step)
         except _StoppedError:
-            self._write(step, "lease_expires_at = null")
+            self._runs.release(step)
         except PendingLimitError as error:  # others have to be done first: no fault of the run
             logger.warning("sweep %s waits: %s", step.name, error)
-            self._put_off(step, str(error), errors=0)
-        except _UnwantedError as error:
+            self._runs.put_off(step, str(error), errors=0)
+        except UnwantedError as error:
             self._fail(step, str(error), final=True)
         except LeaseLostError as error:
             logger.warning("%s", error)
@@ -189,7 +124,7 @@ class Sweeper:
         own_url = self._engine.url.render_as_string(hide_password=False)
         with closing(open_source(step.source, own_url, self._settings)) as source:
             _check_kind(step, source)
-            self._renew(step)
+            self._runs.renew(step)
             if step.to_watermark is None:
                 self._probe(step, source)
             else:
@@ -199,17 +134,10 @@ class Sweeper:
         """See how far the rows reach; they are read once they had time to settle."""
         highest = source.highest(step.query, step.watermark_column, step.from_watermark)
         if highest is None:
-            with self._engine.begin() as connection:
-                _fenced(connection, step, "lease_expires_at = null", {})
-                summarise(connection, step.sweep_id, step.run_id, Counts(0))
+            self._runs.finish(step)
             return
         _check_is_above(step, highest)
-        self._write(
-            step,
-            "to_watermark = :highest, errors = 0, lease_expires_at = null, ready_at = now() + ("
-            "select settle from textmill.sweep s where s.sweep_id = textmill.sweep_run.sweep_id)",
-            {"highest": highest},
-        )
+        self._runs.settle(step, highest)
 
     def _hand_over(self, step: Step, source: Source, looked: str) -> None:
         """Make a job of the rows, and advance the watermark with it."""
@@ -226,8 +154,8 @@ class Sweeper:
             ),
             submitter=f"sweep {step.name}",
             limits=self._limits,
-            progress=lambda _: self._renew(step),
-            on_open=lambda connection, job_id: _accept(connection, step, job_id, up_to),
+            progress=lambda _: self._runs.renew(step),
+            on_open=lambda connection, job_id: self._runs.accept(connection, step, job_id, up_to),
         )
         logger.info(
             "sweep %s: job %s of %d rows", step.name, submission.job_id, submission.accepted
@@ -240,24 +168,24 @@ class Sweeper:
         of one value stay together: the next run begins above it.
 
         Raises:
-            _UnwantedError: a job may not even hold those of one value.
+            UnwantedError: a job may not even hold those of one value.
         """
         most, setting = _most_rows(self._limits)
         rows = (step.query, step.watermark_column, step.from_watermark)
         beyond = None
         for found in source.after(*rows, up_to=looked, rows=most):
             beyond = found
-            self._renew(step)
+            self._runs.renew(step)
         if beyond is None:
             return looked
         reach = source.highest(*rows, below=beyond)
-        self._renew(step)
+        self._runs.renew(step)
         if reach is None:
             msg = (
                 f"more than {most:,} rows have {step.watermark_column} {beyond!r}, and {setting}"
                 " lets no job have so many; raise it, or choose a watermark that fewer rows share"
             )
-            raise _UnwantedError(msg)
+            raise UnwantedError(msg)
         _check_is_above(step, reach)
         return reach
 
@@ -267,53 +195,29 @@ class Sweeper:
             if self._stop.is_set():
                 raise _StoppedError
             if time.monotonic() - renewed >= RENEW_AFTER:
-                self._renew(step)
+                self._runs.renew(step)
                 renewed = time.monotonic()
             yield from_mapping(row, limits=self._limits)
-
-    def _renew(self, step: Step) -> None:
-        self._write(
-            step,
-            "lease_expires_at = now() + make_interval(secs => :lease)",
-            {"lease": self._lease},
-        )
 
     def _fail(self, step: Step, error: str, *, final: bool) -> None:
         logger.warning("sweep %s: %s", step.name, error)
         if final:
-            self._write(
-                step,
-                "state = :failed, finished_at = now(), error = :error, lease_expires_at = null,"
-                " alert = 'the run failed: ' || :error",
-                {"failed": SweepRunState.FAILED, "error": error},
-            )
+            self._runs.fail(step, error)
         else:
-            self._put_off(step, error, errors=1)
-
-    def _put_off(self, step: Step, error: str, *, errors: int) -> None:
-        self._write(
-            step,
-            "errors = errors + :errors, error = :error, lease_expires_at = null,"
-            " ready_at = now() + :after",
-            {"errors": errors, "error": error, "after": RETRY_AFTER},
-        )
-
-    def _write(self, step: Step, changes: str, values: Mapping[str, object] | None = None) -> None:
-        with self._engine.begin() as connection:
-            _fenced(connection, step, changes, values or {})
+            self._runs.put_off(step, error, errors=1)
 
 
 def _check_still_wanted(step: Step) -> None:
     """Refuse a run whose deadline passed, or whose sweep is not any more what it began with.
 
     Raises:
-        _UnwantedError: it is so.
+        UnwantedError: it is so.
     """
     if step.late:
         msg = "its deadline passed before its rows were handed over"
-        raise _UnwantedError(msg)
+        raise UnwantedError(msg)
     if step.changed:
-        raise _UnwantedError(CHANGED)
+        raise UnwantedError(CHANGED)
 
 
 def _check_is_above(step: Step, reach: str) -> None:
@@ -348,7 +252,7 @@ def _check_kind(step: Step, source: Source) -> None:
 def _most_rows(limits: IntakeSettings) -> tuple[int, str]:
     """How many rows a run may take, and the setting that says so.
 
-    One that may wait for its turn but never have it would wait for ever.
+    A run of more than may ever be pending would wait for ever.
     """
     return min(
         (limit, setting)
@@ -379,56 +283,3 @@ def _said(error: sa.exc.DBAPIError | psycopg.Error) -> str:
 
 class _StoppedError(Exception):
     """Dispatch is told to stop while a job loads."""
-
-
-class _UnwantedError(Exception):
-    """The run is over, whatever its source says."""
-
-
-def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:
-    """The watermark moves, and the run goes on, in the transaction that opens the job.
-
-    Where rows are left, the sweep is due again, as soon as this run has ended.
-
-    Raises:
-        LeaseLostError: another dispatcher went on with the run.
-        _UnwantedError: the sweep is not any more what the run began with.
-    """
-    _fenced(
-        connection,
-        step,
-        "state = :running, job_id = :job_id, to_watermark = :up_to, error = null,"
-        " lease_expires_at = null",
-        {"running": SweepRunState.RUNNING, "job_id": job_id, "up_to": up_to},
-    )
-    moved = connection.execute(
-        sa.text(
-            "update textmill.sweep s set watermark = :up_to,"  # noqa: S608
-            " next_run_at = case when :rest then least(next_run_at, now()) else next_run_at end"
-            " from textmill.sweep_run r where r.run_id = :run_id and s.sweep_id = r.sweep_id"
-            f" and s.watermark = r.from_watermark and {DEFINITION} = r.definition"
-        ),
-        {"up_to": up_to, "rest": up_to != step.to_watermark, "run_id": step.run_id},
-    )
-    if moved.rowcount == 0:
-        raise _UnwantedError(CHANGED)
-
-
-def _fenced(
-    connection: sa.Connection, step: Step, changes: str, values: Mapping[str, object]
-) -> None:
-    written = connection.execute(
-        sa.text(
-            f"update textmill.sweep_run set {changes} where run_id = :run_id"  # noqa: S608
-            " and attempt = :attempt and state = :settling"
-        ),
-        {
-            **values,
-            "settling": SweepRunState.SETTLING,
-            "run_id": step.run_id,
-            "attempt": step.attempt,
-        },
-    )
-    if written.rowcount == 0:
-        msg = f"another dispatcher went on with run {step.run_id} of sweep {step.name}"
-        raise LeaseLostError(msg)
