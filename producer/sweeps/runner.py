@@ -1,8 +1,7 @@
 """Carry out the runs of sweeps: begin, settle, submit the rows, count.
 
-Any number of dispatchers may do this. Each step of a run is claimed with a lease and a counted
-attempt. Its writes must match `(run_id, attempt)`, so that a step that was claimed again meanwhile
-writes nothing. The transaction that makes a run's job visible also advances the watermark.
+Any number of dispatchers may do this. The transaction that makes a run's job visible also advances
+the watermark.
 """
 
 import logging
@@ -10,8 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import psycopg
 import sqlalchemy as sa
@@ -20,15 +18,22 @@ from producer.intake import from_mapping
 from producer.submit import submit
 from producer.sweeps.beginning import begin_runs
 from producer.sweeps.clocks import shorten_waits
-from producer.sweeps.counting import finish_runs, summarise
+from producer.sweeps.counting import finish_runs
+from producer.sweeps.runs import CHANGED, RETRY_AFTER, RunStore, Step, UnwantedError
 from producer.sweeps.source import Source, open_source
-from producer.sweeps.summary import Counts
 from schema.database import reachable
-from schema.database_errors import what_it_says
-from schema.documents import JobId, JobOptions, Record, Task
-from schema.errors import InputError, LeaseLostError, TextmillError, UsageError
+from schema.database_errors import is_outage, what_it_says
+from schema.documents import JobOptions, Record, Task
+from schema.errors import (
+    InputError,
+    LeaseLostError,
+    PendingLimitError,
+    SchemaVersionError,
+    ServiceUnavailableError,
+    TextmillError,
+    UsageError,
+)
 from schema.settings import IntakeSettings, SweepSettings
-from schema.states import SweepRunState
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +43,6 @@ POLL_INTERVAL = 5
 TRIES = 5
 """Steps of a run that may fail in a row; if another one fails, the run does."""
 
-RETRY_AFTER = timedelta(minutes=1)
-"""Time between a step that failed and the next try."""
-
 RENEW_AFTER = 15.0
 """Seconds after which a step that reads rows renews its lease; the next rows may then take as long
 as the source lets a statement take."""
@@ -48,41 +50,13 @@ as the source lets a statement take."""
 LEASE_MARGIN = 60
 """Seconds by which a lease exceeds what a statement may take at the source."""
 
-CHANGED = "its query or watermark was changed meanwhile; the next run begins with what it has then"
-"""Error of a run whose sweep was changed after the run looked up its range of rows."""
-
-DEFINITION = (
-    "sha256(convert_to(jsonb_build_array(s.source, s.query, s.watermark_column, s.watermark_kind)"
-    "::text, 'UTF8'))"
-)
-"""SQL hash of what gives the positions of a run their meaning, for the sweep `s`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A claimed step of a run, with the definition of its sweep."""
-
-    run_id: int
-    attempt: int
-    errors: int
-    sweep_id: int
-    name: str
-    source: str
-    query: str
-    watermark_column: str
-    watermark_kind: str
-    from_watermark: str
-    to_watermark: str | None
-    deadline_at: datetime | None
-    late: bool
-    changed: bool
-
 
 class Sweeper:
     """Runs sweeps when they are due.
 
     Args:
-        engine: Textmill's database, in the operator's role.
+        engine: Textmill's database, as a member of `textmill_producer`, who runs sweeps and moves
+            their watermarks; operators define them.
         settings: the databases that sweeps read, and seconds that a statement there may take.
         limits: what a job may hold.
     """
@@ -91,6 +65,9 @@ class Sweeper:
         self._engine = engine
         self._settings = settings
         self._limits = limits
+        # Time enough between two renewals for one statement at the source.
+        self._lease = settings.source_timeout + LEASE_MARGIN
+        self._runs = RunStore(engine, self._lease)
         self._stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
@@ -101,8 +78,8 @@ class Sweeper:
                 self.step()
             except TextmillError as error:
                 logger.warning("sweeps: %s", error)
-            except sa.exc.DBAPIError as error:  # a traceback could quote a row
-                logger.warning("sweeps; going on: %s", what_it_says(error.orig))
+            except (sa.exc.DBAPIError, psycopg.Error) as error:  # a traceback could quote a row
+                logger.warning("sweeps; going on: %s", _said(error))
             except Exception:
                 logger.exception("sweeps; going on")
             stop.wait(POLL_INTERVAL)
@@ -118,97 +95,53 @@ class Sweeper:
         with reachable(self._engine):
             begin_runs(self._engine)
             shorten_waits(self._engine, retry=RETRY_AFTER, lease=timedelta(seconds=self._lease))
-            while not self._stop.is_set() and (step := self._claim()) is not None:
+            while not self._stop.is_set() and (step := self._runs.claim()) is not None:
                 self._take(step)
             finish_runs(self._engine)
 
-    def _claim(self) -> Step | None:
-        """Claim the next step, if there is one.
-
-        Until a run has found out how far its rows reach, it follows changes of its sweep.
-        """
-        with self._engine.begin() as connection:
-            row = connection.execute(
-                sa.text(f"""
-                    update textmill.sweep_run r set attempt = r.attempt + 1,
-                        lease_expires_at = now() + make_interval(secs => :lease),
-                        from_watermark = case when r.to_watermark is null then s.watermark
-                            else r.from_watermark end,
-                        definition = case when r.to_watermark is null then {DEFINITION}
-                            else r.definition end
-                    from textmill.sweep s
-                    where s.sweep_id = r.sweep_id and r.run_id = (
-                        select run_id from textmill.sweep_run
-                        where state = 'settling' and ready_at <= now()
-                            and (lease_expires_at is null or lease_expires_at < now())
-                        order by ready_at limit 1 for update skip locked)
-                    returning r.run_id, r.attempt, r.errors, r.sweep_id, s.name, s.source, s.query,
-                        s.watermark_column, s.watermark_kind, r.from_watermark, r.to_watermark,
-                        r.started_at + s.deadline as deadline_at,
-                        coalesce(r.started_at + s.deadline < now(), false) as late,
-                        (s.watermark, {DEFINITION}) is distinct from
-                            (r.from_watermark, r.definition) as changed
-                """),  # noqa: S608
-                {"lease": self._lease},
-            ).one_or_none()
-        return None if row is None else Step(**{f.name: getattr(row, f.name) for f in fields(Step)})
-
-    @property
-    def _lease(self) -> float:
-        """Seconds between two renewals: enough for one statement at the source."""
-        return self._settings.source_timeout + LEASE_MARGIN
-
     def _take(self, step: Step) -> None:
         try:
-            _check_still_wanted(step)
-            own_url = self._engine.url.render_as_string(hide_password=False)
-            with closing(open_source(step.source, own_url, self._settings)) as source:
-                _check_kind(step, source)
-                self._renew(step)
-                if step.to_watermark is None:
-                    self._probe(step, source)
-                else:
-                    self._hand_over(step, source, step.to_watermark)
+            self._go_on(step)
         except _StoppedError:
-            self._write(step, "lease_expires_at = null")
-        except _UnwantedError as error:
+            self._runs.release(step)
+        except PendingLimitError as error:  # other documents have to be done first
+            logger.warning("sweep %s waits: %s", step.name, error)
+            self._runs.put_off(step, str(error), errors=0)
+        except UnwantedError as error:
             self._fail(step, str(error), final=True)
         except LeaseLostError as error:
             logger.warning("%s", error)
-        except UsageError as error:
-            self._fail(step, str(error), final=step.errors >= TRIES)
-        except (TextmillError, sa.exc.SQLAlchemyError, psycopg.Error):
+        except (ServiceUnavailableError, SchemaVersionError):
             raise  # an outage, which `run` logs
         except Exception as error:
+            if is_outage(error):
+                raise
             # Whatever a row caused here, later runs of the sweep and other sweeps continue.
-            logger.exception("sweep %s", step.name)
-            self._fail(
-                step, f"{type(error).__name__}, see dispatch's log", final=step.errors >= TRIES
-            )
+            self._fail(step, _why(step, error), final=step.errors >= TRIES)
+
+    def _go_on(self, step: Step) -> None:
+        _check_still_wanted(step)
+        own_url = self._engine.url.render_as_string(hide_password=False)
+        with closing(open_source(step.source, own_url, self._settings)) as source:
+            _check_kind(step, source)
+            self._runs.renew(step)
+            if step.to_watermark is None:
+                self._probe(step, source)
+            else:
+                self._hand_over(step, source, step.to_watermark)
 
     def _probe(self, step: Step, source: Source) -> None:
         """Find out how far the rows reach; they are read once they have had time to settle."""
         highest = source.highest(step.query, step.watermark_column, step.from_watermark)
         if highest is None:
-            with self._engine.begin() as connection:
-                _fenced(connection, step, "lease_expires_at = null", {})
-                summarise(connection, step.sweep_id, step.run_id, Counts(0))
+            self._runs.finish(step)
             return
-        if highest == step.from_watermark:
-            msg = (
-                f"the query gives rows at the watermark {highest!r} itself, swept before;"
-                " write > instead of >="
-            )
-            raise InputError(msg)
-        self._write(
-            step,
-            "to_watermark = :highest, errors = 0, lease_expires_at = null, ready_at = now() + ("
-            "select settle from textmill.sweep s where s.sweep_id = textmill.sweep_run.sweep_id)",
-            {"highest": highest},
-        )
+        _check_is_above(step, highest)
+        self._runs.settle(step, highest)
 
-    def _hand_over(self, step: Step, source: Source, up_to: str) -> None:
+    def _hand_over(self, step: Step, source: Source, looked: str) -> None:
         """Submit the rows as a job, and advance the watermark with it."""
+        up_to = self._reach(step, source, looked)
         rows = source.rows(step.query, step.watermark_column, step.from_watermark, up_to)
         submission = submit(
             self._engine,
@@ -216,17 +149,45 @@ class Sweeper:
             self._records(step, rows),
             JobOptions(
                 name=f"sweep {step.name}",
-                idempotency_key=f"run {step.run_id}",  # `_fenced` guarantees the same
+                idempotency_key=f"run {step.run_id}",  # the fence guarantees the same
                 deadline_at=step.deadline_at,
             ),
             submitter=f"sweep {step.name}",
             limits=self._limits,
-            progress=lambda _: self._renew(step),
-            on_open=lambda connection, job_id: _accept(connection, step, job_id, up_to),
+            progress=lambda _: self._runs.renew(step),
+            on_open=lambda connection, job_id: self._runs.accept(connection, step, job_id, up_to),
         )
         logger.info(
             "sweep %s: job %s of %d rows", step.name, submission.job_id, submission.accepted
         )
+
+    def _reach(self, step: Step, source: Source, looked: str) -> str:
+        """The watermark up to which a job may hold all rows: `looked`, or a lower one.
+
+        It is found after the time to settle, since rows that were committed late count, too. Rows
+        with the same value stay together: the next run begins above it.
+
+        Raises:
+            UnwantedError: more rows have the lowest value than a job may hold.
+        """
+        most, setting = _most_rows(self._limits)
+        rows = (step.query, step.watermark_column, step.from_watermark)
+        beyond = None
+        for found in source.after(*rows, up_to=looked, rows=most):
+            beyond = found
+            self._runs.renew(step)
+        if beyond is None:
+            return looked
+        reach = source.highest(*rows, below=beyond)
+        self._runs.renew(step)
+        if reach is None:
+            msg = (
+                f"more than {most:,} rows have {step.watermark_column} {beyond!r}, and {setting}"
+                " lets no job have so many; raise it, or choose a watermark that fewer rows share"
+            )
+            raise UnwantedError(msg)
+        _check_is_above(step, reach)
+        return reach
 
     def _records(self, step: Step, rows: Iterator[Mapping[str, object]]) -> Iterator[Record]:
         renewed = time.monotonic()
@@ -234,50 +195,43 @@ class Sweeper:
             if self._stop.is_set():
                 raise _StoppedError
             if time.monotonic() - renewed >= RENEW_AFTER:
-                self._renew(step)
+                self._runs.renew(step)
                 renewed = time.monotonic()
             yield from_mapping(row, limits=self._limits)
-
-    def _renew(self, step: Step) -> None:
-        self._write(
-            step,
-            "lease_expires_at = now() + make_interval(secs => :lease)",
-            {"lease": self._lease},
-        )
 
     def _fail(self, step: Step, error: str, *, final: bool) -> None:
         logger.warning("sweep %s: %s", step.name, error)
         if final:
-            self._write(
-                step,
-                "state = :failed, finished_at = now(), error = :error, lease_expires_at = null,"
-                " alert = 'the run failed: ' || :error",
-                {"failed": SweepRunState.FAILED, "error": error},
-            )
+            self._runs.fail(step, error)
         else:
-            self._write(
-                step,
-                "errors = errors + 1, error = :error, lease_expires_at = null,"
-                " ready_at = now() + :after",
-                {"error": error, "after": RETRY_AFTER},
-            )
-
-    def _write(self, step: Step, changes: str, values: Mapping[str, object] | None = None) -> None:
-        with self._engine.begin() as connection:
-            _fenced(connection, step, changes, values or {})
+            self._runs.put_off(step, error, errors=1)
 
 
 def _check_still_wanted(step: Step) -> None:
     """Refuse a run whose deadline passed, or whose sweep was changed since the run began.
 
     Raises:
-        _UnwantedError: one of these is the case.
+        UnwantedError: one of these is the case.
     """
     if step.late:
         msg = "its deadline passed before its rows were handed over"
-        raise _UnwantedError(msg)
+        raise UnwantedError(msg)
     if step.changed:
-        raise _UnwantedError(CHANGED)
+        raise UnwantedError(CHANGED)
+
+
+def _check_is_above(step: Step, reach: str) -> None:
+    """Refuse a query that gives the rows at its watermark again, and so would never end.
+
+    Raises:
+        InputError: it gives them.
+    """
+    if reach == step.from_watermark:
+        msg = (
+            f"the query gives rows at the watermark {reach!r} itself, swept before;"
+            " write > instead of >="
+        )
+        raise InputError(msg)
 
 
 def _check_kind(step: Step, source: Source) -> None:
@@ -295,54 +249,37 @@ def _check_kind(step: Step, source: Source) -> None:
         raise InputError(msg)
 
 
+def _most_rows(limits: IntakeSettings) -> tuple[int, str]:
+    """How many rows a run may take, and the name of the setting that limits it.
+
+    A run with more rows than may ever be pending would wait for ever.
+    """
+    return min(
+        (limit, setting)
+        for limit, setting in (
+            (limits.max_job_documents, "TEXTMILL_MAX_JOB_DOCUMENTS"),
+            (limits.max_pending, "TEXTMILL_MAX_PENDING"),
+            (limits.max_pending_per_submitter, "TEXTMILL_MAX_PENDING_PER_SUBMITTER"),
+        )
+        if limit is not None
+    )
+
+
+def _why(step: Step, error: Exception) -> str:
+    """What went wrong with a step, without anything that could quote a row."""
+    match error:
+        case UsageError():
+            return str(error)
+        case sa.exc.DBAPIError() | psycopg.Error():  # COPY raises the latter
+            return f"Textmill's database says: {_said(error)}"
+        case _:
+            logger.error("sweep %s", step.name, exc_info=error)
+            return f"{type(error).__name__}, see dispatch's log"
+
+
+def _said(error: sa.exc.DBAPIError | psycopg.Error) -> str:
+    return what_it_says(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
+
+
 class _StoppedError(Exception):
     """Dispatch was told to stop while a job was loading."""
-
-
-class _UnwantedError(Exception):
-    """The run is over, whatever its source says."""
-
-
-def _accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:
-    """Advance the watermark and the run, in the transaction that opens the job.
-
-    Raises:
-        LeaseLostError: another dispatcher went on with the run.
-        _UnwantedError: the sweep was changed since the run began.
-    """
-    _fenced(
-        connection,
-        step,
-        "state = :running, job_id = :job_id, error = null, lease_expires_at = null",
-        {"running": SweepRunState.RUNNING, "job_id": job_id},
-    )
-    moved = connection.execute(
-        sa.text(
-            "update textmill.sweep s set watermark = :up_to from textmill.sweep_run r"  # noqa: S608
-            " where r.run_id = :run_id and s.sweep_id = r.sweep_id"
-            f" and s.watermark = r.from_watermark and {DEFINITION} = r.definition"
-        ),
-        {"up_to": up_to, "run_id": step.run_id},
-    )
-    if moved.rowcount == 0:
-        raise _UnwantedError(CHANGED)
-
-
-def _fenced(
-    connection: sa.Connection, step: Step, changes: str, values: Mapping[str, object]
-) -> None:
-    written = connection.execute(
-        sa.text(
-            f"update textmill.sweep_run set {changes} where run_id = :run_id"  # noqa: S608
-            " and attempt = :attempt and state = :settling"
-        ),
-        {
-            **values,
-            "settling": SweepRunState.SETTLING,
-            "run_id": step.run_id,
-            "attempt": step.attempt,
-        },
-    )
-    if written.rowcount == 0:
-        msg = f"another dispatcher went on with run {step.run_id} of sweep {step.name}"
-        raise LeaseLostError(msg)

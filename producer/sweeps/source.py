@@ -21,6 +21,7 @@ OWN_DATABASE: Final = "textmill"
 """Name of Textmill's own database as a source."""
 
 ROWS_AT_ONCE = 1000
+ROWS_PASSED_AT_ONCE = 100_000
 
 _DATE = 1082
 _TIMES = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
@@ -115,27 +116,75 @@ class Source:
             raise InputError(msg)
         return _KINDS[types[column]]
 
-    def highest(self, query: str, column: str, watermark: str) -> str | None:
+    def highest(
+        self, query: str, column: str, watermark: str, *, below: str | None = None
+    ) -> str | None:
         """The highest value of `column` above the watermark; None if there is no row.
 
         Infinity and NaN are passed over, since nothing is above them.
+
+        Args:
+            query: the query of the sweep.
+            column: the watermark column.
+            watermark: value of `:watermark` in the query.
+            below: only values lower than this one count; None: all.
 
         Raises:
             SourceError: the database refuses the query, or does not answer.
         """
         name = self._quoted(column)
+        lower = "" if below is None else f"and {name} < :textmill_below"
         with self._reading() as connection:
             found: str | None = connection.scalar(
                 sa.text(
                     f"select cast({name} as text) from ({query}\n) as swept"  # noqa: S608
                     f" where {name} is not null and not (cast({name} as text) in"
                     " ('infinity', 'Infinity', 'NaN')"
-                    f" and pg_typeof({name})::text not in ('text', 'character varying'))"
+                    f" and pg_typeof({name})::text not in ('text', 'character varying')) {lower}"
                     f" order by {name} desc limit 1"
                 ),
-                {"watermark": watermark},
+                {"watermark": watermark} | ({} if below is None else {"textmill_below": below}),
             )
         return found
+
+    def after(
+        self, query: str, column: str, watermark: str, *, up_to: str, rows: int
+    ) -> Iterator[str | None]:
+        """Find the value of `column` in the row after the first `rows` rows.
+
+        The rows are passed over at the source, a bounded number with each statement.
+
+        Args:
+            query: the query of the sweep.
+            column: the watermark column, by which the rows are ordered.
+            watermark: value of `:watermark` in the query.
+            up_to: highest value to look at.
+            rows: how many rows to pass over.
+
+        Yields:
+            None after each statement, so that the caller can renew its lease; last the value, or
+            nothing more if there are no more than `rows` rows.
+
+        Raises:
+            SourceError: the database refuses the query, or does not answer.
+        """
+        name = self._quoted(column)
+        with self._reading() as connection:
+            connection.execute(
+                sa.text(
+                    "declare textmill_rows no scroll cursor for"  # noqa: S608
+                    f" select cast({name} as text) from ({query}\n) as swept"
+                    f" where {name} <= :textmill_up_to order by {name}"
+                ),
+                {"watermark": watermark, "textmill_up_to": up_to},
+            )
+            for passed in range(0, rows, ROWS_PASSED_AT_ONCE):
+                wanted = min(ROWS_PASSED_AT_ONCE, rows - passed)
+                moved = connection.execute(sa.text(f"move {wanted} in textmill_rows"))
+                yield None
+                if moved.rowcount < wanted:
+                    return
+            yield connection.scalar(sa.text("fetch 1 in textmill_rows"))
 
     def count(self, query: str, watermark: str) -> int:
         """How many rows are above the watermark.

@@ -151,6 +151,29 @@ def test_step_that_postgres_refuses_is_a_warning(
     assert "post 1" not in record.message
 
 
+def test_rows_that_textmill_cannot_keep_fail_the_run(
+    engine: sa.Engine,
+    shop: sa.Engine,
+    source: Source,
+    sweeper: Sweeper,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without it, a run is tried for ever, nobody is told, and a log fills with texts."""
+    add(engine, definition(), source, None)
+    write(shop, 1)
+    make_due(engine, "posts")
+    change(engine, "alter table textmill.document add constraint odd check (text <> 'post 1')")
+
+    for _ in range(6):
+        sweeper.run(Once())
+        change(engine, "update textmill.sweep_run set ready_at = now(), lease_expires_at = null")
+
+    run = one(engine, "sweep_history")
+    assert run.state == "failed"
+    assert "Textmill's database says: 23514 check_violation" in str(run.alert)
+    assert "post 1" not in f"{run.alert} {caplog.text}"
+
+
 class Once(threading.Event):
     """An event that is set after one step."""
 

@@ -1,0 +1,196 @@
+"""One run's way through Postgres: claim, renew, settle, then accept, finish or fail.
+
+Each step of a run is claimed with a lease and a counted attempt. Every write after the claim is
+fenced by `(run_id, attempt)`: nothing is written if another dispatcher has claimed the run since.
+Times are the database's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from producer.sweeps.counting import summarise
+from producer.sweeps.summary import Counts
+from schema.documents import JobId
+from schema.errors import LeaseLostError
+from schema.states import SweepRunState
+
+RETRY_AFTER = timedelta(minutes=1)
+"""Time between a step that was put off and the next try."""
+
+CHANGED = "its query or watermark was changed meanwhile; the next run begins with what it has then"
+"""Error of a run whose sweep was changed after the run looked up its range of rows."""
+
+DEFINITION = (
+    "sha256(convert_to(jsonb_build_array(s.source, s.query, s.watermark_column, s.watermark_kind)"
+    "::text, 'UTF8'))"
+)
+"""SQL hash of what gives the positions of a run their meaning, for the sweep `s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A claimed step of a run, with the definition of its sweep."""
+
+    run_id: int
+    attempt: int
+    errors: int
+    sweep_id: int
+    name: str
+    source: str
+    query: str
+    watermark_column: str
+    watermark_kind: str
+    from_watermark: str
+    to_watermark: str | None
+    deadline_at: datetime | None
+    late: bool
+    changed: bool
+
+
+class UnwantedError(Exception):
+    """The run is over, whatever its source says."""
+
+
+class RunStore:
+    """The table of runs, for one dispatcher. Methods that write raise LeaseLostError if fenced off.
+
+    Args:
+        engine: Textmill's database, as a member of `textmill_producer`.
+        lease: seconds that a claim lasts.
+    """
+
+    def __init__(self, engine: sa.Engine, lease: float) -> None:
+        self._engine = engine
+        self._lease = lease
+
+    def claim(self) -> Step | None:
+        """Claim the next step, if there is one.
+
+        Until a run has found out how far its rows reach, it follows changes of its sweep.
+        """
+        with self._engine.begin() as connection:
+            row = connection.execute(
+                sa.text(f"""
+                    update textmill.sweep_run r set attempt = r.attempt + 1,
+                        lease_expires_at = now() + make_interval(secs => :lease),
+                        from_watermark = case when r.to_watermark is null then s.watermark
+                            else r.from_watermark end,
+                        definition = case when r.to_watermark is null then {DEFINITION}
+                            else r.definition end
+                    from textmill.sweep s
+                    where s.sweep_id = r.sweep_id and r.run_id = (
+                        select run_id from textmill.sweep_run
+                        where state = 'settling' and ready_at <= now()
+                            and (lease_expires_at is null or lease_expires_at < now())
+                        order by ready_at limit 1 for update skip locked)
+                    returning r.run_id, r.attempt, r.errors, r.sweep_id, s.name, s.source, s.query,
+                        s.watermark_column, s.watermark_kind, r.from_watermark, r.to_watermark,
+                        r.started_at + s.deadline as deadline_at,
+                        coalesce(r.started_at + s.deadline < now(), false) as late,
+                        (s.watermark, {DEFINITION}) is distinct from
+                            (r.from_watermark, r.definition) as changed
+                """),  # noqa: S608
+                {"lease": self._lease},
+            ).one_or_none()
+        return None if row is None else Step(**{f.name: getattr(row, f.name) for f in fields(Step)})
+
+    def renew(self, step: Step) -> None:
+        """Extend the lease of a step in work."""
+        self._write(
+            step,
+            "lease_expires_at = now() + make_interval(secs => :lease)",
+            {"lease": self._lease},
+        )
+
+    def release(self, step: Step) -> None:
+        """Give the step back, so that it can be claimed again at once."""
+        self._write(step, "lease_expires_at = null", {})
+
+    def settle(self, step: Step, highest: str) -> None:
+        """Begin the wait for rows up to the watermark `highest` that are committed late."""
+        self._write(
+            step,
+            "to_watermark = :highest, errors = 0, lease_expires_at = null, ready_at = now() + ("
+            "select settle from textmill.sweep s where s.sweep_id = textmill.sweep_run.sweep_id)",
+            {"highest": highest},
+        )
+
+    def put_off(self, step: Step, error: str, *, errors: int) -> None:
+        """Try the step again after `RETRY_AFTER`, adding `errors` to the failures of the run."""
+        self._write(
+            step,
+            "errors = errors + :errors, error = :error, lease_expires_at = null,"
+            " ready_at = now() + :after",
+            {"errors": errors, "error": error, "after": RETRY_AFTER},
+        )
+
+    def fail(self, step: Step, error: str) -> None:
+        """End the run, with an alert."""
+        self._write(
+            step,
+            "state = :failed, finished_at = now(), error = :error, lease_expires_at = null,"
+            " alert = 'the run failed: ' || :error",
+            {"failed": SweepRunState.FAILED, "error": error},
+        )
+
+    def finish(self, step: Step) -> None:
+        """End a run without rows, with its summary."""
+        with self._engine.begin() as connection:
+            _fenced(connection, step, "lease_expires_at = null", {})
+            summarise(connection, step.sweep_id, step.run_id, Counts(0))
+
+    @staticmethod
+    def accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:
+        """Advance the watermark and the run, in the transaction that opens the job.
+
+        If rows are left, the sweep is due again as soon as this run has ended.
+
+        Raises:
+            LeaseLostError: another dispatcher went on with the run.
+            UnwantedError: the sweep was changed since the run began.
+        """
+        _fenced(
+            connection,
+            step,
+            "state = :running, job_id = :job_id, to_watermark = :up_to, error = null,"
+            " lease_expires_at = null",
+            {"running": SweepRunState.RUNNING, "job_id": job_id, "up_to": up_to},
+        )
+        moved = connection.execute(
+            sa.text(
+                "update textmill.sweep s set watermark = :up_to,"  # noqa: S608
+                " next_run_at = case when :rest then least(next_run_at, now()) else next_run_at end"
+                " from textmill.sweep_run r where r.run_id = :run_id and s.sweep_id = r.sweep_id"
+                f" and s.watermark = r.from_watermark and {DEFINITION} = r.definition"
+            ),
+            {"up_to": up_to, "rest": up_to != step.to_watermark, "run_id": step.run_id},
+        )
+        if moved.rowcount == 0:
+            raise UnwantedError(CHANGED)
+
+    def _write(self, step: Step, changes: str, values: Mapping[str, object]) -> None:
+        with self._engine.begin() as connection:
+            _fenced(connection, step, changes, values)
+
+
+def _fenced(
+    connection: sa.Connection, step: Step, changes: str, values: Mapping[str, object]
+) -> None:
+    written = connection.execute(
+        sa.text(
+            f"update textmill.sweep_run set {changes} where run_id = :run_id"  # noqa: S608
+            " and attempt = :attempt and state = :settling"
+        ),
+        {
+            **values,
+            "settling": SweepRunState.SETTLING,
+            "run_id": step.run_id,
+            "attempt": step.attempt,
+        },
+    )
+    if written.rowcount == 0:
+        msg = f"another dispatcher went on with run {step.run_id} of sweep {step.name}"
+        raise LeaseLostError(msg)
