@@ -20,7 +20,7 @@ from worker.core import Core
 from worker.device_errors import document_error, is_lost
 from worker.meter import Meter
 from worker.pipeline import Pipeline
-from worker.pipeline.frames import frames_of
+from worker.pipeline.faults import frames_of
 from worker.pipeline.out_of_memory import is_out_of_memory
 from worker.pipeline.records import Answer, IntArray
 from worker.schedule import Schedule

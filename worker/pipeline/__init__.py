@@ -8,8 +8,7 @@ No stage knows another stage or a server, and only the tokenizer keeps state: wo
 This module hands the output of each stage to the next.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -17,13 +16,7 @@ import numpy as np
 
 from schema.documents import Task
 from schema.errors import ArtifactError, DocumentError, NotLoadedError
-from schema.outcomes import (
-    ErrorCode,
-    Failure,
-    KeywordsResult,
-    Result,
-    Stage,
-)
+from schema.outcomes import ErrorCode, KeywordsResult, Result, Stage
 from worker.pipeline.artifact import (
     TOKENIZER,
     Additions,
@@ -34,6 +27,7 @@ from worker.pipeline.artifact import (
     read_model,
 )
 from worker.pipeline.explain import Question, explained, question
+from worker.pipeline.faults import charged_to_document
 from worker.pipeline.phrases import layout_of, phrases_of
 from worker.pipeline.postprocess import (
     keywords_result,
@@ -156,9 +150,9 @@ class Pipeline:
         """
         if generate and not self.generates:
             raise DocumentError(ErrorCode.NO_GENERATOR, Stage.PREDICT, NO_GENERATOR)
-        with _stage(Stage.PREPROCESS):
+        with charged_to_document(Stage.PREPROCESS):
             clean = preprocess(text)
-        with _stage(Stage.TOKENIZE):
+        with charged_to_document(Stage.TOKENIZE):
             spans = explain or self.task is Task.KEYWORDS
             document = self._tokenized(clean, spans=spans)
             if self._character_ngrams is None or spans or len(document.windows) == 1:
@@ -222,7 +216,7 @@ class Pipeline:
         Raises:
             DocumentError: the stage failed on this document.
         """
-        with _stage(Stage.POSTPROCESS):
+        with charged_to_document(Stage.POSTPROCESS):
             return self._result(text, document, predictions)
 
     def question(
@@ -241,7 +235,7 @@ class Pipeline:
         Raises:
             DocumentError: the stage failed on this document.
         """
-        with _stage(Stage.POSTPROCESS):
+        with charged_to_document(Stage.POSTPROCESS):
             if isinstance(result, KeywordsResult):
                 return None
             return question(result, document, cast("Sequence[FloatArray]", predictions))
@@ -264,7 +258,7 @@ class Pipeline:
         Raises:
             DocumentError: the stage failed on this document.
         """
-        with _stage(Stage.POSTPROCESS):
+        with charged_to_document(Stage.POSTPROCESS):
             if isinstance(result, KeywordsResult):
                 return result
             return explained(result, document, asked, cast("Sequence[FloatArray]", answers))
@@ -283,7 +277,7 @@ class Pipeline:
         Raises:
             DocumentError: the stage failed on this document.
         """
-        with _stage(Stage.POSTPROCESS):
+        with charged_to_document(Stage.POSTPROCESS):
             if not isinstance(result, KeywordsResult):
                 return result
             phrases = [
@@ -323,20 +317,3 @@ class Pipeline:
                     missed = self._ranker.missed
                 cut = Cut(self._config.keywords, thresholds["keyword"], missed)
                 return keywords_result(document, phrases, layout, cut, version)
-
-
-def failure_of(error: DocumentError) -> Failure:
-    """The outcome of a document that cannot be processed."""
-    return Failure(code=error.code, stage=error.stage, message=str(error))
-
-
-@contextmanager
-def _stage(stage: Stage) -> Iterator[None]:
-    """Turn any error into the document's, naming stage and type of exception but not the text."""
-    try:
-        yield
-    except DocumentError:
-        raise
-    except Exception as error:
-        msg = f"{stage} failed with {type(error).__name__}; report it with the document's id"
-        raise DocumentError(ErrorCode.STAGE_ERROR, stage, msg) from error

@@ -4,21 +4,17 @@ The caller decides how the windows are run: `analyse` runs them in its own threa
 training and tests; workers let chunks share micro-batches, in `worker/engine.py`.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import repeat
 from typing import NamedTuple, Protocol, cast
 
 from schema.errors import DocumentError
 from schema.outcomes import Failure, Result
-from worker.pipeline import Pipeline, failure_of
+from worker.pipeline import Pipeline
 from worker.pipeline.batch import BUDGET, micro_batches
-from worker.pipeline.frames import frames_of
 from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, IntArray, Prediction, TokenizedDocument
-
-logger = logging.getLogger(__name__)
 
 
 class Ask(Protocol):
@@ -182,16 +178,7 @@ def _outcome(
 
 
 def _failed(error: DocumentError) -> Failure:
-    """The failure of a document; if a stage broke, the log says where."""
-    if error.__cause__ is not None:
-        _log_fault(str(error), frames_of(error.__cause__))
-    return failure_of(error)
-
-
-@lru_cache(maxsize=256)
-def _log_fault(message: str, frames: str) -> None:
-    """Log a fault of a stage: the first time only, since millions of documents may meet it."""
-    logger.error("%s\n%s", message, frames)
+    return Failure(code=error.code, stage=error.stage, message=str(error))
 
 
 def _pooled(pipeline: Pipeline, answers: Sequence[Answer], texts: Iterable[str]) -> list[Answer]:
