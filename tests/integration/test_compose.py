@@ -1,46 +1,14 @@
-"""compose.yaml, as far as it can be tested without Docker."""
+"""What compose.yaml and the Dockerfile promise, as far as it can be read from them."""
 
-import contextlib
-import os
 import re
-import shlex
-import signal
-import subprocess
-import sys
-import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, LiteralString
 
-import psycopg
 import pytest
 import sqlalchemy as sa
-import yaml
 
-from producer.local.binaries import postgres_install, redis_server
+from producer.local.provision import LOGINS
 from schema import settings
-
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "compose.yaml").read_text()
-VARIABLES = {"POSTGRES_PASSWORD": "secret", "POSTGRES_PORT": "5432", "REDIS_PASSWORD": "secret"}
-COMPOSE: dict[str, Any] = yaml.safe_load(
-    re.sub(r"\$\{(\w+)[^}]*\}", lambda match: VARIABLES[match[1]], TEXT)
-)
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-TEXTMILL = {name: service for name, service in SERVICES.items() if "build" in service}
-LONG_RUNNING = {name: service for name, service in TEXTMILL.items() if "healthcheck" in service}
-WORKERS = [name for name in SERVICES if name.startswith("worker-")]
-PATIENCE = 90
-"""Seconds a service may take to be ready; a worker loads its models."""
-
-READY_WHEN: dict[str, LiteralString] = {
-    "dispatch": "select count(*) > 0 from pg_stat_activity"
-    " where datname = current_database() and application_name = 'textmill-dispatch'",
-    "worker-cpu": "select count(*) > 0 from textmill.worker",
-    "worker-gpu": "select count(*) > 0 from textmill.worker",
-}
-"""Queries that tell when a service is at work."""
+from tests.fixtures.compose import COMPOSE, ROOT, SERVICES, TEXT, TEXTMILL, VARIABLES, WORKERS
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -98,11 +66,29 @@ def test_servers_keep_their_data_in_a_named_volume(name: str, data: str) -> None
 
 def test_redis_writes_an_append_only_file_and_never_evicts() -> None:
     """Without it, a restart of Redis, or a full Redis, delays chunks until they are republished."""
-    options = SERVICES["redis"]["command"][1:]
-    given = dict(zip(options[::2], options[1::2], strict=True))
+    lines = COMPOSE["configs"]["redis"]["content"].splitlines()
 
-    assert given["--appendonly"] == "yes"
-    assert given["--maxmemory-policy"] == "noeviction"
+    assert {"appendonly yes", "maxmemory-policy noeviction"} <= set(lines)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_command_holds_a_password(name: str) -> None:
+    """Without it, every user of the host reads the password in its list of processes."""
+    assert VARIABLES["REDIS_PASSWORD"] not in SERVICES[name].get("command", [])
+
+
+def test_only_the_migration_has_the_owners_login() -> None:
+    """Without it, the query of a sweep runs as a superuser, and guards of the tables hold nobody."""
+    urls = {
+        name: service["environment"]["TEXTMILL_DATABASE_URL"] for name, service in TEXTMILL.items()
+    }
+
+    logins = {name: sa.make_url(url).username for name, url in urls.items()}
+
+    owner = SERVICES["postgres"]["environment"]["POSTGRES_USER"]
+    assert [name for name, login in logins.items() if login == owner] == ["migrate"]
+    assert logins["dispatch"] == LOGINS["producer"]
+    assert {logins[name] for name in WORKERS} == {LOGINS["worker"]}
 
 
 @pytest.mark.parametrize("name", WORKERS)
@@ -146,144 +132,6 @@ def test_environment_holds_settings_that_exist(name: str) -> None:
     known = {f"TEXTMILL_{field.upper()}" for one in concerns for field in one.model_fields}
 
     assert set(TEXTMILL[name]["environment"]) <= known
-
-
-def test_postgres_health_check_tells_a_running_server(database_url: str) -> None:
-    """Without it, services would start before the database answers, or never."""
-    url = sa.make_url(database_url)
-    check = SERVICES["postgres"]["healthcheck"]["test"][1:]
-    program = postgres_install() / "bin" / check[0]
-
-    def answers(port: int | None) -> bool:
-        environment = {**os.environ, "PGPORT": str(port)}
-        ended = subprocess.run([program, *check[1:]], env=environment, check=False)
-        return ended.returncode == 0
-
-    assert answers(url.port)
-    assert not answers(1)
-
-
-def test_redis_command_starts_a_server_that_its_health_check_tells(tmp_path: Path) -> None:
-    """The server listens on a socket file instead of the container's port."""
-    server = redis_server()
-    service = SERVICES["redis"]
-    client = f"{shlex.quote(str(server.with_name('redis-cli')))} -s redis.sock"
-    check = service["healthcheck"]["test"][1].replace("redis-cli", client)
-
-    def healthy(environment: Mapping[str, str]) -> bool:
-        command = ["/bin/sh", "-c", check]
-        ended = subprocess.run(command, env=environment, cwd=tmp_path, check=False)
-        return ended.returncode == 0
-
-    environment = {**os.environ, **service["environment"]}
-    command = [str(server), *service["command"][1:]]
-    command += ["--port", "0", "--unixsocket", "redis.sock"]
-    with _started(command, environment, tmp_path) as process:
-        _wait_until(lambda: healthy(environment), process, tmp_path)
-
-        assert not healthy(environment | {"REDISCLI_AUTH": "another"})
-
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
-    assert list(tmp_path.glob("appendonly*"))
-
-
-def test_migrate_can_run_again(textmill_environment: dict[str, str]) -> None:
-    """Without it, the second `docker compose up` fails."""
-    assert _run(SERVICES["migrate"]["command"], textmill_environment) == 0
-
-
-@pytest.mark.parametrize("name", LONG_RUNNING)
-def test_service_gets_healthy_and_stops_when_asked(
-    name: str, database_url: str, textmill_environment: dict[str, str], tmp_path: Path
-) -> None:
-    """Without it, a service's command is first run by whoever deploys it."""
-    check = LONG_RUNNING[name]["healthcheck"]["test"][1:]
-    command = _installed(LONG_RUNNING[name]["command"])
-
-    with (
-        psycopg.connect(database_url, autocommit=True) as connection,
-        _started(command, textmill_environment, tmp_path) as process,
-    ):
-        _wait_until(lambda: _holds(connection, READY_WHEN[name]), process, tmp_path)
-        health = _run(check, textmill_environment)
-
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(PATIENCE)
-
-    assert (health, code) == (0, 0), (tmp_path / "log").read_text()
-
-
-@pytest.mark.parametrize("name", LONG_RUNNING)
-def test_health_check_fails_without_a_database(
-    name: str, textmill_environment: dict[str, str]
-) -> None:
-    """Without it, a service that can do nothing is shown as healthy."""
-    check = LONG_RUNNING[name]["healthcheck"]["test"][1:]
-    unreachable = "postgresql://textmill:secret@127.0.0.1:1/textmill"
-
-    code = _run(check, textmill_environment | {"TEXTMILL_DATABASE_URL": unreachable})
-
-    assert code == 3
-
-
-@pytest.fixture
-def textmill_environment(database_url: str, broker_url: str) -> dict[str, str]:
-    """What compose.yaml passes to a Textmill service, aimed at the servers of this test."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TEXTMILL_")}
-    return kept | {
-        "OMP_NUM_THREADS": "1",
-        "TEXTMILL_DATABASE_URL": database_url,
-        "TEXTMILL_BROKER_URL": broker_url,
-    }
-
-
-@contextlib.contextmanager
-def _started(
-    command: list[str], environment: Mapping[str, str], directory: Path
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` in `directory`, its output in `log`; its processes end with the block."""
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=directory,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _wait_until(
-    ready: Callable[[], bool], process: subprocess.Popen[bytes], directory: Path
-) -> None:
-    """Wait until a process of `_started` is ready; fail if it ends or `PATIENCE` runs out."""
-    deadline = time.monotonic() + PATIENCE
-    while not ready():
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.2)
-        if process.returncode is not None or time.monotonic() > deadline:
-            pytest.fail(f"not ready, code {process.returncode}: {(directory / 'log').read_text()}")
-
-
-def _holds(connection: psycopg.Connection[Any], query: LiteralString) -> bool:
-    row = connection.execute(query).fetchone()
-    return row == (True,)
-
-
-def _run(command: list[str], environment: Mapping[str, str]) -> int:
-    return subprocess.run(_installed(command), env=environment, check=False).returncode
-
-
-def _installed(command: list[str]) -> list[str]:
-    """`command` with the path of its program in this environment."""
-    return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
 
 
 def _stages(dockerfile: str) -> dict[str, str]:
