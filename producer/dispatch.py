@@ -35,7 +35,7 @@ Made = TypeVar("Made")
 
 RECONNECTING = 10
 """Seconds after an outage of Postgres in which no lease is ended: workers were cut off as well, and
-their heartbeats come first."""
+their heartbeats come first. So too after the start, since an outage may have come right before."""
 
 CLOSED_AT_ONCE = 20
 """Batches of chunks that one step closes of each job that is being ended."""
@@ -81,7 +81,7 @@ class Dispatcher:
         self._turn = Turn()
         self._upkeep_due = 0.0
         self._purges = False
-        self._rescue_due = 0.0
+        self._rescue_due = time.monotonic() + RECONNECTING
         self._step_due = 0.0
 
     def run(self, stop: threading.Event) -> None:
