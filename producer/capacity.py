@@ -1,11 +1,11 @@
 """How many more chunks the workers that live can take."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from producer.marking import Slots
 from schema.documents import Lane, Task
 
 
@@ -16,13 +16,31 @@ class LiveWorker(NamedTuple):
     threads: int
 
 
+TAKEN = "(c.taken_at between now() - make_interval(secs => :after) and now()) is true"
+"""SQL that holds for a dispatched chunk `c` whose message a worker has: its heartbeat says that it
+waits there, as a suspect to be alone with the process, or behind one."""
+
+
 class UnderWay(NamedTuple):
-    """How many chunks of a lane and task take a thread or soon will; how many no worker claimed."""
+    """How many chunks of a lane and task take a thread or soon will; how many no worker took."""
 
     lane: Lane
     task: Task
     chunks: int
-    dispatched: int
+    untaken: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How many more chunks of a lane may be published.
+
+    Attributes:
+        total: over all tasks.
+        by_task: of each task.
+    """
+
+    total: int
+    by_task: dict[Task, int]
 
 
 def live_workers(connection: sa.Connection) -> Sequence[LiveWorker]:
@@ -33,20 +51,25 @@ def live_workers(connection: sa.Connection) -> Sequence[LiveWorker]:
     return [LiveWorker(*row) for row in rows]
 
 
-def under_way(connection: sa.Connection) -> Sequence[UnderWay]:
+def under_way(connection: sa.Connection, *, after: float) -> Sequence[UnderWay]:
     """What is under way of each lane and task.
 
     Chunks of a paused job that wait take no thread.
+
+    Args:
+        connection: a connection that may read chunks.
+        after: seconds of silence after which a worker does not have a message any more.
     """
     rows = connection.execute(
         sa.text(
-            "select j.lane, j.task, count(*) as chunks,"
-            " count(*) filter (where c.state = 'dispatched') as dispatched"
+            "select j.lane, j.task, count(*) as chunks,"  # noqa: S608
+            f" count(*) filter (where c.state = 'dispatched' and not {TAKEN}) as untaken"
             " from textmill.chunk c join textmill.job j using (job_id)"
             " where c.state in ('dispatched', 'running')"
             " and (c.state = 'running' or j.state in ('pending', 'running'))"
             " group by j.lane, j.task"
-        )
+        ),
+        {"after": after},
     )
     return [UnderWay(Lane(lane), Task(task), *counts) for lane, task, *counts in rows]
 

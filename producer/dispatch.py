@@ -186,9 +186,9 @@ class Dispatcher:
         if not waiting:
             return []
         workers = live_workers(connection)
-        published = under_way(connection)
+        published = under_way(connection, after=self._settings.republish_after)
         shared = Lane.BULK in waiting or any(
-            each.dispatched for each in published if each.lane == Lane.BULK
+            each.untaken for each in published if each.lane == Lane.BULK
         )
         marked: list[Addressed] = []
         for lane in Lane:
@@ -200,9 +200,10 @@ class Dispatcher:
     def _republish(self) -> int:
         """Publish again chunks that nobody claimed, as many as the queues lack messages.
 
-        A worker takes no more messages than it has threads, so it claims at once what it takes. A
-        chunk that stays dispatched is therefore either queued, or its message was lost: forgotten
-        by Redis, or taken by a process that died. A message too many does nothing.
+        A worker takes no more messages than it has threads, so it claims at once what it takes, or
+        says that the chunk waits for the process's gate. Any other chunk that stays dispatched is
+        either queued, or its message was lost: forgotten by Redis, or taken by a process that died.
+        A message too many does nothing.
         """
         queued = self._broker.queued()
         with self._reachable():
@@ -220,8 +221,8 @@ class Dispatcher:
     ) -> list[Addressed]:
         again: list[Addressed] = []
         after = self._settings.republish_after
-        for each in under_way(connection):
-            lost = each.dispatched - queued[each.task, each.lane]
+        for each in under_way(connection, after=after):
+            lost = each.untaken - queued[each.task, each.lane]
             again += mark_again(connection, each.task, each.lane, lost, after=after)
         return again
 

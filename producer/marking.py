@@ -1,10 +1,10 @@
 """Mark chunks as dispatched: which go next, and which go again; callers have dispatch's turn."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
 
+from producer.capacity import TAKEN, Slots
 from schema.documents import Lane, Task
 from schema.messages import ChunkMessage
 
@@ -18,19 +18,6 @@ Postgres was set back, and goes at once."""
 JOBS_CONSIDERED = 200
 """Jobs of a lane among which one step shares the free slots: half of them the oldest, half the
 newest, so that a small job is seen when it comes, however many large ones came before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """How many more chunks of a lane may be published.
-
-    Attributes:
-        total: over all tasks.
-        by_task: of each task.
-    """
-
-    total: int
-    by_task: dict[Task, int]
 
 
 def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]:
@@ -111,13 +98,14 @@ def mark_again(
 ) -> list[Addressed]:
     """Mark the `lost` oldest dispatched chunks of a queue anew, if `after` seconds have passed.
 
-    Of those that seem to be dispatched later, since the clock was set back, nobody knows.
+    Of those that seem to be dispatched later, since the clock was set back, nobody knows. Those
+    whose messages workers have are passed over.
     """
     if lost <= 0:
         return []
     return _messages(
         connection,
-        """
+        f"""
         update textmill.chunk c set dispatched_at = now()
         from (
             select c.job_id, c.chunk_no, j.task, j.lane
@@ -126,13 +114,14 @@ def mark_again(
                 and j.task = :task and j.lane = :lane
                 and (c.dispatched_at < now() - make_interval(secs => :after)
                     or c.dispatched_at > now())
+                and not {TAKEN}
             order by c.dispatched_at
             limit :lost
             for update of c skip locked
         ) as stale
         where c.job_id = stale.job_id and c.chunk_no = stale.chunk_no
         returning c.job_id, c.chunk_no, stale.task, stale.lane
-        """,
+        """,  # noqa: S608
         {"task": task, "lane": lane, "lost": lost, "after": after},
     )
 

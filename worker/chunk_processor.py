@@ -64,13 +64,9 @@ class ChunkProcessor:
             False when the process drains and the chunk was not begun: the message goes back.
         """
         try:
-            with self._gate.together():
-                if self._work(message, alone=False):
+            with self._heartbeat.keeping(message):
+                if self._enter(message):
                     return True
-            if self._while_open(lambda: self._chunks.is_suspect(message)):
-                with self._gate.alone():
-                    if self._work(message, alone=True):
-                        return True
         except ClosedError:
             return False
         logger.info(
@@ -79,6 +75,18 @@ class ChunkProcessor:
             message.job_id,
         )
         return True
+
+    def _enter(self, message: ChunkMessage) -> bool:
+        """Process the chunk, beside others or alone. False: it could not be claimed."""
+        with self._gate.together():
+            if self._work(message, alone=False):
+                return True
+        if not self._while_open(lambda: self._chunks.is_suspect(message)):
+            return False
+        # At once: the next heartbeat may come too late.
+        self._while_open(lambda: self._chunks.keep([message]))
+        with self._gate.alone():
+            return self._work(message, alone=True)
 
     def _work(self, message: ChunkMessage, *, alone: bool) -> bool:
         """Claim the chunk and process it. False: it could not be claimed."""

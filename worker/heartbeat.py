@@ -1,4 +1,4 @@
-"""The thread that says a process lives, and keeps the leases of its chunks."""
+"""The thread that says a process lives, and keeps its messages and the leases of its chunks."""
 
 import logging
 import os
@@ -17,6 +17,7 @@ from schema.database import reachable, unblocked
 from schema.database_errors import condition, may_pass
 from schema.documents import Task
 from schema.errors import LeaseLostError
+from schema.messages import ChunkMessage
 from schema.settings import WorkerSettings
 from worker.chunks import ChunkStore
 from worker.claims import Claim
@@ -100,6 +101,7 @@ class Heartbeat:
         }
         self._lock = threading.Lock()
         self._held: dict[Claim, Lease] = {}
+        self._messages: list[ChunkMessage] = []  # one may come twice
         self._samples = deque([(time.monotonic(), 0)])  # when, and documents finished by then
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -131,6 +133,17 @@ class Heartbeat:
             logger.warning("the heartbeat row stays until it is old: %s", condition(error))
 
     @contextmanager
+    def keeping(self, message: ChunkMessage) -> Iterator[None]:
+        """Tell dispatch meanwhile that `message` is here, until its chunk is claimed."""
+        with self._lock:
+            self._messages.append(message)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._messages.remove(message)
+
+    @contextmanager
     def renewing(self, claim: Claim) -> Iterator[Lease]:
         """Keep the lease of `claim` alive meanwhile, and watch over it."""
         lease = Lease(claim)
@@ -146,8 +159,11 @@ class Heartbeat:
         while not self._stop.wait(self._settings.heartbeat):
             with self._lock:
                 held = list(self._held.values())
+                messages = list(self._messages)
             try:
                 self._look_after(held)  # first: the row of the process may be locked
+                if messages:
+                    self._chunks.keep(messages)
                 self._beat()
             except sa.exc.DBAPIError as error:
                 if not may_pass(error):

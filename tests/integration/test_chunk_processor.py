@@ -1,21 +1,24 @@
 """A chunk between its message and its outcomes, while Postgres comes and goes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
 import sqlalchemy as sa
 
 from producer import control
+from producer.broker import Broker
 from schema.documents import Task
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result, SentimentResult
 from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunk_store, chunks, mark
+from tests.fixtures.dispatch import dispatcher
 from tests.fixtures.engines import engine_of
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.postgres import read_only
-from tests.fixtures.waiting import PATIENCE
+from tests.fixtures.waiting import PATIENCE, until
 from worker.artifact_folders import ArtifactFolders
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
@@ -52,13 +55,19 @@ def message(producer_engine: sa.Engine) -> ChunkMessage:
     return message
 
 
+def heart_of(database: sa.Engine, store: ChunkStore, settings: WorkerSettings) -> Heartbeat:
+    return Heartbeat(database, store, settings, Meter(), device="cpu", tasks=[Task.SENTIMENT])
+
+
 def processor(
-    database: sa.Engine, store: ChunkStore, device: Engine, pipelines: dict[Task, Pipeline]
+    database: sa.Engine,
+    store: ChunkStore,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    heart: Heartbeat | None = None,
 ) -> tuple[ChunkProcessor, Gate]:
     gate, meter = Gate(), Meter()
-    heart = Heartbeat(
-        database, store, WorkerSettings(), meter, device="cpu", tasks=[Task.SENTIMENT]
-    )
+    heart = heart or heart_of(database, store, WorkerSettings())  # one that does not beat
     models = Models(pipelines, ArtifactFolders(SHIPPED, SHIPPED), device, "cpu")
     return ChunkProcessor(store, heart, device, models, meter, gate), gate
 
@@ -320,6 +329,59 @@ def test_closed_gate_sends_messages_back(
     assert ends(engine) == [("dispatched", 0, 0, 0)]
 
 
+@pytest.mark.parametrize("beats", [True, False])
+def test_message_that_waits_for_the_gate_is_not_taken_for_lost(  # noqa: PLR0913, PLR0917  # all parts of a process
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    broker: Broker,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    beats: bool,  # noqa: FBT001
+) -> None:
+    """Without it, a suspect that waits to be alone is published again and again.
+
+    Each further process that takes it waits as well, and lets nothing else in meanwhile. Without a
+    heartbeat, it is known at first that the suspect is there, but later it is taken for lost.
+    """
+    job_id = add_job(producer_engine, 4, chunk=2)
+    suspect, innocent = mark(producer_engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("update textmill.chunk set suspect = chunk_no = 0")
+    store, settings = chunk_store(worker_engine), WorkerSettings(lease=3, heartbeat=0.1)
+    dispatch = dispatcher(producer_engine, broker, republish_after=5)
+
+    def pass_time() -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "update textmill.chunk set dispatched_at = dispatched_at - interval '1 hour',"
+                " taken_at = taken_at - interval '1 hour'"
+            )
+
+    def taken() -> list[bool]:
+        """Which chunks a worker lately said to have."""
+        query = "select taken_at > now() - interval '1 minute' from textmill.chunk order by 1"
+        with engine.connect() as connection:
+            return [bool(row[0]) for row in connection.exec_driver_sql(query)]
+
+    heart = heart_of(worker_engine, store, settings)
+    process, gate = processor(worker_engine, store, device, pipelines, heart)
+    with ThreadPoolExecutor(2) as pool, heart if beats else nullcontext():
+        with gate.together():
+            first = pool.submit(process, suspect)
+            until(lambda: True in taken())
+            pass_time()
+            second = pool.submit(process, innocent)
+            if beats:
+                until(lambda: taken() == [True, True])
+            published = dispatch.step()
+        assert first.result()
+        assert second.result()
+
+    assert published == (0 if beats else 2)
+    assert set(outcomes(engine, job_id).values()) == {"succeeded"}
+
+
 def test_work_on_a_cancelled_job_stops(
     producer_engine: sa.Engine,
     worker_engine: sa.Engine,
@@ -331,9 +393,7 @@ def test_work_on_a_cancelled_job_stops(
     (message,) = mark(producer_engine)
     store = chunk_store(worker_engine)
     settings = WorkerSettings(lease=3, heartbeat=0.1)
-    with Heartbeat(
-        worker_engine, store, settings, Meter(), device="cpu", tasks=[Task.SENTIMENT]
-    ) as heart:
+    with heart_of(worker_engine, store, settings) as heart:
         claim = store.claim(message, alone=False)
         assert claim is not None
         with heart.renewing(claim) as lease:
