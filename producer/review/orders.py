@@ -115,6 +115,22 @@ def unjudged(selection: Selection) -> str:
     )
 
 
+def flagged(selection: Selection) -> str:
+    """SQL from `from` on: what there is to judge in the order `flagged`, as `r`."""
+    of_job = " and r.job_id = :job" if selection.job else ""
+    return f"from textmill.moderation_result r where r.flagged{of_job} and {unjudged(selection)}"
+
+
+def disputed(selection: Selection) -> str:
+    """As `flagged`, for the order `disputed`; the month of a verdict's result may be dropped."""
+    of_job = " and r.job_id = :job" if selection.job else ""
+    return (
+        "from textmill.feedback_status r"
+        f" where r.task = :task and r.state = '{FeedbackState.DISPUTED}'{of_job}"
+        " and exists (select from textmill.result k where k.job_id = r.job_id and k.seq = r.seq)"
+    )
+
+
 def _standing(connection: sa.Connection, selection: Selection, after: Place) -> dict[str, object]:
     """The values by which an order goes on after a document."""
     row = connection.execute(
@@ -148,7 +164,6 @@ def _bounds(middle: float, score: float, seq: int) -> dict[str, object]:
 
 
 def _flagged(selection: Selection, after: Place | None) -> str:
-    of_job = " and r.job_id = :job" if selection.job else ""
     further = (
         " and r.job_id <= :after_job"
         " and (r.job_id, r.score, r.seq) < (:after_job, :after_score, :after_seq)"
@@ -156,20 +171,16 @@ def _flagged(selection: Selection, after: Place | None) -> str:
         else ""
     )
     return (
-        "select r.job_id, r.seq from textmill.moderation_result r"  # noqa: S608
-        f" where r.flagged{of_job}{further} and {unjudged(selection)}"
+        f"select r.job_id, r.seq {flagged(selection)}{further}"
         " order by r.job_id desc, r.score desc, r.seq desc limit 1"
     )
 
 
 def _disputed(selection: Selection, after: Place | None) -> str:
-    of_job = " and s.job_id = :job" if selection.job else ""
-    further = " and (s.job_id, s.seq) < (:after_job, :after_seq)" if after else ""
+    further = " and (r.job_id, r.seq) < (:after_job, :after_seq)" if after else ""
     return (
-        "select s.job_id, s.seq from textmill.feedback_status s"  # noqa: S608
-        f" where s.task = :task and s.state = '{FeedbackState.DISPUTED}'{of_job}{further}"
-        " and exists (select from textmill.result r where r.job_id = s.job_id and r.seq = s.seq)"
-        " order by s.job_id desc, s.seq desc limit 1"
+        f"select r.job_id, r.seq {disputed(selection)}{further}"
+        " order by r.job_id desc, r.seq desc limit 1"
     )
 
 
