@@ -72,7 +72,7 @@ _MIDDLE: Mapping[Task, float] = {Task.SENTIMENT: 0.0, Task.MODERATION: 0.5}
 _LAST = 2**62
 """Above every position in a job."""
 
-_WINDOW = 200
+_BLOCK = 200
 """Documents of a keywords job that are put in order among themselves; no index has their scores."""
 
 _CONFIDENCE = "coalesce((r.payload -> 'keywords' -> 0 ->> 'score')::float8, 0)"
@@ -216,13 +216,13 @@ select j.job_id, least_sure.seq
 from textmill.job_status j
 cross join lateral (
     select r.seq from textmill.result r
-    where r.job_id = j.job_id and r.seq > :window_end and {{unjudged}}
+    where r.job_id = j.job_id and r.seq > :block_end and {{unjudged}}
     order by r.seq limit 1
 ) as first
 cross join lateral (
     select r.seq from textmill.result r
     where r.job_id = j.job_id and {{unjudged}}
-        and r.seq between first.seq and (first.seq - 1) / {_WINDOW} * {_WINDOW} + {_WINDOW}
+        and r.seq between first.seq and (first.seq - 1) / {_BLOCK} * {_BLOCK} + {_BLOCK}
     order by {_CONFIDENCE}, r.seq limit 1
 ) as least_sure
 where j.task = :task and {{jobs}}
@@ -230,9 +230,9 @@ order by j.job_id desc
 limit 1
 """  # noqa: S608
 
-_KEYWORDS_OF_WINDOW = f"""
+_KEYWORDS_OF_BLOCK = f"""
 select r.job_id, r.seq from textmill.result r
-where r.job_id = :after_job and r.seq between :window_first and :window_end
+where r.job_id = :after_job and r.seq between :block_first and :block_end
     and ({_CONFIDENCE}, r.seq) > (:after_confidence, :after_seq) and {{unjudged}}
 order by {_CONFIDENCE}, r.seq limit 1
 """  # noqa: S608
@@ -255,16 +255,16 @@ def _through_jobs(
         return _place(connection, found, given | more)
 
     if after:
-        last = (after.seq - 1) // _WINDOW * _WINDOW + _WINDOW
-        window = {"window_first": last - _WINDOW + 1, "window_end": last}
+        last = (after.seq - 1) // _BLOCK * _BLOCK + _BLOCK
+        block = {"block_first": last - _BLOCK + 1, "block_end": last}
         if selection.task is Task.KEYWORDS:
-            here = _KEYWORDS_OF_WINDOW.format(unjudged=pending)
-            if found := _place(connection, here, given | window):
+            here = _KEYWORDS_OF_BLOCK.format(unjudged=pending)
+            if found := _place(connection, here, given | block):
                 return found
-        if (found := look("j.job_id = :after_job", **window)) or selection.job:
+        if (found := look("j.job_id = :after_job", **block)) or selection.job:
             return found
     jobs = "j.job_id = :job" if selection.job else "j.job_id < :after_job" if after else "true"
-    top = {"high": middle, "high_seq": 0, "low": middle, "low_seq": 0, "window_end": 0}
+    top = {"high": middle, "high_seq": 0, "low": middle, "low_seq": 0, "block_end": 0}
     return look(jobs, **top)
 
 

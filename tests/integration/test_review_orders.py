@@ -28,7 +28,7 @@ from tests.fixtures.plans import LARGE, nodes_of
 from tests.fixtures.scale import seed
 
 DOCUMENTS = 450
-"""More than two windows of keywords."""
+"""More than two blocks of keywords."""
 
 
 def result_of(task: Task, seq: int) -> Result:
@@ -97,8 +97,8 @@ def doubt(task: Task, place: Place) -> float:
         case ModerationResult():
             return round(abs(max(result.scores.values()) - 0.5), 6)
         case KeywordsResult():
-            window = (place.seq - 1) // 200
-            return window + (result.keywords[0].score / 2 if result.keywords else 0)
+            block = (place.seq - 1) // 200
+            return block + (result.keywords[0].score / 2 if result.keywords else 0)
 
 
 @pytest.mark.parametrize("task", Task)
@@ -252,4 +252,4 @@ def most(statement: str, node: Mapping[str, Any]) -> int:
     """How many rows of a large table a statement may read in a node."""
     if "count(*)" in statement and node["Node Type"] == "Index Only Scan":
         return progress.MOST + 1  # what is left is counted that far
-    return 200 if "keywords" in statement else 60  # a window of keywords
+    return 200 if "keywords" in statement else 60  # a block of keywords
