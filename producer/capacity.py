@@ -75,17 +75,17 @@ def under_way(connection: sa.Connection, *, after: float) -> Sequence[UnderWay]:
 
 
 def free_slots(
-    workers: Sequence[LiveWorker], published: Mapping[Task, int], *, shared: bool
+    workers: Sequence[LiveWorker], occupied: Mapping[Task, int], *, shared: bool
 ) -> Slots:
-    """Free places of a lane.
+    """Free slots of a lane.
 
     Args:
         workers: the processes that live.
-        published: the lane's chunks that take a place already.
+        occupied: slots that chunks of the lane have, by task.
         shared: whether a thread of every process is left to the other lane, since bulk chunks wait
             to be published or claimed: so an interactive chunk always finds one free, and a stream
             of them, which workers take first, never stops the bulk lane. If not, there are two
-            places for every thread.
+            slots for every thread.
     """
     served = {Task(task) for worker in workers for task in worker.tasks}
 
@@ -94,10 +94,10 @@ def free_slots(
 
     return Slots(
         total=sum(capacity(worker.threads) for worker in workers)
-        - sum(published.get(task, 0) for task in served),
+        - sum(occupied.get(task, 0) for task in served),
         by_task={
             task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
-            - published.get(task, 0)
+            - occupied.get(task, 0)
             for task in Task
         },
     )

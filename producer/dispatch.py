@@ -193,8 +193,8 @@ class Dispatcher:
         marked: list[Addressed] = []
         for lane in Lane:
             if lane in waiting:
-                places = {each.task: each.chunks for each in published if each.lane == lane}
-                marked += mark(connection, lane, free_slots(workers, places, shared=shared))
+                occupied = {each.task: each.chunks for each in published if each.lane == lane}
+                marked += mark(connection, lane, free_slots(workers, occupied, shared=shared))
         return marked
 
     def _republish(self) -> int:

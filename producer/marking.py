@@ -63,23 +63,23 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
                 order by chunk_no limit :total
             ) as c
         ), ranked as (
-            select *, row_number() over (partition by task order by share, job_id) as place
+            select *, row_number() over (partition by task order by share, job_id) as rank
             from candidate
         ), chosen as (
             select job_id, chunk_no, share from ranked
-            join unnest(:tasks, :slots) as free (task, slots) using (task)
-            where place <= slots
+            join unnest(:tasks, :slots) as slot (task, slots) using (task)
+            where rank <= slots
             order by share, job_id
             limit :total
-        ), free as (
+        ), unlocked as (
             select c.job_id, c.chunk_no from chosen
             join textmill.chunk c using (job_id, chunk_no)
             where c.state = 'pending'
             for update of c skip locked
         )
         update textmill.chunk c set state = 'dispatched', dispatched_at = now()
-        from free join textmill.job j using (job_id)
-        where c.job_id = free.job_id and c.chunk_no = free.chunk_no
+        from unlocked join textmill.job j using (job_id)
+        where c.job_id = unlocked.job_id and c.chunk_no = unlocked.chunk_no
         returning c.job_id, c.chunk_no, j.task, j.lane
         """,
         {
