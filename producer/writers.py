@@ -10,14 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import BinaryIO
 
-FIELDS = ("external_id", "status", "result", "error", "metadata", "line")
-"""Fields of a row, in this order; what does not apply to a document is None."""
+from producer.outcomes import FIELDS, TEXT
 
 COLUMNS = (*FIELDS[:2], "label", "score", "keywords", "code", "message", *FIELDS[2:])
 """Columns of CSV and Parquet: those fields, and parts of `result` and `error` before them."""
-
-TEXT = "text"
-"""A further field, and column, where the documents' texts are wanted."""
 
 ROWS_AT_ONCE = 5000
 """Most rows of a Parquet row group."""

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from producer import jobs
 from producer.batches import batches
 from producer.intake import from_mapping
+from producer.outcomes import outcomes
 from schema.documents import Document, JobId, Rejected
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
@@ -127,7 +127,7 @@ def test_number_that_no_reader_could_read_is_refused(
             {"documents": documents},
         ).scalar_one()
 
-    refused, neighbour = jobs.outcomes(producer_engine, job_id)
+    refused, neighbour = outcomes(producer_engine, job_id)
 
     assert refused["error"] is not None
     assert refused["error"]["code"] == "invalid_metadata"
