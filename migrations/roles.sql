@@ -84,7 +84,8 @@ grant insert (job_id, external_id, verdict, labels, keywords, comment, annotator
 -- an outcome, and changes jobs only through functions.
 grant select on textmill.job, textmill.chunk, textmill.document, textmill.result,
     textmill.failure, textmill.worker, textmill.alembic_version to textmill_worker;
-grant update (state, attempt, lease_expires_at, worker, suspect) on textmill.chunk to textmill_worker;
+grant update (state, attempt, taken_at, lease_expires_at, worker, suspect) on textmill.chunk
+    to textmill_worker;
 grant insert on textmill.result, textmill.failure to textmill_worker;
 grant insert, update, delete on textmill.worker to textmill_worker;
 grant insert (model_version, task) on textmill.model_version to textmill_worker;

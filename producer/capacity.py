@@ -1,11 +1,11 @@
 """How many more chunks the live workers can take."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from producer.marking import Slots
 from schema.documents import Lane, Task
 
 
@@ -16,13 +16,31 @@ class LiveWorker(NamedTuple):
     threads: int
 
 
+TAKEN = "(c.taken_at between now() - make_interval(secs => :after) and now()) is true"
+"""SQL condition that a worker has the message of a dispatched chunk `c`: in the last `:after`
+seconds it reported that the chunk waits at its gate, as a suspect or behind one."""
+
+
 class UnderWay(NamedTuple):
-    """How many chunks of a lane and task take a thread or soon will, and how many are unclaimed."""
+    """How many chunks of a lane and task take a thread or soon will, and how many no worker has."""
 
     lane: Lane
     task: Task
     chunks: int
-    dispatched: int
+    untaken: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """How many more chunks of a lane may be published.
+
+    Attributes:
+        total: over all tasks.
+        by_task: of each task.
+    """
+
+    total: int
+    by_task: dict[Task, int]
 
 
 def live_workers(connection: sa.Connection) -> Sequence[LiveWorker]:
@@ -33,32 +51,37 @@ def live_workers(connection: sa.Connection) -> Sequence[LiveWorker]:
     return [LiveWorker(*row) for row in rows]
 
 
-def under_way(connection: sa.Connection) -> Sequence[UnderWay]:
+def under_way(connection: sa.Connection, *, after: float) -> Sequence[UnderWay]:
     """The chunks under way for each lane and task.
 
     Waiting chunks of a paused job are left out, since they take no thread.
+
+    Args:
+        connection: a connection that may read chunks.
+        after: seconds of silence after which a worker counts as holding no message.
     """
     rows = connection.execute(
         sa.text(
-            "select j.lane, j.task, count(*) as chunks,"
-            " count(*) filter (where c.state = 'dispatched') as dispatched"
+            "select j.lane, j.task, count(*) as chunks,"  # noqa: S608
+            f" count(*) filter (where c.state = 'dispatched' and not {TAKEN}) as untaken"
             " from textmill.chunk c join textmill.job j using (job_id)"
             " where c.state in ('dispatched', 'running')"
             " and (c.state = 'running' or j.state in ('pending', 'running'))"
             " group by j.lane, j.task"
-        )
+        ),
+        {"after": after},
     )
     return [UnderWay(Lane(lane), Task(task), *counts) for lane, task, *counts in rows]
 
 
 def free_slots(
-    workers: Sequence[LiveWorker], published: Mapping[Task, int], *, shared: bool
+    workers: Sequence[LiveWorker], occupied: Mapping[Task, int], *, shared: bool
 ) -> Slots:
     """The free slots of a lane.
 
     Args:
         workers: the live processes.
-        published: the lane's chunks that already take a slot, by task.
+        occupied: slots that the lane's chunks already take, by task.
         shared: whether one thread of every process is left to the other lane, because bulk chunks
             wait to be published or claimed. An interactive chunk then always finds a free thread,
             and a stream of interactive chunks, which workers take first, never stops the bulk lane.
@@ -71,10 +94,10 @@ def free_slots(
 
     return Slots(
         total=sum(capacity(worker.threads) for worker in workers)
-        - sum(published.get(task, 0) for task in served),
+        - sum(occupied.get(task, 0) for task in served),
         by_task={
             task: sum(capacity(worker.threads) for worker in workers if task in worker.tasks)
-            - published.get(task, 0)
+            - occupied.get(task, 0)
             for task in Task
         },
     )

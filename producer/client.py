@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from producer import control, feedback, jobs
 from producer.feedback import Verdict
 from producer.intake import examine, examine_rejected, from_mapping
-from producer.jobs import JobStatus, OutcomeRow
+from producer.jobs import JobStatus
 from producer.local import Stack, joined, own_workers, servers
+from producer.outcomes import OutcomeRow, outcomes
 from producer.submit import Submission, submit
 from schema.database import create_engine
 from schema.documents import Document, JobId, JobOptions, Record, Rejected, Task
@@ -196,7 +197,7 @@ class Textmill:
             JobNotFoundError: there is no such job.
             ServiceUnavailableError: Postgres does not answer, here or while rows are read.
         """
-        return jobs.outcomes(self.engine, _job_id(job_id), texts=texts)
+        return outcomes(self.engine, _job_id(job_id), texts=texts)
 
     def cancel(self, job_id: UUID | str) -> JobState:
         """Stop a job: existing outcomes stay, all other documents count as cancelled.

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
-from producer.jobs import documents_gone, job_not_found
+from producer.jobs import job_not_found
+from producer.outcomes import documents_gone
 from schema.database import reachable
 from schema.documents import JobId
 from schema.states import JobState

@@ -36,7 +36,7 @@ Made = TypeVar("Made")
 
 RECONNECTING = 10
 """Seconds after an outage of Postgres during which no lease is ended: workers were cut off as well,
-and their heartbeats must arrive first."""
+and their heartbeats must arrive first. The same holds after a start: it may follow an outage."""
 
 CLOSED_AT_ONCE = 20
 """Batches of chunks that one step closes for each job that is being ended."""
@@ -82,7 +82,7 @@ class Dispatcher:
         self._turn = Turn()
         self._upkeep_due = 0.0
         self._purges = False
-        self._rescue_due = 0.0
+        self._rescue_due = time.monotonic() + RECONNECTING
         self._step_due = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -190,23 +190,24 @@ class Dispatcher:
         if not waiting:
             return []
         workers = live_workers(connection)
-        published = under_way(connection)
+        published = under_way(connection, after=self._settings.republish_after)
         shared = Lane.BULK in waiting or any(
-            each.dispatched for each in published if each.lane == Lane.BULK
+            each.untaken for each in published if each.lane == Lane.BULK
         )
         marked: list[Addressed] = []
         for lane in Lane:
             if lane in waiting:
-                places = {each.task: each.chunks for each in published if each.lane == lane}
-                marked += mark(connection, lane, free_slots(workers, places, shared=shared))
+                occupied = {each.task: each.chunks for each in published if each.lane == lane}
+                marked += mark(connection, lane, free_slots(workers, occupied, shared=shared))
         return marked
 
     def _republish(self) -> int:
         """Publish unclaimed chunks again, as many as there are messages missing from the queues.
 
         A worker takes no more messages than it has threads, so it claims each chunk as soon as it
-        takes the message. A chunk that stays dispatched is therefore either queued, or its message
-        was lost: Redis forgot it, or the process that took it died. A surplus message does nothing.
+        takes the message, or reports that the chunk waits at the process's gate. Any other chunk
+        that stays dispatched is either queued, or its message was lost: Redis forgot it, or the
+        process that took it died. A surplus message does nothing.
         """
         queued = self._broker.queued()
         with self._reachable():
@@ -224,8 +225,8 @@ class Dispatcher:
     ) -> list[Addressed]:
         again: list[Addressed] = []
         after = self._settings.republish_after
-        for each in under_way(connection):
-            lost = each.dispatched - queued[each.task, each.lane]
+        for each in under_way(connection, after=after):
+            lost = each.untaken - queued[each.task, each.lane]
             again += mark_again(connection, each.task, each.lane, lost, after=after)
         return again
 

@@ -183,7 +183,8 @@ def _examine_text(value: object, limit: int) -> str:
 def _examine_metadata(value: Mapping[str, object], limit: int) -> dict[str, object]:
     metadata = dict(value)
     try:
-        encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        # As long as what Postgres prints, since a submit with SQL applies the limit to that.
+        encoded = json.dumps(metadata, ensure_ascii=False, allow_nan=False)
     except RecursionError:
         raise _too_deep() from None
     size = _examine_characters(encoded, "metadata")

@@ -106,7 +106,8 @@ class Load:
         Raises:
             PendingLimitError: a limit would be exceeded.
         """
-        check_pressure(self._connection, self._submitter, self.accepted, self._limits)
+        adding = self.accepted - self.rejected  # rejected records are not pending
+        check_pressure(self._connection, self._submitter, adding, self._limits)
         if not self._opened:
             self._connection.execute(sa.text("set local synchronous_commit = off"))
         self._connection.commit()

@@ -1,10 +1,10 @@
 """Mark the chunks to dispatch next, and those to dispatch again; callers hold dispatch's turn."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
 
+from producer.capacity import TAKEN, Slots
 from schema.documents import Lane, Task
 from schema.messages import ChunkMessage
 
@@ -18,19 +18,6 @@ Postgres was set back; it is dispatched at once."""
 JOBS_CONSIDERED = 200
 """Jobs of a lane among which one step shares the free slots: half of them the oldest, half the
 newest, so that a small job is considered on arrival, however many large ones came before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """How many more chunks of a lane may be published.
-
-    Attributes:
-        total: over all tasks.
-        by_task: of each task.
-    """
-
-    total: int
-    by_task: dict[Task, int]
 
 
 def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]:
@@ -76,23 +63,23 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
                 order by chunk_no limit :total
             ) as c
         ), ranked as (
-            select *, row_number() over (partition by task order by share, job_id) as place
+            select *, row_number() over (partition by task order by share, job_id) as rank
             from candidate
         ), chosen as (
             select job_id, chunk_no, share from ranked
-            join unnest(:tasks, :slots) as free (task, slots) using (task)
-            where place <= slots
+            join unnest(:tasks, :slots) as slot (task, slots) using (task)
+            where rank <= slots
             order by share, job_id
             limit :total
-        ), free as (
+        ), unlocked as (
             select c.job_id, c.chunk_no from chosen
             join textmill.chunk c using (job_id, chunk_no)
             where c.state = 'pending'
             for update of c skip locked
         )
         update textmill.chunk c set state = 'dispatched', dispatched_at = now()
-        from free join textmill.job j using (job_id)
-        where c.job_id = free.job_id and c.chunk_no = free.chunk_no
+        from unlocked join textmill.job j using (job_id)
+        where c.job_id = unlocked.job_id and c.chunk_no = unlocked.chunk_no
         returning c.job_id, c.chunk_no, j.task, j.lane
         """,
         {
@@ -112,13 +99,13 @@ def mark_again(
     """Mark the `lost` oldest dispatched chunks of a queue again, if `after` seconds have passed.
 
     Chunks that seem to be dispatched in the future, because the clock was set back, are included,
-    since their age is unknown.
+    since their age is unknown. Chunks whose messages workers have are skipped.
     """
     if lost <= 0:
         return []
     return _messages(
         connection,
-        """
+        f"""
         update textmill.chunk c set dispatched_at = now()
         from (
             select c.job_id, c.chunk_no, j.task, j.lane
@@ -127,13 +114,14 @@ def mark_again(
                 and j.task = :task and j.lane = :lane
                 and (c.dispatched_at < now() - make_interval(secs => :after)
                     or c.dispatched_at > now())
+                and not {TAKEN}
             order by c.dispatched_at
             limit :lost
             for update of c skip locked
         ) as stale
         where c.job_id = stale.job_id and c.chunk_no = stale.chunk_no
         returning c.job_id, c.chunk_no, stale.task, stale.lane
-        """,
+        """,  # noqa: S608
         {"task": task, "lane": lane, "lost": lost, "after": after},
     )
 

@@ -17,7 +17,7 @@ def check_pressure(
     Args:
         connection: of that transaction.
         submitter: the job's submitter.
-        adding: documents of the job so far.
+        adding: pending documents of the job so far.
         limits: the limits.
 
     Raises:

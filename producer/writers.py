@@ -10,14 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import BinaryIO
 
-FIELDS = ("external_id", "status", "result", "error", "metadata", "line")
-"""Fields of a row, in this order; a field that does not apply to a document is None."""
+from producer.outcomes import FIELDS, TEXT
 
 COLUMNS = (*FIELDS[:2], "label", "score", "keywords", "code", "message", *FIELDS[2:])
-"""Columns of CSV and Parquet: these fields, and before `result`, parts of `result` and `error`."""
-
-TEXT = "text"
-"""An additional field, and column, if the documents' texts are requested."""
+"""Columns of CSV and Parquet: `FIELDS`, and before `result`, parts of `result` and `error`."""
 
 ROWS_AT_ONCE = 5000
 """Most rows of a Parquet row group."""

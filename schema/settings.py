@@ -189,15 +189,24 @@ class WorkerSettings(BaseSettings):
         return heartbeat
 
 
-def check() -> None:
+CONCERNS: tuple[type[BaseSettings], ...] = (
+    ServiceSettings,
+    IntakeSettings,
+    DispatchSettings,
+    SweepSettings,
+    WorkerSettings,
+)
+"""Every class of settings."""
+
+
+def check_all() -> None:
     """Read every setting, whether or not a command needs it.
 
     Raises:
         SettingsError: a variable is malformed.
     """
-    for concern in BaseSettings.__subclasses__():
-        if concern.__module__ == __name__:
-            read(concern)
+    for concern in CONCERNS:
+        read(concern)
 
 
 SettingsClass = TypeVar("SettingsClass", bound=BaseSettings)

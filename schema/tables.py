@@ -127,6 +127,7 @@ chunk = sa.Table(
     sa.Column("crashes", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("not_before", sa.DateTime(timezone=True)),
     sa.Column("dispatched_at", sa.DateTime(timezone=True)),
+    sa.Column("taken_at", sa.DateTime(timezone=True)),
     sa.Column("lease_expires_at", sa.DateTime(timezone=True)),
     sa.Column("worker", sa.Text),
     sa.Column("suspect", sa.Boolean, nullable=False, server_default=sa.false()),

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from schema.documents import Task, option_fault
 from schema.errors import EXIT_INTERRUPTED, InputError, TextmillError, exit_code
-from schema.settings import check
+from schema.settings import check_all
 
 WIDE = 160
 """Line width, in characters, of output to a file or a pipe."""
@@ -122,7 +122,7 @@ def ended_well(program: str) -> Iterator[None]:
         program: what the line begins with.
     """
     try:
-        check()
+        check_all()
         with interruptible(), printing():
             yield
     except TextmillError as error:

@@ -64,13 +64,9 @@ class ChunkProcessor:
             False if the process drains and the chunk was not started: the message goes back.
         """
         try:
-            with self._gate.together():
-                if self._work(message, alone=False):
+            with self._leases.keeping(message):
+                if self._enter(message):
                     return True
-            if self._while_open(lambda: self._chunks.is_suspect(message)):
-                with self._gate.alone():
-                    if self._work(message, alone=True):
-                        return True
         except ClosedError:
             return False
         logger.info(
@@ -79,6 +75,18 @@ class ChunkProcessor:
             message.job_id,
         )
         return True
+
+    def _enter(self, message: ChunkMessage) -> bool:
+        """Process the chunk, with others or alone; return False if it could not be claimed."""
+        with self._gate.together():
+            if self._work(message, alone=False):
+                return True
+        if not self._while_open(lambda: self._chunks.is_suspect(message)):
+            return False
+        # Reported at once, since the next heartbeat may be too late.
+        self._while_open(lambda: self._chunks.keep([message]))
+        with self._gate.alone():
+            return self._work(message, alone=True)
 
     def _work(self, message: ChunkMessage, *, alone: bool) -> bool:
         """Claim the chunk and process it; return False if it could not be claimed."""

@@ -120,6 +120,31 @@ class ChunkStore:
                 )
             )
 
+    def keep(self, messages: Sequence[ChunkMessage]) -> None:
+        """Report to dispatch those messages whose chunks are still unclaimed.
+
+        Otherwise dispatch takes them for lost, and publishes their chunks again.
+        """
+        with self._database.begin() as connection:
+            connection.execute(
+                sa.text("""
+                    update textmill.chunk c set taken_at = now()
+                    from (
+                        select k.job_id, k.chunk_no from textmill.chunk k
+                        join unnest(cast(:job_ids as uuid[]), cast(:chunk_nos as integer[]))
+                            as taken (job_id, chunk_no) using (job_id, chunk_no)
+                        where k.state = 'dispatched'
+                        order by k.job_id, k.chunk_no
+                        for update of k skip locked
+                    ) as waiting
+                    where c.job_id = waiting.job_id and c.chunk_no = waiting.chunk_no
+                """),
+                {
+                    "job_ids": [message.job_id for message in messages],
+                    "chunk_nos": [message.chunk_no for message in messages],
+                },
+            )
+
     def load(self, claim: Claim) -> Sequence[LoadedDocument]:
         """The chunk's work: the documents of its range that have no outcome."""
         with self._reading() as connection:

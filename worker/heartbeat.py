@@ -1,4 +1,4 @@
-"""The thread that reports that a process lives, and has its leases looked after."""
+"""The thread that reports that a process lives, and has its leases and messages looked after."""
 
 import logging
 import os

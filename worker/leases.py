@@ -1,4 +1,4 @@
-"""The leases of the chunks that a process has in work."""
+"""What a process holds: the leases of its chunks in work, and the messages that wait."""
 
 import logging
 import os
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from schema.errors import LeaseLostError
+from schema.messages import ChunkMessage
 from schema.settings import WorkerSettings
 from worker.chunks import ChunkStore
 from worker.claims import Claim
@@ -52,7 +53,7 @@ class Lease:
 
 
 class Leases:
-    """The leases that this process holds; the heartbeat has them looked after.
+    """The leases and messages that this process holds; the heartbeat has them looked after.
 
     Args:
         chunks: the chunks of this process.
@@ -68,6 +69,18 @@ class Leases:
         self._settings = settings
         self._lock = threading.Lock()
         self._held: dict[Claim, Lease] = {}
+        self._messages: list[ChunkMessage] = []  # a message may arrive twice
+
+    @contextmanager
+    def keeping(self, message: ChunkMessage) -> Iterator[None]:
+        """Report to dispatch, within this context, that `message` is here while it is unclaimed."""
+        with self._lock:
+            self._messages.append(message)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._messages.remove(message)
 
     @contextmanager
     def renewing(self, claim: Claim) -> Iterator[Lease]:
@@ -82,7 +95,7 @@ class Leases:
                 del self._held[claim]
 
     def look_after(self) -> None:
-        """Renew leases, mark lost ones, and end the process if a chunk is stuck.
+        """Renew leases, mark lost ones, end the process if a chunk is stuck, and keep messages.
 
         Raises:
             DBAPIError: Postgres does not answer, or refuses.
@@ -90,8 +103,13 @@ class Leases:
         # Taken before the database is asked: a claim that it does not confirm is lost or done.
         with self._lock:
             held = list(self._held.values())
-        if not held:
-            return
+            messages = list(self._messages)
+        if held:
+            self._look_after(held)
+        if messages:
+            self._chunks.keep(messages)
+
+    def _look_after(self, held: Sequence[Lease]) -> None:
         owned = self._chunks.owned()
         due = time.monotonic() - self._settings.lease / 3  # most chunks are done sooner
         for lease in held:

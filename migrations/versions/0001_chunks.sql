@@ -9,6 +9,7 @@ create table textmill.chunk (
     crashes integer not null default 0,
     not_before timestamptz,
     dispatched_at timestamptz,
+    taken_at timestamptz,  -- when a worker last reported that it has the message and waits to claim
     lease_expires_at timestamptz,
     worker text,
     suspect boolean not null default false,

@@ -13,7 +13,8 @@ from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
 from producer.cli.show import say
 from producer.client import Textmill
-from producer.jobs import JobStatus, are_gone, documents_gone
+from producer.jobs import JobStatus
+from producer.outcomes import are_gone, documents_gone
 from schema.documents import JobId
 from schema.errors import EXIT_USAGE, DocumentsGoneError
 from schema.states import RUNNABLE_JOB_STATES, JobState

@@ -15,6 +15,9 @@ from schema.outcomes import ErrorCode
 HEAD = 100
 """Records to read before a field counts as unknown; a single one may just be broken."""
 
+HEAD_SIZE = 16 * 1024 * 1024
+"""Characters of such records after which no more of them are held, unless there is only one."""
+
 _JOINED = re.compile(r"\}[ \t]*\r\s*\{")  # a carriage return between two objects
 
 
@@ -25,19 +28,23 @@ def read_jsonl(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Reje
         InputError: none of the first objects has an expected field, the file is one JSON array,
             or its lines end in a carriage return alone.
     """
-    rows = _rows(lines, expected)
-    head = []
+    unread = iter(lines)
+    head: list[Row | Rejected] = []
+    size = 0
     found: dict[str, None] = {}
-    for row in rows:
-        head.append(row)
-        if isinstance(row, Row):
-            found |= dict.fromkeys(row.fields)
-        if len(head) == HEAD or found.keys() >= set(expected.fields):
+    for line in unread:
+        for row in _rows([line], expected):
+            head.append(row)
+            if isinstance(row, Row):
+                found |= dict.fromkeys(row.fields)
+        size += len(line.text)
+        full = len(head) == HEAD or (size > HEAD_SIZE and len(head) > 1)
+        if full or found.keys() >= set(expected.fields):
             break
     if found:
         expected.check(list(found))
     yield from head
-    yield from rows
+    yield from _rows(unread, expected)
 
 
 def _rows(lines: Iterable[Line], expected: Expected) -> Iterator[Row | Rejected]:

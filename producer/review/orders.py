@@ -72,7 +72,7 @@ _MIDDLE: Mapping[Task, float] = {Task.SENTIMENT: 0.0, Task.MODERATION: 0.5}
 _LAST = 2**62
 """Above every position in a job."""
 
-_WINDOW = 200
+_BLOCK = 200
 """Documents of a keywords job that are sorted together, since no index has their scores."""
 
 _CONFIDENCE = "coalesce((r.payload -> 'keywords' -> 0 ->> 'score')::float8, 0)"
@@ -115,6 +115,22 @@ def unjudged(selection: Selection) -> str:
     )
 
 
+def flagged(selection: Selection) -> str:
+    """SQL, beginning with `from`, for the results `r` to judge in the order `flagged`."""
+    of_job = " and r.job_id = :job" if selection.job else ""
+    return f"from textmill.moderation_result r where r.flagged{of_job} and {unjudged(selection)}"
+
+
+def disputed(selection: Selection) -> str:
+    """Like `flagged`, for the order `disputed`; results whose month was dropped are left out."""
+    of_job = " and r.job_id = :job" if selection.job else ""
+    return (
+        "from textmill.feedback_status r"
+        f" where r.task = :task and r.state = '{FeedbackState.DISPUTED}'{of_job}"
+        " and exists (select from textmill.result k where k.job_id = r.job_id and k.seq = r.seq)"
+    )
+
+
 def _standing(connection: sa.Connection, selection: Selection, after: Place) -> dict[str, object]:
     """The values by which an order continues after a document."""
     row = connection.execute(
@@ -149,7 +165,6 @@ def _bounds(middle: float, score: float, seq: int) -> dict[str, object]:
 
 
 def _flagged(selection: Selection, after: Place | None) -> str:
-    of_job = " and r.job_id = :job" if selection.job else ""
     further = (
         " and r.job_id <= :after_job"
         " and (r.job_id, r.score, r.seq) < (:after_job, :after_score, :after_seq)"
@@ -157,20 +172,16 @@ def _flagged(selection: Selection, after: Place | None) -> str:
         else ""
     )
     return (
-        "select r.job_id, r.seq from textmill.moderation_result r"  # noqa: S608
-        f" where r.flagged{of_job}{further} and {unjudged(selection)}"
+        f"select r.job_id, r.seq {flagged(selection)}{further}"
         " order by r.job_id desc, r.score desc, r.seq desc limit 1"
     )
 
 
 def _disputed(selection: Selection, after: Place | None) -> str:
-    of_job = " and s.job_id = :job" if selection.job else ""
-    further = " and (s.job_id, s.seq) < (:after_job, :after_seq)" if after else ""
+    further = " and (r.job_id, r.seq) < (:after_job, :after_seq)" if after else ""
     return (
-        "select s.job_id, s.seq from textmill.feedback_status s"  # noqa: S608
-        f" where s.task = :task and s.state = '{FeedbackState.DISPUTED}'{of_job}{further}"
-        " and exists (select from textmill.result r where r.job_id = s.job_id and r.seq = s.seq)"
-        " order by s.job_id desc, s.seq desc limit 1"
+        f"select r.job_id, r.seq {disputed(selection)}{further}"
+        " order by r.job_id desc, r.seq desc limit 1"
     )
 
 
@@ -206,13 +217,13 @@ select j.job_id, least_sure.seq
 from textmill.job_status j
 cross join lateral (
     select r.seq from textmill.result r
-    where r.job_id = j.job_id and r.seq > :window_end and {{unjudged}}
+    where r.job_id = j.job_id and r.seq > :block_end and {{unjudged}}
     order by r.seq limit 1
 ) as first
 cross join lateral (
     select r.seq from textmill.result r
     where r.job_id = j.job_id and {{unjudged}}
-        and r.seq between first.seq and (first.seq - 1) / {_WINDOW} * {_WINDOW} + {_WINDOW}
+        and r.seq between first.seq and (first.seq - 1) / {_BLOCK} * {_BLOCK} + {_BLOCK}
     order by {_CONFIDENCE}, r.seq limit 1
 ) as least_sure
 where j.task = :task and {{jobs}}
@@ -220,9 +231,9 @@ order by j.job_id desc
 limit 1
 """  # noqa: S608
 
-_KEYWORDS_OF_WINDOW = f"""
+_KEYWORDS_OF_BLOCK = f"""
 select r.job_id, r.seq from textmill.result r
-where r.job_id = :after_job and r.seq between :window_first and :window_end
+where r.job_id = :after_job and r.seq between :block_first and :block_end
     and ({_CONFIDENCE}, r.seq) > (:after_confidence, :after_seq) and {{unjudged}}
 order by {_CONFIDENCE}, r.seq limit 1
 """  # noqa: S608
@@ -245,16 +256,16 @@ def _through_jobs(
         return _place(connection, found, given | more)
 
     if after:
-        last = (after.seq - 1) // _WINDOW * _WINDOW + _WINDOW
-        window = {"window_first": last - _WINDOW + 1, "window_end": last}
+        last = (after.seq - 1) // _BLOCK * _BLOCK + _BLOCK
+        block = {"block_first": last - _BLOCK + 1, "block_end": last}
         if selection.task is Task.KEYWORDS:
-            here = _KEYWORDS_OF_WINDOW.format(unjudged=pending)
-            if found := _place(connection, here, given | window):
+            here = _KEYWORDS_OF_BLOCK.format(unjudged=pending)
+            if found := _place(connection, here, given | block):
                 return found
-        if (found := look("j.job_id = :after_job", **window)) or selection.job:
+        if (found := look("j.job_id = :after_job", **block)) or selection.job:
             return found
     jobs = "j.job_id = :job" if selection.job else "j.job_id < :after_job" if after else "true"
-    top = {"high": middle, "high_seq": 0, "low": middle, "low_seq": 0, "window_end": 0}
+    top = {"high": middle, "high_seq": 0, "low": middle, "low_seq": 0, "block_end": 0}
     return look(jobs, **top)
 
 

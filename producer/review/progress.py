@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from producer.review.orders import Order, Selection, unjudged
+from producer.review.orders import Order, Selection, disputed, flagged
 from schema.documents import JobId, Task
-from schema.states import FeedbackState
 
 MOST = 1000
 """Number up to which the documents left are counted; above it, the page shows "1,000+"."""
@@ -62,10 +61,11 @@ def progress(connection: sa.Connection, selection: Selection, annotator: str) ->
 def job_choices(connection: sa.Connection, task: Task) -> list[JobChoice]:
     """The latest jobs with results of `task`, newest first."""
     rows = connection.execute(
-        sa.text("""
-            select job_id, name, created_at, succeeded from textmill.job_status
-            where task = :task and succeeded > 0 order by job_id desc limit :jobs
-        """),
+        sa.text(f"""
+            select j.job_id, j.name, j.created_at, j.succeeded
+            from textmill.job_status j {_KEPT}
+            where j.task = :task order by j.job_id desc limit :jobs
+        """),  # noqa: S608
         {"task": task, "jobs": JOBS},
     )
     return [JobChoice(*row) for row in rows]
@@ -126,28 +126,41 @@ def pairs(connection: sa.Connection, task: Task) -> list[Pair]:
     return [Pair(*row) for row in rows]
 
 
+_KEPT = """
+cross join lateral (select from textmill.result where job_id = j.job_id limit 1) as kept
+"""
+"""Join that keeps only jobs `j` that still have results, since a job's counters outlast its month.
+It is a lateral join, since with `exists` the planner may read all results."""
+
+_UP_TO_MOST = "select count(*) from (select {} limit :most) as left_over"
+
+_UNCERTAIN = f"""
+with judged as (
+    select coalesce(sum(documents), 0) as documents from (
+        select job_id, count(distinct seq) as documents from textmill.feedback
+        where task = :task{{of_job}}{{theirs}} group by job_id
+    ) as j {_KEPT}
+), latest as (
+    select succeeded from textmill.job_status j {_KEPT}
+    where task = :task{{of_job}} order by job_id desc
+    limit :most + (select documents from judged)
+)
+select coalesce(sum(succeeded), 0) - (select documents from judged) from latest
+"""  # noqa: S608
+"""Uses the jobs' counters instead of counting results one by one, and reads no more jobs than can
+matter: each has at least one result."""
+
+
 def _left(selection: Selection) -> str:
     of_job = _of_job(selection)
     match selection.order:
         case Order.FLAGGED:
-            return (
-                "select count(*) from (select from textmill.moderation_result r"  # noqa: S608
-                f" where r.flagged{of_job} and {unjudged(selection)} limit :most) as left_over"
-            )
+            return _UP_TO_MOST.format(flagged(selection))
         case Order.DISPUTED:
-            return (
-                "select count(*) from textmill.feedback_status"  # noqa: S608
-                f" where task = :task and state = '{FeedbackState.DISPUTED}'{of_job}"
-            )
+            return _UP_TO_MOST.format(disputed(selection))
         case Order.UNCERTAIN:
             theirs = " and (annotator = :annotator or adjudicates)" if selection.second else ""
-            # Uses the jobs' counters instead of counting results one by one.
-            return (
-                "select (select coalesce(sum(succeeded), 0) from textmill.job_status"  # noqa: S608
-                f" where task = :task{of_job}) - (select count(distinct (job_id, seq))"
-                " from textmill.feedback join textmill.job_status using (job_id, task)"
-                f" where task = :task{of_job}{theirs})"
-            )
+            return _UNCERTAIN.format(of_job=of_job, theirs=theirs)
 
 
 def _of_job(selection: Selection) -> str:

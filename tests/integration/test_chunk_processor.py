@@ -1,21 +1,24 @@
 """A chunk from its message to its outcomes, while Postgres goes down and comes back."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
 import sqlalchemy as sa
 
 from producer import control
+from producer.broker import Broker
 from schema.documents import Task
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result, SentimentResult
 from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunk_store, chunks, mark
+from tests.fixtures.dispatch import dispatcher
 from tests.fixtures.engines import engine_of
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.postgres import read_only
-from tests.fixtures.waiting import PATIENCE
+from tests.fixtures.waiting import PATIENCE, until
 from worker.artifact_folders import ArtifactFolders
 from worker.chunk_processor import ChunkProcessor
 from worker.chunks import ChunkStore
@@ -53,12 +56,20 @@ def message(producer_engine: sa.Engine) -> ChunkMessage:
     return message
 
 
+def heart_of(database: sa.Engine, leases: Leases, settings: WorkerSettings) -> Heartbeat:
+    return Heartbeat(database, leases, settings, Meter(), device="cpu", tasks=[Task.SENTIMENT])
+
+
 def processor(
-    store: ChunkStore, device: Engine, pipelines: dict[Task, Pipeline]
+    store: ChunkStore,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    leases: Leases | None = None,
 ) -> tuple[ChunkProcessor, Gate]:
     gate, meter = Gate(), Meter()
+    leases = leases or Leases(store, WorkerSettings())  # no heartbeat looks after these
     models = Models(pipelines, ArtifactFolders(SHIPPED, SHIPPED), device, "cpu")
-    return ChunkProcessor(store, Leases(store, WorkerSettings()), device, models, meter, gate), gate
+    return ChunkProcessor(store, leases, device, models, meter, gate), gate
 
 
 @pytest.fixture
@@ -318,6 +329,60 @@ def test_closed_gate_sends_messages_back(
     assert ends(engine) == [("dispatched", 0, 0, 0)]
 
 
+@pytest.mark.parametrize("beats", [True, False])
+def test_message_that_waits_for_the_gate_is_not_taken_for_lost(  # noqa: PLR0913, PLR0917  # all parts of a process
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    broker: Broker,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    beats: bool,  # noqa: FBT001
+) -> None:
+    """Without it, a suspect that waits to be alone is published again and again.
+
+    Every other process that takes it then waits as well, and lets nothing else in meanwhile. If the
+    process has no heartbeat, the suspect's message counts as taken at first, and later as lost.
+    """
+    job_id = add_job(producer_engine, 4, chunk=2)
+    suspect, innocent = mark(producer_engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("update textmill.chunk set suspect = chunk_no = 0")
+    store, settings = chunk_store(worker_engine), WorkerSettings(lease=3, heartbeat=0.1)
+    dispatch = dispatcher(producer_engine, broker, republish_after=5)
+
+    def pass_time() -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "update textmill.chunk set dispatched_at = dispatched_at - interval '1 hour',"
+                " taken_at = taken_at - interval '1 hour'"
+            )
+
+    def taken() -> list[bool]:
+        """Whether a worker recently reported a chunk as taken, for each chunk."""
+        query = "select taken_at > now() - interval '1 minute' from textmill.chunk order by 1"
+        with engine.connect() as connection:
+            return [bool(row[0]) for row in connection.exec_driver_sql(query)]
+
+    leases = Leases(store, settings)
+    heart = heart_of(worker_engine, leases, settings)
+    process, gate = processor(store, device, pipelines, leases)
+    with ThreadPoolExecutor(2) as pool, heart if beats else nullcontext():
+        with gate.together():
+            first = pool.submit(process, suspect)
+            until(lambda: True in taken())
+            pass_time()
+            second = pool.submit(process, innocent)
+            if beats:
+                until(lambda: taken() == [True, True])
+            published = dispatch.step()
+        assert first.result()
+        assert second.result()
+
+    assert published == (0 if beats else 2)
+    assert set(outcomes(engine, job_id).values()) == {"succeeded"}
+
+
 def test_work_on_a_cancelled_job_stops(
     producer_engine: sa.Engine,
     worker_engine: sa.Engine,
@@ -330,14 +395,7 @@ def test_work_on_a_cancelled_job_stops(
     store = chunk_store(worker_engine)
     settings = WorkerSettings(lease=3, heartbeat=0.1)
     leases = Leases(store, settings)
-    with Heartbeat(
-        worker_engine,
-        leases,
-        settings,
-        Meter(),
-        device="cpu",
-        tasks=[Task.SENTIMENT],
-    ):
+    with heart_of(worker_engine, leases, settings):
         claim = store.claim(message, alone=False)
         assert claim is not None
         with leases.renewing(claim) as lease:

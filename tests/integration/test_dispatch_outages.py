@@ -7,7 +7,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from producer import loading, turn
+from producer import dispatch, loading, turn
 from producer.batches import batches
 from producer.broker import Broker
 from producer.dispatch import Dispatcher
@@ -100,10 +100,36 @@ def test_chunks_marked_while_redis_is_away_are_published_later(
     assert published == 2
 
 
+def test_dispatch_that_begins_ends_no_lease_until_workers_could_renew_theirs(
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, innocent chunks count as crashed if dispatch restarts in an outage of Postgres.
+
+    Workers were cut off as well: their leases lapsed, and their heartbeats have not arrived yet.
+    """
+    add_chunks(producer_engine, 1)
+    claim_one(producer_engine, chunk_store(worker_engine))
+    expire(worker_engine)
+
+    dispatcher(producer_engine, broker).step()
+
+    assert chunks(producer_engine)[0].state == "running"
+    monkeypatch.setattr(dispatch, "RECONNECTING", 0)
+    dispatcher(producer_engine, broker).step()
+    assert chunks(producer_engine)[0].state == "pending"
+
+
 def test_lease_that_lapses_while_redis_is_away_is_ended(
-    producer_engine: sa.Engine, worker_engine: sa.Engine, caplog: pytest.LogCaptureFixture
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Without it, one failing Redis command keeps all chunks of a dead host from being rescued."""
+    monkeypatch.setattr(dispatch, "RECONNECTING", 1)  # twenty poll intervals
     add_chunks(producer_engine, 1)
     claim_one(producer_engine, chunk_store(worker_engine))
     away = Broker("redis://127.0.0.1:1/0", "away:")

@@ -6,8 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from producer.submit import Submission, submit
-from schema.documents import Document, JobOptions, Task
+from schema.documents import Document, JobOptions, Rejected, Task
 from schema.errors import PendingLimitError
+from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off
@@ -45,6 +46,22 @@ def test_submit_beyond_the_limit_is_refused_until_others_are_done(
 
     work_off(producer_engine, worker_engine, first.job_id, POSITIVE)
     assert hand_over(producer_engine, 10, limits).accepted == 10
+
+
+def test_refusal_tells_rejected_records_from_what_is_pending(producer_engine: sa.Engine) -> None:
+    """Without it, a refusal of broken records reports fewer pending documents than there are."""
+    hand_over(producer_engine, 5, IntakeSettings())
+    broken = [Rejected(code=ErrorCode.INVALID_JSON, message="broken")] * 4
+
+    with pytest.raises(PendingLimitError, match=r"^5 documents are pending .* 6 more"):
+        submit(
+            producer_engine,
+            Task.SENTIMENT,
+            [*[Document(text="one")] * 6, *broken],
+            JobOptions(),
+            submitter="tester",
+            limits=IntakeSettings(max_pending=10),
+        )
 
 
 def test_limit_holds_in_the_middle_of_a_large_submit(producer_engine: sa.Engine) -> None:

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from producer import control, jobs
+from producer.outcomes import outcomes
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError
@@ -173,7 +174,7 @@ def test_documents_of_a_job_whose_model_is_nowhere_fail_with_a_remedy_that_helps
 
     assert mill.finished(job_id).failed == 2
     assert set(mill.outcomes(job_id).values()) == {"model_unavailable"}
-    (row, _) = jobs.outcomes(mill.engine, job_id)
+    (row, _) = outcomes(mill.engine, job_id)
     assert "copy its folder there" in str(row["error"])
     assert mill.attempts(job_id) == [2]
 

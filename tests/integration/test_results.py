@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from producer.jobs import outcomes
+from producer.outcomes import outcomes
 from schema.documents import Document, JobId
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import POSITIVE, work_off

@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from producer import jobs
 from producer.control import close_chunks, retry
-from producer.jobs import OutcomeRow, outcomes
+from producer.outcomes import OutcomeRow, outcomes
 from schema.documents import JobId
 from schema.errors import DocumentsGoneError
 from schema.outcomes import ErrorCode, Failure, Result, Stage
@@ -24,7 +23,7 @@ PAGE = 10
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "ROWS_AT_ONCE", PAGE)
+    monkeypatch.setattr("producer.outcomes.ROWS_AT_ONCE", PAGE)
 
 
 def odd_ones_fail(document: LoadedDocument) -> Result | Failure:
@@ -146,7 +145,7 @@ def test_page_with_texts_ends_when_they_are_long(
     producer_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without it, a page of long texts fills the memory, or documents after it are left out."""
-    monkeypatch.setattr(jobs, "BYTES_AT_ONCE", 15)
+    monkeypatch.setattr("producer.outcomes.BYTES_AT_ONCE", 15)
     records = [*documents(5), REFUSED, REFUSED, *documents(24)[5:]]
     job_id = hand_over(producer_engine, records).job_id
     pages = 0
@@ -179,7 +178,7 @@ def test_page_costs_by_its_own_rows(
     texts: bool,
 ) -> None:
     """Without it, each page reads the rest of the job, which takes a night for millions of rows."""
-    monkeypatch.setattr(jobs, "ROWS_AT_ONCE", 100)
+    monkeypatch.setattr("producer.outcomes.ROWS_AT_ONCE", 100)
     job_id = add_job(producer_engine, 5000)
     work_off(producer_engine, worker_engine, job_id, odd_ones_fail)
     if analysed:

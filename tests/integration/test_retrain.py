@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from producer import Textmill, jobs
+from producer import Textmill
 from producer.feedback import Verdict, add
+from producer.outcomes import outcomes
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError, NotLoadedError, ServiceUnavailableError
@@ -85,8 +86,8 @@ class Loop:
             documents = [Document(external_id=text, text=text) for text in RIGHT]
             job_id = textmill.submit(SENTIMENT, documents, JobOptions()).job_id
         assert self.mill.finished(job_id).succeeded == len(RIGHT)
-        outcomes = jobs.outcomes(self.mill.engine, job_id)
-        return job_id, {str(row["external_id"]): row["result"]["label"] for row in outcomes}  # type: ignore[index]
+        rows = outcomes(self.mill.engine, job_id)
+        return job_id, {str(row["external_id"]): row["result"]["label"] for row in rows}  # type: ignore[index]
 
     def judge(self, job_id: JobId, labels: Mapping[str, str]) -> None:
         """Judge the label of every slang text, and correct the wrong ones."""

@@ -28,7 +28,7 @@ from tests.fixtures.plans import LARGE, nodes_of
 from tests.fixtures.scale import seed
 
 DOCUMENTS = 450
-"""More documents than two windows of the order of keywords."""
+"""More documents than two blocks of the order of keywords."""
 
 
 def result_of(task: Task, seq: int) -> Result:
@@ -97,8 +97,8 @@ def doubt(task: Task, place: Place) -> float:
         case ModerationResult():
             return round(abs(max(result.scores.values()) - 0.5), 6)
         case KeywordsResult():
-            window = (place.seq - 1) // 200
-            return window + (result.keywords[0].score / 2 if result.keywords else 0)
+            block = (place.seq - 1) // 200
+            return block + (result.keywords[0].score / 2 if result.keywords else 0)
 
 
 @pytest.mark.parametrize("task", Task)
@@ -161,6 +161,44 @@ def test_what_was_judged_does_not_come_again(
     assert (left_of_lin.reviewed, left_of_lin.agreed, left_of_lin.left) == (1, 1, 3)
 
 
+@pytest.mark.parametrize("second", [False, True])
+def test_what_was_dropped_is_not_left_to_judge(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    annotator_engine: sa.Engine,
+    second: bool,  # noqa: FBT001
+) -> None:
+    """Without it, after a month is dropped, the first page leads to results that are gone."""
+    old = finished_job(producer_engine, worker_engine, Task.MODERATION, 4)
+    for annotator, labels in (("kim", ["hate"]), ("lin", ["spam"])):
+        disagree = {"verdict": "disagree", "labels": labels, "annotator": annotator}
+        add(annotator_engine, parse({**disagree, "job_id": old, "external_id": "1"}))
+    with engine.begin() as connection:
+        month = connection.scalar(sa.text("select to_char(now() at time zone 'UTC', 'YYYYMM')"))
+        connection.exec_driver_sql(
+            f"drop table textmill.document_{month}, textmill.result_{month},"
+            f" textmill.failure_{month}"
+        )
+    kept = finished_job(producer_engine, worker_engine, Task.MODERATION, 3)
+    selections = {
+        order: Selection(task=Task.MODERATION, order=order, second=second)
+        for order in ORDERS[Task.MODERATION]
+    }
+
+    with annotator_engine.connect() as connection:
+        left = {
+            order: progress.progress(connection, selection, "kim").left
+            for order, selection in selections.items()
+        }
+        jobs = progress.job_choices(connection, Task.MODERATION)
+
+    assert left == {Order.FLAGGED: 1, Order.UNCERTAIN: 3, Order.DISPUTED: 0}
+    for order, selection in selections.items():
+        assert len(walk(annotator_engine, selection)) == left[order]
+    assert [job.job_id for job in jobs] == [kept]
+
+
 @contextmanager
 def heard(engine: sa.Engine) -> Iterator[list[tuple[str, Mapping[str, object]]]]:
     """The statements that are run in the block, with their parameters."""
@@ -214,4 +252,4 @@ def most(statement: str, node: Mapping[str, Any]) -> int:
     """How many rows of a large table a statement may read in a node."""
     if "count(*)" in statement and node["Node Type"] == "Index Only Scan":
         return progress.MOST + 1  # at most this many of the documents left are counted
-    return 200 if "keywords" in statement else 60  # a window of keywords
+    return 200 if "keywords" in statement else 60  # a block of keywords

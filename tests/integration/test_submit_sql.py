@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from producer import jobs
 from producer.batches import batches
 from producer.intake import from_mapping
+from producer.outcomes import outcomes
 from schema.documents import Document, JobId, Rejected
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
@@ -97,6 +97,24 @@ def test_bad_documents_are_refused_as_intake_refuses_them(producer_engine: sa.En
     assert (job.state, job.submitted_by) == ("pending", "producer_login")
 
 
+def test_metadata_has_the_same_limit_by_both_doors(producer_engine: sa.Engine) -> None:
+    """Without it, metadata just below the limit is accepted from Python and refused from SQL."""
+    plain: dict[str, object] = {"text": "x", "tags": [1, "茶", {"a": None, "b": 1.5}]}
+    size = len(json.dumps(plain["tags"], ensure_ascii=False).encode()) + len('{"tags": , "n": ""}')
+    room = LIMITS.max_metadata_bytes - size
+    fits, exceeds = ({**plain, "n": "y" * length} for length in (room, room + 1))
+
+    job_id = submit(producer_engine, [fits, exceeds])
+
+    (refused,) = rows(producer_engine, "failure", job_id)
+    assert (refused.seq, refused.code) == (2, "metadata_too_large")
+    assert isinstance(from_mapping(fits, limits=LIMITS), Document)
+    by_python = from_mapping(exceeds, limits=LIMITS)
+    assert isinstance(by_python, Rejected)
+    assert by_python.code == refused.code
+    assert by_python.message.partition(",")[0] == refused.message.partition(",")[0]
+
+
 @pytest.mark.parametrize("number", ["9" * 6000, "-" + "9" * 4301, "1e9000", "9" * 400 + ".5"])
 def test_number_that_no_reader_could_read_is_refused(
     producer_engine: sa.Engine, number: str
@@ -109,7 +127,7 @@ def test_number_that_no_reader_could_read_is_refused(
             {"documents": documents},
         ).scalar_one()
 
-    refused, neighbour = jobs.outcomes(producer_engine, job_id)
+    refused, neighbour = outcomes(producer_engine, job_id)
 
     assert refused["error"] is not None
     assert refused["error"]["code"] == "invalid_metadata"

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from producer import jobs
+from producer.outcomes import outcomes
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
 from schema.outcomes import RESULT
@@ -64,16 +65,16 @@ def test_every_document_gets_its_outcome(producer_engine: sa.Engine) -> None:
 
     for task, job_id in job_ids.items():
         seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
-        outcomes = list(jobs.outcomes(producer_engine, job_id))
+        rows = list(outcomes(producer_engine, job_id))
 
         assert (seen.state, seen.succeeded, seen.failed) == ("completed", 3, 1)
-        assert [row["status"] for row in outcomes] == [
+        assert [row["status"] for row in rows] == [
             "succeeded",
             "succeeded",
             "failed",
             "succeeded",
         ]
-        for row in outcomes:
+        for row in rows:
             if row["status"] == "succeeded":
                 assert RESULT.validate_python(row["result"]).task == task
     until(lambda: progress(producer_engine) == len(TEXTS) * len(Task))

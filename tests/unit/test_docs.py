@@ -1,6 +1,5 @@
 """The guide names every setting and every command, and its links lead somewhere."""
 
-import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -9,11 +8,10 @@ from pathlib import Path
 import click
 import pytest
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
 
-from schema import settings
 from schema.errors import EXIT_UNREACHABLE
 from schema.outcomes import ErrorCode, Stage
+from schema.settings import CONCERNS
 from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState
 from worker import exit_codes
 
@@ -143,10 +141,9 @@ def test_decisions_are_numbered_without_gaps() -> None:
 
 
 def _settings() -> Iterator[tuple[str, FieldInfo]]:
-    for _, concern in inspect.getmembers(settings, inspect.isclass):
-        if issubclass(concern, BaseSettings) and concern.__module__ == settings.__name__:
-            for name, field in concern.model_fields.items():
-                yield f"TEXTMILL_{name.upper()}", field
+    for concern in CONCERNS:
+        for name, field in concern.model_fields.items():
+            yield f"TEXTMILL_{name.upper()}", field
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:

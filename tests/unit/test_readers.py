@@ -227,6 +227,28 @@ def test_a_line_without_end_is_skipped_without_being_held(write: Write) -> None:
     assert peak < 3 * LINE_MARGIN
 
 
+def test_large_records_without_the_field_are_not_held_until_it_counts_as_unknown(
+    write: Write,
+) -> None:
+    """Without it, a misnamed field costs two gigabytes of memory before it is reported."""
+    path = write("a.jsonl.gz", gzip.compress(b'{"body": "%s"}\n' % (b"x" * 5_000_000) * 20))
+
+    tracemalloc.start()
+    with pytest.raises(InputError, match="has no field 'text'"):
+        read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 3 * LINE_MARGIN
+
+
+def test_one_large_record_without_the_field_is_refused_alone(write: Write) -> None:
+    """Without it, a single broken record makes a whole file be refused."""
+    path = write("a.jsonl", b'{"body": "%s"}\n{"text": "a"}\n' % (b"x" * (LINE_MARGIN + 1)))
+
+    assert codes(read(path)) == [(1, ErrorCode.MISSING_TEXT), (2, None)]
+
+
 def test_memory_does_not_grow_with_the_file(write: Write) -> None:
     """A nightly export has millions of rows."""
     peaks = []

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from schema import settings as settings_module
 from schema.errors import SettingsError
-from schema.settings import IntakeSettings, ServiceSettings, SweepSettings, WorkerSettings, read
+from schema.settings import (
+    CONCERNS,
+    IntakeSettings,
+    ServiceSettings,
+    SweepSettings,
+    WorkerSettings,
+    read,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,9 +65,18 @@ def test_source_that_is_no_postgres_is_refused_by_name(
     assert "sesame" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "settings", BaseSettings.__subclasses__(), ids=lambda settings: settings.__name__
-)
+def test_every_concern_is_checked() -> None:
+    """Without it, a malformed variable is reported only once a command needs it."""
+    of_module = {
+        concern
+        for concern in vars(settings_module).values()
+        if isinstance(concern, type) and issubclass(concern, BaseSettings)
+    }
+
+    assert of_module == {BaseSettings, *CONCERNS}
+
+
+@pytest.mark.parametrize("settings", CONCERNS, ids=lambda settings: settings.__name__)
 def test_every_setting_has_a_default(settings: type[BaseSettings]) -> None:
     """Without it, a newcomer must set what only a few installations need before anything runs."""
     assert read(settings)

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from producer import writers
-from producer.writers import FIELDS, OutputFormat, write_outcomes
+from producer.outcomes import FIELDS
+from producer.writers import OutputFormat, write_outcomes
 
 ROWS: list[dict[str, object]] = [
     {
