@@ -115,7 +115,7 @@ class Dispatcher:
                 except ServiceUnavailableError as error:
                     logger.warning("%s", error)
                     stop.wait(self._settings.poll_interval)
-        logger.info("dispatch ends: it was told to")
+        logger.info("dispatch stops, as it was told to")
 
     def step(self) -> int:
         """Rescue chunks, end jobs, publish chunks, and publish those again that were lost.
@@ -182,7 +182,9 @@ class Dispatcher:
         except sa.exc.OperationalError as error:
             if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
                 raise
-            logger.warning("dispatch met a lock that somebody holds; the next step tries again")
+            logger.warning(
+                "dispatch met a lock that another session holds; the next step tries again"
+            )
             return None
 
     def _mark(self, connection: sa.Connection) -> list[Addressed]:

@@ -17,6 +17,6 @@ def parse_duration(text: str) -> timedelta:
     """
     found = _DURATION.fullmatch(text)
     if found is None:
-        msg = f"{text!r} is no duration; write 90s, 5m, 4h or 1d"
+        msg = f"{text!r} is not a duration; write 90s, 5m, 4h or 1d"
         raise InputError(msg)
     return timedelta(**{_UNITS[found[2]]: int(found[1])})

@@ -63,7 +63,7 @@ def _number(value: float) -> float | None:
     except ValueError:
         msg = "holds an integer of too many digits; write it as a string"
     else:
-        msg = "holds an infinity, which JSON has no form for; give null (None) instead"
+        msg = "holds an infinity, which JSON cannot represent; give null (None) instead"
     raise intake_error(ErrorCode.INVALID_METADATA, msg)
 
 
@@ -98,7 +98,7 @@ def _of_numpy(value: Any) -> object:  # noqa: ANN401  # numpy is not imported fo
     if kind in ("M", "m") and value.shape == ():
         return None if str(value) == _NO_TIME else str(value)
     msg = (
-        f"holds a value of type {type(value).__name__}, which JSON has no form for;"
+        f"holds a value of type {type(value).__name__}, which JSON cannot represent;"
         " give a string, a number or null (None) instead"
     )
     raise intake_error(ErrorCode.INVALID_METADATA, msg)

@@ -35,7 +35,7 @@ class Document(Frozen):
         external_id: the producer's own id, unique within the job; None lets intake use the
             document's position in the job, counted from 1.
         text: what is analysed; spans in results count its code points.
-        metadata: kept beside the document and handed back with its outcome.
+        metadata: stored with the document and returned with its outcome.
         line: where the document stood in its file, counted from 1.
     """
 
@@ -75,17 +75,17 @@ class JobOptions(Frozen):
     """How a job is to be run.
 
     Attributes:
-        name: what people call it.
+        name: name of the job, for people.
         lane: which queue it goes through.
         idempotency_key: submitting again with the same key and content returns the first job.
-        weight: share of the machine against other jobs of its lane.
-        deadline_at: when to give up what is not done.
-        explain: whether results say which parts of a document moved its score; of sentiment and
-            moderation, at the cost of about twice as many forward passes as there are words.
-        generate: whether results also give keywords that do not stand in the text; of keywords,
-            where the model has a generator.
-        model_version: the model to run it with, or at least 8 characters of the beginning of its
-            version, whatever is promoted; None takes what serves when a chunk is begun.
+        weight: share of the machine, relative to the other jobs of its lane.
+        deadline_at: when to end the job, keeping what is done.
+        explain: whether results say which parts of a document moved its score, at the cost of about
+            twice as many forward passes as there are words; for sentiment and moderation.
+        generate: whether results also give keywords that do not occur in the text; for keywords, if
+            the model has a generator.
+        model_version: version of the model to use, or at least its first 8 characters, whatever is
+            promoted; None uses the model that serves when a chunk begins.
     """
 
     name: ShortText | None = None

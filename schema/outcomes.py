@@ -54,8 +54,8 @@ class Evidence(Frozen):
     """A part of a document that moved a score.
 
     Attributes:
-        span: where it stands, `[start, end)` in code points of the original text.
-        weight: by how much the score falls when it is left out; negative where it rises.
+        span: its place, `[start, end)` in code points of the original text.
+        weight: by how much the score falls when the part is left out; negative if it rises.
     """
 
     span: Span
@@ -78,7 +78,7 @@ class SentimentResult(TaskResult):
         label: the label with the highest score.
         score: that label's score.
         scores: a score per label; they sum to 1.
-        explanation: what moved the label's score, strongest first; there where the job asked.
+        explanation: what moved the label's score, strongest first; only if the job asked for it.
     """
 
     task: Literal["sentiment"] = "sentiment"
@@ -96,9 +96,9 @@ class ModerationResult(TaskResult):
     Attributes:
         flagged: whether any label reached its threshold.
         labels: the labels that did, highest score first.
-        scores: a score per label, each on its own.
-        explanation: for each of the labels, or else the one with the highest score, what moved its
-            score, strongest first; there where the job asked.
+        scores: a score per label, independent of each other.
+        explanation: for each of `labels`, or the label with the highest score if there are none:
+            what moved its score, strongest first; only if the job asked for it.
     """
 
     task: Literal["moderation"] = "moderation"
@@ -114,11 +114,11 @@ class Keyword(Frozen):
     """One keyword or phrase.
 
     Attributes:
-        text: as it first stands in the document; in lower case where it does not.
+        text: as it first occurs in the document; in lower case if it was generated.
         score: how sure the model is.
-        spans: every place where it stands, `[start, end)` in code points of the original text;
-            missing where it does not.
-        generated: true where the model made it instead of finding it; else missing.
+        spans: every place where it occurs, `[start, end)` in code points of the original text;
+            missing if it was generated.
+        generated: true if the model generated it instead of finding it; otherwise missing.
     """
 
     text: Annotated[str, Field(min_length=1)]
@@ -129,13 +129,13 @@ class Keyword(Frozen):
     @model_validator(mode="after")
     def _stands_or_was_generated(self) -> Self:
         if not (self.spans or self.generated):
-            msg = "a keyword that was not generated stands somewhere: give its spans"
+            msg = "a keyword that was not generated occurs in the text: give its spans"
             raise ValueError(msg)
         return self
 
 
 class KeywordsResult(TaskResult):
-    """Keywords of a document: those that were found, then generated ones, each best first."""
+    """Keywords of a document: first those that were found, then generated ones, each best first."""
 
     task: Literal["keywords"] = "keywords"
     keywords: list[Keyword]
@@ -146,7 +146,7 @@ RESULT: TypeAdapter[SentimentResult | ModerationResult | KeywordsResult] = TypeA
 
 
 class Stage(StrEnum):
-    """Where on its way a document failed."""
+    """The stage at which a document failed."""
 
     INTAKE = "intake"
     PREPROCESS = "preprocess"
@@ -159,8 +159,8 @@ class Stage(StrEnum):
 class ErrorCode(StrEnum):
     """Why a document failed; a stable word for programs.
 
-    The first group is decided at intake, before the job opens; those documents have no text and
-    are never retried. Nor is one whose text was erased before it had an outcome.
+    The first group is decided at intake, before the job opens; these documents have no text and
+    are never retried. Nor is a document whose text was erased before it had an outcome.
     """
 
     INVALID_JSON = "invalid_json"
@@ -190,7 +190,7 @@ class Failure(Frozen):
 
     Attributes:
         code: for programs.
-        stage: where it happened.
+        stage: the stage at which it failed.
         message: for people; never holds the text itself.
     """
 

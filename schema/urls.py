@@ -19,7 +19,7 @@ def parse_database_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):  # ValueError: the port is not a number
-        msg = f"it is no URL; it looks like postgresql://user:password@host/database; {_ENCODE}"
+        msg = f"it is not a URL; it looks like postgresql://user:password@host/database; {_ENCODE}"
         raise ValueError(msg) from None
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         msg = "it must begin with postgresql://"
@@ -39,7 +39,7 @@ def check_broker_url(url: str) -> None:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        msg = f"it is no URL; {looks}"
+        msg = f"it is not a URL; {looks}"
         raise ValueError(msg) from None
     if parts.scheme not in ("redis", "rediss"):
         msg = "it must begin with redis:// or rediss://"
@@ -47,7 +47,7 @@ def check_broker_url(url: str) -> None:
     _refuse_stray_at(url, ends="/?#")
     # Celery takes a semicolon for the end of one URL and the beginning of the next.
     if not parts.hostname or not re.fullmatch(r"/?\d*", parts.path) or ";" in url:
-        msg = f"it names no host, or something else than a number after it; {looks}"
+        msg = f"it has no host, or what follows the host is not a number; {looks}"
         raise ValueError(msg)
     if not all(field.startswith("ssl_") for field in parse_qs(parts.query)):
         msg = "what follows ? can only be settings that begin with ssl_"

@@ -224,7 +224,7 @@ def patiently(action: Callable[[], Value], on_outage: Callable[[], object] = lam
             if not is_outage(error):
                 raise
             on_outage()
-            logger.warning("not done by Postgres, trying again: %s", condition(error))
+            logger.warning("Postgres could not do it, trying again: %s", condition(error))
             time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
 

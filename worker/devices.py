@@ -55,7 +55,7 @@ def parse_devices(text: str) -> list[Device]:
     names = text.split(",")
     for name in names:
         if name != "cpu" and not (name.startswith("cuda:") and name[5:].isdigit()):
-            msg = f"{name!r} is no device; say auto, cpu, or cuda:0,cuda:1"
+            msg = f"{name!r} is not a device; use auto, cpu, or a list such as cuda:0,cuda:1"
             raise UsageError(msg)
     return [Device(name) for name in names]
 

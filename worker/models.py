@@ -108,7 +108,7 @@ class Models:
                 self._serving[task] = version
         except ArtifactError as error:
             self._due[version] = time.monotonic() + TRY_AGAIN
-            self._faults[task] = f"{task} goes on with {self._serving[task]}: {error}"
+            self._faults[task] = f"{task} keeps {self._serving[task]}: {error}"
             logger.error("%s", self._faults[task])  # noqa: TRY400  # made for people
         else:
             self._faults.pop(task, None)

@@ -86,7 +86,7 @@ class Promotions:
             try:
                 self._look()
             except sa.exc.DBAPIError as error:
-                logger.warning("promotions are not seen: %s", error.orig)
+                logger.warning("cannot look up promotions: %s", error.orig)
 
     def _look(self) -> None:
         try:
@@ -95,4 +95,4 @@ class Promotions:
             raise
         except Exception:
             # The models that serve stay, and the next check may succeed.
-            logger.exception("promotions are not followed")
+            logger.exception("cannot follow promotions")

@@ -181,7 +181,7 @@ def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) 
     if len(gold) < LEAST or not source.rows("train") or not source.rows("test"):
         msg = (
             f"people agree on {len(gold)} documents of {wanted.task}, and {LEAST} are needed;"
-            " textmill.feedback_status tells which are disputed"
+            " textmill.feedback_status shows which are disputed"
         )
         raise InputError(msg)
     recipe = Recipe(
@@ -196,7 +196,7 @@ def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) 
     )
     if not any(source.rows("test") for source in recipe.original_sources()):
         msg = (
-            f"{wanted.data} has no test set of {wanted.task}, so nothing would tell what got worse"
+            f"{wanted.data} has no test set of {wanted.task}, so nothing would show what got worse"
         )
         raise InputError(msg)
     return recipe

@@ -23,7 +23,7 @@ def job_argument(value: str) -> JobId | str:
     except ValueError:
         digits = value.replace("-", "").lower()
     if not _BEGINNING.fullmatch(digits):
-        msg = f"{value!r} is no job's id, nor its first 8 characters or more"
+        msg = f"{value!r} is neither a job id nor its first 8 or more characters"
         raise click.BadParameter(msg)
     return digits
 

@@ -258,7 +258,7 @@ def _told_if_broken_off(submission: Submission, *, as_json: bool) -> Iterator[No
     except (KeyboardInterrupt, TextmillError):
         if as_json:
             _announce(submission, as_json=True)
-        say(f"job {submission.job_id} stays: it runs where workers do, see textmill status")
+        say(f"job {submission.job_id} stays, and continues where workers run: see textmill status")
         say(f"to end it: textmill cancel {submission.job_id}")
         raise
 

@@ -27,7 +27,7 @@ def read_delimited(
         limit: most characters of a record.
 
     Raises:
-        InputError: there is no header row, or it lacks an expected column.
+        InputError: there is not a header row, or it lacks an expected column.
     """
     allow_cells(limit)
     source = _RecordLines(lines, limit)
@@ -100,7 +100,7 @@ def _header(source: _RecordLines, values: Iterator[list[str]], expected: Expecte
             raise expected.carriage_returns() from None
         _refuse_semicolons(source.taken[0], expected)
         msg = (
-            f"the first line of {expected.name} is no header row ({error});"
+            f"the first line of {expected.name} is not a header row ({error});"
             " close quotes, and double those in names"
         )
         raise InputError(msg) from error

@@ -83,7 +83,7 @@ def _parse(line: Line, example: str) -> Row | Rejected:
         reason = "the line is nested too deep"
         return _refused(line, ErrorCode.INVALID_JSON, reason)
     if not isinstance(fields, dict):
-        reason = f"the line is JSON but no object; write {example}"
+        reason = f"the line is JSON but not an object; write {example}"
         return _refused(line, ErrorCode.INVALID_RECORD, reason)
     return Row(line.number, fields)
 

@@ -34,7 +34,7 @@ def read_tabbed(
         limit: most bytes of a value that spans several lines.
 
     Raises:
-        InputError: there is no header row, or it lacks an expected column.
+        InputError: there is not a header row, or it lacks an expected column.
     """
     source = _Lines(lines)
     top = source.take()

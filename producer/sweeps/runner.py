@@ -79,9 +79,9 @@ class Sweeper:
             except TextmillError as error:
                 logger.warning("sweeps: %s", error)
             except (sa.exc.DBAPIError, psycopg.Error) as error:  # a traceback could quote a row
-                logger.warning("sweeps; going on: %s", _said(error))
+                logger.warning("sweeps, continuing: %s", _said(error))
             except Exception:
-                logger.exception("sweeps; going on")
+                logger.exception("sweeps, continuing")
             stop.wait(POLL_INTERVAL)
 
     def step(self) -> None:
@@ -183,7 +183,7 @@ class Sweeper:
         if reach is None:
             msg = (
                 f"more than {most:,} rows have {step.watermark_column} {beyond!r}, and {setting}"
-                " lets no job have so many; raise it, or choose a watermark that fewer rows share"
+                " allows no job that many; raise it, or choose a watermark that fewer rows share"
             )
             raise UnwantedError(msg)
         _check_is_above(step, reach)

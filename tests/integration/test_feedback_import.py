@@ -117,7 +117,7 @@ def test_line_that_is_no_object_is_told_the_fields_of_a_verdict(
     imported = invoke(database, "feedback", "import", file)
 
     example = '{"job_id": ..., "external_id": ..., "verdict": ...}'
-    assert f"{file}:1: the line is JSON but no object; write {example}" in imported.stderr
+    assert f"{file}:1: the line is JSON but not an object; write {example}" in imported.stderr
 
 
 def test_verdict_that_is_too_long_for_postgres_ends_no_import(

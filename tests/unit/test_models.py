@@ -98,7 +98,7 @@ def test_model_that_cannot_be_loaded_leaves_the_old_one_and_is_named(
         models.follow({SENTIMENT: promoted})
 
     assert models.serving == {SENTIMENT: shipped_version()}
-    assert f"sentiment goes on with {shipped_version()}: " in (models.error or "")
+    assert f"sentiment keeps {shipped_version()}: " in (models.error or "")
     assert promoted in caplog.text
 
 

@@ -54,7 +54,7 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
     ("name", "content", "message"),
     [
         ("a.jsonl", b'{"text": "a\tb"}', "not JSON: Invalid control character, character 12"),
-        ("a.jsonl", b'{"text": "a", "n": -Infinity}', "an infinity, which JSON has no form for"),
+        ("a.jsonl", b'{"text": "a", "n": -Infinity}', "an infinity, which JSON cannot represent"),
         (
             "a.csv",
             b"id,text\n1",

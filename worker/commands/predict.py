@@ -100,7 +100,7 @@ def _read(task: Task, source: str) -> Sequence[str]:
         raise InputError(msg)
     if _is_file(source):
         if {".csv", ".tsv", ".parquet"}.intersection(Path(source.lower()).suffixes):
-            msg = f"{source} is no text; tables are read by: textmill submit {task} {source} --wait"
+            msg = f"{source} is not plain text; use: textmill submit {task} {source} --wait"
             raise InputError(msg)
         return read_texts(Path(source))
     if _PATH.fullmatch(source):

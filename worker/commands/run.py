@@ -73,6 +73,6 @@ def _parse_tasks(text: str) -> list[Task]:
     names = text.split(",")
     for name in names:
         if name not in known:
-            msg = f"{name!r} is no task; say any of {', '.join(known)}"
+            msg = f"{name!r} is not a task; choose from {', '.join(known)}"
             raise UsageError(msg)
     return [Task(name) for name in names]

@@ -193,7 +193,7 @@ def model_version(folder: Path, config: ArtifactConfig) -> str:
 def _check_there(folder: Path, names: Sequence[str]) -> None:
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
-        msg = f"{folder} is no whole artifact, it lacks {', '.join(absent)}; {_REMEDY}"
+        msg = f"{folder} is not a complete artifact: it lacks {', '.join(absent)}; {_REMEDY}"
         raise ArtifactError(msg)
 
 

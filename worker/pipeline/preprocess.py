@@ -75,7 +75,9 @@ def preprocess(text: str) -> CleanText:
     if _moves().search(text) or text[:1].isspace() or text[-1:].isspace():
         _repair(aligned)
     if not aligned.text:
-        msg = "nothing is left of the text after cleaning: it holds blanks or invisible signs only"
+        msg = (
+            "nothing is left of the text after cleaning: it has only blanks or invisible characters"
+        )
         raise DocumentError(ErrorCode.NO_CONTENT, Stage.PREPROCESS, msg)
     aligned.text = aligned.text.translate(folding())
     undo_evasion(aligned)

@@ -132,7 +132,7 @@ class Tokenizer:
         subwords = self._subwords(parts)
         ids = _joined([entry.ids for entry in subwords])
         if not len(ids):
-            msg = "the text holds no word"
+            msg = "the text contains no word"
             raise DocumentError(ErrorCode.NO_CONTENT, Stage.TOKENIZE, msg)
         places = _places(subwords) if spans else _NOWHERE
         return TokenizedDocument(clean, ids, *places, windows(len(ids), window, overlap))

@@ -131,7 +131,7 @@ def _train(
     if not examples:
         msg = (
             f"the training rows in {recipe.data / recipe.task} teach nothing: cleaning leaves no"
-            " text of them, or no keyword stands in its text"
+            " text, or no keyword occurs in its text"
         )
         raise InputError(msg)
     validation = Validation(recipe, start.tokenizer)
