@@ -286,7 +286,7 @@ def test_dispatch_says_that_it_runs(start: Start, reader_engine: sa.Engine) -> N
 
     assert f"dispatch begins: a step every 1 s, for {THREADS} threads" in begun
     assert connected
-    assert "dispatch ends" in ended
+    assert "dispatch stops" in ended
     assert process.returncode == 0
 
 

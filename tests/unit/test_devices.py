@@ -15,7 +15,7 @@ def test_named_devices_are_taken_as_they_are() -> None:
 @pytest.mark.parametrize("text", ["", "gpu", "cuda", "cuda:", "cuda:x", "cpu,", "cuda:0 cuda:1"])
 def test_unknown_device_is_refused_with_the_remedy(text: str) -> None:
     """Without it, a typing error makes a worker run on another device than intended."""
-    with pytest.raises(UsageError, match="say auto, cpu, or"):
+    with pytest.raises(UsageError, match="use auto, cpu, or"):
         parse_devices(text)
 
 

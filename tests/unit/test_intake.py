@@ -178,7 +178,7 @@ def test_ids_of_programs_are_written_out(value: object, expected: str) -> None:
             [float("inf")],
             "the metadata field 'price' holds an infinity, which JSON cannot represent",
         ),
-        (object(), "the metadata field 'price' holds a value of type object, which JSON has no"),
+        (object(), "the metadata field 'price' holds a value of type object, which JSON cannot"),
         ([10**5000], "the metadata field 'price' holds an integer of too many digits; write it as"),
         (
             b"\xff",
