@@ -207,9 +207,9 @@ class Dispatcher:
         """Publish unclaimed chunks again, as many as there are messages missing from the queues.
 
         A worker takes no more messages than it has threads, so it claims each chunk as soon as it
-        takes the message, or reports that the chunk waits at the process's gate. Any other chunk
-        that stays dispatched is either queued, or its message was lost: Redis forgot it, or the
-        process that took it died. A surplus message does nothing.
+        takes the message, or reports that the chunk, a suspect, waits at the process's gate. Any
+        other chunk that stays dispatched is queued, waits behind a suspect, or its message was
+        lost: Redis forgot it, or the process that took it died. A surplus message does nothing.
         """
         queued = self._broker.queued()
         with self._reachable():

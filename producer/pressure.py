@@ -5,6 +5,8 @@ import sqlalchemy as sa
 from schema.errors import PendingLimitError
 from schema.settings import IntakeSettings
 
+_PER_SUBMITTER = "TEXTMILL_MAX_PENDING_PER_SUBMITTER"
+
 
 def check_pressure(
     connection: sa.Connection, submitter: str, adding: int, limits: IntakeSettings
@@ -25,14 +27,48 @@ def check_pressure(
     """
     if limits.max_pending is None and limits.max_pending_per_submitter is None:
         return
-    pending = connection.execute(
+    pending = _pending(connection, submitter)
+    _hold(pending.everybody, adding, limits.max_pending, "TEXTMILL_MAX_PENDING")
+    _hold(pending.own, adding, limits.max_pending_per_submitter, _PER_SUBMITTER)
+
+
+def room(connection: sa.Connection, submitter: str, limits: IntakeSettings) -> tuple[int, str]:
+    """How many documents a submitter may submit in one job at this moment.
+
+    Args:
+        connection: of a short transaction; other submits wait until it ends.
+        submitter: the job's submitter.
+        limits: the limits.
+
+    Returns:
+        The number, and the setting that limits it.
+
+    Raises:
+        PendingLimitError: there is no room for any.
+    """
+    rooms = [(limits.max_job_documents, "TEXTMILL_MAX_JOB_DOCUMENTS")]
+    if limits.max_pending is not None or limits.max_pending_per_submitter is not None:
+        pending = _pending(connection, submitter)
+        rooms += [
+            (limit - used, setting)
+            for limit, used, setting in (
+                (limits.max_pending, pending.everybody, "TEXTMILL_MAX_PENDING"),
+                (limits.max_pending_per_submitter, pending.own, _PER_SUBMITTER),
+            )
+            if limit is not None
+        ]
+    most, setting = min(rooms)
+    if most <= 0:
+        msg = f"as many documents are pending as {setting} allows; submit again when fewer are"
+        raise PendingLimitError(msg)
+    return most, setting
+
+
+def _pending(connection: sa.Connection, submitter: str) -> sa.Row[tuple[int, int]]:
+    return connection.execute(
         sa.text("select everybody, own from textmill.pending_documents(:submitter)"),
         {"submitter": submitter},
     ).one()
-    _hold(pending.everybody, adding, limits.max_pending, "TEXTMILL_MAX_PENDING")
-    _hold(
-        pending.own, adding, limits.max_pending_per_submitter, "TEXTMILL_MAX_PENDING_PER_SUBMITTER"
-    )
 
 
 def _hold(pending: int, adding: int, limit: int | None, setting: str) -> None:

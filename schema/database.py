@@ -6,7 +6,14 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy as sa
 
-from schema.database_errors import IDLED, READ_ONLY, TOO_LARGE, refuses_login, what_it_says
+from schema.database_errors import (
+    BLOCKED,
+    IDLED,
+    READ_ONLY,
+    TOO_LARGE,
+    refuses_login,
+    what_it_says,
+)
 from schema.errors import (
     InputError,
     SchemaVersionError,
@@ -19,9 +26,6 @@ from schema.urls import database_place, parse_database_url
 
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
-
-_IN_THE_WAY = ("40", "55")
-"""SQLSTATE classes of errors that mean another session was in the way."""
 
 _ROLE = "textmill_role"
 """Engine option that names the role its login should be a member of."""
@@ -148,7 +152,7 @@ def _told(cause: BaseException | None, engine: sa.Engine) -> TextmillError | Non
 def _unavailable(cause: BaseException | None, said: str, where: str) -> str | None:
     """Why Postgres does not serve, and what to do; None if it is not an outage."""
     match cause:
-        case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(_IN_THE_WAY):
+        case psycopg.OperationalError(sqlstate=str(state)) if state.startswith(BLOCKED):
             return f"another session of Postgres was in the way ({said}); try again"
         case READ_ONLY():
             return (

@@ -8,6 +8,9 @@ import sqlalchemy as sa
 TOO_LARGE = "54"
 """SQLSTATE class of input that is too large for Postgres; sending it again does not help."""
 
+BLOCKED = ("40", "55")
+"""SQLSTATE classes of what another session stands in the way of, by a lock or a conflict."""
+
 MISCONFIGURED = "42"
 """SQLSTATE class of a missing right, table, column or function. An operator has to mend it."""
 

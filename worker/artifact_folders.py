@@ -126,7 +126,7 @@ def written(models: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # `shutil.Error` lists several errors; the first is reported
-        if error.filename is not None and not Path(error.filename).is_relative_to(models):
+        if error.filename is not None and not _concerns(models, Path(error.filename)):
             raise
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         msg = (
@@ -134,6 +134,12 @@ def written(models: Path) -> Iterator[None]:
             " make room, give this login the right, or name another with TEXTMILL_MODELS_DIR"
         )
         raise NotLoadedError(msg) from error
+
+
+def _concerns(models: Path, path: Path) -> bool:
+    """Whether a path is in the models folder, or above it, where that cannot be created."""
+    models, path = models.absolute(), path.absolute()
+    return path.is_relative_to(models) or models.is_relative_to(path)
 
 
 def load_artifact(folder: Path, device: str, task: Task | None = None) -> Pipeline:

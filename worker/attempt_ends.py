@@ -6,7 +6,7 @@ import time
 import sqlalchemy as sa
 
 from schema.database import unblocked
-from schema.database_errors import condition, may_pass
+from schema.database_errors import BLOCKED, condition, has_state, may_pass
 from schema.states import AttemptEnd
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class AttemptEnds:
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
+        self._away = False
         self._late: list[tuple[str, AttemptEnd]] = []
         self._due = 0.0
 
@@ -46,7 +47,7 @@ class AttemptEnds:
             or others hold the chunks, `end_late` tries again; if Postgres refuses, the leases run
             out.
         """
-        if self._late:
+        if self._away:
             self._late.append((worker, how))
             return 0
         try:
@@ -57,6 +58,7 @@ class AttemptEnds:
                 )
         except sa.exc.DBAPIError as error:
             if may_pass(error):
+                self._away = not has_state(error, *BLOCKED)  # others' chunks may be free
                 logger.warning("%s's chunks wait for Postgres: %s", worker, condition(error))
                 self._late.append((worker, how))
             else:
@@ -75,6 +77,7 @@ class AttemptEnds:
         """
         if not self._late or (time.monotonic() < self._due and not at_once):
             return
+        self._away = False
         waiting, self._late = self._late, []
         for worker, how in waiting:
             self.end(worker, how)

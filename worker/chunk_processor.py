@@ -64,9 +64,8 @@ class ChunkProcessor:
             False if the process drains and the chunk was not started: the message goes back.
         """
         try:
-            with self._leases.keeping(message):
-                if self._enter(message):
-                    return True
+            if self._enter(message):
+                return True
         except ClosedError:
             return False
         logger.info(
@@ -83,9 +82,7 @@ class ChunkProcessor:
                 return True
         if not self._while_open(lambda: self._chunks.is_suspect(message)):
             return False
-        # Reported at once, since the next heartbeat may be too late.
-        self._while_open(lambda: self._chunks.keep([message]))
-        with self._gate.alone():
+        with self._leases.keeping(message), self._gate.alone():
             return self._work(message, alone=True)
 
     def _work(self, message: ChunkMessage, *, alone: bool) -> bool:

@@ -121,9 +121,10 @@ class ChunkStore:
             )
 
     def keep(self, messages: Sequence[ChunkMessage]) -> None:
-        """Report to dispatch those messages whose chunks are still unclaimed.
+        """Report to dispatch the messages of unclaimed suspects: they are not lost.
 
-        Otherwise dispatch takes them for lost, and publishes their chunks again.
+        Each process that took such a message again would wait for it to be alone, and let nothing
+        else in. Other chunks are not reported, since another process may begin them sooner.
         """
         with self._database.begin() as connection:
             connection.execute(
@@ -133,7 +134,7 @@ class ChunkStore:
                         select k.job_id, k.chunk_no from textmill.chunk k
                         join unnest(cast(:job_ids as uuid[]), cast(:chunk_nos as integer[]))
                             as taken (job_id, chunk_no) using (job_id, chunk_no)
-                        where k.state = 'dispatched'
+                        where k.state = 'dispatched' and k.suspect
                         order by k.job_id, k.chunk_no
                         for update of k skip locked
                     ) as waiting

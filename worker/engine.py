@@ -20,7 +20,7 @@ from worker.core import Core
 from worker.device_errors import document_error, is_lost
 from worker.meter import Meter
 from worker.pipeline import Pipeline
-from worker.pipeline.faults import frames_of
+from worker.pipeline.faults import log_once
 from worker.pipeline.out_of_memory import is_out_of_memory
 from worker.pipeline.records import Answer, IntArray
 from worker.schedule import Schedule
@@ -233,9 +233,7 @@ class Engine:
             # A window that does not fit even alone says nothing about the right budget.
             self._note_fit(chosen, self._schedule.budget(chosen.pipeline) if len(batch) == 1 else 0)
         if len(batch) == 1:
-            logger.error(
-                "the model failed on one window: %s\n%s", type(error).__name__, frames_of(error)
-            )
+            log_once(f"the model failed on one window: {type(error).__name__}", error)
             batch[0].answer(document_error(error))
             return
         logger.warning("halving a micro-batch of %d: %s", len(batch), type(error).__name__)

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import sqlalchemy as sa
+
+from schema.database_errors import condition
 from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.settings import WorkerSettings
@@ -73,7 +76,8 @@ class Leases:
 
     @contextmanager
     def keeping(self, message: ChunkMessage) -> Iterator[None]:
-        """Report to dispatch, within this context, that `message` is here while it is unclaimed."""
+        """Report to dispatch, at once and within this context, that a suspect's message is here."""
+        self._keep([message])
         with self._lock:
             self._messages.append(message)
         try:
@@ -107,7 +111,14 @@ class Leases:
         if held:
             self._look_after(held)
         if messages:
+            self._keep(messages)
+
+    def _keep(self, messages: Sequence[ChunkMessage]) -> None:
+        try:
             self._chunks.keep(messages)
+        except sa.exc.DBAPIError as error:
+            # Dispatch publishes the chunk again, which costs time only.
+            logger.warning("cannot tell dispatch which messages wait here: %s", condition(error))
 
     def _look_after(self, held: Sequence[Lease]) -> None:
         owned = self._chunks.owned()

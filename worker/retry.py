@@ -7,7 +7,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from schema.database_errors import MISCONFIGURED, TOO_LARGE, has_state
-from schema.errors import ArtifactError
+from schema.errors import ArtifactError, NotLoadedError
 
 LONGEST = timedelta(minutes=1)
 """Longest delay before the next attempt."""
@@ -49,14 +49,14 @@ def decide(error: Exception, failures: int, max_attempts: int, *, seed: str) -> 
     """
     if gives_up(error, failures, max_attempts):
         return GiveUp()
-    counts = not is_misconfigured(error)
+    counts = not (isinstance(error, NotLoadedError) or is_misconfigured(error))
     ceiling = min(LONGEST, timedelta(seconds=2.0 ** min(failures - 1, 10))) if counts else LONGEST
     return Retry(ceiling * random.Random(seed).uniform(0.5, 1), counts)  # noqa: S311  # no secret
 
 
 def gives_up(error: Exception, failures: int, max_attempts: int) -> bool:
     """Whether `decide` would give up."""
-    if is_misconfigured(error):
+    if isinstance(error, NotLoadedError) or is_misconfigured(error):
         return False
     return failures >= max_attempts or is_permanent(error)
 

@@ -21,7 +21,7 @@ from schema.documents import Task
 from schema.states import AttemptEnd
 from worker.attempt_ends import AttemptEnds
 from worker.devices import Device, default_processes
-from worker.exit_codes import EXIT_CANNOT_START, EXIT_DEVICE_LOST
+from worker.exit_codes import EXIT_CANNOT_START, EXIT_DEVICE_LOST, EXIT_NO_HEARTBEAT
 from worker.pulse import SILENT, Pulse
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,9 @@ class Supervisor:
         slot.process = None
         if code == EXIT_CANNOT_START:
             return code  # it claimed nothing
-        found = self._attempts.end(slot.name, AttemptEnd.CRASHED)
+        # Without a heartbeat it ended itself, which is no chunk's fault.
+        how = AttemptEnd.RELEASED if code == EXIT_NO_HEARTBEAT else AttemptEnd.CRASHED
+        found = self._attempts.end(slot.name, how) and how is AttemptEnd.CRASHED
         if found or time.monotonic() - slot.started > SETTLED:
             slot.crashes = 0
         # A process that died over chunks is replaced at once: each such death narrows down the

@@ -200,6 +200,11 @@ as $$
             where w.worker = c.worker and w.heartbeat_at >= c.lease_expires_at) as alive
         from textmill.chunk c join textmill.job j using (job_id)
         where c.state = 'running' and c.lease_expires_at < now()
+            -- Its worker may be alive, and only its next heartbeat tells: they are 10 s apart at most.
+            and not exists (
+                select from textmill.worker w where w.worker = c.worker
+                    and w.heartbeat_at < c.lease_expires_at
+                    and w.heartbeat_at > now() - interval '11 seconds')
         order by c.job_id, c.chunk_no
         for update of c, j skip locked
     )

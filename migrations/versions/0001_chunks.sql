@@ -9,7 +9,7 @@ create table textmill.chunk (
     crashes integer not null default 0,
     not_before timestamptz,
     dispatched_at timestamptz,
-    taken_at timestamptz,  -- when a worker last reported that it has the message and waits to claim
+    taken_at timestamptz,  -- when a worker last reported that it has the message of this suspect
     lease_expires_at timestamptz,
     worker text,
     suspect boolean not null default false,

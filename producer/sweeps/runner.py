@@ -15,6 +15,7 @@ import psycopg
 import sqlalchemy as sa
 
 from producer.intake import from_mapping
+from producer.pressure import room
 from producer.submit import submit
 from producer.sweeps.beginning import begin_runs
 from producer.sweeps.clocks import shorten_waits
@@ -106,7 +107,7 @@ class Sweeper:
             self._runs.release(step)
         except PendingLimitError as error:  # other documents have to be done first
             logger.warning("sweep %s waits: %s", step.name, error)
-            self._runs.put_off(step, str(error), errors=0)
+            self._runs.wait(step, str(error))
         except UnwantedError as error:
             self._fail(step, str(error), final=True)
         except LeaseLostError as error:
@@ -168,9 +169,11 @@ class Sweeper:
         with the same value stay together: the next run begins above it.
 
         Raises:
-            UnwantedError: more rows have the lowest value than a job may hold.
+            PendingLimitError: too many documents are pending at the moment.
+            UnwantedError: more rows have the lowest value than a job may ever hold.
         """
-        most, setting = _most_rows(self._limits)
+        with self._engine.begin() as connection:
+            most, setting = room(connection, f"sweep {step.name}", self._limits)
         rows = (step.query, step.watermark_column, step.from_watermark)
         beyond = None
         for found in source.after(*rows, up_to=looked, rows=most):
@@ -180,6 +183,11 @@ class Sweeper:
             return looked
         reach = source.highest(*rows, below=beyond)
         self._runs.renew(step)
+        if reach is None and most < _most_ever(self._limits):
+            msg = (
+                f"{setting} leaves room for {most:,} documents at the moment, too few for its rows"
+            )
+            raise PendingLimitError(msg)
         if reach is None:
             msg = (
                 f"more than {most:,} rows have {step.watermark_column} {beyond!r}, and {setting}"
@@ -204,7 +212,7 @@ class Sweeper:
         if final:
             self._runs.fail(step, error)
         else:
-            self._runs.put_off(step, error, errors=1)
+            self._runs.put_off(step, error)
 
 
 def _check_still_wanted(step: Step) -> None:
@@ -249,20 +257,14 @@ def _check_kind(step: Step, source: Source) -> None:
         raise InputError(msg)
 
 
-def _most_rows(limits: IntakeSettings) -> tuple[int, str]:
-    """How many rows a run may take, and the name of the setting that limits it.
-
-    A run with more rows than may ever be pending would wait for ever.
-    """
-    return min(
-        (limit, setting)
-        for limit, setting in (
-            (limits.max_job_documents, "TEXTMILL_MAX_JOB_DOCUMENTS"),
-            (limits.max_pending, "TEXTMILL_MAX_PENDING"),
-            (limits.max_pending_per_submitter, "TEXTMILL_MAX_PENDING_PER_SUBMITTER"),
-        )
-        if limit is not None
+def _most_ever(limits: IntakeSettings) -> int:
+    """How many rows a run may have if nothing else is pending."""
+    all_limits = (
+        limits.max_job_documents,
+        limits.max_pending,
+        limits.max_pending_per_submitter,
     )
+    return min(limit for limit in all_limits if limit is not None)
 
 
 def _why(step: Step, error: Exception) -> str:

@@ -20,6 +20,9 @@ from schema.states import SweepRunState
 RETRY_AFTER = timedelta(minutes=1)
 """Time between a step that was put off and the next try."""
 
+LONG_WAIT = timedelta(minutes=30)
+"""Time since its beginning after which a run that waits for intake is an alert."""
+
 CHANGED = "its query or watermark was changed meanwhile; the next run begins with what it has then"
 """Error of a run whose sweep was changed after the run looked up its range of rows."""
 
@@ -118,13 +121,22 @@ class RunStore:
             {"highest": highest},
         )
 
-    def put_off(self, step: Step, error: str, *, errors: int) -> None:
-        """Try the step again after `RETRY_AFTER`, adding `errors` to the failures of the run."""
+    def put_off(self, step: Step, error: str) -> None:
+        """Try the step again after `RETRY_AFTER`, and count its failure."""
         self._write(
             step,
-            "errors = errors + :errors, error = :error, lease_expires_at = null,"
+            "errors = errors + 1, error = :error, lease_expires_at = null,"
             " ready_at = now() + :after",
-            {"errors": errors, "error": error, "after": RETRY_AFTER},
+            {"error": error, "after": RETRY_AFTER},
+        )
+
+    def wait(self, step: Step, why: str) -> None:
+        """Try the step again after `RETRY_AFTER`; a wait of `LONG_WAIT` is an alert."""
+        self._write(
+            step,
+            "error = :why, lease_expires_at = null, ready_at = now() + :after,"
+            " alert = case when now() > started_at + :long then 'the run waits: ' || :why end",
+            {"why": why, "after": RETRY_AFTER, "long": LONG_WAIT},
         )
 
     def fail(self, step: Step, error: str) -> None:
@@ -155,7 +167,7 @@ class RunStore:
         _fenced(
             connection,
             step,
-            "state = :running, job_id = :job_id, to_watermark = :up_to, error = null,"
+            "state = :running, job_id = :job_id, to_watermark = :up_to, error = null, alert = null,"
             " lease_expires_at = null",
             {"running": SweepRunState.RUNNING, "job_id": job_id, "up_to": up_to},
         )

@@ -341,7 +341,8 @@ def test_message_that_waits_for_the_gate_is_not_taken_for_lost(  # noqa: PLR0913
 ) -> None:
     """Without it, a suspect that waits to be alone is published again and again.
 
-    Every other process that takes it then waits as well, and lets nothing else in meanwhile. If the
+    Every other process that takes it then waits as well, and lets nothing else in meanwhile. The
+    innocent chunk behind it is published, since another process may begin it at once. If the
     process has no heartbeat, the suspect's message counts as taken at first, and later as lost.
     """
     job_id = add_job(producer_engine, 4, chunk=2)
@@ -374,12 +375,12 @@ def test_message_that_waits_for_the_gate_is_not_taken_for_lost(  # noqa: PLR0913
             pass_time()
             second = pool.submit(process, innocent)
             if beats:
-                until(lambda: taken() == [True, True])
+                until(lambda: True in taken())
             published = dispatch.step()
         assert first.result()
         assert second.result()
 
-    assert published == (0 if beats else 2)
+    assert published == (1 if beats else 2)
     assert set(outcomes(engine, job_id).values()) == {"succeeded"}
 
 

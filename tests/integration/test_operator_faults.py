@@ -1,11 +1,16 @@
-"""Chunks while a right or a function is missing in Postgres, until an operator mends it."""
+"""Chunks whose attempts cannot end: a right is missing, a lock is held, a heartbeat is due."""
 
 import pytest
 import sqlalchemy as sa
 
+from producer.rescue import rescue
+from schema.database import create_engine
 from schema.outcomes import Failure, Result
+from schema.states import AttemptEnd
 from tests.fixtures.chunks import add_job, chunk_store, chunks, claim_one
 from tests.fixtures.invariants import broken
+from tests.fixtures.postgres import DatabaseUrls
+from worker.attempt_ends import AttemptEnds
 from worker.chunk_processor import ERASED
 from worker.claims import Claim
 
@@ -43,3 +48,78 @@ def test_a_revoked_right_fails_no_document(
     (chunk,) = chunks(engine)
     assert chunk.state == "done"
     assert broken(engine) == {}
+
+
+def test_a_lease_that_lapses_between_two_heartbeats_is_no_crash(
+    engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, documents fail as if they had killed a process that was alive all the time.
+
+    So it would be if the worker may not even end its attempt: the lease has to run out.
+    """
+    add_job(producer_engine, 1)
+    store = chunk_store(worker_engine)
+    claim_one(producer_engine, store)
+    run(
+        "insert into textmill.worker (worker, host, pid, device, tasks, threads, heartbeat_at)"
+        " values ('w1', 'host', 1, 'cpu', '{sentiment}', 4, now() - interval '4 seconds')",
+        engine,
+    )
+    run("update textmill.chunk set lease_expires_at = now() - interval '1 second'", engine)
+
+    with producer_engine.begin() as connection:
+        rescue(connection)
+    (before,) = chunks(engine)
+    run("update textmill.worker set heartbeat_at = now()", engine)
+    with producer_engine.begin() as connection:
+        rescue(connection)
+    (after,) = chunks(engine)
+
+    assert (before.state, before.suspect) == ("running", False)
+    assert (after.state, after.suspect, after.crashes) == ("pending", False, 0)
+
+
+def test_a_process_that_was_not_heard_of_when_its_lease_ended_crashed(
+    engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, chunks of a lost host are never run again."""
+    add_job(producer_engine, 1)
+    claim_one(producer_engine, chunk_store(worker_engine))
+    run(
+        "insert into textmill.worker (worker, host, pid, device, tasks, threads, heartbeat_at)"
+        " values ('w1', 'host', 1, 'cpu', '{sentiment}', 4, now() - interval '12 seconds')",
+        engine,
+    )
+    run("update textmill.chunk set lease_expires_at = now() - interval '1 second'", engine)
+
+    with producer_engine.begin() as connection:
+        rescue(connection)
+
+    (chunk,) = chunks(engine)
+    assert (chunk.state, chunk.suspect) == ("pending", True)
+
+
+def test_a_locked_chunk_holds_up_the_attempts_of_no_other_process(
+    database: DatabaseUrls,
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+) -> None:
+    """Without it, innocent chunks wait for their leases, and count as crashed."""
+    locked = add_job(producer_engine, 2)
+    claim_one(producer_engine, chunk_store(worker_engine, "w1"))
+    run("update textmill.chunk set suspect = true", engine)  # its halves need the job's lock
+    add_job(producer_engine, 1)
+    claim_one(producer_engine, chunk_store(worker_engine, "w2"))
+    ends = AttemptEnds(create_engine(database.worker, application="test", connect_timeout=3))
+
+    with engine.begin() as person:
+        person.execute(
+            sa.text("select from textmill.job where job_id = :job_id for update"),
+            {"job_id": locked},
+        )
+        assert ends.end("w1", AttemptEnd.CRASHED) == 0
+        assert ends.end("w2", AttemptEnd.RELEASED) == 1
+    ends.end_late(at_once=True)
+
+    assert next(chunk.state for chunk in chunks(engine) if chunk.worker == "w1") == "split"

@@ -47,7 +47,7 @@ def test_run_waits_while_intake_is_full(
     passed = one(engine, "sweep_history")
 
     assert (waiting.state, waiting.alert) == ("settling", None)
-    assert "2 documents are pending and TEXTMILL_MAX_PENDING allows 2" in str(waiting.error)
+    assert "as many documents are pending as TEXTMILL_MAX_PENDING allows" in str(waiting.error)
     assert (passed.run_id, passed.state, passed.error) == (waiting.run_id, "running", None)
 
 
@@ -191,3 +191,52 @@ def test_query_that_gives_its_last_row_again_moves_no_bounded_run_in_circles(
 
     assert swept(engine) == []
     assert "write > instead of >=" in str(one(engine, "sweep_history").error)
+
+
+def test_run_takes_what_intake_has_room_for_beside_other_jobs(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    shop: sa.Engine,
+    source: Source,
+    shop_settings: SweepSettings,
+) -> None:
+    """Without it, a sweep with a backlog waits for the moment at which nothing else is pending."""
+    sweeper = Sweeper(producer_engine, shop_settings, IntakeSettings(max_pending=10))
+    hand_over(producer_engine, documents(7))
+    add(engine, definition(), source, None)
+    write(shop, *range(1, 31))
+    make_due(engine, "posts")
+    sweeper.step()
+    change(engine, READY)
+
+    sweeper.step()
+
+    assert one(engine, "sweep_history").state == "running"
+    assert swept(engine)[-1] == ["1", "2", "3"]
+
+
+def test_run_that_waits_for_long_is_an_alert_until_there_is_room(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    shop: sa.Engine,
+    source: Source,
+    shop_settings: SweepSettings,
+) -> None:
+    """Without it, intake that is full for good stops a sweep, and nobody hears of it."""
+    sweeper = Sweeper(producer_engine, shop_settings, IntakeSettings(max_pending=2))
+    others = hand_over(producer_engine, documents(2))
+    add(engine, definition(), source, None)
+    write(shop, 1)
+    make_due(engine, "posts")
+    sweeper.step()
+
+    change(engine, f"{READY}, started_at = started_at - interval '31 minutes'")
+    sweeper.step()
+    waiting = one(engine, "sweep_status")
+    work_off(producer_engine, worker_engine, others.job_id, POSITIVE)
+    change(engine, READY)
+    sweeper.step()
+
+    assert str(waiting.alert).startswith("the run waits: as many documents are pending")
+    assert one(engine, "sweep_status").alert is None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from producer.marking import LONGEST_WAIT
 from schema.database_errors import is_outage
+from schema.errors import ArtifactError, NotLoadedError
 from worker.retry import LONGEST, GiveUp, Retry, decide
 
 SEED = "job 1, chunk 7, attempt 2"
@@ -108,3 +109,12 @@ def test_what_an_operator_must_mend_is_tried_until_it_is_mended(cause: psycopg.E
     assert isinstance(decision, Retry)
     assert not decision.counts
     assert LONGEST / 2 <= decision.wait <= LONGEST
+
+
+def test_a_model_that_may_yet_be_loaded_fails_no_document() -> None:
+    """Without it, a network drive that stalls for some seconds fails whole chunks."""
+    decision = decide(NotLoadedError("no memory"), 1000, max_attempts=5, seed=SEED)
+
+    assert isinstance(decision, Retry)
+    assert not decision.counts
+    assert decide(ArtifactError("it is missing"), 5, max_attempts=5, seed=SEED) == GiveUp()

@@ -25,19 +25,19 @@ def charged_to_document(stage: Stage) -> Iterator[None]:
         raise
     except Exception as error:
         msg = f"{stage} failed with {type(error).__name__}; report it with the document's id"
-        _log_once(msg, frames_of(error))
+        log_once(msg, error)
         raise DocumentError(ErrorCode.STAGE_ERROR, stage, msg) from error
 
 
-def frames_of(error: BaseException) -> str:
-    """The frames of an error's traceback, innermost last.
+def log_once(message: str, error: BaseException) -> None:
+    """Log where an error was raised, the first time only: millions of documents may meet it.
 
-    Without its message and without values, since both may quote a document's text.
+    The log shows the frames of the traceback, without the error's message and without values,
+    since both may quote a document's text.
     """
-    return "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    _log_once(message, "".join(traceback.format_tb(error.__traceback__)).rstrip())
 
 
 @lru_cache(maxsize=256)
 def _log_once(message: str, frames: str) -> None:
-    """Log a fault the first time only, since millions of documents may meet it."""
     logger.error("%s\n%s", message, frames)
