@@ -218,7 +218,7 @@ class Dispatcher:
             )
         if not again:
             return 0
-        logger.warning("publishing %d chunks again: their messages were lost", len(again))
+        logger.warning("publishing %d chunks again: no worker has claimed them", len(again))
         self._broker.publish(again)
         return len(again)
 
