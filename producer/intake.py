@@ -143,7 +143,8 @@ def written_id(value: object) -> str | None:
     if isinstance(value, float | Decimal) and _is_whole(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        msg = f"the id is {_kind(value)}; it must be a string or an integer"
+        fraction = " with a fraction" if isinstance(value, float | Decimal) else ""
+        msg = f"the id is {_kind(value)}{fraction}; it must be a string or an integer"
         raise intake_error(ErrorCode.INVALID_ID, msg)
     try:
         return str(value)

@@ -151,7 +151,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
             lost = _explain_rejected(textmill, submission)
             if not waits:
                 _announce(submission, as_json=as_json)
-                if not served:
+                if not served and submission.accepted > submission.rejected:
                     say("nothing runs yet; the job begins with: textmill up")
                 sys.exit(EXIT_FAILURES if lost else 0)
             with _told_if_broken_off(submission, as_json=as_json):

@@ -71,10 +71,13 @@ def _refuse_array(line: Line, name: str) -> None:
 
 def _parse(line: Line, example: str) -> Row | Rejected:
     try:
-        fields = _value(line.text)
+        fields = _value(line.text.rstrip("\r\n"))  # else a cut string seems to hold them
     except json.JSONDecodeError as error:
         # Some of Python's messages end in "at", which needs a place after it.
-        reason = f"the line is not JSON: {error.msg.removesuffix(' at')}, character {error.pos + 1}"
+        said, place = error.msg.removesuffix(" at"), error.pos + 1
+        if said.startswith("Unterminated string"):
+            said = "it breaks off inside the string that begins here"
+        reason = f"the line is not JSON: {said}, character {place}"
         return _refused(line, ErrorCode.INVALID_JSON, reason)
     except ValueError:
         reason = "the line holds an integer of too many digits; write it as a string"

@@ -184,5 +184,7 @@ class _Counted:
 
 
 def _unreadable(name: str, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"there is no file {name}")
     reason = getattr(error, "strerror", None) or error
     return InputError(f"{name} cannot be read: {reason}; give a whole file that you may read")

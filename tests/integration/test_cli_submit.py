@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from uuid import UUID
 
@@ -57,6 +58,23 @@ def test_submit_prints_the_job_id_and_nothing_else_to_stdout(
     assert "1 of 2 documents refused" in ended.stderr
     assert (job.task, job.name, job.lane) == ("sentiment", "night", "interactive")
     assert (job.accepted, job.rejected, job.state) == (2, 1, "pending")
+
+
+@pytest.mark.parametrize(("text", "waits"), [("很好", True), ("", False)])
+def test_a_job_waits_for_workers_only_if_something_is_left_to_run(
+    database: DatabaseUrls,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    waits: bool,  # noqa: FBT001
+) -> None:
+    """Without it, people start workers for a job that is over, or wait for one that cannot run."""
+    monkeypatch.setattr(import_module("producer.cli.submit"), "is_served", lambda: False)
+    file = write_lines(tmp_path / "reviews.jsonl", {"text": text})
+
+    ended = invoke(database, "submit", "sentiment", file)
+
+    assert ("the job begins with: textmill up" in ended.stderr) == waits
 
 
 def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def test_broken_json_lines_cost_only_themselves(write: Write) -> None:
     ("name", "content", "message"),
     [
         ("a.jsonl", b'{"text": "a\tb"}', "not JSON: Invalid control character, character 12"),
+        (
+            "a.jsonl",
+            b'{"text": "a never ends\n',
+            "not JSON: it breaks off inside the string that begins here, character 10",
+        ),
+        ("a.jsonl", b'{"id": 10.5, "text": "a"}', "the id is a number with a fraction; it must"),
         ("a.jsonl", b'{"text": "a", "n": -Infinity}', "an infinity, which JSON cannot represent"),
         (
             "a.csv",
