@@ -121,8 +121,7 @@ class Supervisor:
         slot.process = None
         if code == EXIT_CANNOT_START:
             return code  # it claimed nothing
-        # Without a heartbeat it ended itself, which is no chunk's fault.
-        how = AttemptEnd.RELEASED if code == EXIT_NO_HEARTBEAT else AttemptEnd.CRASHED
+        how = _how_attempts_ended(code)
         found = self._attempts.end(slot.name, how) and how is AttemptEnd.CRASHED
         if found or time.monotonic() - slot.started > SETTLED:
             slot.crashes = 0
@@ -196,8 +195,13 @@ class Supervisor:
                 slot.process.wait()
                 self._attempts.end(slot.name, AttemptEnd.RELEASED)
             elif slot.process.returncode:
-                self._attempts.end(slot.name, AttemptEnd.CRASHED)
+                self._attempts.end(slot.name, _how_attempts_ended(slot.process.returncode))
         self._attempts.end_late(at_once=True)
+
+
+def _how_attempts_ended(code: int) -> AttemptEnd:
+    """A process that ended itself for want of a heartbeat is no chunk's fault."""
+    return AttemptEnd.RELEASED if code == EXIT_NO_HEARTBEAT else AttemptEnd.CRASHED
 
 
 def _option(name: str, value: int | None) -> list[str]:

@@ -5,10 +5,13 @@ import signal
 import subprocess
 import time
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from tests.faults.planted import Plant
 from tests.fixtures.mill import SHORT, Mill
+from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.recovery import Recovered
 
 TEXTS = ["The tea was lovely and warm", "味道很差，不会再来", "The shop opens at nine", "物流很快"]
@@ -50,6 +53,36 @@ def test_worker_killed_between_commit_and_ack_repeats_nothing(
     recovery(time.monotonic() - began)
     assert mill.attempts(job_id) == [1]
     assert set(mill.outcomes(job_id).values()) == {"succeeded"}
+
+
+def test_process_that_ends_for_want_of_a_heartbeat_charges_no_chunk(
+    mill: Mill, database: DatabaseUrls
+) -> None:
+    """Without it, a fault of the heartbeat makes documents fail as if they had killed processes."""
+    mill.dispatch()
+    mill.workers(TEXTMILL_LEASE="3600")
+    mill.hold()
+    job_id = mill.submit(TEXTS * 10)
+    mill.until(lambda: len(mill.running()) > 1, "chunks are in work")
+    (victim,) = mill.pids()
+
+    with psycopg.connect(database.owner) as owner:
+        owner.execute(
+            "create function refuse() returns trigger language plpgsql as"
+            " 'begin raise insufficient_privilege; end'"
+        )
+        owner.execute(
+            sql.SQL(
+                "create trigger refuse before update on textmill.worker for each row"
+                " when (old.pid = {}) execute function refuse()"
+            ).format(victim)
+        )
+    mill.until(lambda: mill.pids() not in ([], [victim]), "another process takes its place")
+    suspects = mill.scalars("select chunk_no from textmill.chunk where suspect")
+    mill.let_go()
+
+    assert mill.finished(job_id).succeeded == 40
+    assert suspects == []
 
 
 def test_process_that_hangs_as_a_whole_is_replaced(mill: Mill, recovery: Recovered) -> None:
