@@ -49,24 +49,24 @@ def decide(error: Exception, failures: int, max_attempts: int, *, seed: str) -> 
     """
     if gives_up(error, failures, max_attempts):
         return GiveUp()
-    counts = not (isinstance(error, NotLoadedError) or is_misconfigured(error))
+    counts = not is_no_fault_of_the_chunk(error)
     ceiling = min(LONGEST, timedelta(seconds=2.0 ** min(failures - 1, 10))) if counts else LONGEST
     return Retry(ceiling * random.Random(seed).uniform(0.5, 1), counts)  # noqa: S311  # no secret
 
 
 def gives_up(error: Exception, failures: int, max_attempts: int) -> bool:
     """Whether `decide` would give up."""
-    if isinstance(error, NotLoadedError) or is_misconfigured(error):
+    if is_no_fault_of_the_chunk(error):
         return False
     return failures >= max_attempts or is_permanent(error)
 
 
-def is_misconfigured(error: Exception) -> bool:
-    """Whether an operator has to mend it: a right, table or function is missing in Postgres.
+def is_no_fault_of_the_chunk(error: Exception) -> bool:
+    """Whether an operator has to mend it, or it passes: no document may fail by it.
 
-    No document causes that, so none may fail by it.
+    In Postgres a right, a table or a function is missing; or a whole model could not be loaded.
     """
-    return has_state(error, MISCONFIGURED)
+    return isinstance(error, NotLoadedError) or has_state(error, MISCONFIGURED)
 
 
 def is_permanent(error: Exception) -> bool:
