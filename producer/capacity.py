@@ -18,7 +18,7 @@ class LiveWorker(NamedTuple):
 
 TAKEN = "(c.taken_at between now() - make_interval(secs => :after) and now()) is true"
 """SQL condition that a worker has the message of a dispatched chunk `c`: in the last `:after`
-seconds it reported that the chunk, a suspect, waits there to be alone."""
+seconds it reported that the chunk, a suspect, waits at its gate to be alone."""
 
 
 class UnderWay(NamedTuple):

@@ -64,6 +64,16 @@ def room(connection: sa.Connection, submitter: str, limits: IntakeSettings) -> t
     return most, setting
 
 
+def most_ever(limits: IntakeSettings) -> int:
+    """How many documents a job may have if nothing else is pending."""
+    all_limits = (
+        limits.max_job_documents,
+        limits.max_pending,
+        limits.max_pending_per_submitter,
+    )
+    return min(limit for limit in all_limits if limit is not None)
+
+
 def _pending(connection: sa.Connection, submitter: str) -> sa.Row[tuple[int, int]]:
     return connection.execute(
         sa.text("select everybody, own from textmill.pending_documents(:submitter)"),

@@ -15,7 +15,7 @@ import psycopg
 import sqlalchemy as sa
 
 from producer.intake import from_mapping
-from producer.pressure import room
+from producer.pressure import most_ever, room
 from producer.submit import submit
 from producer.sweeps.beginning import begin_runs
 from producer.sweeps.clocks import shorten_waits
@@ -183,7 +183,7 @@ class Sweeper:
             return looked
         reach = source.highest(*rows, below=beyond)
         self._runs.renew(step)
-        if reach is None and most < _most_ever(self._limits):
+        if reach is None and most < most_ever(self._limits):
             msg = (
                 f"{setting} leaves room for {most:,} documents at the moment, too few for its rows"
             )
@@ -255,16 +255,6 @@ def _check_kind(step: Step, source: Source) -> None:
             " remove the sweep, and add it again --from where it should go on"
         )
         raise InputError(msg)
-
-
-def _most_ever(limits: IntakeSettings) -> int:
-    """How many rows a run may have if nothing else is pending."""
-    all_limits = (
-        limits.max_job_documents,
-        limits.max_pending,
-        limits.max_pending_per_submitter,
-    )
-    return min(limit for limit in all_limits if limit is not None)
 
 
 def _why(step: Step, error: Exception) -> str:

@@ -125,7 +125,7 @@ class RunStore:
         """Try the step again after `RETRY_AFTER`, and count its failure."""
         self._write(
             step,
-            "errors = errors + 1, error = :error, lease_expires_at = null,"
+            "errors = errors + 1, error = :error, alert = null, lease_expires_at = null,"
             " ready_at = now() + :after",
             {"error": error, "after": RETRY_AFTER},
         )
