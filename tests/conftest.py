@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.redis",
     "tests.fixtures.servers",
     "tests.fixtures.processes",
+    "tests.fixtures.processors",
     "tests.fixtures.corpus",
     "tests.fixtures.teaching",
     "tests.fixtures.phrases",

@@ -1,75 +1,25 @@
 """A chunk from its message to its outcomes, while Postgres goes down and comes back."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import pytest
 import sqlalchemy as sa
 
-from producer import control
-from producer.broker import Broker
 from schema.documents import Task
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result, SentimentResult
-from schema.settings import WorkerSettings
-from tests.fixtures.chunks import add_job, chunk_store, chunks, mark
-from tests.fixtures.dispatch import dispatcher
-from tests.fixtures.engines import engine_of
+from tests.fixtures.chunks import add_job, chunk_store, mark
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.postgres import read_only
-from tests.fixtures.waiting import PATIENCE, until
-from worker.artifact_folders import ArtifactFolders
-from worker.chunk_processor import ChunkProcessor
+from tests.fixtures.processors import ends, processor
 from worker.chunks import ChunkStore
 from worker.claims import Claim
 from worker.engine import Engine
-from worker.gate import Gate
-from worker.heartbeat import Heartbeat
-from worker.leases import Leases
-from worker.meter import Meter
-from worker.models import Models
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
-from worker.pipeline.artifact import SHIPPED
-from worker.schedule import AbandonedError
 
 Outcomes = Sequence[tuple[int, Result | Failure]]
-
-
-@pytest.fixture(scope="module")
-def pipelines() -> dict[Task, Pipeline]:
-    return {Task.SENTIMENT: Pipeline.load(SHIPPED / Task.SENTIMENT, "cpu")}
-
-
-@pytest.fixture
-def device(pipelines: dict[Task, Pipeline]) -> Iterator[Engine]:
-    with engine_of(dict.fromkeys(pipelines.values(), 4096)) as device:
-        yield device
-
-
-@pytest.fixture
-def message(producer_engine: sa.Engine) -> ChunkMessage:
-    """The message of the only chunk of a job of three documents."""
-    add_job(producer_engine, 3)
-    (message,) = mark(producer_engine)
-    return message
-
-
-def heart_of(database: sa.Engine, leases: Leases, settings: WorkerSettings) -> Heartbeat:
-    return Heartbeat(database, leases, settings, Meter(), device="cpu", tasks=[Task.SENTIMENT])
-
-
-def processor(
-    store: ChunkStore,
-    device: Engine,
-    pipelines: dict[Task, Pipeline],
-    leases: Leases | None = None,
-) -> tuple[ChunkProcessor, Gate]:
-    gate, meter = Gate(), Meter()
-    leases = leases or Leases(store, WorkerSettings())  # no heartbeat looks after these
-    models = Models(pipelines, ArtifactFolders(SHIPPED, SHIPPED), device, "cpu")
-    return ChunkProcessor(store, leases, device, models, meter, gate), gate
 
 
 @pytest.fixture
@@ -86,13 +36,6 @@ def attempt(
         return processor(store, device, pipelines)[0](message)
 
     return process
-
-
-def ends(engine: sa.Engine) -> list[tuple[object, ...]]:
-    """State, attempt and errors of each chunk, with the number of succeeded documents."""
-    with engine.connect() as connection:
-        succeeded = connection.scalar(sa.text("select sum(succeeded) from textmill.job"))
-    return [(c.state, c.attempt, c.errors, succeeded) for c in chunks(engine)]
 
 
 @pytest.mark.parametrize("explain", [False, True])
@@ -327,82 +270,3 @@ def test_closed_gate_sends_messages_back(
     assert not process(message)
 
     assert ends(engine) == [("dispatched", 0, 0, 0)]
-
-
-@pytest.mark.parametrize("beats", [True, False])
-def test_message_that_waits_for_the_gate_is_not_taken_for_lost(  # noqa: PLR0913, PLR0917  # all parts of a process
-    engine: sa.Engine,
-    producer_engine: sa.Engine,
-    worker_engine: sa.Engine,
-    broker: Broker,
-    device: Engine,
-    pipelines: dict[Task, Pipeline],
-    beats: bool,  # noqa: FBT001
-) -> None:
-    """Without it, a suspect that waits to be alone is published again and again.
-
-    Every other process that takes it then waits as well, and lets nothing else in meanwhile. The
-    innocent chunk behind it is published, since another process may begin it at once. If the
-    process has no heartbeat, the suspect's message counts as taken at first, and later as lost.
-    """
-    job_id = add_job(producer_engine, 4, chunk=2)
-    suspect, innocent = mark(producer_engine)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("update textmill.chunk set suspect = chunk_no = 0")
-    store, settings = chunk_store(worker_engine), WorkerSettings(lease=3, heartbeat=0.1)
-    dispatch = dispatcher(producer_engine, broker, republish_after=5)
-
-    def pass_time() -> None:
-        with engine.begin() as connection:
-            connection.exec_driver_sql(
-                "update textmill.chunk set dispatched_at = dispatched_at - interval '1 hour',"
-                " taken_at = taken_at - interval '1 hour'"
-            )
-
-    def taken() -> list[bool]:
-        """Whether a worker recently reported a chunk as taken, for each chunk."""
-        query = "select taken_at > now() - interval '1 minute' from textmill.chunk order by 1"
-        with engine.connect() as connection:
-            return [bool(row[0]) for row in connection.exec_driver_sql(query)]
-
-    leases = Leases(store, settings)
-    heart = heart_of(worker_engine, leases, settings)
-    process, gate = processor(store, device, pipelines, leases)
-    with ThreadPoolExecutor(2) as pool, heart if beats else nullcontext():
-        with gate.together():
-            first = pool.submit(process, suspect)
-            until(lambda: True in taken())
-            pass_time()
-            second = pool.submit(process, innocent)
-            if beats:
-                until(lambda: True in taken())
-            published = dispatch.step()
-        assert first.result()
-        assert second.result()
-
-    assert published == (1 if beats else 2)
-    assert set(outcomes(engine, job_id).values()) == {"succeeded"}
-
-
-def test_work_on_a_cancelled_job_stops(
-    producer_engine: sa.Engine,
-    worker_engine: sa.Engine,
-    device: Engine,
-    pipelines: dict[Task, Pipeline],
-) -> None:
-    """Without it, the device works for a job that nobody wants."""
-    job_id = add_job(producer_engine, 3)
-    (message,) = mark(producer_engine)
-    store = chunk_store(worker_engine)
-    settings = WorkerSettings(lease=3, heartbeat=0.1)
-    leases = Leases(store, settings)
-    with heart_of(worker_engine, leases, settings):
-        claim = store.claim(message, alone=False)
-        assert claim is not None
-        with leases.renewing(claim) as lease:
-            control.cancel(producer_engine, job_id)
-            assert lease.lost.wait(PATIENCE)
-            pipeline = pipelines[Task.SENTIMENT]
-            ids = pipeline.prepare("a text").window_ids()
-            with pytest.raises(AbandonedError):
-                device.predict(pipeline, claim.lane, ids, lease.lost)

@@ -20,6 +20,17 @@ def run(sql: str, engine: sa.Engine) -> None:
         connection.execute(sa.text(sql))
 
 
+def let_lapse(engine: sa.Engine, *, heard_ago: int) -> None:
+    """Let the lease of `w1` run out, whose last heartbeat came so many seconds ago."""
+    run(
+        "insert into textmill.worker (worker, host, pid, device, tasks, threads, heartbeat_at)"
+        " values ('w1', 'host', 1, 'cpu', '{sentiment}', 4, now() - interval"
+        f" '{heard_ago} seconds')",
+        engine,
+    )
+    run("update textmill.chunk set lease_expires_at = now() - interval '1 second'", engine)
+
+
 def outcomes_of(claim: Claim) -> list[tuple[int, Result | Failure]]:
     return [(seq, ERASED) for seq in range(claim.first_seq, claim.last_seq + 1)]
 
@@ -60,12 +71,7 @@ def test_a_lease_that_lapses_between_two_heartbeats_is_no_crash(
     add_job(producer_engine, 1)
     store = chunk_store(worker_engine)
     claim_one(producer_engine, store)
-    run(
-        "insert into textmill.worker (worker, host, pid, device, tasks, threads, heartbeat_at)"
-        " values ('w1', 'host', 1, 'cpu', '{sentiment}', 4, now() - interval '4 seconds')",
-        engine,
-    )
-    run("update textmill.chunk set lease_expires_at = now() - interval '1 second'", engine)
+    let_lapse(engine, heard_ago=4)
 
     with producer_engine.begin() as connection:
         rescue(connection)
@@ -85,12 +91,7 @@ def test_a_process_that_was_not_heard_of_when_its_lease_ended_crashed(
     """Without it, chunks of a lost host are never run again."""
     add_job(producer_engine, 1)
     claim_one(producer_engine, chunk_store(worker_engine))
-    run(
-        "insert into textmill.worker (worker, host, pid, device, tasks, threads, heartbeat_at)"
-        " values ('w1', 'host', 1, 'cpu', '{sentiment}', 4, now() - interval '12 seconds')",
-        engine,
-    )
-    run("update textmill.chunk set lease_expires_at = now() - interval '1 second'", engine)
+    let_lapse(engine, heard_ago=12)
 
     with producer_engine.begin() as connection:
         rescue(connection)
