@@ -113,12 +113,17 @@ class Textmill:
             PendingLimitError: too many documents are already pending; nothing was submitted.
             SchemaVersionError: the database is at another migration; nothing was submitted.
             ServiceUnavailableError: Postgres does not answer; nothing was submitted.
-            TypeError: something in `documents` is neither a Document nor a mapping, or `options`
-                is not a JobOptions.
+            TypeError: `documents` is a single document, something in it is neither a Document nor a
+                mapping, or `options` is not a JobOptions.
             ValueError: there is no such task.
         """
         if not isinstance(options, JobOptions | None):
             msg = f"options are JobOptions(name=…, lane=…), not {type(options).__name__}"
+            raise TypeError(msg)
+        if isinstance(documents, Mapping | Document | Rejected | str | bytes):
+            msg = (
+                "documents are a list or another iterable of documents; put a single one in a list"
+            )
             raise TypeError(msg)
         if task not in list(Task):
             msg = f"there is no task {task!r}; the tasks are {', '.join(Task)}"

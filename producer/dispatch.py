@@ -21,10 +21,10 @@ from producer.broker import Broker
 from producer.capacity import free_slots, live_workers, under_way
 from producer.control import close_batch
 from producer.doorbell import Doorbell
-from producer.loading import purge_part
 from producer.marking import Addressed, mark, mark_again
 from producer.rescue import rescue
 from producer.turn import Turn
+from producer.upkeep import UPKEEP_INTERVAL, purge_abandoned, tidy
 from schema.database import check_version, reachable
 from schema.documents import JobId, Lane, Task
 from schema.errors import ServiceUnavailableError
@@ -40,9 +40,6 @@ and their heartbeats must arrive first. The same holds after a start: it may fol
 
 CLOSED_AT_ONCE = 20
 """Batches of chunks that one step closes for each job that is being ended."""
-
-UPKEEP_INTERVAL = 60
-"""Seconds between checks for abandoned loads, missing partitions and rows of dead hosts."""
 
 _WAITING = """
     select lane from unnest(cast(:lanes as text[])) as lane where exists (
@@ -128,11 +125,13 @@ class Dispatcher:
         """
         with self._reachable():
             if time.monotonic() >= self._upkeep_due:
-                self._in_turn(self._upkeep)
+                self._in_turn(tidy)
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
                 self._purges = True
             if self._purges:
-                self._purge()
+                # This needs no turn.
+                with self._engine.begin() as connection:
+                    self._purges = purge_abandoned(connection, self._limits.abandoned_after)
             if time.monotonic() >= self._rescue_due:
                 self._in_turn(rescue)
             for job_id in self._in_turn(_ending) or ():
@@ -237,27 +236,6 @@ class Dispatcher:
         for _ in range(CLOSED_AT_ONCE):
             if not self._in_turn(lambda connection: close_batch(connection, job_id)):
                 return
-
-    def _purge(self) -> None:
-        """Remove a part of an abandoned load; this needs no turn."""
-        with self._engine.begin() as connection:
-            job_id = connection.scalar(
-                sa.text(
-                    "select job_id from textmill.job where state = 'loading'"
-                    " and loaded_at < now() - make_interval(secs => :after)"
-                    " limit 1 for update skip locked"
-                ),
-                {"after": self._limits.abandoned_after},
-            )
-            self._purges = job_id is not None
-            if job_id is not None and purge_part(connection, job_id):
-                logger.warning("purged job %s: its load was abandoned", job_id)
-
-    def _upkeep(self, connection: sa.Connection) -> None:
-        connection.execute(
-            sa.text("delete from textmill.worker where heartbeat_at < now() - interval '1 day'")
-        )
-        connection.execute(sa.text("select textmill.make_partitions()"))
 
 
 def _ending(connection: sa.Connection) -> Sequence[JobId]:

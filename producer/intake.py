@@ -50,6 +50,7 @@ def from_mapping(
         metadata=metadata,
         limits=limits,
         line=line,
+        text_field=text_field,
     )
 
 
@@ -60,6 +61,7 @@ def examine(
     metadata: Mapping[str, object],
     limits: IntakeSettings,
     line: int | None = None,
+    text_field: str = "text",
 ) -> Record:
     """Make a record from unchecked parts.
 
@@ -71,6 +73,7 @@ def examine(
         metadata: anything that JSON can hold or `plain` can convert.
         limits: largest text, metadata and id.
         line: the record's line in its file, counted from 1.
+        text_field: which field the text was in, for the message if there is none.
 
     Returns:
         The document, or the first rule that it breaks; broken content raises nothing.
@@ -78,7 +81,7 @@ def examine(
     known_id = None
     try:
         known_id = _examine_id(external_id, limits.max_id_characters)
-        known_text = _examine_text(text, limits.max_document_bytes)
+        known_text = _examine_text(text, text_field, limits.max_document_bytes)
         most = limits.max_metadata_bytes
         try:
             return _document(known_id, known_text, metadata, line, most)
@@ -159,9 +162,9 @@ def _is_whole(value: float | Decimal) -> bool:
     return -MAX_EXACT <= value <= MAX_EXACT and int(value) == value
 
 
-def _examine_text(value: object, limit: int) -> str:
+def _examine_text(value: object, field: str, limit: int) -> str:
     if value is None or (isinstance(value, float) and isnan(value)):
-        msg = "there is no text"
+        msg = f"the field {field[:NAME_SHOWN]!r} is missing or null"
         raise intake_error(ErrorCode.MISSING_TEXT, msg)
     if isinstance(value, bytes):
         value = _plain("the text", value)

@@ -18,21 +18,20 @@ from schema.documents import Task, option_fault
 from schema.errors import EXIT_INTERRUPTED, InputError, TextmillError, exit_code
 from schema.settings import check_all
 
-WIDE = 160
-"""Line width, in characters, of output to a file or a pipe."""
+WIDEST = 1000
+"""Line width, in characters, of output to a file or a pipe; every table fits."""
 
-_WIDEST = 1000  # line width, in characters, that fits every table
 _FOLDED = 30  # characters of a line that a folded column keeps
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console that is wide enough for a table even if it is not a terminal.
+    """A console that is wide enough for any table if it is not a terminal.
 
     It prints what it is given: names and texts that people wrote are not markup.
     """
     console = Console(stderr=stderr, markup=False, emoji=False)
     if not console.is_terminal:
-        console.width = WIDE
+        console.width = WIDEST
     return console
 
 
@@ -72,7 +71,7 @@ def fitting(rows: Sequence[Mapping[str, str]], columns: Columns, width: int) -> 
     """The names of the columns that `fitting_table` keeps."""
     kept = list(columns.names)
     least = {} if columns.folded is None else {columns.folded: _FOLDED}
-    console = Console(width=_WIDEST, markup=False, emoji=False)
+    console = Console(width=WIDEST, markup=False, emoji=False)
     for dispensable in columns.dispensable:
         table = _table(rows, columns, kept, least)
         if Measurement.get(console, console.options, table).maximum <= width:

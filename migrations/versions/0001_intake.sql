@@ -103,8 +103,8 @@ begin
     ), duplicate as (
         insert into textmill.failure (job_id, seq, code, stage, message, attempt)
         select of_job, seq, 'duplicate_id', 'intake',
-            format('id %s was given before, by document %s of this job;'
-                ' ids are unique within a job', to_json(external_id), first), 0
+            format('id %s is already that of document %s; ids are unique within a job,'
+                ' and a document without one gets its number', to_json(external_id), first), 0
         from ranked where n > 1
         returning seq
     )
@@ -153,7 +153,7 @@ begin
             when 'invalid_id' then
                 format('the id must be an integer, or a string of 1 to %s characters that is not'
                     ' blank and holds no control character', max_id)
-            when 'missing_text' then 'there is no text'
+            when 'missing_text' then 'the field ''text'' is missing or null'
             when 'empty_text' then 'the text is empty'
             when 'text_too_large' then
                 format('the text has %s bytes, the limit is %s; split it, or raise'

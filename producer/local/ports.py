@@ -15,11 +15,20 @@ _POLL = 0.02  # seconds
 
 
 def start_on_free_port(
-    children: Children, program: Callable[[int], Program], ready: Callable[[Child, int], bool]
+    children: Children,
+    program: Callable[[int], Program],
+    ready: Callable[[Child, int], bool],
+    wanted: int = 0,
 ) -> int:
     """Start what `program` makes for a port, and wait until it is `ready`.
 
     If another process takes the port before the server binds it, another port is tried.
+
+    Args:
+        children: starts the server.
+        program: what to start, given its port.
+        ready: whether the started server, given its port, serves.
+        wanted: port to prefer if it is free; 0 for any.
 
     Returns:
         The port.
@@ -29,7 +38,7 @@ def start_on_free_port(
     """
     attempt = 1
     while True:
-        port = _free_port()
+        port = _free_port(wanted)
         child = children.start(program(port))
         try:
             _wait(child, port, ready)
@@ -51,9 +60,14 @@ def answers(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
     with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
+        # Closed connections of the server that had the port before do not count as its users.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, wanted))
+        except OSError:
+            probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
 

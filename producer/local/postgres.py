@@ -42,7 +42,8 @@ def start_postgres(children: Children, link: Path, password: str, *, durable: bo
         durable: False for tests: a crash of the machine may lose everything.
 
     Returns:
-        The port it listens on.
+        The port it listens on: that of the last start if it is free, so that a database client
+        keeps its connection settings.
 
     Raises:
         SettingsError: no server program is installed, or there is no account to run it.
@@ -71,7 +72,10 @@ def start_postgres(children: Children, link: Path, password: str, *, durable: bo
             return lines[:1] == [str(child.pid)] and lines[7:8] == ["ready   "]
         return False
 
-    return start_on_free_port(children, program, ready)
+    last = home / "port"
+    port = start_on_free_port(children, program, ready, _port_in(last))
+    last.write_text(str(port), encoding="utf-8")
+    return port
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class _Server:
             stop=signal.SIGINT,  # "fast": ends sessions, then writes a checkpoint
             grace=30,
         )
+
+
+def _port_in(file: Path) -> int:
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return int(text) if text.isdecimal() else 0
 
 
 def _home(link: Path, account: Account | None) -> Path:

@@ -167,16 +167,17 @@ def test_standard_input_is_read_with_the_fields_that_are_named(
 def test_refusal_among_several_files_names_its_own(database: DatabaseUrls, tmp_path: Path) -> None:
     """Without it, a line number could refer to any of the files."""
     good, bad = tmp_path / "good.jsonl", tmp_path / "b\udcffd.jsonl"
-    good.write_text(GOOD, encoding="utf-8")
+    good.write_text('{"body": "hello"}\n', encoding="utf-8")
     bad.write_text("{}", encoding="utf-8")
 
-    alone = invoke(database, "submit", "sentiment", bad, "--text-field", "text")
-    among = invoke(database, "submit", "sentiment", good, bad)
+    alone = invoke(database, "submit", "sentiment", bad, "--text-field", "body")
+    among = invoke(database, "submit", "sentiment", good, bad, "--text-field", "body")
     rows = invoke(database, "results", among.stdout.strip()).stdout.splitlines()
 
-    assert "missing_text: there is no text" in alone.stderr
-    assert f"missing_text: {tmp_path}/b?d.jsonl: there is no text" in among.stderr
-    assert json.loads(rows[-1])["error"]["message"] == f"{tmp_path}/b?d.jsonl: there is no text"
+    refusal = "the field 'body' is missing or null"
+    assert f"missing_text: {refusal}" in alone.stderr
+    assert f"missing_text: {tmp_path}/b?d.jsonl: {refusal}" in among.stderr
+    assert json.loads(rows[-1])["error"]["message"] == f"{tmp_path}/b?d.jsonl: {refusal}"
 
 
 def test_repeated_submit_prints_the_first_job_and_other_content_is_refused(

@@ -43,6 +43,13 @@ def test_what_is_no_document_is_refused_at_once(database_url: str) -> None:
         textmill.submit("sentiment", ["a text"])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("single", ["a text", {"text": "a text"}, Document(text="a text")])
+def test_a_single_document_is_not_taken_for_many(database_url: str, single: object) -> None:
+    """Without it, the error names a field or a character of the document instead of the mistake."""
+    with Textmill(database_url) as textmill, pytest.raises(TypeError, match="in a list"):
+        textmill.submit("sentiment", single)  # type: ignore[arg-type]
+
+
 def test_options_that_are_none_are_refused_at_once(database_url: str) -> None:
     """Without it, a dict of options fails deep inside, with an error about an unfamiliar name."""
     with Textmill(database_url) as textmill, pytest.raises(TypeError, match="JobOptions"):

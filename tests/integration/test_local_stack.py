@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
 from producer.local import Stack, find, remove, running, servers
-from producer.local.ports import answers
+from producer.local.ports import LOOPBACK, answers
 from schema.errors import ServiceUnavailableError, SettingsError, UsageError
 from schema.settings import ServiceSettings
 from schema.stack import database_url
@@ -72,6 +73,23 @@ def killed(folder: Path) -> tuple[ServiceSettings, list[int]]:
         ports = [urlsplit(url).port or 0 for url in owner.stdout.readline().decode().split()]
         owner.kill()
     return services, ports
+
+
+def test_postgres_keeps_its_port_while_that_is_free(folder: Path) -> None:
+    """Without it a saved connection of a database client points nowhere after each start."""
+    ports = []
+    for _ in range(2):
+        with servers(_services(folder), durable=False) as stack:
+            ports.append(urlsplit(stack.urls.reader).port)
+    with (
+        socket.create_server((LOOPBACK, ports[0] or 0)),
+        servers(_services(folder), durable=False) as stack,
+    ):
+        ports.append(urlsplit(stack.urls.reader).port)
+
+    first, second, third = ports
+    assert first == second
+    assert third != first
 
 
 def test_a_stack_is_found_while_it_runs_and_only_then(folder: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from producer.cli.show import COLUMNS
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
 from schema.settings import IntakeSettings
+from tests.fixtures.commands import invoke
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.processes import environment
 from tests.fixtures.terminal import on_terminal
@@ -56,6 +58,18 @@ def test_status_keeps_what_matters_on_a_narrow_terminal(
     assert len(row.rstrip()) <= columns
     assert ("succeeded" in header) == (columns >= 160)
     assert without_workers.startswith("no worker process")
+
+
+def test_status_in_a_pipe_has_all_columns(
+    database: DatabaseUrls, producer_engine: sa.Engine
+) -> None:
+    """Without it, a script that reads the table lacks columns that a wide terminal shows."""
+    job_id = submit_named(producer_engine, "reviews of a whole year, of all shops and branches")
+
+    header, row = invoke(database, "status").stdout.splitlines()
+
+    assert re.split(r"  +", header.strip()) == list(COLUMNS)
+    assert row.split()[0] == str(job_id)
 
 
 def test_status_of_one_job_leaves_nothing_out(

@@ -14,6 +14,7 @@ from schema.outcomes import ErrorCode, Failure, KeywordsResult, SentimentResult
 from tests.fixtures.phrases import POSTS
 from worker import pipeline as pipeline_module
 from worker.pipeline import Pipeline
+from worker.pipeline import artifact as artifact_module
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED, model_version, read_config, read_model
 from worker.pipeline.character_ngrams import CharacterNgrams
@@ -177,7 +178,7 @@ def test_an_artifact_that_changes_while_it_is_read_is_refused(
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
         return model
 
-    monkeypatch.setattr(pipeline_module, "read_model", read_then_change)
+    monkeypatch.setattr(artifact_module, "read_model", read_then_change)
 
     with pytest.raises(NotLoadedError, match="was changed while it was read"):
         Pipeline.load(folder, "cpu")

@@ -15,17 +15,9 @@ from typing import Final, cast
 import numpy as np
 
 from schema.documents import Task
-from schema.errors import ArtifactError, DocumentError, NotLoadedError
+from schema.errors import ArtifactError, DocumentError
 from schema.outcomes import ErrorCode, KeywordsResult, Result, Stage
-from worker.pipeline.artifact import (
-    TOKENIZER,
-    Additions,
-    ArtifactConfig,
-    model_version,
-    read_additions,
-    read_config,
-    read_model,
-)
+from worker.pipeline.artifact import Additions, ArtifactConfig, read_artifact
 from worker.pipeline.explain import Question, explained, question
 from worker.pipeline.faults import charged_to_document
 from worker.pipeline.phrases import layout_of, phrases_of
@@ -100,39 +92,10 @@ class Pipeline:
         self.generates = self._generator is not None
 
     @classmethod
-    def load(cls, artifact: Path, device: str, task: Task | None = None) -> "Pipeline":
-        """Read an artifact folder and put its weights on a device.
-
-        Args:
-            artifact: the folder.
-            device: `cpu` or `cuda:N`.
-            task: the task that the artifact must serve; None for any.
-
-        Raises:
-            ArtifactError: the folder is missing or broken, or belongs to another task; the message
-                says what to do.
-            NotLoadedError: the folder was changed while it was read.
-        """
-        config = read_config(artifact)
-        version = model_version(artifact, config)
-        if task is not None and config.model.task is not task:
-            msg = (
-                f"{artifact} is a model for {config.model.task}, not for {task};"
-                " name another folder"
-            )
-            raise ArtifactError(msg)
-        model = read_model(artifact, config.model, device)
-        predictor, embedding = Predictor(model, device), model.encoder.embedding
-        tokenizer = Tokenizer.load(artifact / TOKENIZER)
-        if tokenizer.size != config.model.vocabulary:
-            msg = f"{artifact / TOKENIZER} belongs to another artifact; copy the folder whole"
-            raise ArtifactError(msg)
-        additions = read_additions(artifact, config, embedding)
-        # If files were written meanwhile, results could name a model that never existed as a whole.
-        if (read_config(artifact), model_version(artifact, config)) != (config, version):
-            msg = f"{artifact} was changed while it was read; try again"
-            raise NotLoadedError(msg)
-        return cls(config, tokenizer, predictor, version, additions)
+    def load(cls, folder: Path, device: str, task: Task | None = None) -> "Pipeline":
+        """The pipeline of an artifact folder, see `read_artifact`."""
+        config, version, tokenizer, model, additions = read_artifact(folder, device, task)
+        return cls(config, tokenizer, Predictor(model, device), version, additions)
 
     def prepare(
         self, text: str, *, explain: bool = False, generate: bool = False

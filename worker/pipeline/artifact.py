@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from torch.nn import Embedding
 
 from schema.documents import Task
-from schema.errors import ArtifactError
+from schema.errors import ArtifactError, NotLoadedError
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.generator import Generator
 from worker.pipeline.model import Model, ModelConfig
 from worker.pipeline.out_of_memory import is_out_of_memory
 from worker.pipeline.ranker import Ranker
+from worker.pipeline.tokenize import Tokenizer
 
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
@@ -96,7 +97,56 @@ class Additions(NamedTuple):
     generator: Generator | None = None
 
 
+class Artifact(NamedTuple):
+    """What an artifact folder holds.
+
+    Attributes:
+        config: its configuration.
+        version: content hash over the files that decide outputs.
+        tokenizer: cuts texts into the token ids that the network knows.
+        model: the network, on a device.
+        additions: what it has besides.
+    """
+
+    config: ArtifactConfig
+    version: str
+    tokenizer: Tokenizer
+    model: Model
+    additions: Additions
+
+
 CONFIG_ADAPTER: Final = TypeAdapter(ArtifactConfig)
+
+
+def read_artifact(folder: Path, device: str, task: Task | None = None) -> Artifact:
+    """Read an artifact folder and put its weights on a device.
+
+    Args:
+        folder: the artifact's folder.
+        device: `cpu` or `cuda:N`.
+        task: the task that the artifact must serve; None for any.
+
+    Raises:
+        ArtifactError: the folder is missing or broken, or belongs to another task; the message
+            says what to do.
+        NotLoadedError: the folder was changed while it was read.
+    """
+    config = read_config(folder)
+    version = model_version(folder, config)
+    if task is not None and config.model.task is not task:
+        msg = f"{folder} is a model for {config.model.task}, not for {task}; name another folder"
+        raise ArtifactError(msg)
+    model = read_model(folder, config.model, device)
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    if tokenizer.size != config.model.vocabulary:
+        msg = f"{folder / TOKENIZER} belongs to another artifact; copy the folder whole"
+        raise ArtifactError(msg)
+    additions = read_additions(folder, config, model.encoder.embedding)
+    # If files were written meanwhile, results could name a model that never existed as a whole.
+    if (read_config(folder), model_version(folder, config)) != (config, version):
+        msg = f"{folder} was changed while it was read; try again"
+        raise NotLoadedError(msg)
+    return Artifact(config, version, tokenizer, model, additions)
 
 
 def read_config(folder: Path) -> ArtifactConfig:
