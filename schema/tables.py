@@ -81,6 +81,7 @@ job = sa.Table(
         " and failed >= rejected",
         name="job_counters",
     ),
+    sa.CheckConstraint("accepted <= 1000000000000", name="job_accepted"),
     sa.CheckConstraint("succeeded + failed + cancelled <= accepted", name="job_conservation"),
     sa.CheckConstraint(
         f"(state in ({_TERMINAL})) = (finished_at is not null)", name="job_finished"
@@ -137,8 +138,12 @@ chunk = sa.Table(
         ["job_id"], ["textmill.job.job_id"], name="chunk_job", ondelete="CASCADE"
     ),
     sa.CheckConstraint(one_of("state", ChunkState), name="chunk_state"),
-    sa.CheckConstraint("chunk_no >= 0 and tokens >= 0", name="chunk_numbers"),
-    sa.CheckConstraint("first_seq between 1 and last_seq", name="chunk_range"),
+    sa.CheckConstraint(
+        "chunk_no >= 0 and tokens between 0 and 1000000000000", name="chunk_numbers"
+    ),
+    sa.CheckConstraint(
+        "first_seq between 1 and last_seq and last_seq <= 1000000000000", name="chunk_range"
+    ),
     sa.CheckConstraint("attempt >= 0 and crashes between 0 and attempt", name="chunk_attempts"),
     sa.CheckConstraint("(state = 'running') = (lease_expires_at is not null)", name="chunk_lease"),
     sa.CheckConstraint(

@@ -182,10 +182,16 @@ $$;
 --
 -- A lease that ends more than an hour from now, which is the longest lease, was given before the clock
 -- was set back. It is cut to an hour and not ended: a worker that lives renews it.
+--
+-- A chunk that cannot be ended, for instance because its month of failures was dropped, holds up no other.
 create function textmill.rescue_chunks() returns bigint
-    language sql security definer
+    language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
+declare
+    lapsed record;
+    rescued bigint := 0;
+begin
     with ahead as (
         select job_id, chunk_no from textmill.chunk
         where state = 'running' and lease_expires_at > now() + interval '1 hour'
@@ -194,7 +200,7 @@ as $$
     update textmill.chunk c set lease_expires_at = now() + interval '1 hour'
     from ahead where c.job_id = ahead.job_id and c.chunk_no = ahead.chunk_no;
 
-    with lapsed as (
+    for lapsed in
         select c.job_id, c.chunk_no, c.attempt, exists (
             select from textmill.worker w
             where w.worker = c.worker and w.heartbeat_at >= c.lease_expires_at) as alive
@@ -207,9 +213,18 @@ as $$
                     and w.heartbeat_at > now() - interval '11 seconds')
         order by c.job_id, c.chunk_no
         for update of c, j skip locked
-    )
-    select count(textmill.end_attempt(job_id, chunk_no, attempt,
-        case when alive then 'released' else 'crashed' end)) from lapsed
+    loop
+        begin
+            rescued := rescued + (textmill.end_attempt(lapsed.job_id, lapsed.chunk_no,
+                lapsed.attempt, case when lapsed.alive then 'released' else 'crashed' end)
+                is not null)::integer;
+        exception when integrity_constraint_violation then
+            raise warning 'chunk % of job % cannot be rescued: %', lapsed.chunk_no, lapsed.job_id,
+                sqlerrm;
+        end;
+    end loop;
+    return rescued;
+end
 $$;
 
 -- End all attempts of a worker process that is gone; returns how many there were.
@@ -228,8 +243,13 @@ begin
         select job_id, chunk_no, attempt from textmill.chunk
         where worker = of_worker and state = 'running' order by job_id, chunk_no
     loop
-        perform textmill.end_attempt(held.job_id, held.chunk_no, held.attempt, how);
-        ended := ended + 1;
+        begin
+            perform textmill.end_attempt(held.job_id, held.chunk_no, held.attempt, how);
+            ended := ended + 1;
+        exception when integrity_constraint_violation then
+            raise warning 'chunk % of job % waits for its lease to run out: %', held.chunk_no,
+                held.job_id, sqlerrm;
+        end;
     end loop;
     delete from textmill.worker where worker = of_worker;
     perform pg_notify('textmill_pending', '');

@@ -18,8 +18,8 @@ create table textmill.chunk (
     constraint chunk_job foreign key (job_id) references textmill.job (job_id) on delete cascade,
     constraint chunk_state check (state in ('pending', 'dispatched', 'running', 'done', 'split',
         'cancelled')),
-    constraint chunk_numbers check (chunk_no >= 0 and tokens >= 0),
-    constraint chunk_range check (first_seq between 1 and last_seq),
+    constraint chunk_numbers check (chunk_no >= 0 and tokens between 0 and 1000000000000),
+    constraint chunk_range check (first_seq between 1 and last_seq and last_seq <= 1000000000000),
     constraint chunk_attempts check (attempt >= 0 and crashes between 0 and attempt),
     constraint chunk_lease check ((state = 'running') = (lease_expires_at is not null)),
     constraint chunk_dispatched check (state not in ('dispatched', 'running')

@@ -21,8 +21,9 @@ create function textmill.job_id_at(at timestamptz) returns uuid
     language sql immutable strict parallel safe
     set search_path = pg_catalog, pg_temp
 as $$
-    select (lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0')
-        || repeat('0', 20))::uuid
+    -- Clamped to the 48 bits of an id, so that times before 1970 and infinities compare as they should.
+    select (lpad(to_hex(least(greatest(floor(extract(epoch from at) * 1000), 0),
+        281474976710655)::bigint), 12, '0') || repeat('0', 20))::uuid
 $$;
 
 create table textmill.job (
@@ -61,6 +62,8 @@ create table textmill.job (
     constraint job_weight check (weight between 1 and 1000),
     constraint job_counters check (accepted >= 0 and rejected >= 0 and succeeded >= 0
         and cancelled >= 0 and failed >= rejected),
+    -- So many documents that no sum over all jobs overflows.
+    constraint job_accepted check (accepted <= 1000000000000),
     constraint job_conservation check (succeeded + failed + cancelled <= accepted),
     constraint job_finished check ((state in ('completed', 'cancelled', 'expired'))
         = (finished_at is not null)),
@@ -153,11 +156,15 @@ create function textmill.check_rows_kept() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
+declare
+    touched constant uuid[] := array(select distinct job_id from before);
 begin
-    if not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member')
-        and exists (
-            select from (select distinct job_id from before) as touched
-            join textmill.job j using (job_id) where j.state <> 'loading') then
+    if pg_has_role((select relowner from pg_class where oid = tg_relid), 'member') then
+        return null;
+    end if;
+    -- Whoever opens one of these jobs waits for this transaction, or was first and is seen below.
+    perform from textmill.job where job_id = any (touched) for share;
+    if exists (select from textmill.job where job_id = any (touched) and state <> 'loading') then
         raise exception 'a document and its outcome stay as they are once their job is open'
             using errcode = 'insufficient_privilege';
     end if;
@@ -172,15 +179,16 @@ create function textmill.check_rows_added() returns trigger
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
+declare
+    touched constant uuid[] := array(select distinct job_id from added);
 begin
-    if not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member')
-        and not (tg_table_name = 'failure'
-            and has_table_privilege('textmill.result', 'insert'))
-        and exists (
-            select from (select distinct job_id from added) as touched
-            where not exists (
-                select from textmill.job j
-                where j.job_id = touched.job_id and j.state = 'loading')) then
+    if pg_has_role((select relowner from pg_class where oid = tg_relid), 'member')
+        or (tg_table_name = 'failure' and has_table_privilege('textmill.result', 'insert')) then
+        return null;
+    end if;
+    perform from textmill.job where job_id = any (touched) for share;  -- as in check_rows_kept
+    if (select count(*) from textmill.job where job_id = any (touched) and state = 'loading')
+        < cardinality(touched) then
         raise exception 'documents, chunks and failures are added while their job loads'
             using errcode = 'insufficient_privilege';
     end if;

@@ -137,6 +137,11 @@ begin
     if not found then
         return;
     end if;
+    -- Documents are numbered from 1 without gaps; the last number is found by the key.
+    if total <> (select coalesce(max(seq), 0) from textmill.document where job_id = of_job) then
+        raise exception 'job % cannot be opened with % documents: its last one has another number',
+            of_job, total using errcode = 'check_violation';
+    end if;
     delete from textmill.chunk c
         where c.job_id = of_job and not exists (
             select from textmill.document d
@@ -274,7 +279,7 @@ begin
     begin
         execute 'select from (' || rows || ') as q limit 0';
     exception when undefined_column or undefined_table or undefined_function
-            or ambiguous_column or syntax_error then
+            or ambiguous_column or syntax_error or undefined_parameter then
         raise exception 'the query cannot be submitted: %', sqlerrm
             using errcode = sqlstate,
             hint = 'It must be one SELECT with the columns id and text.';

@@ -4,6 +4,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from migrations import upgrade
 from producer import control
 from producer.jobs import status
 from producer.submit import submit
@@ -19,6 +20,19 @@ RESULT_ROW = (
     "insert into textmill.result (job_id, seq, payload, model_version, attempt)"
     " select job_id, 2, '{}', 'forged', 1 from textmill.job"
 )
+LOADING_JOB = "insert into textmill.job (task, lane) values ('sentiment', 'bulk')"
+DOCUMENT = (
+    "insert into textmill.document (job_id, seq, text) select job_id, 1, 'x' from textmill.job"
+)
+ADDED_OR_CHANGED = [
+    "insert into textmill.document (job_id, seq) select job_id, 2 from textmill.job",
+    (
+        "insert into textmill.failure (job_id, seq, code, stage, message, attempt)"
+        " select job_id, 1, 'stage_error', 'run', '', 1 from textmill.job"
+    ),
+    "update textmill.document set text = 'forged'",
+    "delete from textmill.document",
+]
 LOCKS = [
     "select from textmill.turn for update",
     "lock table textmill.turn in access share mode",
@@ -37,6 +51,10 @@ FORBIDDEN = {
         "update textmill.job set submitted_by = 'thief'",
         "delete from textmill.chunk",
         "update textmill.chunk set first_seq = 2",
+        (
+            "insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens, attempt)"
+            " values (textmill.new_job_id(), 0, 1, 1, 1, 2147483647)"
+        ),
         "select textmill.count_outcomes(job_id, 0, 1) from textmill.job",
         "select textmill.end_attempt(job_id, 0, 1, 'given_up', 'forged') from textmill.job",
         "insert into textmill.worker values ('w', 'h', 1, 'cpu', '{}', 2)",
@@ -231,6 +249,56 @@ def test_producer_changes_nothing_of_an_open_job(
     work_off(producer_engine, worker_engine, job_id, POSITIVE)
     assert status(producer_engine, job_id).state == "completed"
     assert broken(engine) == {}
+
+
+@pytest.mark.parametrize("statement", ADDED_OR_CHANGED)
+def test_who_adds_to_a_job_that_loads_holds_up_its_opening(
+    producer_engine: sa.Engine, statement: str
+) -> None:
+    """Without it, rows that are not counted slip into a job as it opens, and it never ends."""
+    with producer_engine.begin() as connection:
+        connection.exec_driver_sql(LOADING_JOB)
+        connection.exec_driver_sql(DOCUMENT)
+
+    with producer_engine.connect() as adding, producer_engine.connect() as opening:
+        adding.exec_driver_sql(statement)
+        opening.exec_driver_sql("set local lock_timeout = '200ms'")
+        with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+            opening.exec_driver_sql("select textmill.open_job(job_id, 1, 0) from textmill.job")
+
+
+@pytest.mark.parametrize("statement", ADDED_OR_CHANGED)
+def test_old_snapshot_adds_nothing_to_a_job_that_was_opened_since(
+    producer_engine: sa.Engine, statement: str
+) -> None:
+    """Without it, a transaction that still sees the job loading changes it when it is open."""
+    with producer_engine.begin() as connection:
+        connection.exec_driver_sql(LOADING_JOB)
+        connection.exec_driver_sql(DOCUMENT)
+    snapshots = producer_engine.execution_options(isolation_level="REPEATABLE READ")
+
+    with snapshots.connect() as old:
+        old.exec_driver_sql("select from textmill.job")
+        with producer_engine.begin() as connection:
+            connection.exec_driver_sql("select textmill.open_job(job_id, 1, 0) from textmill.job")
+        with pytest.raises(sa.exc.OperationalError, match="could not serialize"):
+            old.exec_driver_sql(statement)
+
+
+def test_upgrade_grants_no_view_that_somebody_else_made(
+    engine: sa.Engine, reader_engine: sa.Engine
+) -> None:
+    """Without it, a DBA's own view shows texts to every reader after the next upgrade."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("create view textmill.own as select text from textmill.document")
+
+    upgrade(engine)
+
+    with (
+        reader_engine.connect() as connection,
+        pytest.raises(sa.exc.ProgrammingError, match="permission denied"),
+    ):
+        connection.exec_driver_sql("select from textmill.own")
 
 
 def test_reader_sees_views_without_texts(engines: dict[str, sa.Engine], engine: sa.Engine) -> None:

@@ -44,6 +44,70 @@ def test_job_that_no_worker_could_run_is_not_made(
         _execute(producer_engine, LOADING % (column, value))
 
 
+@pytest.mark.parametrize(
+    ("values", "constraint"),
+    [
+        ("0, 1, 9223372036854775807, 1", "chunk_range"),
+        ("0, 1, 1, 9223372036854775807", "chunk_numbers"),
+    ],
+)
+def test_no_chunk_is_so_large_that_sums_overflow(
+    producer_engine: sa.Engine, values: str, constraint: str
+) -> None:
+    """Without it, one row of a producer breaks the view of the queue for everybody."""
+    with producer_engine.connect() as connection:
+        connection.exec_driver_sql(LOADING % ("name", "'x'"))
+        with pytest.raises(sa.exc.IntegrityError, match=constraint):
+            connection.exec_driver_sql(
+                "insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens)"
+                f" select job_id, {values} from textmill.job"
+            )
+
+
+def test_no_job_is_so_large_that_sums_overflow(producer_engine: sa.Engine) -> None:
+    """Without it, one row of a producer lets every limited submit fail."""
+    with producer_engine.connect() as connection:
+        connection.exec_driver_sql(LOADING % ("name", "'x'"))
+        with pytest.raises(sa.exc.IntegrityError, match="job_accepted"):
+            connection.exec_driver_sql("update textmill.job set accepted = 9223372036854775807")
+
+
+@pytest.mark.parametrize("total", [1, 3])
+def test_job_is_opened_with_as_many_documents_as_it_has(
+    producer_engine: sa.Engine, total: int
+) -> None:
+    """Without it, a job completes without the outcome of a document, or never completes."""
+    with producer_engine.connect() as connection:
+        connection.exec_driver_sql(LOADING % ("name", "'x'"))
+        connection.exec_driver_sql(
+            "insert into textmill.document (job_id, seq, text)"
+            " select job_id, seq, 'x' from textmill.job, generate_series(1, 2) as seq"
+        )
+        with pytest.raises(sa.exc.IntegrityError, match="its last one has another number"):
+            connection.exec_driver_sql(
+                f"select textmill.open_job(job_id, {total}, 0) from textmill.job"
+            )
+
+
+@pytest.mark.parametrize(
+    ("time", "job_id"),
+    [
+        ("-infinity", "00000000-0000-0000-0000-000000000000"),
+        ("1960-01-01Z", "00000000-0000-0000-0000-000000000000"),
+        ("infinity", "ffffffff-ffff-0000-0000-000000000000"),
+        ("12000-01-01Z", "ffffffff-ffff-0000-0000-000000000000"),
+    ],
+)
+def test_times_that_no_job_id_holds_come_before_or_after_all_jobs(
+    engine: sa.Engine, time: str, job_id: str
+) -> None:
+    """Without it, a query for jobs since 1960 finds none."""
+    with engine.connect() as connection:
+        found = connection.scalar(sa.text("select textmill.job_id_at(:time)"), {"time": time})
+
+    assert str(found) == job_id
+
+
 def test_failure_has_a_code_that_programs_know(engine: sa.Engine) -> None:
     """Without it, a misspelt code in SQL reaches users, and no program knows what it means."""
     add_job(engine, 1)

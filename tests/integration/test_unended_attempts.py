@@ -35,6 +35,40 @@ def outcomes_of(claim: Claim) -> list[tuple[int, Result | Failure]]:
     return [(seq, ERASED) for seq in range(claim.first_seq, claim.last_seq + 1)]
 
 
+@pytest.mark.parametrize("ended_by", ["rescue", "supervisor"])
+def test_a_chunk_that_cannot_be_ended_holds_up_no_other(
+    engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine, ended_by: str
+) -> None:
+    """Without it, one dropped partition ends every dispatch, and no crashed chunk runs again."""
+    for _ in range(2):
+        add_job(producer_engine, 1)
+        claim_one(producer_engine, chunk_store(worker_engine))
+    run("update textmill.chunk set lease_expires_at = now() - interval '1 second'", engine)
+    # The next crash of the first chunk fails its document, and this job takes no more failures.
+    run(
+        "update textmill.job set accepted = 0, state = 'completed', finished_at = now()"
+        " where job_id = (select min(job_id::text)::uuid from textmill.job)",
+        engine,
+    )
+    run(
+        "update textmill.chunk set suspect = true, attempt = attempt, crashes = attempt"
+        " where job_id = (select min(job_id::text)::uuid from textmill.job)",
+        engine,
+    )
+    run("alter table textmill.chunk drop constraint chunk_attempts", engine)
+    run("update textmill.chunk set crashes = 2 where suspect", engine)
+
+    if ended_by == "rescue":
+        with producer_engine.begin() as connection:
+            assert rescue(connection) == 1
+    else:
+        with worker_engine.begin() as connection:
+            ended = connection.scalar(sa.text("select textmill.end_attempts('w1', 'crashed')"))
+        assert ended == 1
+
+    assert [chunk.state for chunk in chunks(engine)] == ["running", "pending"]
+
+
 def test_a_revoked_right_fails_no_document(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
