@@ -7,7 +7,6 @@ import sqlalchemy as sa
 
 from producer.sweeps.summary import RUNS_COMPARED, Counts, alert, usual_rate
 from schema.documents import JobId
-from schema.states import SweepRunState
 
 
 def finish_runs(engine: sa.Engine) -> None:
@@ -35,26 +34,20 @@ def summarise(connection: sa.Connection, sweep_id: int, run_id: int, counts: Cou
     rows = connection.execute(
         sa.text(
             "select swept, flagged, labels from textmill.sweep_run"
-            " where sweep_id = :sweep_id and run_id < :run_id and state = :finished and swept > 0"
+            " where sweep_id = :sweep_id and run_id < :run_id and state = 'finished' and swept > 0"
             " order by run_id desc limit :runs"
         ),
-        {
-            "sweep_id": sweep_id,
-            "run_id": run_id,
-            "runs": RUNS_COMPARED,
-            "finished": SweepRunState.FINISHED,
-        },
+        {"sweep_id": sweep_id, "run_id": run_id, "runs": RUNS_COMPARED},
     )
     earlier = [Counts(row[0], row[1], cast("dict[str, int]", row[2])) for row in rows]
     connection.execute(
         sa.text(
-            "update textmill.sweep_run set state = :finished, finished_at = now(),"
+            "update textmill.sweep_run set state = 'finished', finished_at = now(),"
             " swept = :swept, flagged = :flagged, labels = cast(:labels as jsonb),"
             " usual_rate = :usual_rate, alert = :alert where run_id = :run_id"
         ),
         {
             "run_id": run_id,
-            "finished": SweepRunState.FINISHED,
             "swept": counts.swept,
             "flagged": counts.flagged,
             "labels": json.dumps(counts.labels),

@@ -15,7 +15,6 @@ from producer.sweeps.counting import summarise
 from producer.sweeps.summary import Counts
 from schema.documents import JobId
 from schema.errors import LeaseLostError
-from schema.states import SweepRunState
 
 RETRY_AFTER = timedelta(minutes=1)
 """Time between a step that was put off and the next try."""
@@ -143,9 +142,9 @@ class RunStore:
         """End the run, with an alert."""
         self._write(
             step,
-            "state = :failed, finished_at = now(), error = :error, lease_expires_at = null,"
+            "state = 'failed', finished_at = now(), error = :error, lease_expires_at = null,"
             " alert = 'the run failed: ' || :error",
-            {"failed": SweepRunState.FAILED, "error": error},
+            {"error": error},
         )
 
     def finish(self, step: Step) -> None:
@@ -167,9 +166,9 @@ class RunStore:
         _fenced(
             connection,
             step,
-            "state = :running, job_id = :job_id, to_watermark = :up_to, error = null, alert = null,"
-            " lease_expires_at = null",
-            {"running": SweepRunState.RUNNING, "job_id": job_id, "up_to": up_to},
+            "state = 'running', job_id = :job_id, to_watermark = :up_to, error = null,"
+            " alert = null, lease_expires_at = null",
+            {"job_id": job_id, "up_to": up_to},
         )
         moved = connection.execute(
             sa.text(
@@ -194,14 +193,9 @@ def _fenced(
     written = connection.execute(
         sa.text(
             f"update textmill.sweep_run set {changes} where run_id = :run_id"  # noqa: S608
-            " and attempt = :attempt and state = :settling"
+            " and attempt = :attempt and state = 'settling'"
         ),
-        {
-            **values,
-            "settling": SweepRunState.SETTLING,
-            "run_id": step.run_id,
-            "attempt": step.attempt,
-        },
+        {**values, "run_id": step.run_id, "attempt": step.attempt},
     )
     if written.rowcount == 0:
         msg = f"another dispatcher went on with run {step.run_id} of sweep {step.name}"
