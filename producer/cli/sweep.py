@@ -18,8 +18,8 @@ from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
 from schema.terminal import Columns, fitting_table, make_console
 
-SHOWN = 30
-"""Runs that `textmill sweep history` lists."""
+SHOWN_RUNS = 30
+"""How many runs `textmill sweep history` lists."""
 
 SWEEP = Columns(
     names=(
@@ -133,7 +133,7 @@ def list_(*, as_json: bool) -> None:
       textmill sweep list --json
     """
     with _operator() as (engine, _):
-        _show(listing.listed(engine), SWEEP, as_json=as_json)
+        _show(listing.all_sweeps(engine), SWEEP, as_json=as_json)
 
 
 @sweep.command()
@@ -148,7 +148,7 @@ def history(name: str, *, as_json: bool) -> None:
       textmill sweep history posts --json
     """
     with _operator() as (engine, _):
-        _show(listing.history(engine, name, SHOWN), RUN, as_json=as_json)
+        _show(listing.history(engine, name, SHOWN_RUNS), RUN, as_json=as_json)
 
 
 @sweep.command()

@@ -5,7 +5,7 @@ from typing import cast
 
 import sqlalchemy as sa
 
-from producer.sweeps.summary import RUNS_COMPARED, Counts, alert, usual_rate
+from producer.sweeps.summary import RUNS_COMPARED, RunCounts, alert, usual_rate
 from schema.documents import JobId
 
 
@@ -23,13 +23,13 @@ def finish_runs(engine: sa.Engine) -> None:
         ).all()
         for run in ended:
             flagged, labels = _flagged(connection, run.job_id)
-            counts = Counts(
+            counts = RunCounts(
                 run.accepted, flagged, labels, failed=run.failed, unfinished=run.cancelled
             )
             summarise(connection, run.sweep_id, run.run_id, counts)
 
 
-def summarise(connection: sa.Connection, sweep_id: int, run_id: int, counts: Counts) -> None:
+def summarise(connection: sa.Connection, sweep_id: int, run_id: int, counts: RunCounts) -> None:
     """Finish a run: store what it counted, compared with the runs before it."""
     rows = connection.execute(
         sa.text(
@@ -39,7 +39,7 @@ def summarise(connection: sa.Connection, sweep_id: int, run_id: int, counts: Cou
         ),
         {"sweep_id": sweep_id, "run_id": run_id, "runs": RUNS_COMPARED},
     )
-    earlier = [Counts(row[0], row[1], cast("dict[str, int]", row[2])) for row in rows]
+    earlier = [RunCounts(row[0], row[1], cast("dict[str, int]", row[2])) for row in rows]
     connection.execute(
         sa.text(
             "update textmill.sweep_run set state = 'finished', finished_at = now(),"

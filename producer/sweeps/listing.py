@@ -7,7 +7,7 @@ from producer.sweeps.source import is_lowest
 from schema.database import reachable
 
 
-def listed(engine: sa.Engine) -> list[dict[str, object]]:
+def all_sweeps(engine: sa.Engine) -> list[dict[str, object]]:
     """Every sweep in order of its name, from `textmill.sweep_status`; `note` is its alert or error.
 
     `watermark` is None if the sweep has seen no row.

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from producer.sweeps.counting import summarise
-from producer.sweeps.summary import Counts
+from producer.sweeps.summary import RunCounts
 from schema.documents import JobId
 from schema.errors import LeaseLostError
 
@@ -151,7 +151,7 @@ class RunStore:
         """End a run without rows, with its summary."""
         with self._engine.begin() as connection:
             _fenced(connection, step, "lease_expires_at = null", {})
-            summarise(connection, step.sweep_id, step.run_id, Counts(0))
+            summarise(connection, step.sweep_id, step.run_id, RunCounts(0))
 
     @staticmethod
     def accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:
