@@ -80,7 +80,7 @@ class Sweeper:
             except TextmillError as error:
                 logger.warning("sweeps: %s", error)
             except (sa.exc.DBAPIError, psycopg.Error) as error:  # a traceback could quote a row
-                logger.warning("sweeps, continuing: %s", _said(error))
+                logger.warning("sweeps, continuing: %s", what_it_says(error))
             except Exception:
                 logger.exception("sweeps, continuing")
             stop.wait(POLL_INTERVAL)
@@ -263,14 +263,10 @@ def _why(claim: RunClaim, error: Exception) -> str:
         case UsageError():
             return str(error)
         case sa.exc.DBAPIError() | psycopg.Error():  # COPY raises the latter
-            return f"Textmill's database says: {_said(error)}"
+            return f"Textmill's database says: {what_it_says(error)}"
         case _:
             logger.error("sweep %s", claim.name, exc_info=error)
             return f"{type(error).__name__}, see dispatch's log"
-
-
-def _said(error: sa.exc.DBAPIError | psycopg.Error) -> str:
-    return what_it_says(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
 
 
 class _StoppedError(Exception):

@@ -245,7 +245,7 @@ class Source:
                 connection.execute(sa.text("set local extra_float_digits = 3"))
                 yield connection
         except sa.exc.DBAPIError as error:
-            msg = f"the source {self._name!r} says: {what_it_says(error.orig)}"
+            msg = f"the source {self._name!r} says: {what_it_says(error)}"
             away = is_outage(error) and not refuses_login(error.orig)
             kind = SourceAwayError if away else SourceError
             raise kind(msg) from None  # its cause may quote a row
