@@ -7,10 +7,11 @@ import sqlalchemy as sa
 from pydantic import StringConstraints, ValidationError
 
 from producer.sweeps.schedule import next_after
-from producer.sweeps.source import Source
+from producer.sweeps.source import open_source
 from schema.base import Frozen
 from schema.database import reachable
 from schema.errors import InputError, UsageError
+from schema.settings import SweepSettings
 
 
 class Definition(Frozen):
@@ -54,13 +55,15 @@ def define(**fields: object) -> Definition:
     return made.model_copy(update={"query": made.query.strip().rstrip(";")})
 
 
-def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | None) -> datetime:
+def add(
+    engine: sa.Engine, definition: Definition, settings: SweepSettings, begin: str | None
+) -> datetime:
     """Add a sweep; its query is tried first, which reads no more than the highest watermark.
 
     Args:
         engine: Textmill's database, in the operator's role.
         definition: the sweep.
-        source: where its rows come from.
+        settings: where its source is.
         begin: the watermark to begin above; None sweeps every row.
 
     Returns:
@@ -69,11 +72,14 @@ def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | 
     Raises:
         InputError: there is a sweep of this name, or its schedule or query breaks a rule.
         SourceError: the source refuses the query, or does not answer.
-        SettingsError: the role that logs in is not an operator.
+        SettingsError: the settings name no such source, or the role that logs in is no operator.
     """
-    kind = source.kind(definition.query, definition.watermark_column)
-    watermark = kind.lowest if begin is None else begin
-    source.highest(definition.query, definition.watermark_column, watermark)
+    with open_source(
+        engine, settings, definition.source, definition.query, definition.watermark_column
+    ) as source:
+        kind, lowest = source.watermark_type()
+        watermark = lowest if begin is None else begin
+        source.highest(watermark)
     with reachable(engine), engine.begin() as connection:
         due = _due(connection, definition.cron, definition.timezone)
         added = connection.execute(
@@ -83,7 +89,7 @@ def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | 
                 " :timezone, :source, :query, :watermark_column, :kind, :watermark, :settle,"
                 " :deadline, :due) on conflict (name) do nothing"
             ),
-            {**definition.model_dump(), "kind": kind.name, "watermark": watermark, "due": due},
+            {**definition.model_dump(), "kind": kind, "watermark": watermark, "due": due},
         )
     if added.rowcount == 0:
         msg = f"there is a sweep {definition.name!r}; remove it first, or choose another name"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from producer.sweeps.definitions import find
-from producer.sweeps.source import is_lowest
+from producer.sweeps.watermarks import is_lowest
 from schema.database import reachable
 
 

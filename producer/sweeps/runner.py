@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from datetime import timedelta
 
 import psycopg
@@ -20,7 +19,7 @@ from producer.submit import submit
 from producer.sweeps.beginning import begin_runs
 from producer.sweeps.clocks import shorten_waits
 from producer.sweeps.counting import finish_runs
-from producer.sweeps.runs import CHANGED, RETRY_AFTER, RunClaim, RunStore, UnwantedError
+from producer.sweeps.runs import CHANGED, RunClaim, RunStore, UnwantedError
 from producer.sweeps.source import Source, open_source
 from schema.database import reachable
 from schema.database_errors import is_outage, what_it_says
@@ -95,7 +94,7 @@ class Sweeper:
         """
         with reachable(self._engine):
             begin_runs(self._engine)
-            shorten_waits(self._engine, retry=RETRY_AFTER, lease=timedelta(seconds=self._lease))
+            shorten_waits(self._engine, timedelta(seconds=self._lease))
             while not self._stop.is_set() and (claim := self._runs.claim()) is not None:
                 self._run_step(claim)
             finish_runs(self._engine)
@@ -122,8 +121,9 @@ class Sweeper:
 
     def _advance(self, claim: RunClaim) -> None:
         _check_still_wanted(claim)
-        own_url = self._engine.url.render_as_string(hide_password=False)
-        with closing(open_source(claim.source, own_url, self._settings)) as source:
+        with open_source(
+            self._engine, self._settings, claim.source, claim.query, claim.watermark_column
+        ) as source:
             _check_kind(claim, source)
             self._runs.renew(claim)
             if claim.to_watermark is None:
@@ -133,7 +133,7 @@ class Sweeper:
 
     def _probe(self, claim: RunClaim, source: Source) -> None:
         """Find out how far the rows reach; they are read once they have had time to settle."""
-        highest = source.highest(claim.query, claim.watermark_column, claim.from_watermark)
+        highest = source.highest(claim.from_watermark)
         if highest is None:
             self._runs.finish(claim)
             return
@@ -143,7 +143,7 @@ class Sweeper:
     def _hand_over(self, claim: RunClaim, source: Source, looked: str) -> None:
         """Submit the rows as a job, and advance the watermark with it."""
         up_to = self._reach(claim, source, looked)
-        rows = source.rows(claim.query, claim.watermark_column, claim.from_watermark, up_to)
+        rows = source.rows(claim.from_watermark, up_to)
         submission = submit(
             self._engine,
             Task.MODERATION,
@@ -174,14 +174,15 @@ class Sweeper:
         """
         with self._engine.begin() as connection:
             most, setting = room(connection, f"sweep {claim.name}", self._limits)
-        rows = (claim.query, claim.watermark_column, claim.from_watermark)
-        beyond = None
-        for found in source.after(*rows, up_to=looked, rows=most):
-            beyond = found
-            self._runs.renew(claim)
+        beyond = source.value_after(
+            claim.from_watermark,
+            most,
+            up_to=looked,
+            each_statement=lambda: self._runs.renew(claim),
+        )
         if beyond is None:
             return looked
-        reach = source.highest(*rows, below=beyond)
+        reach = source.highest(claim.from_watermark, below=beyond)
         self._runs.renew(claim)
         if reach is None and most < most_ever(self._limits):
             msg = (
@@ -248,7 +249,7 @@ def _check_kind(claim: RunClaim, source: Source) -> None:
     Raises:
         InputError: the column was given another type.
     """
-    kind = source.kind(claim.query, claim.watermark_column).name
+    kind = source.watermark_type().kind
     if kind != claim.watermark_kind:
         msg = (
             f"the watermark {claim.watermark_column!r} was a {claim.watermark_kind} and is a"
