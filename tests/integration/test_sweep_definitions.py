@@ -1,6 +1,7 @@
 """What may be swept: queries and sources, and who may name them."""
 
 import traceback
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -37,6 +38,7 @@ ADDED = (
         ({"query": QUERY.replace("shop", "nextval('numbers')")}, "in a read-only transaction"),
         ({"cron": "0 2 * *"}, "has 4 fields"),
         ({"timezone": "Mars"}, "no time zone"),
+        ({"deadline": timedelta(0)}, "^the deadline must be longer than the time to settle$"),
     ],
 )
 def test_sweep_that_could_not_run_is_refused(
