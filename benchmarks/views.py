@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 import sqlalchemy as sa
 
+from benchmarks.large_database import seed, usual_queries
 from producer.local import remove, servers
 from schema.database import create_engine
 from schema.settings import ServiceSettings
-from tests.fixtures.scale import seed, usual_queries
 
 ROUNDS = 20
 """Times that a query is run after the first run, which warms up."""
