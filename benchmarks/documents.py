@@ -9,6 +9,7 @@ import re
 import numpy as np
 from tokenizers import Tokenizer
 
+from benchmarks import TASK
 from worker.pipeline.artifact import SHIPPED, TOKENIZER
 
 HAN = re.compile("[\u4e00-\u9fff]+")
@@ -40,7 +41,7 @@ def _sentence(generator: np.random.Generator, words: list[str], between: str, le
 
 
 def _vocabularies() -> tuple[list[str], list[str]]:
-    tokenizer = Tokenizer.from_file(str(SHIPPED / "sentiment" / TOKENIZER))
+    tokenizer = Tokenizer.from_file(str(SHIPPED / TASK / TOKENIZER))
     words = [tokenizer.decode([number]).strip() for number in range(tokenizer.get_vocab_size())]
     return (
         [word for word in words if HAN.fullmatch(word)],

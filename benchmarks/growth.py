@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from benchmarks.documents import make
 from benchmarks.report import Report
-from benchmarks.system import system, through
+from benchmarks.system import cores, system, through
 from producer import Textmill
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -19,7 +19,7 @@ def measure(documents: int | None) -> Report:
     largest = documents or SIZES[-1]
     sizes = [*(size for size in SIZES if size < largest), largest]
     runs: dict[str, list[float]] = {}
-    with system(len(os.sched_getaffinity(0))) as (_, textmill):
+    with system(cores()) as (_, textmill):
         for size in sizes:
             before = _bytes(textmill)
             runs[f"{size} documents/s"] = [through(textmill, make(size))]

@@ -7,23 +7,21 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import median
 
-import numpy as np
 import torch
 from torch import nn
 
+from benchmarks import TASK
 from benchmarks.documents import make
 from benchmarks.report import Report, alternately, median_ratio
-from benchmarks.system import TASK
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED, read_config
-from worker.pipeline.batch import micro_batches, pad
+from worker.pipeline.batch import BUDGET, micro_batches, pad
 from worker.pipeline.kernel import Kernel, placement
 from worker.pipeline.model import Cell, Model, ModelConfig
 from worker.pipeline.records import IntArray
 
 DOCUMENTS = 3000
-BUDGET = 4096
 TOKENS = 25
 
 Batch = list[IntArray]
@@ -43,8 +41,8 @@ def measure(documents: int | None) -> Report:
     cells: tuple[Cell, Cell] = ("gru", "lstm")
     for cell in cells:
         sides |= _sides(cell, shape, batches)
-    short = _of(TOKENS, pipeline)
-    sides["pipeline"] = lambda: len(short) / _timed(lambda: analyse(pipeline, short, BUDGET))
+    short = _documents_of(TOKENS, pipeline)
+    sides["pipeline"] = lambda: len(short) / _timed(lambda: analyse(pipeline, short))
     sides["sgemm"] = _peak
     runs = alternately(sides)
     operations = 2 * 2 * shape.hidden * 3 * shape.hidden
@@ -122,7 +120,7 @@ def _bidirectional(model: Model) -> nn.Module:
     return both
 
 
-def _of(tokens: int, pipeline: Pipeline) -> list[str]:
+def _documents_of(tokens: int, pipeline: Pipeline) -> list[str]:
     """Documents of about `tokens` tokens."""
     texts = make(20_000, words=tokens - 3, seed=1)
     near = (tokens - 1, tokens, tokens + 1)
@@ -141,4 +139,4 @@ def _peak() -> float:
     size = 512
     one, other = torch.rand(size, size), torch.rand(size, size)
     seconds = min(_timed(lambda: one @ other) for _ in range(100))
-    return float(np.round(2 * size**3 / seconds / 1e9, 1))
+    return round(2 * size**3 / seconds / 1e9, 1)

@@ -1,13 +1,13 @@
 """How long one interactive document takes, idle and beside a bulk job that fills every worker."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable
 
+from benchmarks import TASK
 from benchmarks.documents import make
 from benchmarks.report import Report, alternately
-from benchmarks.system import TASK, system
+from benchmarks.system import cores, system
 from producer import Document, JobOptions, Lane, Textmill
 from schema.errors import UsageError
 
@@ -19,13 +19,13 @@ BULK = 60_000
 def measure(documents: int | None) -> Report:
     """Milliseconds from submit to a finished job, as a program sees them."""
     texts = make(documents or BULK)
-    with system(len(os.sched_getaffinity(0))) as (_, textmill):
+    with system(cores()) as (_, textmill):
         idle: list[float] = []
         loaded: list[float] = []
 
         def idle_p95() -> float:
             idle.extend(_samples(textmill))
-            return statistics.quantiles(idle, n=20)[-1]
+            return _percentile(idle, 95)
 
         def loaded_p95() -> float:
             job = textmill.submit(TASK, [Document(text=text) for text in texts])
@@ -38,18 +38,17 @@ def measure(documents: int | None) -> Report:
                 message = f"the bulk job ended after {len(taken)} samples; take more documents"
                 raise UsageError(message)
             loaded.extend(taken)
-            return statistics.quantiles(loaded, n=20)[-1]
+            return _percentile(loaded, 95)
 
         runs = alternately({"idle p95": idle_p95, "loaded p95": loaded_p95})
-    hundredths = statistics.quantiles(idle, n=100)
-    ratio = statistics.quantiles(loaded, n=20)[-1] / statistics.quantiles(idle, n=20)[-1]
+    ratio = _percentile(loaded, 95) / _percentile(idle, 95)
     return Report(
         "latency",
         {"loaded by idle": round(ratio, 2)},
         {"loaded by idle": "<= 5", "idle p50": "<= 50"},
         runs,
         "ms",
-        figures={"idle p50": round(hundredths[49], 1), "idle p99": round(hundredths[98], 1)},
+        figures={f"idle p{n}": round(_percentile(idle, n), 1) for n in (50, 99)},
     )
 
 
@@ -67,3 +66,7 @@ def _samples(textmill: Textmill, counts: Callable[[], bool] = lambda: True) -> l
             break
         times.append(seconds * 1000)
     return times
+
+
+def _percentile(times: list[float], percent: int) -> float:
+    return statistics.quantiles(times, n=100)[percent - 1]

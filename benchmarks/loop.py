@@ -1,11 +1,14 @@
 """The in-process limit: the same model and documents in a bare loop, everything in memory."""
 
+import gc
+import os
 import time
 from itertools import pairwise
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
-from schema.documents import Task
+from benchmarks import TASK
+from worker.devices import Device
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
@@ -14,18 +17,12 @@ ROWS_AT_ONCE = 2048
 WARM_UP = 512
 
 
-def in_process(task: Task, texts: list[str], processes: int) -> float:
+def in_process(texts: list[str], processes: int) -> float:
     """Documents per second of bare loops, one per process, with models loaded and warm."""
-    from worker.devices import Device  # noqa: PLC0415
-
     context = get_context("spawn")
     barrier = context.Barrier(processes + 1)
     loops = [
-        context.Process(
-            target=_loop,
-            args=(task, share, barrier, Device("cpu").environment()),
-        )
-        for share in _shares(texts, processes)
+        context.Process(target=_loop, args=(share, barrier)) for share in _shares(texts, processes)
     ]
     for loop in loops:
         loop.start()
@@ -44,19 +41,16 @@ def _shares(texts: list[str], processes: int) -> list[list[str]]:
     return [texts[first:last] for first, last in pairwise(bounds)]
 
 
-def _loop(task: Task, texts: list[str], barrier: "Barrier", environment: dict[str, str]) -> None:
-    import gc  # noqa: PLC0415
-    import os  # noqa: PLC0415
-
-    os.environ.update(environment)
-    import torch  # noqa: PLC0415
+def _loop(texts: list[str], barrier: "Barrier") -> None:
+    os.environ.update(Device("cpu").environment())
+    import torch  # noqa: PLC0415  # it reads the environment
 
     from worker.pipeline import Pipeline  # noqa: PLC0415
     from worker.pipeline.analysis import analyse  # noqa: PLC0415
     from worker.pipeline.artifact import SHIPPED  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    pipeline = Pipeline.load(SHIPPED / task, "cpu")
+    pipeline = Pipeline.load(SHIPPED / TASK, "cpu")
     analyse(pipeline, texts[:WARM_UP])
     gc.freeze()  # as workers do
     barrier.wait()

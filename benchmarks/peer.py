@@ -1,4 +1,7 @@
-"""What every peer does with documents: the same pipeline, the same rows."""
+"""What every peer does with documents: the same pipeline, the same rows.
+
+`BENCHMARK_DATABASE` in the environment is the URL of the database that they are written to.
+"""
 
 import os
 from collections.abc import Sequence
@@ -7,18 +10,26 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from benchmarks import TASK
+
 if TYPE_CHECKING:
     from worker.pipeline import Pipeline
 
 
-def create_table(database: str) -> None:
+def create_table() -> None:
     """Create the table that peers write to, like `textmill.result`."""
-    with psycopg.connect(database) as connection:
-        connection.execute(
-            "create table peer_result (job_id uuid, seq bigint, label text, score real,"
-            " payload jsonb, model_version text, created_at timestamptz default now(),"
-            " primary key (job_id, seq))"
-        )
+    _connection().execute(
+        "create table peer_result (job_id uuid, seq bigint, label text, score real,"
+        " payload jsonb, model_version text, created_at timestamptz default now(),"
+        " primary key (job_id, seq))"
+    )
+
+
+def rows_of(job: str) -> int:
+    """How many rows of a job are committed."""
+    query = "select count(*) from peer_result where job_id = %s"
+    (count,) = _connection().execute(query, (job,)).fetchone() or (0,)
+    return int(count)
 
 
 def process(job: str, seqs: Sequence[int], texts: Sequence[str]) -> None:
@@ -46,7 +57,7 @@ def _pipeline() -> "Pipeline":
     from worker.pipeline.artifact import SHIPPED  # noqa: PLC0415
 
     torch.set_num_threads(1)
-    return Pipeline.load(SHIPPED / "sentiment", "cpu")
+    return Pipeline.load(SHIPPED / TASK, "cpu")
 
 
 @cache

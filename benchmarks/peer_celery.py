@@ -7,11 +7,11 @@ from celery import Celery
 
 from benchmarks.peer import process
 
-app = Celery("peer", broker=os.environ.get("BENCHMARK_BROKER"))
+app = Celery("peer", broker=os.environ["BENCHMARK_BROKER"])
 app.conf.update(
     task_ignore_result=True,
     task_acks_late=True,
-    task_default_queue=os.environ.get("BENCHMARK_PREFIX", "peer"),
+    task_default_queue=os.environ["BENCHMARK_PREFIX"],
     worker_prefetch_multiplier=16,
 )
 
@@ -22,7 +22,6 @@ def analyse(job: str, seq: int, text: str) -> None:
     process(job, [seq], [text])
 
 
-def sender(broker: str, prefix: str) -> Callable[[str, int, str], object]:
-    """A function that sends one document."""
-    app.conf.broker_url = broker
+def sender(prefix: str) -> Callable[[str, int, str], object]:
+    """A function that sends one document to the workers with this prefix."""
     return lambda job, seq, text: analyse.apply_async((job, seq, text), queue=prefix)

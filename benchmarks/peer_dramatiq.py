@@ -21,7 +21,7 @@ def analyse(job: str, seq: int, text: str) -> None:
     process(job, [seq], [text])
 
 
-def sender(_: str, prefix: str) -> Callable[[str, int, str], object]:
-    """A function that sends one document."""
+def sender(prefix: str) -> Callable[[str, int, str], object]:
+    """A function that sends one document to the workers with this prefix."""
     broker.namespace = prefix
     return analyse.send

@@ -12,35 +12,40 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
-import sqlalchemy as sa
-
 from benchmarks.documents import make
-from benchmarks.peer import create_table
+from benchmarks.peer import create_table, rows_of
 from benchmarks.report import Report, alternately, median_ratio
-from benchmarks.system import system, through
-from producer.local import Stack
+from benchmarks.system import cores, system, through
 from worker.devices import Device
 
 DOCUMENTS = 60_000
 ONE_BY_ONE = 3_000
+
+COMMANDS = {
+    "celery": "celery -A benchmarks.peer_celery:app worker -c {}",
+    "dramatiq": "dramatiq benchmarks.peer_dramatiq -p {} -t 1",
+}
+"""How each peer's workers start, with a place for the number of processes."""
 
 
 def measure(documents: int | None) -> Report:
     """Textmill and its peers in turn."""
     texts = make(documents or DOCUMENTS)
     few = texts[:ONE_BY_ONE]
-    processes = len(os.sched_getaffinity(0))
+    processes = cores()
     with system(processes) as (stack, textmill):
-        create_table(stack.urls.owner)
+        os.environ["BENCHMARK_DATABASE"] = stack.urls.owner
+        os.environ["BENCHMARK_BROKER"] = stack.urls.broker
+        create_table()
         sides: dict[str, Callable[[], float]] = {
             "Textmill": lambda: through(textmill, texts),
-            "Celery": lambda: _one_by_one(stack, "celery", few, processes),
-            "Dramatiq": lambda: _one_by_one(stack, "dramatiq", few, processes),
-            "Ray Data": lambda: _ray(stack, texts, processes),
+            "Celery": lambda: _one_by_one("celery", few, processes),
+            "Dramatiq": lambda: _one_by_one("dramatiq", few, processes),
+            "Ray Data": lambda: _ray(texts, processes),
         }
         runs = alternately(sides)
     ratios = {
@@ -51,9 +56,9 @@ def measure(documents: int | None) -> Report:
     return Report("peers", ratios, target, runs, "documents/s")
 
 
-def _one_by_one(stack: Stack, peer: str, texts: Sequence[str], processes: int) -> float:
+def _one_by_one(peer: str, texts: Sequence[str], processes: int) -> float:
     """One task per document; timed from the first message to the last row."""
-    with _workers(stack, peer, processes) as send:
+    with _workers(peer, processes) as send:
         send(["warm up"] * 20 * processes)
         began = time.monotonic()
         send(texts)
@@ -61,30 +66,21 @@ def _one_by_one(stack: Stack, peer: str, texts: Sequence[str], processes: int) -
 
 
 @contextmanager
-def _workers(stack: Stack, peer: str, processes: int) -> Iterator[Callable[[Sequence[str]], None]]:
+def _workers(peer: str, processes: int) -> Iterator[Callable[[Sequence[str]], None]]:
     prefix = f"{peer}-{uuid4().hex}"
-    environment = _environment(stack) | {"BENCHMARK_PREFIX": prefix}
-    os.environ.update({name: environment[name] for name in environment if name.startswith("BENCH")})
-    if peer == "celery":
-        from benchmarks import peer_celery as module  # noqa: PLC0415
-
-        command = ["celery", "-A", "benchmarks.peer_celery:app", "worker", "-c", str(processes)]
-    else:
-        from benchmarks import peer_dramatiq as module  # type: ignore[no-redef]  # noqa: PLC0415
-
-        command = ["dramatiq", "benchmarks.peer_dramatiq", "-p", str(processes), "-t", "1"]
-    send_one = module.sender(stack.urls.broker, prefix)
+    os.environ["BENCHMARK_PREFIX"] = prefix
+    send_one = import_module(f"benchmarks.peer_{peer}").sender(prefix)
 
     def send(texts: Sequence[str]) -> None:
         job = str(uuid4())
         for seq, text in enumerate(texts):
             send_one(job, seq, text)
-        while _rows(stack, job) < len(texts):
+        while rows_of(job) < len(texts):
             time.sleep(0.02)
 
     worker = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        env=environment,
+        [sys.executable, "-m", *COMMANDS[peer].format(processes).split()],
+        env=_pinned(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=Path(__file__).parents[1],
@@ -96,37 +92,22 @@ def _workers(stack: Stack, peer: str, processes: int) -> Iterator[Callable[[Sequ
         worker.wait(60)
 
 
-def _ray(stack: Stack, texts: Sequence[str], processes: int) -> float:
+def _ray(texts: Sequence[str], processes: int) -> float:
     """Ray Data's `map_batches` over actors, in a separate process that prints the speed."""
     job = str(uuid4())
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.peer_ray", job, str(len(texts)), str(processes)],
-        env=_environment(stack),
+        env=_pinned(),
         check=True,
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[1],
     )
-    if _rows(stack, job) != len(texts):
+    if rows_of(job) != len(texts):
         message = "Ray did not write every row"
         raise RuntimeError(message)
     return float(done.stdout.splitlines()[-1])
 
 
-def _rows(stack: Stack, job: str) -> int:
-    with psycopg.connect(stack.urls.owner) as connection:
-        query = "select count(*) from peer_result where job_id = %s"
-        (count,) = connection.execute(query, (job,)).fetchone() or (0,)
-    return int(count)
-
-
-def _environment(stack: Stack) -> dict[str, str]:
-    url = sa.make_url(stack.urls.owner).set(drivername="postgresql")
-    return (
-        os.environ
-        | Device("cpu").environment()
-        | {
-            "BENCHMARK_DATABASE": url.render_as_string(hide_password=False),
-            "BENCHMARK_BROKER": stack.urls.broker,
-        }
-    )
+def _pinned() -> dict[str, str]:
+    return os.environ | Device("cpu").environment()

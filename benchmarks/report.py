@@ -59,7 +59,7 @@ class Report:
             "ratio": first,
             "met": self.met,
             "spread": spread,
-            "machine": machine(),
+            "machine": _machine(),
             "versions": {name: version(name) for name in PACKAGES}
             | {"python": platform.python_version()},
         }
@@ -91,7 +91,7 @@ def median_ratio(above: Iterable[float], below: Iterable[float]) -> float:
     return round(statistics.median(a / b for a, b in zip(above, below, strict=True)), 3)
 
 
-def machine() -> dict[str, Any]:
+def _machine() -> dict[str, Any]:
     """The machine that the measurement ran on."""
     cpu = Path("/proc/cpuinfo")
     names = [

@@ -3,18 +3,17 @@
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 
+from benchmarks import TASK
 from benchmarks.documents import make
 from benchmarks.report import Report, alternately, median_ratio
-from benchmarks.system import TASK
-from producer.local import Stack, remove, servers
-from schema.settings import ServiceSettings
+from benchmarks.system import own_servers
+from producer.local import Stack, servers
 
 DOCUMENTS = 1_000_000
 
@@ -22,15 +21,13 @@ DOCUMENTS = 1_000_000
 def measure(documents: int | None) -> Report:
     """`textmill submit FILE.jsonl`, including the start of Python, and COPY into a bare table."""
     texts = make(documents or DOCUMENTS)
-    data_dir = Path(tempfile.mkdtemp(prefix="textmill-benchmark-"))
-    file = data_dir / "documents.jsonl"
-    try:
+    with own_servers() as services:
+        file = services.data_dir / "documents.jsonl"
         with file.open("w", encoding="utf-8") as lines:
             for number, text in enumerate(texts):
                 lines.write(
                     json.dumps({"id": str(number), "text": text}, ensure_ascii=False) + "\n"
                 )
-        services = ServiceSettings(database_url=None, broker_url=None, data_dir=data_dir)
         with servers(services) as stack:
             runs = alternately(
                 {
@@ -38,8 +35,6 @@ def measure(documents: int | None) -> Report:
                     "textmill submit": lambda: _submit(stack, file, len(texts)),
                 }
             )
-    finally:
-        remove(data_dir)
     ratio = median_ratio(runs["textmill submit"], runs["bare COPY"])
     return Report("submit", {"submit": ratio}, {"submit": ">= 0.5"}, runs, "documents/s")
 

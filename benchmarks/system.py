@@ -7,26 +7,44 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from producer import Document, Task, Textmill
+from benchmarks import TASK
+from producer import Document, Textmill
 from producer.local import Stack, remove, running
 from producer.workers import registered
 from schema.settings import ServiceSettings
+from worker.devices import Device, default_processes
 
-TASK = Task.SENTIMENT
+
+def cores() -> int:
+    """How many CPU cores this process may use."""
+    return default_processes(Device("cpu"))
 
 
 @contextmanager
 def system(processes: int) -> Iterator[tuple[Stack, Textmill]]:
     """A fresh, warm stack with `processes` worker processes; removed afterwards."""
-    data_dir = Path(tempfile.mkdtemp(prefix="textmill-benchmark-"))
-    services = ServiceSettings(database_url=None, broker_url=None, data_dir=data_dir)
+    with (
+        own_servers() as services,
+        running(services, processes) as stack,
+        Textmill(stack.urls.producer) as textmill,
+    ):
+        since = textmill.status(textmill.submit(TASK, []).job_id).created_at
+        while len(registered(textmill.engine, since)) < processes:
+            time.sleep(0.1)
+        through(textmill, ["warm up"] * 2000)
+        yield stack, textmill
+
+
+@contextmanager
+def own_servers(folder: Path | None = None) -> Iterator[ServiceSettings]:
+    """Settings of embedded servers whose data lie in a folder that is removed afterwards.
+
+    Args:
+        folder: where that folder is made; None: where temporary files are.
+    """
+    data_dir = Path(tempfile.mkdtemp(prefix="textmill-benchmark-", dir=folder))
     try:
-        with running(services, processes) as stack, Textmill(stack.urls.producer) as textmill:
-            since = textmill.status(textmill.submit(TASK, []).job_id).created_at
-            while len(registered(textmill.engine, since)) < processes:
-                time.sleep(0.1)
-            through(textmill, ["warm up"] * 2000)
-            yield stack, textmill
+        yield ServiceSettings(database_url=None, broker_url=None, data_dir=data_dir)
     finally:
         remove(data_dir)
 

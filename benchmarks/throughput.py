@@ -1,11 +1,9 @@
 """How much of the in-process limit the whole system reaches, on all cores."""
 
-import os
-
 from benchmarks.documents import make
 from benchmarks.loop import in_process
 from benchmarks.report import Report, alternately, median_ratio
-from benchmarks.system import TASK, system, through
+from benchmarks.system import cores, system, through
 
 DOCUMENTS = 500_000
 REPEATS = 6
@@ -17,12 +15,12 @@ def measure(documents: int | None) -> Report:
     A run before them does not count: a machine that was idle is faster for its first minute.
     """
     texts = make(documents or DOCUMENTS)
-    processes = len(os.sched_getaffinity(0))
-    print(f"before the turns: {in_process(TASK, texts, processes):,.4g}", flush=True)
+    processes = cores()
+    print(f"before the turns: {in_process(texts, processes):,.4g}", flush=True)
     with system(processes) as (_, textmill):
         runs = alternately(
             {
-                "in process": lambda: in_process(TASK, texts, processes),
+                "in process": lambda: in_process(texts, processes),
                 "through Textmill": lambda: through(textmill, texts),
             },
             REPEATS,

@@ -6,17 +6,16 @@ folder, and prints a JSON object: milliseconds by view, for the first query and 
 
 import json
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
 import click
 import sqlalchemy as sa
 
-from producer.local import remove, servers
+from benchmarks.large_database import seed, usual_queries
+from benchmarks.system import own_servers
+from producer.local import servers
 from schema.database import create_engine
-from schema.settings import ServiceSettings
-from tests.fixtures.scale import seed, usual_queries
 
 ROUNDS = 20
 """Times that a query is run after the first run, which warms up."""
@@ -24,15 +23,11 @@ ROUNDS = 20
 
 @click.command()
 @click.option("--documents", type=click.IntRange(min=1000), default=1_000_000)
-@click.option("--folder", type=click.Path(path_type=Path), default=Path(tempfile.gettempdir()))
-def main(documents: int, folder: Path) -> None:
+@click.option("--folder", type=click.Path(path_type=Path), help="For the database's data.")
+def main(documents: int, folder: Path | None) -> None:
     """Seed, ask, print."""
-    services = ServiceSettings(data_dir=Path(tempfile.mkdtemp(dir=folder)))
-    try:
-        with servers(services, durable=False) as stack:
-            print(json.dumps(_measure(stack.urls.owner, documents), indent=2))
-    finally:
-        remove(services.data_dir)
+    with own_servers(folder) as services, servers(services, durable=False) as stack:
+        print(json.dumps(_measure(stack.urls.owner, documents), indent=2))
 
 
 def _measure(url: str, documents: int) -> dict[str, object]:

@@ -38,8 +38,9 @@ READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
 """Postgres is a standby, or was made read-only, as some hosts do when a disk is nearly full."""
 
 
-def what_it_says(cause: BaseException | None) -> str:
+def what_it_says(error: BaseException | None) -> str:
     """The message of a Postgres error, as one line; if it may quote a row, only the condition."""
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     state = str(getattr(cause, "sqlstate", ""))
     if not state.startswith(_QUOTING):
         return str(cause).strip().partition("\n")[0]
@@ -49,7 +50,7 @@ def what_it_says(cause: BaseException | None) -> str:
 
 def condition(error: sa.exc.DBAPIError) -> str:
     """The message of a Postgres error for a log: with its SQLSTATE, without any quoted row."""
-    state, said = getattr(error.orig, "sqlstate", None), what_it_says(error.orig)
+    state, said = getattr(error.orig, "sqlstate", None), what_it_says(error)
     return said if state is None or said.startswith(state) else f"{state} {said}"
 
 

@@ -1,5 +1,7 @@
 """The tables of sweeps and of their runs."""
 
+from enum import StrEnum
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
@@ -8,6 +10,17 @@ from schema.states import SWEEP_RUN_TRANSITIONS, SweepRunState
 
 _ENDED = [state for state, following in SWEEP_RUN_TRANSITIONS.items() if not following]
 _OPEN = [state for state in SweepRunState if state not in _ENDED]
+
+
+class WatermarkKind(StrEnum):
+    """What the values of a watermark are; those of one kind are ordered and written alike."""
+
+    NUMBER = "number"
+    TEXT = "text"
+    TIMESTAMP = "timestamp"
+    TIMESTAMPTZ = "timestamptz"
+    UUID = "uuid"
+
 
 sweep = sa.Table(
     "sweep",
@@ -30,10 +43,7 @@ sweep = sa.Table(
     now("created_at"),
     sa.PrimaryKeyConstraint("sweep_id", name="sweep_pkey"),
     sa.UniqueConstraint("name", name="sweep_name"),
-    sa.CheckConstraint(
-        "watermark_kind in ('number', 'text', 'timestamp', 'timestamptz', 'uuid')",
-        name="sweep_watermark_kind",
-    ),
+    sa.CheckConstraint(one_of("watermark_kind", WatermarkKind), name="sweep_watermark_kind"),
     sa.CheckConstraint(
         "settle between '0'::interval and '999999 days'::interval", name="sweep_settle"
     ),

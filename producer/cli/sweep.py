@@ -1,7 +1,7 @@
 """`textmill sweep`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 
 import click
@@ -11,15 +11,16 @@ from producer.cli.show import console
 from producer.durations import parse_duration
 from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define
-from producer.sweeps.source import OWN_DATABASE, is_lowest, open_source
+from producer.sweeps.source import OWN_DATABASE, open_source
+from producer.sweeps.watermarks import is_lowest
 from schema.base import json_line
 from schema.database import create_engine
 from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
 from schema.terminal import Columns, fitting_table, make_console
 
-SHOWN = 30
-"""Runs that `textmill sweep history` lists."""
+SHOWN_RUNS = 30
+"""How many runs `textmill sweep history` lists."""
 
 SWEEP = Columns(
     names=(
@@ -114,11 +115,8 @@ def add(  # noqa: PLR0913  # one argument per option
         settle=parse_duration(settle),
         deadline=None if deadline is None else parse_duration(deadline),
     )
-    with (
-        _operator() as (engine, url),
-        closing(open_source(source, url, read(SweepSettings))) as rows,
-    ):
-        due = definitions.add(engine, definition, rows, begin)
+    with _operator() as engine:
+        due = definitions.add(engine, definition, read(SweepSettings), begin)
     console.print(f"sweep {name} runs next at {due:%Y-%m-%d %H:%M %Z}")
 
 
@@ -132,8 +130,8 @@ def list_(*, as_json: bool) -> None:
       textmill sweep list
       textmill sweep list --json
     """
-    with _operator() as (engine, _):
-        _show(listing.listed(engine), SWEEP, as_json=as_json)
+    with _operator() as engine:
+        _show(listing.all_sweeps(engine), SWEEP, as_json=as_json)
 
 
 @sweep.command()
@@ -147,8 +145,8 @@ def history(name: str, *, as_json: bool) -> None:
       textmill sweep history posts
       textmill sweep history posts --json
     """
-    with _operator() as (engine, _):
-        _show(listing.history(engine, name, SHOWN), RUN, as_json=as_json)
+    with _operator() as engine:
+        _show(listing.history(engine, name, SHOWN_RUNS), RUN, as_json=as_json)
 
 
 @sweep.command()
@@ -164,16 +162,17 @@ def run(name: str, *, now: bool) -> None:
       textmill sweep run posts
       textmill sweep run posts --now
     """
-    with _operator() as (engine, url):
-        definition, watermark = definitions.find(engine, name)
+    with _operator() as engine:
         if now:
             definitions.make_due(engine, name)
             console.print(f"sweep {name} is due; see: textmill sweep history {name}")
             return
-        with closing(open_source(definition.source, url, read(SweepSettings))) as rows:
-            count = rows.count(definition.query, watermark)
-            up_to = rows.highest(definition.query, definition.watermark_column, watermark)
-    column = definition.watermark_column
+        definition, watermark = definitions.find(engine, name)
+        column = definition.watermark_column
+        settings = read(SweepSettings)
+        with open_source(engine, settings, definition.source, definition.query, column) as source:
+            count = source.count(watermark)
+            up_to = source.highest(watermark)
     above = "" if is_lowest(watermark) else f" above {column} {watermark}"
     reach = "" if up_to is None else f", up to {column} {up_to}"
     click.echo(f"{count:,} row{'' if count == 1 else 's'}{above}{reach}")
@@ -188,7 +187,7 @@ def pause(name: str) -> None:
     Example:
       textmill sweep pause posts
     """
-    with _operator() as (engine, _):
+    with _operator() as engine:
         definitions.set_paused(engine, name, paused=True)
     console.print(f"sweep {name} is paused")
 
@@ -202,7 +201,7 @@ def resume(name: str) -> None:
     Example:
       textmill sweep resume posts
     """
-    with _operator() as (engine, _):
+    with _operator() as engine:
         due = definitions.set_paused(engine, name, paused=False)
     console.print(f"sweep {name} runs next at {due:%Y-%m-%d %H:%M %Z}")
 
@@ -216,17 +215,17 @@ def remove(name: str) -> None:
     Example:
       textmill sweep remove posts
     """
-    with _operator() as (engine, _):
+    with _operator() as engine:
         definitions.remove(engine, name)
     console.print(f"sweep {name} is removed")
 
 
 @contextmanager
-def _operator() -> Iterator[tuple[sa.Engine, str]]:
+def _operator() -> Iterator[sa.Engine]:
     url = database_url(read(ServiceSettings))
     engine = create_engine(url, application="textmill-sweep", role="textmill_operator")
     try:
-        yield engine, url
+        yield engine
     finally:
         engine.dispose()
 

@@ -35,17 +35,17 @@ def begin_runs(engine: sa.Engine) -> None:
     set back, or somebody changed the schedule. If a schedule gives no time, the reason is stored.
     """
     with engine.begin() as connection:
-        wanted = [sweep.sweep_id for sweep in _look(connection) if _plan(sweep) != _rest(sweep)]
+        wanted = [sweep.sweep_id for sweep in _select(connection) if _plan(sweep) != _rest(sweep)]
         if not wanted:
             return
         lock = "and sweep_id = any(:wanted) for update of s skip locked"
-        for sweep in _look(connection, lock, {"wanted": wanted}):
+        for sweep in _select(connection, lock, {"wanted": wanted}):
             plan = _plan(sweep)
             if plan != _rest(sweep):  # no other dispatcher has carried it out
                 _carry_out(connection, sweep, plan)
 
 
-def _look(
+def _select(
     connection: sa.Connection, rest: str = "", values: dict[str, object] | None = None
 ) -> list[Sweep]:
     return list(

@@ -4,17 +4,18 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from producer.sweeps.runs import RETRY_AFTER
+
 LONGEST_LEASE = timedelta(hours=1)
 """More than the lease of another dispatcher, which may be longer than ours, since settings may
 differ: a shorter bound would take runs away from dispatchers with long leases."""
 
 
-def shorten_waits(engine: sa.Engine, *, retry: timedelta, lease: timedelta) -> None:
+def shorten_waits(engine: sa.Engine, lease: timedelta) -> None:
     """Let a run that waits too long settle from now on, and shorten a lease that is too long.
 
     Args:
         engine: Textmill's database.
-        retry: the longest wait after a failure.
         lease: how long this dispatcher's leases last.
     """
     with engine.begin() as connection:
@@ -31,5 +32,5 @@ def shorten_waits(engine: sa.Engine, *, retry: timedelta, lease: timedelta) -> N
                     and (r.ready_at > now() + s.settle + :retry
                         or r.lease_expires_at > now() + :longest)
             """),
-            {"retry": retry, "lease": lease, "longest": max(lease, LONGEST_LEASE)},
+            {"retry": RETRY_AFTER, "lease": lease, "longest": max(lease, LONGEST_LEASE)},
         )

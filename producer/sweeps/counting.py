@@ -5,9 +5,8 @@ from typing import cast
 
 import sqlalchemy as sa
 
-from producer.sweeps.summary import RUNS_COMPARED, Counts, alert, usual_rate
+from producer.sweeps.summary import RUNS_COMPARED, RunCounts, alert, usual_rate
 from schema.documents import JobId
-from schema.states import SweepRunState
 
 
 def finish_runs(engine: sa.Engine) -> None:
@@ -24,37 +23,31 @@ def finish_runs(engine: sa.Engine) -> None:
         ).all()
         for run in ended:
             flagged, labels = _flagged(connection, run.job_id)
-            counts = Counts(
+            counts = RunCounts(
                 run.accepted, flagged, labels, failed=run.failed, unfinished=run.cancelled
             )
             summarise(connection, run.sweep_id, run.run_id, counts)
 
 
-def summarise(connection: sa.Connection, sweep_id: int, run_id: int, counts: Counts) -> None:
+def summarise(connection: sa.Connection, sweep_id: int, run_id: int, counts: RunCounts) -> None:
     """Finish a run: store what it counted, compared with the runs before it."""
     rows = connection.execute(
         sa.text(
             "select swept, flagged, labels from textmill.sweep_run"
-            " where sweep_id = :sweep_id and run_id < :run_id and state = :finished and swept > 0"
+            " where sweep_id = :sweep_id and run_id < :run_id and state = 'finished' and swept > 0"
             " order by run_id desc limit :runs"
         ),
-        {
-            "sweep_id": sweep_id,
-            "run_id": run_id,
-            "runs": RUNS_COMPARED,
-            "finished": SweepRunState.FINISHED,
-        },
+        {"sweep_id": sweep_id, "run_id": run_id, "runs": RUNS_COMPARED},
     )
-    earlier = [Counts(row[0], row[1], cast("dict[str, int]", row[2])) for row in rows]
+    earlier = [RunCounts(row[0], row[1], cast("dict[str, int]", row[2])) for row in rows]
     connection.execute(
         sa.text(
-            "update textmill.sweep_run set state = :finished, finished_at = now(),"
+            "update textmill.sweep_run set state = 'finished', finished_at = now(),"
             " swept = :swept, flagged = :flagged, labels = cast(:labels as jsonb),"
             " usual_rate = :usual_rate, alert = :alert where run_id = :run_id"
         ),
         {
             "run_id": run_id,
-            "finished": SweepRunState.FINISHED,
             "swept": counts.swept,
             "flagged": counts.flagged,
             "labels": json.dumps(counts.labels),

@@ -1,16 +1,17 @@
 """The sweeps that an operator added; they can be paused and removed."""
 
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Self
 
 import sqlalchemy as sa
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints, ValidationError, model_validator
 
 from producer.sweeps.schedule import next_after
-from producer.sweeps.source import Source
+from producer.sweeps.source import open_source
 from schema.base import Frozen
 from schema.database import reachable
 from schema.errors import InputError, UsageError
+from schema.settings import SweepSettings
 
 
 class Definition(Frozen):
@@ -36,6 +37,13 @@ class Definition(Frozen):
     settle: timedelta
     deadline: timedelta | None
 
+    @model_validator(mode="after")
+    def _leaves_time_to_settle(self) -> Self:
+        if self.deadline is not None and self.deadline <= self.settle:
+            msg = "the deadline must be longer than the time to settle"
+            raise ValueError(msg)
+        return self
+
 
 def define(**fields: object) -> Definition:
     """Make a definition from what an operator typed.
@@ -46,21 +54,23 @@ def define(**fields: object) -> Definition:
     try:
         made = Definition.model_validate(fields)
     except ValidationError as error:
-        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
-        raise InputError(faults) from None
-    if made.deadline is not None and made.deadline <= made.settle:
-        msg = "the deadline must be longer than the time to settle"
-        raise InputError(msg)
+        faults = (
+            ": ".join([*map(str, fault["loc"][:1]), fault["msg"].removeprefix("Value error, ")])
+            for fault in error.errors()
+        )
+        raise InputError("; ".join(faults)) from None
     return made.model_copy(update={"query": made.query.strip().rstrip(";")})
 
 
-def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | None) -> datetime:
+def add(
+    engine: sa.Engine, definition: Definition, settings: SweepSettings, begin: str | None
+) -> datetime:
     """Add a sweep; its query is tried first, which reads no more than the highest watermark.
 
     Args:
         engine: Textmill's database, in the operator's role.
         definition: the sweep.
-        source: where its rows come from.
+        settings: where its source is.
         begin: the watermark to begin above; None sweeps every row.
 
     Returns:
@@ -69,11 +79,15 @@ def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | 
     Raises:
         InputError: there is a sweep of this name, or its schedule or query breaks a rule.
         SourceError: the source refuses the query, or does not answer.
-        SettingsError: the role that logs in is not an operator.
+        SettingsError: the settings name no such source, or the role that logs in is no operator.
+        ServiceUnavailableError: Postgres does not answer.
     """
-    kind = source.kind(definition.query, definition.watermark_column)
-    watermark = kind.lowest if begin is None else begin
-    source.highest(definition.query, definition.watermark_column, watermark)
+    with open_source(
+        engine, settings, definition.source, definition.query, definition.watermark_column
+    ) as source:
+        kind, lowest = source.watermark_type()
+        watermark = lowest if begin is None else begin
+        source.highest(watermark)
     with reachable(engine), engine.begin() as connection:
         due = _due(connection, definition.cron, definition.timezone)
         added = connection.execute(
@@ -83,7 +97,7 @@ def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | 
                 " :timezone, :source, :query, :watermark_column, :kind, :watermark, :settle,"
                 " :deadline, :due) on conflict (name) do nothing"
             ),
-            {**definition.model_dump(), "kind": kind.name, "watermark": watermark, "due": due},
+            {**definition.model_dump(), "kind": kind, "watermark": watermark, "due": due},
         )
     if added.rowcount == 0:
         msg = f"there is a sweep {definition.name!r}; remove it first, or choose another name"
@@ -91,10 +105,17 @@ def add(engine: sa.Engine, definition: Definition, source: Source, begin: str | 
     return due
 
 
-def names(engine: sa.Engine) -> list[str]:
-    """The names of all sweeps."""
+def check_exists(engine: sa.Engine, name: str) -> None:
+    """Refuse a name that no sweep has.
+
+    Raises:
+        UsageError: there is no sweep of this name.
+        ServiceUnavailableError: Postgres does not answer.
+    """
     with reachable(engine), engine.connect() as connection:
-        return list(connection.scalars(sa.text("select name from textmill.sweep order by name")))
+        exists = sa.text("select exists (select from textmill.sweep where name = :name)")
+        if not connection.scalar(exists, {"name": name}):
+            raise _unknown(connection, name)
 
 
 def find(engine: sa.Engine, name: str) -> tuple[Definition, str]:
@@ -102,6 +123,7 @@ def find(engine: sa.Engine, name: str) -> tuple[Definition, str]:
 
     Raises:
         UsageError: there is no sweep of this name.
+        ServiceUnavailableError: Postgres does not answer.
     """
     with reachable(engine), engine.connect() as connection:
         row = connection.execute(
@@ -111,8 +133,8 @@ def find(engine: sa.Engine, name: str) -> tuple[Definition, str]:
             ),
             {"name": name},
         ).one_or_none()
-    if row is None:
-        raise _unknown(engine, name)
+        if row is None:
+            raise _unknown(connection, name)
     fields = row._asdict()
     watermark: str = fields.pop("watermark")
     return Definition.model_validate(fields), watermark
@@ -127,6 +149,7 @@ def set_paused(engine: sa.Engine, name: str, *, paused: bool) -> datetime | None
     Raises:
         UsageError: there is no sweep of this name.
         SettingsError: the role that logs in is not an operator.
+        ServiceUnavailableError: Postgres does not answer.
     """
     definition, _ = find(engine, name)
     with reachable(engine), engine.begin() as connection:
@@ -146,8 +169,8 @@ def make_due(engine: sa.Engine, name: str) -> None:
     Raises:
         UsageError: there is no sweep of this name, it is paused, or a run is under way.
         SettingsError: the role that logs in is not an operator.
+        ServiceUnavailableError: Postgres does not answer.
     """
-    find(engine, name)
     with reachable(engine), engine.begin() as connection:
         row = connection.execute(
             sa.text(
@@ -156,7 +179,9 @@ def make_due(engine: sa.Engine, name: str) -> None:
                 " where r.sweep_id = s.sweep_id and r.state in ('settling', 'running')) as since"
             ),
             {"name": name},
-        ).one()
+        ).one_or_none()
+        if row is None:
+            raise _unknown(connection, name)
         if row.paused:
             msg = f"the sweep {name!r} is paused; run: textmill sweep resume {name}"
             raise UsageError(msg)
@@ -171,13 +196,14 @@ def remove(engine: sa.Engine, name: str) -> None:
     Raises:
         UsageError: there is no sweep of this name.
         SettingsError: the role that logs in is not an operator.
+        ServiceUnavailableError: Postgres does not answer.
     """
     with reachable(engine), engine.begin() as connection:
         removed = connection.execute(
             sa.text("delete from textmill.sweep where name = :name"), {"name": name}
         )
-    if removed.rowcount == 0:
-        raise _unknown(engine, name)
+        if removed.rowcount == 0:
+            raise _unknown(connection, name)
 
 
 def _due(connection: sa.Connection, cron: str, timezone: str) -> datetime:
@@ -185,6 +211,6 @@ def _due(connection: sa.Connection, cron: str, timezone: str) -> datetime:
     return next_after(cron, timezone, now)
 
 
-def _unknown(engine: sa.Engine, name: str) -> UsageError:
-    known = ", ".join(names(engine)) or "none"
-    return UsageError(f"there is no sweep {name!r}; there are: {known}")
+def _unknown(connection: sa.Connection, name: str) -> UsageError:
+    names = connection.scalars(sa.text("select name from textmill.sweep order by name"))
+    return UsageError(f"there is no sweep {name!r}; there are: {', '.join(names) or 'none'}")

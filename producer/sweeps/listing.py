@@ -2,15 +2,18 @@
 
 import sqlalchemy as sa
 
-from producer.sweeps.definitions import find
-from producer.sweeps.source import is_lowest
+from producer.sweeps.definitions import check_exists
+from producer.sweeps.watermarks import is_lowest
 from schema.database import reachable
 
 
-def listed(engine: sa.Engine) -> list[dict[str, object]]:
+def all_sweeps(engine: sa.Engine) -> list[dict[str, object]]:
     """Every sweep in order of its name, from `textmill.sweep_status`; `note` is its alert or error.
 
     `watermark` is None if the sweep has seen no row.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
     """
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
@@ -28,8 +31,9 @@ def history(engine: sa.Engine, name: str, limit: int) -> list[dict[str, object]]
 
     Raises:
         UsageError: there is no sweep of this name.
+        ServiceUnavailableError: Postgres does not answer.
     """
-    find(engine, name)
+    check_exists(engine, name)
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
             sa.text(

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from datetime import timedelta
 
 import psycopg
@@ -20,7 +19,7 @@ from producer.submit import submit
 from producer.sweeps.beginning import begin_runs
 from producer.sweeps.clocks import shorten_waits
 from producer.sweeps.counting import finish_runs
-from producer.sweeps.runs import CHANGED, RETRY_AFTER, RunStore, Step, UnwantedError
+from producer.sweeps.runs import CHANGED, RunClaim, RunStore, UnwantedError
 from producer.sweeps.source import Source, open_source
 from schema.database import reachable
 from schema.database_errors import is_outage, what_it_says
@@ -80,7 +79,7 @@ class Sweeper:
             except TextmillError as error:
                 logger.warning("sweeps: %s", error)
             except (sa.exc.DBAPIError, psycopg.Error) as error:  # a traceback could quote a row
-                logger.warning("sweeps, continuing: %s", _said(error))
+                logger.warning("sweeps, continuing: %s", what_it_says(error))
             except Exception:
                 logger.exception("sweeps, continuing")
             stop.wait(POLL_INTERVAL)
@@ -95,21 +94,21 @@ class Sweeper:
         """
         with reachable(self._engine):
             begin_runs(self._engine)
-            shorten_waits(self._engine, retry=RETRY_AFTER, lease=timedelta(seconds=self._lease))
-            while not self._stop.is_set() and (step := self._runs.claim()) is not None:
-                self._take(step)
+            shorten_waits(self._engine, timedelta(seconds=self._lease))
+            while not self._stop.is_set() and (claim := self._runs.claim()) is not None:
+                self._run_step(claim)
             finish_runs(self._engine)
 
-    def _take(self, step: Step) -> None:
+    def _run_step(self, claim: RunClaim) -> None:
         try:
-            self._go_on(step)
+            self._advance(claim)
         except _StoppedError:
-            self._runs.release(step)
+            self._runs.release(claim)
         except PendingLimitError as error:  # other documents have to be done first
-            logger.warning("sweep %s waits: %s", step.name, error)
-            self._runs.wait(step, str(error))
+            logger.warning("sweep %s waits: %s", claim.name, error)
+            self._runs.wait(claim, str(error))
         except UnwantedError as error:
-            self._fail(step, str(error), final=True)
+            self._fail(claim, str(error), final=True)
         except LeaseLostError as error:
             logger.warning("%s", error)
         except (ServiceUnavailableError, SchemaVersionError):
@@ -118,51 +117,52 @@ class Sweeper:
             if is_outage(error):
                 raise
             # Whatever a row caused here, later runs of the sweep and other sweeps continue.
-            self._fail(step, _why(step, error), final=step.errors >= TRIES)
+            self._fail(claim, _why(claim, error), final=claim.errors >= TRIES)
 
-    def _go_on(self, step: Step) -> None:
-        _check_still_wanted(step)
-        own_url = self._engine.url.render_as_string(hide_password=False)
-        with closing(open_source(step.source, own_url, self._settings)) as source:
-            _check_kind(step, source)
-            self._runs.renew(step)
-            if step.to_watermark is None:
-                self._probe(step, source)
+    def _advance(self, claim: RunClaim) -> None:
+        _check_still_wanted(claim)
+        with open_source(
+            self._engine, self._settings, claim.source, claim.query, claim.watermark_column
+        ) as source:
+            _check_kind(claim, source)
+            self._runs.renew(claim)
+            if claim.to_watermark is None:
+                self._probe(claim, source)
             else:
-                self._hand_over(step, source, step.to_watermark)
+                self._hand_over(claim, source, claim.to_watermark)
 
-    def _probe(self, step: Step, source: Source) -> None:
+    def _probe(self, claim: RunClaim, source: Source) -> None:
         """Find out how far the rows reach; they are read once they have had time to settle."""
-        highest = source.highest(step.query, step.watermark_column, step.from_watermark)
+        highest = source.highest(claim.from_watermark)
         if highest is None:
-            self._runs.finish(step)
+            self._runs.finish(claim)
             return
-        _check_is_above(step, highest)
-        self._runs.settle(step, highest)
+        _check_is_above(claim, highest)
+        self._runs.settle(claim, highest)
 
-    def _hand_over(self, step: Step, source: Source, looked: str) -> None:
+    def _hand_over(self, claim: RunClaim, source: Source, looked: str) -> None:
         """Submit the rows as a job, and advance the watermark with it."""
-        up_to = self._reach(step, source, looked)
-        rows = source.rows(step.query, step.watermark_column, step.from_watermark, up_to)
+        up_to = self._reach(claim, source, looked)
+        rows = source.rows(claim.from_watermark, up_to)
         submission = submit(
             self._engine,
             Task.MODERATION,
-            self._records(step, rows),
+            self._records(claim, rows),
             JobOptions(
-                name=f"sweep {step.name}",
-                idempotency_key=f"run {step.run_id}",  # the fence guarantees the same
-                deadline_at=step.deadline_at,
+                name=f"sweep {claim.name}",
+                idempotency_key=f"run {claim.run_id}",  # the fence guarantees the same
+                deadline_at=claim.deadline_at,
             ),
-            submitter=f"sweep {step.name}",
+            submitter=f"sweep {claim.name}",
             limits=self._limits,
-            progress=lambda _: self._runs.renew(step),
-            on_open=lambda connection, job_id: self._runs.accept(connection, step, job_id, up_to),
+            progress=lambda _: self._runs.renew(claim),
+            on_open=lambda connection, job_id: self._runs.accept(connection, claim, job_id, up_to),
         )
         logger.info(
-            "sweep %s: job %s of %d rows", step.name, submission.job_id, submission.accepted
+            "sweep %s: job %s of %d rows", claim.name, submission.job_id, submission.accepted
         )
 
-    def _reach(self, step: Step, source: Source, looked: str) -> str:
+    def _reach(self, claim: RunClaim, source: Source, looked: str) -> str:
         """The watermark up to which a job may hold all rows: `looked`, or a lower one.
 
         It is found after the time to settle, since rows that were committed late count, too. Rows
@@ -173,16 +173,17 @@ class Sweeper:
             UnwantedError: more rows have the lowest value than a job may ever hold.
         """
         with self._engine.begin() as connection:
-            most, setting = room(connection, f"sweep {step.name}", self._limits)
-        rows = (step.query, step.watermark_column, step.from_watermark)
-        beyond = None
-        for found in source.after(*rows, up_to=looked, rows=most):
-            beyond = found
-            self._runs.renew(step)
+            most, setting = room(connection, f"sweep {claim.name}", self._limits)
+        beyond = source.value_after(
+            claim.from_watermark,
+            most,
+            up_to=looked,
+            each_statement=lambda: self._runs.renew(claim),
+        )
         if beyond is None:
             return looked
-        reach = source.highest(*rows, below=beyond)
-        self._runs.renew(step)
+        reach = source.highest(claim.from_watermark, below=beyond)
+        self._runs.renew(claim)
         if reach is None and most < most_ever(self._limits):
             msg = (
                 f"{setting} leaves room for {most:,} documents at the moment, too few for its rows"
@@ -190,51 +191,51 @@ class Sweeper:
             raise PendingLimitError(msg)
         if reach is None:
             msg = (
-                f"more than {most:,} rows have {step.watermark_column} {beyond!r}, and {setting}"
+                f"more than {most:,} rows have {claim.watermark_column} {beyond!r}, and {setting}"
                 " allows no job that many; raise it, or choose a watermark that fewer rows share"
             )
             raise UnwantedError(msg)
-        _check_is_above(step, reach)
+        _check_is_above(claim, reach)
         return reach
 
-    def _records(self, step: Step, rows: Iterator[Mapping[str, object]]) -> Iterator[Record]:
+    def _records(self, claim: RunClaim, rows: Iterator[Mapping[str, object]]) -> Iterator[Record]:
         renewed = time.monotonic()
         for row in rows:
             if self._stop.is_set():
                 raise _StoppedError
             if time.monotonic() - renewed >= RENEW_AFTER:
-                self._runs.renew(step)
+                self._runs.renew(claim)
                 renewed = time.monotonic()
             yield from_mapping(row, limits=self._limits)
 
-    def _fail(self, step: Step, error: str, *, final: bool) -> None:
-        logger.warning("sweep %s: %s", step.name, error)
+    def _fail(self, claim: RunClaim, error: str, *, final: bool) -> None:
+        logger.warning("sweep %s: %s", claim.name, error)
         if final:
-            self._runs.fail(step, error)
+            self._runs.fail(claim, error)
         else:
-            self._runs.put_off(step, error)
+            self._runs.put_off(claim, error)
 
 
-def _check_still_wanted(step: Step) -> None:
+def _check_still_wanted(claim: RunClaim) -> None:
     """Refuse a run whose deadline passed, or whose sweep was changed since the run began.
 
     Raises:
         UnwantedError: one of these is the case.
     """
-    if step.late:
+    if claim.late:
         msg = "its deadline passed before its rows were handed over"
         raise UnwantedError(msg)
-    if step.changed:
+    if claim.changed:
         raise UnwantedError(CHANGED)
 
 
-def _check_is_above(step: Step, reach: str) -> None:
+def _check_is_above(claim: RunClaim, reach: str) -> None:
     """Refuse a query that gives the rows at its watermark again, and so would never end.
 
     Raises:
         InputError: it gives them.
     """
-    if reach == step.from_watermark:
+    if reach == claim.from_watermark:
         msg = (
             f"the query gives rows at the watermark {reach!r} itself, swept before;"
             " write > instead of >="
@@ -242,35 +243,31 @@ def _check_is_above(step: Step, reach: str) -> None:
         raise InputError(msg)
 
 
-def _check_kind(step: Step, source: Source) -> None:
+def _check_kind(claim: RunClaim, source: Source) -> None:
     """Refuse a watermark whose kind of values changed: in another order, rows would be left out.
 
     Raises:
         InputError: the column was given another type.
     """
-    kind = source.kind(step.query, step.watermark_column).name
-    if kind != step.watermark_kind:
+    kind = source.watermark_type().kind
+    if kind != claim.watermark_kind:
         msg = (
-            f"the watermark {step.watermark_column!r} was a {step.watermark_kind} and is a {kind};"
-            " remove the sweep, and add it again --from where it should go on"
+            f"the watermark {claim.watermark_column!r} was a {claim.watermark_kind} and is a"
+            f" {kind}; remove the sweep, and add it again --from where it should go on"
         )
         raise InputError(msg)
 
 
-def _why(step: Step, error: Exception) -> str:
+def _why(claim: RunClaim, error: Exception) -> str:
     """What went wrong with a step, without anything that could quote a row."""
     match error:
         case UsageError():
             return str(error)
         case sa.exc.DBAPIError() | psycopg.Error():  # COPY raises the latter
-            return f"Textmill's database says: {_said(error)}"
+            return f"Textmill's database says: {what_it_says(error)}"
         case _:
-            logger.error("sweep %s", step.name, exc_info=error)
+            logger.error("sweep %s", claim.name, exc_info=error)
             return f"{type(error).__name__}, see dispatch's log"
-
-
-def _said(error: sa.exc.DBAPIError | psycopg.Error) -> str:
-    return what_it_says(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
 
 
 class _StoppedError(Exception):

@@ -12,10 +12,9 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from producer.sweeps.counting import summarise
-from producer.sweeps.summary import Counts
+from producer.sweeps.summary import RunCounts
 from schema.documents import JobId
 from schema.errors import LeaseLostError
-from schema.states import SweepRunState
 
 RETRY_AFTER = timedelta(minutes=1)
 """Time between a step that was put off and the next try."""
@@ -34,8 +33,25 @@ DEFINITION = (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A claimed step of a run, with the definition of its sweep."""
+class RunClaim:
+    """One attempt at the next step of a run, with what its sweep says.
+
+    Attributes:
+        run_id: the run.
+        attempt: number of this attempt, from 1; the fencing token.
+        errors: attempts at this step that failed in a row before.
+        sweep_id: the run's sweep.
+        name: the sweep's name.
+        source: name of the database that the rows come from.
+        query: selects the rows.
+        watermark_column: column that tells which rows are new.
+        watermark_kind: kind of its values when the sweep was added.
+        from_watermark: the run takes the rows above it.
+        to_watermark: how far the rows reach; None until the run has looked.
+        deadline_at: when the run has to be done; None sets no limit.
+        late: whether that time has passed.
+        changed: whether the sweep was changed since the run looked.
+    """
 
     run_id: int
     attempt: int
@@ -69,8 +85,8 @@ class RunStore:
         self._engine = engine
         self._lease = lease
 
-    def claim(self) -> Step | None:
-        """Claim the next step, if there is one.
+    def claim(self) -> RunClaim | None:
+        """Claim the run that has been ready for longest, if one is.
 
         Until a run has found out how far its rows reach, it follows changes of its sweep.
         """
@@ -98,64 +114,68 @@ class RunStore:
                 """),  # noqa: S608
                 {"lease": self._lease},
             ).one_or_none()
-        return None if row is None else Step(**{f.name: getattr(row, f.name) for f in fields(Step)})
+        return (
+            None
+            if row is None
+            else RunClaim(**{f.name: getattr(row, f.name) for f in fields(RunClaim)})
+        )
 
-    def renew(self, step: Step) -> None:
-        """Extend the lease of a step in work."""
+    def renew(self, claim: RunClaim) -> None:
+        """Extend the lease."""
         self._write(
-            step,
+            claim,
             "lease_expires_at = now() + make_interval(secs => :lease)",
             {"lease": self._lease},
         )
 
-    def release(self, step: Step) -> None:
-        """Give the step back, so that it can be claimed again at once."""
-        self._write(step, "lease_expires_at = null", {})
+    def release(self, claim: RunClaim) -> None:
+        """Give the run back, so that it can be claimed again at once."""
+        self._write(claim, "lease_expires_at = null", {})
 
-    def settle(self, step: Step, highest: str) -> None:
+    def settle(self, claim: RunClaim, highest: str) -> None:
         """Begin the wait for rows up to the watermark `highest` that are committed late."""
         self._write(
-            step,
+            claim,
             "to_watermark = :highest, errors = 0, lease_expires_at = null, ready_at = now() + ("
             "select settle from textmill.sweep s where s.sweep_id = textmill.sweep_run.sweep_id)",
             {"highest": highest},
         )
 
-    def put_off(self, step: Step, error: str) -> None:
+    def put_off(self, claim: RunClaim, error: str) -> None:
         """Try the step again after `RETRY_AFTER`, and count its failure."""
         self._write(
-            step,
+            claim,
             "errors = errors + 1, error = :error, alert = null, lease_expires_at = null,"
             " ready_at = now() + :after",
             {"error": error, "after": RETRY_AFTER},
         )
 
-    def wait(self, step: Step, why: str) -> None:
+    def wait(self, claim: RunClaim, why: str) -> None:
         """Try the step again after `RETRY_AFTER`; a wait of `LONG_WAIT` is an alert."""
         self._write(
-            step,
+            claim,
             "error = :why, lease_expires_at = null, ready_at = now() + :after,"
             " alert = case when now() > started_at + :long then 'the run waits: ' || :why end",
             {"why": why, "after": RETRY_AFTER, "long": LONG_WAIT},
         )
 
-    def fail(self, step: Step, error: str) -> None:
+    def fail(self, claim: RunClaim, error: str) -> None:
         """End the run, with an alert."""
         self._write(
-            step,
-            "state = :failed, finished_at = now(), error = :error, lease_expires_at = null,"
+            claim,
+            "state = 'failed', finished_at = now(), error = :error, lease_expires_at = null,"
             " alert = 'the run failed: ' || :error",
-            {"failed": SweepRunState.FAILED, "error": error},
+            {"error": error},
         )
 
-    def finish(self, step: Step) -> None:
+    def finish(self, claim: RunClaim) -> None:
         """End a run without rows, with its summary."""
         with self._engine.begin() as connection:
-            _fenced(connection, step, "lease_expires_at = null", {})
-            summarise(connection, step.sweep_id, step.run_id, Counts(0))
+            _fenced(connection, claim, "lease_expires_at = null", {})
+            summarise(connection, claim.sweep_id, claim.run_id, RunCounts(0))
 
     @staticmethod
-    def accept(connection: sa.Connection, step: Step, job_id: JobId, up_to: str) -> None:
+    def accept(connection: sa.Connection, claim: RunClaim, job_id: JobId, up_to: str) -> None:
         """Advance the watermark and the run, in the transaction that opens the job.
 
         If rows are left, the sweep is due again as soon as this run has ended.
@@ -166,10 +186,10 @@ class RunStore:
         """
         _fenced(
             connection,
-            step,
-            "state = :running, job_id = :job_id, to_watermark = :up_to, error = null, alert = null,"
-            " lease_expires_at = null",
-            {"running": SweepRunState.RUNNING, "job_id": job_id, "up_to": up_to},
+            claim,
+            "state = 'running', job_id = :job_id, to_watermark = :up_to, error = null,"
+            " alert = null, lease_expires_at = null",
+            {"job_id": job_id, "up_to": up_to},
         )
         moved = connection.execute(
             sa.text(
@@ -178,31 +198,26 @@ class RunStore:
                 " from textmill.sweep_run r where r.run_id = :run_id and s.sweep_id = r.sweep_id"
                 f" and s.watermark = r.from_watermark and {DEFINITION} = r.definition"
             ),
-            {"up_to": up_to, "rest": up_to != step.to_watermark, "run_id": step.run_id},
+            {"up_to": up_to, "rest": up_to != claim.to_watermark, "run_id": claim.run_id},
         )
         if moved.rowcount == 0:
             raise UnwantedError(CHANGED)
 
-    def _write(self, step: Step, changes: str, values: Mapping[str, object]) -> None:
+    def _write(self, claim: RunClaim, changes: str, values: Mapping[str, object]) -> None:
         with self._engine.begin() as connection:
-            _fenced(connection, step, changes, values)
+            _fenced(connection, claim, changes, values)
 
 
 def _fenced(
-    connection: sa.Connection, step: Step, changes: str, values: Mapping[str, object]
+    connection: sa.Connection, claim: RunClaim, changes: str, values: Mapping[str, object]
 ) -> None:
     written = connection.execute(
         sa.text(
             f"update textmill.sweep_run set {changes} where run_id = :run_id"  # noqa: S608
-            " and attempt = :attempt and state = :settling"
+            " and attempt = :attempt and state = 'settling'"
         ),
-        {
-            **values,
-            "settling": SweepRunState.SETTLING,
-            "run_id": step.run_id,
-            "attempt": step.attempt,
-        },
+        {**values, "run_id": claim.run_id, "attempt": claim.attempt},
     )
     if written.rowcount == 0:
-        msg = f"another dispatcher went on with run {step.run_id} of sweep {step.name}"
+        msg = f"another dispatcher went on with run {claim.run_id} of sweep {claim.name}"
         raise LeaseLostError(msg)

@@ -21,7 +21,7 @@ FAILURES = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class RunCounts:
     """What a run counted.
 
     Attributes:
@@ -39,13 +39,13 @@ class Counts:
     unfinished: int = 0
 
 
-def usual_rate(earlier: Sequence[Counts]) -> float | None:
+def usual_rate(earlier: Sequence[RunCounts]) -> float | None:
     """Share of flagged documents over earlier runs; None if there were too few runs."""
     swept = sum(counts.swept for counts in earlier)
     return sum(counts.flagged for counts in earlier) / swept if _known(earlier) else None
 
 
-def alert(run: Counts, earlier: Sequence[Counts]) -> str | None:
+def alert(run: RunCounts, earlier: Sequence[RunCounts]) -> str | None:
     """What somebody should look at, or None.
 
     Args:
@@ -62,11 +62,11 @@ def alert(run: Counts, earlier: Sequence[Counts]) -> str | None:
     return "; ".join(reasons) or None
 
 
-def _known(earlier: Sequence[Counts]) -> bool:
+def _known(earlier: Sequence[RunCounts]) -> bool:
     return len(earlier) >= RUNS_NEEDED and sum(counts.swept for counts in earlier) > 0
 
 
-def _unusual(run: Counts, earlier: Sequence[Counts]) -> list[str]:
+def _unusual(run: RunCounts, earlier: Sequence[RunCounts]) -> list[str]:
     swept = sum(counts.swept for counts in earlier)
     if run.swept == 0:
         return [f"no rows, usually {swept // len(earlier):,}"]

@@ -131,7 +131,7 @@ def test_two_stacks_run_side_by_side(stack: Stack, folder: Path) -> None:
 def test_each_side_logs_in_with_its_own_rights(stack: Stack) -> None:
     """A reader that can write, or a worker that can submit, makes the roles useless."""
     members = {}
-    for side in ("producer", "worker", "reader"):
+    for side in ("producer", "worker", "reader", "annotator"):
         with psycopg.connect(getattr(stack.urls, side)) as connection:
             members[side] = connection.execute(
                 "select rolname from pg_roles where rolname ^@ 'textmill_'"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from benchmarks.large_database import Seeded, seed, usual_queries
 from producer.marking import mark_again
 from producer.rescue import rescue
 from producer.submit import submit
@@ -16,7 +17,6 @@ from schema.documents import Document, JobId, JobOptions, Lane, Task
 from schema.settings import IntakeSettings
 from tests.fixtures.chunks import add_job, chunk_store, expire, mark
 from tests.fixtures.plans import LARGE, nodes_of
-from tests.fixtures.scale import Seeded, seed, usual_queries
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from benchmarks.large_database import seed
 from producer.feedback import add, parse
 from producer.review import documents, progress
 from producer.review.orders import ORDERS, Order, Place, Selection, following
@@ -25,7 +26,6 @@ from schema.outcomes import (
 from schema.settings import IntakeSettings
 from tests.fixtures.outcomes import work_off
 from tests.fixtures.plans import LARGE, nodes_of
-from tests.fixtures.scale import seed
 
 DOCUMENTS = 450
 """More documents than two blocks of the order of keywords."""

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from producer.durations import parse_duration
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due
-from producer.sweeps.source import Source
+from schema.settings import SweepSettings
 from tests.fixtures.shop import QUERY, change, definition, one, swept, wait_for, write
 
 AS_OPERATOR = "set local role textmill_operator;"
@@ -26,10 +26,12 @@ CHANGES = [
 
 
 @pytest.fixture
-def settling(engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper) -> sa.Engine:
+def settling(
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
+) -> sa.Engine:
     """A shop of four posts, ranked in reverse, and a settling run that is to take those above 2."""
     query = f"{QUERY} and pg_advisory_xact_lock_shared(42) is not null"
-    add(engine, definition(query=query, settle=parse_duration("5m")), source, "2")
+    add(engine, definition(query=query, settle=parse_duration("5m")), shop_settings, "2")
     write(shop, 1, 2, 3, 4)
     change(shop, "alter table posts add rank bigint; update posts set rank = 10 - id")
     make_due(engine, "posts")
@@ -74,10 +76,10 @@ def test_change_while_rows_are_handed_over_counts(
 
 
 def test_change_mends_a_run_that_has_not_looked_yet(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, anyone who corrects a query has to wait for the next night."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, 1, 2)
     change(shop, "alter table posts rename to entries")
     make_due(engine, "posts")

@@ -7,15 +7,15 @@ import sqlalchemy as sa
 from producer.durations import parse_duration
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due
-from producer.sweeps.source import Source
+from schema.settings import SweepSettings
 from tests.fixtures.shop import change, definition, one, swept, write
 
 
 def test_sweep_is_due_when_its_schedule_says(
-    engine: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, a sweep silently rests for as long as the clock was set back."""
-    due = add(engine, definition(), source, None)
+    due = add(engine, definition(), shop_settings, None)
     change(engine, "update textmill.sweep set next_run_at = next_run_at + interval '1 year'")
 
     sweeper.step()
@@ -25,11 +25,11 @@ def test_sweep_is_due_when_its_schedule_says(
 
 
 def test_run_waits_no_longer_than_it_settles(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, a run holds up later runs for that long, and cannot be ended."""
     wait = parse_duration("5m")
-    add(engine, definition(settle=wait), source, None)
+    add(engine, definition(settle=wait), shop_settings, None)
     write(shop, 1, 2)
     make_due(engine, "posts")
     sweeper.step()
@@ -56,10 +56,10 @@ def test_run_waits_no_longer_than_it_settles(
 
 
 def test_dispatcher_of_a_longer_lease_keeps_its_run(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, while a timeout is raised, the dispatcher with the longer one loses its runs."""
-    add(engine, definition(settle=parse_duration("5m")), source, None)
+    add(engine, definition(settle=parse_duration("5m")), shop_settings, None)
     write(shop, 1)
     make_due(engine, "posts")
     sweeper.step()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from producer.durations import parse_duration
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add
-from producer.sweeps.source import Source
+from schema.settings import SweepSettings
 from tests.fixtures.commands import invoke
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.processes import environment
@@ -96,7 +96,7 @@ def test_sweeps_on_the_command_line(
 def test_page_shows_what_the_commands_print(
     database: DatabaseUrls,
     engine: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     pytestconfig: pytest.Config,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -106,7 +106,12 @@ def test_page_shows_what_the_commands_print(
     """
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    add(engine, definition(settle=parse_duration("5m"), deadline=parse_duration("4h")), source, "0")
+    add(
+        engine,
+        definition(settle=parse_duration("5m"), deadline=parse_duration("4h")),
+        shop_settings,
+        "0",
+    )
     change(engine, NIGHTS)
 
     def printed(command: re.Match[str]) -> str:
@@ -126,10 +131,10 @@ def test_page_shows_what_the_commands_print(
 
 
 def test_sweeps_are_readable_on_a_narrow_terminal(
-    database: DatabaseUrls, engine: sa.Engine, source: Source
+    database: DatabaseUrls, engine: sa.Engine, shop_settings: SweepSettings
 ) -> None:
     """Without it, names and times are cut or wrapped at the width that most terminals have."""
-    add(engine, definition(), source, "0")
+    add(engine, definition(), shop_settings, "0")
     change(engine, NIGHTS)
     variables = environment(database.owner, "redis://127.0.0.1:1/0", "textmill") | {"TZ": "UTC"}
 

@@ -1,16 +1,17 @@
 """What may be swept: queries and sources, and who may name them."""
 
 import traceback
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from producer.sweeps.definitions import add
-from producer.sweeps.source import Source, open_source
+from producer.sweeps.source import Source
 from schema.database import create_engine
 from schema.errors import InputError, SettingsError, SourceAwayError, SourceError, exit_code
 from schema.settings import SweepSettings
-from tests.fixtures.shop import QUERY, change, definition, write
+from tests.fixtures.shop import QUERY, OpenShop, change, definition, write
 
 KINDS = ["smallint", "integer", "bigint", "numeric", "double precision", "text", "uuid"]
 KINDS += ["timestamp", "timestamptz"]
@@ -37,30 +38,35 @@ ADDED = (
         ({"query": QUERY.replace("shop", "nextval('numbers')")}, "in a read-only transaction"),
         ({"cron": "0 2 * *"}, "has 4 fields"),
         ({"timezone": "Mars"}, "no time zone"),
+        ({"deadline": timedelta(0)}, "^the deadline must be longer than the time to settle$"),
     ],
 )
 def test_sweep_that_could_not_run_is_refused(
-    engine: sa.Engine, shop: sa.Engine, source: Source, changes: dict[str, object], reason: str
+    engine: sa.Engine,
+    shop: sa.Engine,
+    shop_settings: SweepSettings,
+    changes: dict[str, object],
+    reason: str,
 ) -> None:
     """Without it, a typing error is found at two in the morning, or a query can write."""
     write(shop, 1)
 
     with pytest.raises((InputError, SourceError), match=reason):
-        add(engine, definition(**changes), source, None)
+        add(engine, definition(**changes), shop_settings, None)
 
 
-def test_source_that_the_settings_do_not_name_is_refused() -> None:
+def test_source_that_the_settings_do_not_name_is_refused(engine: sa.Engine) -> None:
     """Without it, an operator looks for a server that is down although a variable is missing."""
     with pytest.raises(SettingsError, match="TEXTMILL_SOURCES names no source 'shop'"):
-        open_source("shop", "", SweepSettings())
+        add(engine, definition(), SweepSettings(), None)
 
 
 def test_only_an_operator_adds_sweeps(
-    engine: sa.Engine, producer_engine: sa.Engine, source: Source
+    engine: sa.Engine, producer_engine: sa.Engine, shop_settings: SweepSettings
 ) -> None:
     """Without it, anyone who submits documents can make dispatch run queries elsewhere."""
     with pytest.raises(SettingsError, match="permission denied"):
-        add(producer_engine, definition(), source, None)
+        add(producer_engine, definition(), shop_settings, None)
 
     with engine.connect() as connection:
         connection.exec_driver_sql("set role textmill_operator")
@@ -130,10 +136,10 @@ def test_operator_names_no_other_as_who_added_a_sweep(engine: sa.Engine, stateme
 
 
 def test_source_url_stays_out_of_the_database(
-    engine: sa.Engine, source: Source, shop_url: str
+    engine: sa.Engine, shop_settings: SweepSettings, shop_url: str
 ) -> None:
     """Without it, anyone who sees sweeps sees the password of the shop."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
 
     password = sa.make_url(shop_url).password
     with engine.connect() as connection:
@@ -144,28 +150,28 @@ def test_source_url_stays_out_of_the_database(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_row_lies_above_where_a_sweep_begins(
-    shop: sa.Engine, source: Source, kind: str
+    shop: sa.Engine, open_shop: OpenShop, kind: str
 ) -> None:
     """Without it, the first run of a sweep leaves rows out."""
     value = {"text": "'a'", "uuid": "gen_random_uuid()"}.get(
         kind, "now()" if kind in ("timestamp", "timestamptz") else "-5"
     )
     change(shop, f"create table things as select 1 as id, 'x' as text, {value}::{kind} as mark")
-    query = "select * from things where mark > :watermark"
+    source = open_shop("select * from things where mark > :watermark", "mark")
 
-    lowest = source.kind(query, "mark").lowest
-    highest = source.highest(query, "mark", lowest)
+    lowest = source.watermark_type().lowest
+    highest = source.highest(lowest)
 
     assert highest is not None
-    assert len(list(source.rows(query, "mark", lowest, highest))) == 1
-    assert source.highest(query, "mark", highest) is None
+    assert len(list(source.rows(lowest, highest))) == 1
+    assert source.highest(highest) is None
 
 
 @pytest.mark.parametrize(
     ("kind", "thirds"), [("double precision", [1 / 3, 2 / 3]), ("real", [0.33333334, 0.6666667])]
 )
 def test_every_digit_of_a_number_counts_whatever_the_source_writes(
-    shop: sa.Engine, shop_url: str, source: Source, kind: str, thirds: list[float]
+    shop: sa.Engine, shop_url: str, open_shop: OpenShop, kind: str, thirds: list[float]
 ) -> None:
     """Without it, a run ends below the highest row, or above one that comes later."""
     change(
@@ -174,20 +180,22 @@ def test_every_digit_of_a_number_counts_whatever_the_source_writes(
         f"create table things as select id, 'x' as text, (id / 3.0)::{kind} as third,"
         " id / 3.0::float8 as mark from generate_series(1, 2) as id",
     )
-    query = "select * from things where mark > :watermark"
+    source = open_shop("select * from things where mark > :watermark", "mark")
 
-    lowest = source.kind(query, "mark").lowest
-    highest = source.highest(query, "mark", lowest)
+    lowest = source.watermark_type().lowest
+    highest = source.highest(lowest)
 
     assert highest is not None
     assert float(highest) == 2 / 3
-    rows = list(source.rows(query, "mark", lowest, highest))
+    rows = list(source.rows(lowest, highest))
     assert [row["third"] for row in rows] == thirds
-    assert source.highest(query, "mark", highest) is None
+    assert source.highest(highest) is None
 
 
 @pytest.mark.parametrize("kind", ["numeric", "double precision", "timestamptz"])
-def test_infinite_values_do_not_end_a_sweep(shop: sa.Engine, source: Source, kind: str) -> None:
+def test_infinite_values_do_not_end_a_sweep(
+    shop: sa.Engine, open_shop: OpenShop, kind: str
+) -> None:
     """Without it, one row that is valid for ever makes a sweep leave out all later rows."""
     finite = "now()" if kind == "timestamptz" else "5"
     change(
@@ -195,17 +203,17 @@ def test_infinite_values_do_not_end_a_sweep(shop: sa.Engine, source: Source, kin
         f"create table things as select 1 as id, 'x' as text, 'infinity'::{kind} as mark"
         f" union all select 2, 'y', {finite}",
     )
-    query = "select * from things where mark > :watermark"
+    source = open_shop("select * from things where mark > :watermark", "mark")
 
-    lowest = source.kind(query, "mark").lowest
-    highest = source.highest(query, "mark", lowest)
+    lowest = source.watermark_type().lowest
+    highest = source.highest(lowest)
 
     assert highest is not None
-    assert [row["id"] for row in source.rows(query, "mark", lowest, highest)] == [2]
+    assert [row["id"] for row in source.rows(lowest, highest)] == [2]
 
 
 def test_values_that_python_has_no_form_for_are_read_as_text(
-    shop: sa.Engine, source: Source
+    shop: sa.Engine, open_shop: OpenShop
 ) -> None:
     """Without it, one row with such a value stops a sweep for good."""
     change(
@@ -215,9 +223,9 @@ def test_values_that_python_has_no_form_for_are_read_as_text(
         " array[1.5::numeric] as prices,"
         " array['00000000-0000-0000-0000-000000000001'::uuid] as keys",
     )
-    query = "select * from things where id > :watermark"
+    source = open_shop("select * from things where id > :watermark", "id")
 
-    [row] = source.rows(query, "id", source.kind(query, "id").lowest, "1")
+    [row] = source.rows(source.watermark_type().lowest, "1")
 
     assert row == {
         "id": 1,
@@ -237,9 +245,9 @@ def test_source_that_is_away_is_no_mistake_of_the_user(shop_url: str) -> None:
     refusing = create_engine(_text(url.set(username="stranger")), application="test")
 
     with pytest.raises(SourceAwayError, match=r"^the source 'shop' says: ") as answer:
-        Source(away, "shop", 10).kind(QUERY, "id")
+        Source(away, "shop", 10, QUERY, "id").watermark_type()
     with pytest.raises(SourceError, match="password authentication failed") as refusal:
-        Source(refusing, "shop", 10).kind(QUERY, "id")
+        Source(refusing, "shop", 10, QUERY, "id").watermark_type()
 
     assert (exit_code(answer.value), exit_code(refusal.value)) == (3, 2)
 
@@ -256,7 +264,7 @@ def _text(url: sa.URL) -> str:
     ],
 )
 def test_error_that_quotes_a_row_is_told_without_it(
-    shop: sa.Engine, source: Source, expression: str, condition: str
+    shop: sa.Engine, open_shop: OpenShop, expression: str, condition: str
 ) -> None:
     """Without it, readers of logs and of the views see texts of the shop."""
     change(
@@ -265,9 +273,9 @@ def test_error_that_quotes_a_row_is_told_without_it(
         " $$ begin raise exception 'odd: %', body; end $$",
     )
     write(shop, 1)
-    query = QUERY.replace("shop", f"{expression} as price", 1)
+    source = open_shop(QUERY.replace("shop", f"{expression} as price", 1), "id")
 
     with pytest.raises(SourceError, match=f"^the source 'shop' says: {condition}; ") as raised:
-        list(source.rows(query, "id", "0", "1"))
+        list(source.rows("0", "1"))
 
     assert "post 1" not in "".join(traceback.format_exception(raised.value))

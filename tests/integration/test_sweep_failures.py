@@ -1,5 +1,6 @@
 """Sweeps that cannot run: what is reported, and where."""
 
+import json
 import threading
 
 import pytest
@@ -8,10 +9,11 @@ import sqlalchemy as sa
 from producer.durations import parse_duration
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due
-from producer.sweeps.source import Source
+from producer.sweeps.source import Source, open_source
 from schema.database import create_engine
+from schema.settings import SweepSettings
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.shop import change, definition, one, swept, write
+from tests.fixtures.shop import QUERY, change, definition, one, swept, write
 
 NO_RIGHT = "revoke update on textmill.sweep_run from textmill_producer"
 QUOTING = """
@@ -19,13 +21,18 @@ create function refuse() returns trigger language plpgsql as
 $$ begin raise check_violation using message = 'post 1 is odd'; end $$;
 create trigger refuse before update on textmill.sweep_run for each row execute function refuse()
 """
+MEANINGLESS = {
+    "timezone = 'Mars/Olympus'": "there is no time zone 'Mars/Olympus'",
+    "cron = '0 2 * *'": "the cron expression '0 2 * *' has 4 fields",
+}
+"""Changes of a schedule, each with what is wrong after it."""
 
 
 def test_source_that_fails_is_tried_again_and_then_reported(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, a night's sweep is lost unnoticed."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, 1)
     change(shop, "alter table posts rename to other")
     make_due(engine, "posts")
@@ -45,17 +52,17 @@ def test_source_that_fails_is_tried_again_and_then_reported(
     assert swept(engine) == [["1"]]
 
 
-@pytest.mark.parametrize("statement", ["timezone = 'Mars/Olympus'", "cron = '0 2 * *'"])
+@pytest.mark.parametrize("statement", MEANINGLESS)
 def test_sweep_whose_schedule_means_nothing_says_so(
     engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     sweeper: Sweeper,
     caplog: pytest.LogCaptureFixture,
     statement: str,
 ) -> None:
     """Without it, a typing error ends a sweep for good, and only a log says so."""
-    due = add(engine, definition(), source, None)
+    due = add(engine, definition(), shop_settings, None)
     write(shop, 1)
     as_operator = "set local role textmill_operator; update textmill.sweep set "
 
@@ -69,7 +76,7 @@ def test_sweep_whose_schedule_means_nothing_says_so(
     make_due(engine, "posts")
     sweeper.step()
 
-    assert "no time zone 'Mars" in str(wrong.error) or "has 4 fields" in str(wrong.error)
+    assert str(wrong.error).startswith(MEANINGLESS[statement])
     assert wrong.alert == f"the sweep is not run: {wrong.error}"
     assert wrong.last_state is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -78,10 +85,10 @@ def test_sweep_whose_schedule_means_nothing_says_so(
 
 
 def test_neither_stops_nor_failures_before_a_success_use_up_the_tries(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, five deployments and one error of the source make a night's run fail."""
-    add(engine, definition(settle=parse_duration("5m")), source, None)
+    add(engine, definition(settle=parse_duration("5m")), shop_settings, None)
     write(shop, 1)
     make_due(engine, "posts")
 
@@ -108,13 +115,13 @@ def test_neither_stops_nor_failures_before_a_success_use_up_the_tries(
 def test_watermark_of_another_kind_fails_the_run(
     engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     sweeper: Sweeper,
     type_: str,
     swept_then: list[list[str]],
 ) -> None:
     """Without it, a sweep leaves rows out for ever: as texts, 10 is not above 9."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, 9)
     make_due(engine, "posts")
     sweeper.step()
@@ -130,16 +137,19 @@ def test_watermark_of_another_kind_fails_the_run(
     assert ("was a number and is a text; remove the sweep" in str(error)) == (type_ == "text")
 
 
-@pytest.mark.parametrize("fault", [NO_RIGHT, QUOTING])
+@pytest.mark.parametrize(
+    ("fault", "said"), [(NO_RIGHT, "permission denied"), (QUOTING, "23514 check_violation")]
+)
 def test_step_that_postgres_refuses_is_a_warning(
     engine: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     sweeper: Sweeper,
     caplog: pytest.LogCaptureFixture,
     fault: str,
+    said: str,
 ) -> None:
     """Without it, a right that dispatch lacks fills the log, or the log holds a text."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     make_due(engine, "posts")
     change(engine, fault)
 
@@ -147,19 +157,19 @@ def test_step_that_postgres_refuses_is_a_warning(
 
     [record] = caplog.records
     assert (record.levelname, record.exc_info) == ("WARNING", None)
-    assert "permission denied" in record.message or "23514 check_violation" in record.message
+    assert said in record.message
     assert "post 1" not in record.message
 
 
 def test_rows_that_textmill_cannot_keep_fail_the_run(
     engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     sweeper: Sweeper,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Without it, a run is tried for ever, nobody is told, and a log fills with texts."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, 1)
     make_due(engine, "posts")
     change(engine, "alter table textmill.document add constraint odd check (text <> 'post 1')")
@@ -184,12 +194,12 @@ class Once(threading.Event):
 
 
 def test_one_odd_row_stops_no_sweep(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, one odd value ends the nightly moderation of a table."""
     change(shop, "alter table posts add extra jsonb, add size float8, add raw bytea")
     query = "select id, body as text, extra, size, raw from posts where id > :watermark"
-    add(engine, definition(query=query), source, None)
+    add(engine, definition(query=query), shop_settings, None)
     write(shop, 1, 2, 3, 4)
     nested, digits = "[" * 3000 + "]" * 3000, "1" * 5000
     change(shop, f"update posts set extra = '{nested}' where id = 2")
@@ -214,7 +224,7 @@ def test_one_odd_row_stops_no_sweep(
 def test_what_nobody_foresaw_fails_the_run_and_no_other(
     engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     sweeper: Sweeper,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -224,7 +234,7 @@ def test_what_nobody_foresaw_fails_the_run_and_no_other(
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, 1)
     make_due(engine, "posts")
     monkeypatch.setattr(Source, "highest", broken)
@@ -251,13 +261,13 @@ def test_a_source_without_an_encoding_is_read(engine: sa.Engine, database: Datab
     own = create_engine(url, application="tests")
     change(own, "create table posts (id bigint, body text, shop text)")
     change(own, "insert into posts values (1, '很好', 'north')")
-    bytes_source = Source(own, "bytes", 10)
+    settings = SweepSettings(sources=json.dumps({"bytes": url}))
 
-    add(engine, definition(), bytes_source, None)
+    add(engine, definition(source="bytes"), settings, None)
 
-    [row] = bytes_source.rows(definition().query, "id", "0", "1")
-    assert row == {"id": 1, "text": "很好", "shop": "north"}
-    bytes_source.close()
+    with open_source(engine, settings, "bytes", QUERY, "id") as source:
+        assert list(source.rows("0", "1")) == [{"id": 1, "text": "很好", "shop": "north"}]
+    own.dispose()
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("drop database bytes with (force)")
     admin.dispose()

@@ -6,7 +6,6 @@ import sqlalchemy as sa
 from producer.durations import parse_duration
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due
-from producer.sweeps.source import Source
 from schema.settings import IntakeSettings, SweepSettings
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.shop import change, definition, one, swept, write
@@ -28,13 +27,12 @@ def test_run_waits_while_intake_is_full(
     producer_engine: sa.Engine,
     worker_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
     shop_settings: SweepSettings,
 ) -> None:
     """Without it, a queue that is full for some minutes puts a night's rows off by a day."""
     sweeper = Sweeper(producer_engine, shop_settings, IntakeSettings(max_pending=2))
     others = hand_over(producer_engine, documents(2))
-    add(engine, definition(deadline=parse_duration("4h")), source, None)
+    add(engine, definition(deadline=parse_duration("4h")), shop_settings, None)
     write(shop, 1)
     make_due(engine, "posts")
 
@@ -55,13 +53,12 @@ def test_run_waits_for_a_full_intake_no_longer_than_its_deadline(
     engine: sa.Engine,
     producer_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
     shop_settings: SweepSettings,
 ) -> None:
     """Without it, a run that never finds room says so to nobody."""
     sweeper = Sweeper(producer_engine, shop_settings, IntakeSettings(max_pending=2))
     hand_over(producer_engine, documents(2))
-    add(engine, definition(deadline=parse_duration("4h")), source, None)
+    add(engine, definition(deadline=parse_duration("4h")), shop_settings, None)
     write(shop, 1)
     make_due(engine, "posts")
     sweeper.step()
@@ -89,14 +86,13 @@ def test_more_rows_than_a_job_may_have_are_swept_run_after_run(
     engine: sa.Engine,
     producer_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
     shop_settings: SweepSettings,
     mark: str,
 ) -> None:
     """Without it, a large table is never swept, or rows that share a watermark are left out."""
     query = f"select id, body as text, {mark} as mark from posts where {mark} > :watermark"
     sweeper = Sweeper(producer_engine, shop_settings, IntakeSettings(max_job_documents=3))
-    due = add(engine, definition(query=query, watermark_column="mark"), source, None)
+    due = add(engine, definition(query=query, watermark_column="mark"), shop_settings, None)
     write(shop, 11, 12, 21, 22, 31, 32, 33)
     make_due(engine, "posts")
 
@@ -125,12 +121,11 @@ def test_rows_that_come_late_do_not_fill_a_job_too_much(
     engine: sa.Engine,
     producer_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
     shop_settings: SweepSettings,
 ) -> None:
     """Without it, a run loads all rows that a job may have, and fails for one that came late."""
     sweeper = Sweeper(producer_engine, shop_settings, IntakeSettings(max_job_documents=2))
-    add(engine, definition(settle=parse_duration("5m")), source, None)
+    add(engine, definition(settle=parse_duration("5m")), shop_settings, None)
     write(shop, 2, 3)
     make_due(engine, "posts")
     sweeper.step()
@@ -155,14 +150,13 @@ def test_rows_of_one_watermark_that_no_job_may_have_fail_the_run_at_once(
     engine: sa.Engine,
     producer_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
     shop_settings: SweepSettings,
     limits: IntakeSettings,
 ) -> None:
     """Without it, the sweep waits for room that there never is, or loads them again and again."""
     sweeper = Sweeper(producer_engine, shop_settings, limits)
     query = "select id, body as text, id / 10 as ten from posts where id / 10 > :watermark"
-    add(engine, definition(query=query, watermark_column="ten"), source, None)
+    add(engine, definition(query=query, watermark_column="ten"), shop_settings, None)
     write(shop, 11, 12, 13)
     make_due(engine, "posts")
 
@@ -177,13 +171,12 @@ def test_query_that_gives_its_last_row_again_moves_no_bounded_run_in_circles(
     engine: sa.Engine,
     producer_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
     shop_settings: SweepSettings,
 ) -> None:
     """Without it, a run takes the last row again, and is followed by the same one, for ever."""
     sweeper = Sweeper(producer_engine, shop_settings, IntakeSettings(max_job_documents=2))
     query = "select id, body as text, id / 10 as ten from posts where id / 10 >= :watermark"
-    add(engine, definition(query=query, watermark_column="ten"), source, "1")
+    add(engine, definition(query=query, watermark_column="ten"), shop_settings, "1")
     write(shop, 11, 21, 22)
     make_due(engine, "posts")
 
@@ -197,13 +190,12 @@ def test_run_takes_what_intake_has_room_for_beside_other_jobs(
     engine: sa.Engine,
     producer_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
     shop_settings: SweepSettings,
 ) -> None:
     """Without it, a sweep with a backlog waits for the moment at which nothing else is pending."""
     sweeper = Sweeper(producer_engine, shop_settings, IntakeSettings(max_pending=10))
     hand_over(producer_engine, documents(7))
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, *range(1, 31))
     make_due(engine, "posts")
     sweeper.step()
@@ -220,13 +212,12 @@ def test_run_that_waits_for_long_is_an_alert_until_there_is_room(
     producer_engine: sa.Engine,
     worker_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
     shop_settings: SweepSettings,
 ) -> None:
     """Without it, intake that is full for good stops a sweep, and nobody hears of it."""
     sweeper = Sweeper(producer_engine, shop_settings, IntakeSettings(max_pending=2))
     others = hand_over(producer_engine, documents(2))
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, 1)
     make_due(engine, "posts")
     sweeper.step()

@@ -10,8 +10,8 @@ from producer.durations import parse_duration
 from producer.jobs import latest
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due
-from producer.sweeps.source import Source
 from schema.documents import Task
+from schema.settings import SweepSettings
 from tests.fixtures.outcomes import RESULTS, SPAM, work_off
 from tests.fixtures.processes import Start
 from tests.fixtures.shop import QUERY, change, definition, one, swept, wait_for, write
@@ -27,11 +27,11 @@ def test_every_row_is_swept_once(
     producer_engine: sa.Engine,
     worker_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     sweeper: Sweeper,
 ) -> None:
     """Without it, every night moderates the same posts again, or none."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, -3, 7, 12)
     sweeper.step()
     assert swept(engine) == []
@@ -59,12 +59,12 @@ def test_every_row_is_swept_once(
 
 
 def test_watermarks_that_share_a_long_beginning_are_told_apart(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, the second night's job is refused as a repeat of the first, or taken for it."""
     path = "repeat('a long path/', 40) || id"
     query = f"select id, body as text, {path} as path from posts where {path} > :watermark"
-    add(engine, definition(query=query, watermark_column="path"), source, None)
+    add(engine, definition(query=query, watermark_column="path"), shop_settings, None)
 
     for number in (1, 2, 3):
         write(shop, number)
@@ -76,10 +76,10 @@ def test_watermarks_that_share_a_long_beginning_are_told_apart(
 
 
 def test_rows_are_swept_again_where_the_watermark_is_set_back(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, the run of a sweep that was set back is taken for an earlier one, and hangs."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
 
     for body in ("before", "after"):
         change(shop, "delete from posts")
@@ -93,10 +93,10 @@ def test_rows_are_swept_again_where_the_watermark_is_set_back(
 
 
 def test_query_that_sweeps_its_last_row_again_says_so(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, a sweep moderates its last row every night, or hangs on it."""
-    add(engine, definition(query=QUERY.replace(">", ">=")), source, None)
+    add(engine, definition(query=QUERY.replace(">", ">=")), shop_settings, None)
     write(shop, 1)
 
     make_due(engine, "posts")
@@ -114,11 +114,11 @@ def test_row_committed_late_with_a_lower_id_is_swept(
     producer_engine: sa.Engine,
     worker_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     sweeper: Sweeper,
 ) -> None:
     """Without it, a post whose transaction took a minute is never moderated."""
-    add(engine, definition(settle=parse_duration("5m")), source, None)
+    add(engine, definition(settle=parse_duration("5m")), shop_settings, None)
     make_due(engine, "posts")
     with shop.connect() as late:
         late.exec_driver_sql("insert into posts values (1, 'late')")
@@ -149,10 +149,10 @@ def test_row_committed_late_with_a_lower_id_is_swept(
 
 
 def test_watermark_moves_with_its_job_or_not_at_all(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, a crash at the wrong moment skips a night or doubles it."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, 1, 2)
     make_due(engine, "posts")
     change(
@@ -178,11 +178,11 @@ def test_watermark_moves_with_its_job_or_not_at_all(
 
 
 def test_step_whose_lease_was_lost_writes_nothing(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, a dispatcher that was frozen hands over rows that another one has handed over."""
     query = f"{QUERY} and pg_advisory_xact_lock_shared(42) is not null"
-    add(engine, definition(query=query, settle=parse_duration("5m")), source, None)
+    add(engine, definition(query=query, settle=parse_duration("5m")), shop_settings, None)
     write(shop, 1)
     make_due(engine, "posts")
     sweeper.step()
@@ -205,7 +205,7 @@ def test_step_whose_lease_was_lost_writes_nothing(
 def test_step_that_counts_or_reads_slowly_keeps_its_lease(
     engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     sweeper: Sweeper,
     monkeypatch: pytest.MonkeyPatch,
     slow: str,
@@ -217,7 +217,7 @@ def test_step_that_counts_or_reads_slowly_keeps_its_lease(
     change(shop, f"alter database {shop.url.database} set enable_seqscan = off")  # row by row
     waits = "pg_advisory_xact_lock_shared(id) is not null"
     query = f"{QUERY} and (current_query() not ilike '{slow}%' or {waits})"
-    add(engine, definition(query=query, settle=parse_duration("5m")), source, None)
+    add(engine, definition(query=query, settle=parse_duration("5m")), shop_settings, None)
     write(shop, 1, 2)
     make_due(engine, "posts")
     sweeper.step()
@@ -247,12 +247,12 @@ def test_sweep_never_overlaps_itself_and_catches_up_once(
     producer_engine: sa.Engine,
     worker_engine: sa.Engine,
     shop: sa.Engine,
-    source: Source,
+    shop_settings: SweepSettings,
     sweeper: Sweeper,
 ) -> None:
     """Without it, runs pile up after a slow night or a week of downtime."""
     due = "update textmill.sweep set next_run_at = now() - interval '3 days'"
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, 1)
     change(engine, due)
     sweeper.step()
@@ -276,9 +276,11 @@ def test_sweep_never_overlaps_itself_and_catches_up_once(
         assert following > connection.execute(sa.text("select now()")).scalar_one()
 
 
-def test_run_without_rows_is_finished(engine: sa.Engine, source: Source, sweeper: Sweeper) -> None:
+def test_run_without_rows_is_finished(
+    engine: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
+) -> None:
     """Without it, a quiet night makes an empty job."""
-    add(engine, definition(), source, "17")
+    add(engine, definition(), shop_settings, "17")
     make_due(engine, "posts")
 
     sweeper.step()
@@ -289,10 +291,10 @@ def test_run_without_rows_is_finished(engine: sa.Engine, source: Source, sweeper
 
 
 def test_run_that_is_late_fails(
-    engine: sa.Engine, shop: sa.Engine, source: Source, sweeper: Sweeper
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
 ) -> None:
     """Without it, last night's sweep still runs at noon."""
-    add(engine, definition(deadline=parse_duration("4h")), source, None)
+    add(engine, definition(deadline=parse_duration("4h")), shop_settings, None)
     write(shop, 1)
     make_due(engine, "posts")
     sweeper.step()
@@ -310,10 +312,10 @@ def test_run_that_is_late_fails(
 
 
 def test_dispatch_runs_what_is_due(
-    engine: sa.Engine, shop: sa.Engine, source: Source, shop_url: str, start: Start
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, shop_url: str, start: Start
 ) -> None:
     """Without it, all of this happens only in tests."""
-    add(engine, definition(), source, None)
+    add(engine, definition(), shop_settings, None)
     write(shop, 1, 2)
     make_due(engine, "posts")
 
