@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     Attributes:
         documents: one row per record, in the text format of COPY, as UTF-8 without the line feed.
-        failures: one row per refused record.
+        failures: one row per rejected record.
         chunks: one row per chunk.
         is_last: whether no batch follows.
     """
@@ -41,8 +41,8 @@ class Batch(NamedTuple):
 def batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[Batch]:
     """Batches bounded by records and by bytes; at least one, even for a job without documents.
 
-    Chunks are bounded by documents and by estimated tokens, and end with their batch. Refused
-    records do not count for a chunk; a run of refused records alone makes no chunk.
+    Chunks are bounded by documents and by estimated tokens, and end with their batch. Rejected
+    records do not count for a chunk; a run of rejected records alone makes no chunk.
     """
     draft = _Draft(limits)
     for record in records:

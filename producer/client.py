@@ -240,7 +240,7 @@ class Textmill:
     def retry(self, job_id: UUID | str) -> int:
         """Run the failed documents of a completed job again.
 
-        Documents that were refused at intake, were erased, or held nothing to analyse would fail
+        Documents that were rejected at intake, were erased, or held nothing to analyse would fail
         again, and stay failed.
 
         Returns:

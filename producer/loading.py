@@ -36,7 +36,7 @@ class Load:
     Attributes:
         job_id: id of the job, set by the first batch.
         accepted: records added so far.
-        rejected: the refused ones among them; after `open`, duplicates count too.
+        rejected: the rejected ones among them; after `open`, duplicates count too.
     """
 
     job_id: JobId
@@ -115,7 +115,7 @@ class Load:
     def open(
         self, content_hash: bytes | None, on_open: Callable[[sa.Connection, JobId], None]
     ) -> bool:
-        """Refuse duplicates and make the job visible.
+        """Reject duplicates and make the job visible.
 
         Args:
             content_hash: of all records; None without an idempotency key.
@@ -125,7 +125,7 @@ class Load:
             False if another job holds the idempotency key; this one was then not opened.
         """
         self.rejected += self._connection.execute(
-            sa.text("select textmill.refuse_duplicates(:job_id)"), {"job_id": self.job_id}
+            sa.text("select textmill.reject_duplicates(:job_id)"), {"job_id": self.job_id}
         ).scalar_one()
         key = self._options.idempotency_key
         if key is not None and not self._take_key(key, content_hash):

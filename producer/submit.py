@@ -31,8 +31,8 @@ class Submission:
 
     Attributes:
         job_id: the job that holds the documents.
-        accepted: documents submitted, including the refused ones.
-        rejected: documents refused at intake; each is a failure of the job.
+        accepted: documents submitted, including the rejected ones.
+        rejected: documents rejected at intake; each is a failure of the job.
         repeated: whether the idempotency key named an existing job; that job keeps its options,
             even if other options were given with the same documents.
     """
@@ -60,7 +60,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
     Args:
         engine: database of a migrated Textmill.
         task: what to do with the documents.
-        records: documents and refused records, in order; read once, never held all at once.
+        records: documents and rejected records, in order; read once, never held all at once.
         options: how to run the job.
         submitter: in whose name it is submitted; idempotency keys are unique per submitter.
         limits: how the job is cut into batches and chunks.

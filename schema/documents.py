@@ -1,4 +1,4 @@
-"""What a producer hands over: documents, refused records, and a job's options."""
+"""What a producer hands over: documents, rejected records, and a job's options."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -46,12 +46,12 @@ class Document(Frozen):
 
 
 class Rejected(Frozen):
-    """A record refused at intake; it counts as a failed document of its job.
+    """A record rejected at intake; it counts as a failed document of its job.
 
     Attributes:
         external_id: the producer's id, if it could be read.
         line: the record's line in its file, counted from 1.
-        code: why it was refused.
+        code: why it was rejected.
         message: what is wrong and how to fix it; never holds the text itself.
     """
 

@@ -75,7 +75,7 @@ def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Run the failed documents of completed jobs again.
 
-    Documents that were refused at intake, were erased or held nothing to analyse stay failed.
+    Documents that were rejected at intake, were erased or held nothing to analyse stay failed.
 
     \b
     Example:
@@ -145,6 +145,6 @@ def _why_nothing(job: JobStatus) -> str:
     if not job.failed:
         return f"job {job.job_id} has no failures; nothing to retry"
     return (
-        f"job {job.job_id}: all its failures ({job.failed:,}) would fail again, refused at intake,"
+        f"job {job.job_id}: all its failures ({job.failed:,}) would fail again, rejected at intake,"
         " erased or without content; submit corrected documents as a job of their own"
     )

@@ -22,7 +22,7 @@ from schema.errors import EXIT_FAILURES, InputError
 from schema.settings import IntakeSettings, read
 
 NAMED = 10
-"""Refused lines of a kind that are printed; further ones are only counted."""
+"""Rejected lines of a kind that are printed; further ones are only counted."""
 
 
 @click.group()
@@ -86,8 +86,8 @@ def add(
 def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_json: bool) -> None:
     """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.
 
-    - is standard input. Refused lines are reported and the others added; exit code 1 if any was
-    refused. Rows whose verdict, labels and comment are empty were not judged, and are skipped. A
+    - is standard input. Rejected lines are reported and the others added; exit code 1 if any was
+    rejected. Rows whose verdict, labels and comment are empty were not judged, and are skipped. A
     verdict that its annotator gave before is skipped, too: a file may be imported again. Fields:
     job_id, external_id, verdict, labels or keywords (in tables: a;b, and clean for none), comment,
     annotator, adjudicates (true if the verdict decides for all annotators). Other columns of a
@@ -109,7 +109,7 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
     )
     first = next(rows, None)  # a wrong file is refused before a server is started
     counts = Counter(added=0, there_already=0, not_judged=0)
-    refusals: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
     with connected() as textmill:
         job_id = None if job is None else resolved(textmill.engine, job)
         for row in chain([] if first is None else [first], rows):
@@ -117,18 +117,18 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
                 counts[_take(textmill, row, job_id, limits.submitter)] += 1
             except InputError as error:
                 kind = _kind(row, error)
-                refusals[kind] += 1
-                if refusals[kind] <= NAMED:
+                rejected[kind] += 1
+                if rejected[kind] <= NAMED:
                     click.echo(f"{file}:{row.line}: {error}", err=True)
-    for kind, count in refusals.items():
+    for kind, count in rejected.items():
         if count > NAMED:
             say(f"and {count - NAMED:,} more of this kind: {kind}")
-    refused = refusals.total()
+    total = rejected.total()
     if as_json:
-        click.echo(json.dumps({**counts, "refused": refused}))
+        click.echo(json.dumps({**counts, "rejected": total}))
     else:
-        console.print(f"{_counted(counts)}, {refused:,} refused")
-    if refused:
+        console.print(f"{_counted(counts)}, {total:,} rejected")
+    if total:
         sys.exit(EXIT_FAILURES)
 
 
@@ -180,7 +180,7 @@ def _add_once(textmill: Textmill, verdict: Verdict, submitter: str) -> str:
 
 
 def _kind(row: Row | Rejected, error: InputError) -> str:
-    """What refusals of a kind share: a code, or the remedy, which names no document."""
+    """What rejected rows of a kind share: a code, or the remedy, which names no document."""
     return row.code if isinstance(row, Rejected) else str(error).rpartition("; ")[2]
 
 

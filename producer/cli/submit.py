@@ -30,7 +30,7 @@ from schema.settings import IntakeSettings, ServiceSettings, read
 from schema.terminal import check_options, interruptible
 
 REASONS = 5
-"""Codes of refused documents that are printed, each with an example."""
+"""Codes of rejected documents that are printed, each with an example."""
 
 TELL_EVERY = 30
 """Seconds between lines of progress if no terminal shows a bar, and until missing workers are
@@ -94,8 +94,8 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     TASK is sentiment, keywords or moderation. Files are JSON Lines, CSV, TSV, Parquet or plain text
     (one document per line), also gzip-compressed; - is standard input. Fields other than text and
     id are kept as metadata. A broken record becomes a failed document of the job; the others run.
-    Exit code 1: all documents were refused or a file is damaged; with --wait also: any document
-    failed, was refused or was cancelled.
+    Exit code 1: all documents were rejected or a file is damaged; with --wait also: any document
+    failed, was rejected or was cancelled.
 
     \b
     Examples:
@@ -190,7 +190,7 @@ def _explain_rejected(textmill: Textmill, submission: Submission) -> bool:
     """
     if not submission.rejected:
         return False
-    say(f"{submission.rejected:,} of {submission.accepted:,} documents refused:")
+    say(f"{submission.rejected:,} of {submission.accepted:,} documents rejected:")
     reasons = rejected_counts(textmill.engine, submission.job_id)
     for code, documents, example in reasons[:REASONS]:
         say(f"  {documents:,} {code}: {example}")
