@@ -171,12 +171,10 @@ class Textmill:
         if self._bare is not None:
             self.watch(self._stack.enter_context(own_workers(self._bare, read(ServiceSettings))))
             self._bare = None
-
-        def look(seen: JobStatus) -> None:
+        for seen in jobs.statuses(self.engine, job, timeout):
             if not seen.finished:
                 self.check()
-
-        return jobs.wait(self.engine, job, timeout=timeout, progress=look)
+        return seen
 
     def watch(self, stack: Stack) -> None:
         """Have `check` also watch the processes of `stack` that this process started."""

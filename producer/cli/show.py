@@ -1,4 +1,4 @@
-"""How statuses and outcomes look on a terminal."""
+"""What is shown of jobs on a terminal."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -15,7 +15,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from producer.client import Textmill
 from producer.jobs import JobStatus
+from producer.workers import any_alive
+from schema.states import RUNNABLE_JOB_STATES
 from schema.terminal import Columns, fitting, fitting_table, make_console
 
 
@@ -97,6 +100,16 @@ console = make_console(stderr=True)
 def say(line: str) -> None:
     """Print a line for people as it is: neither wrapped nor coloured."""
     console.print(line, highlight=False, soft_wrap=True)
+
+
+def tell_if_nothing_runs(
+    textmill: Textmill, statuses: Iterable[JobStatus], *, served: bool
+) -> None:
+    """Say so if a job cannot continue because no worker is alive: its state does not show it."""
+    waits = any(status.state in RUNNABLE_JOB_STATES for status in statuses)
+    if waits and not any_alive(textmill.engine):
+        start = "textmill-worker run" if served else "textmill up"
+        say(f"no worker process is alive; start some with: {start}")
 
 
 def status_table(statuses: Iterable[JobStatus], width: int) -> Table:

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from rich.progress import Progress
 
 from producer.cli.connected import connected, connected_with_workers, is_served
-from producer.cli.jobs import tell_if_nothing_runs
-from producer.cli.show import console, job_progress, job_view, say
+from producer.cli.durations import parse_duration
+from producer.cli.show import console, job_progress, job_view, say, tell_if_nothing_runs
 from producer.client import Textmill
-from producer.durations import parse_duration
-from producer.jobs import JobStatus, rejected_counts, wait
+from producer.jobs import JobStatus, statuses
+from producer.outcomes import rejected_counts
 from producer.readers import Format, naming_file, read_documents
 from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
@@ -229,15 +229,13 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
     told = time.monotonic()
     # Workers of an embedded stack may take longer than `TELL_EVERY` to load their models.
     others_work = read(ServiceSettings).database_url is not None
-
-    def look(seen: JobStatus) -> None:
-        nonlocal told, others_work
+    for seen in statuses(textmill.engine, submission.job_id):
         if not seen.finished:
             textmill.check()
         done = seen.accepted - seen.pending
         progress.update(bar, completed=done)
         if time.monotonic() - told < TELL_EVERY:
-            return
+            continue
         told = time.monotonic()
         if progress.disable:
             rate = seen.documents_per_second or 0
@@ -245,8 +243,7 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
         if others_work:
             others_work = False  # said once
             tell_if_nothing_runs(textmill, [seen], served=True)
-
-    return wait(textmill.engine, submission.job_id, progress=look)
+    return seen
 
 
 @contextmanager

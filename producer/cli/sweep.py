@@ -7,8 +7,8 @@ from datetime import datetime
 import click
 import sqlalchemy as sa
 
+from producer.cli.durations import parse_duration
 from producer.cli.show import console
-from producer.durations import parse_duration
 from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define
 from producer.sweeps.source import OWN_DATABASE, is_lowest, open_source

@@ -259,7 +259,7 @@ def test_wait_tells_that_nobody_works(
         control.cancel(producer_engine, jobs.latest(producer_engine, 1)[0].job_id)
 
     monkeypatch.setattr(sys.modules["producer.cli.submit"], "TELL_EVERY", 0)
-    monkeypatch.setattr(sys.modules["producer.cli.jobs"], "any_alive", nobody)
+    monkeypatch.setattr(sys.modules["producer.cli.show"], "any_alive", nobody)
     with ThreadPoolExecutor() as threads:
         ended = threads.submit(end)
         waited = invoke(database, "submit", "sentiment", "-", "--wait", stdin=GOOD)
@@ -298,7 +298,7 @@ def test_wait_that_fails_names_its_job_to_programs(
         msg = "Postgres does not answer"
         raise ServiceUnavailableError(msg)
 
-    monkeypatch.setattr(sys.modules["producer.cli.submit"], "wait", fail)
+    monkeypatch.setattr(sys.modules["producer.cli.submit"], "statuses", fail)
 
     ended = invoke(database, "submit", "sentiment", "-", "--wait", "--json", stdin=GOOD)
 
@@ -316,7 +316,7 @@ def test_wait_on_a_named_database_starts_nothing(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["producer.cli.submit"], "wait", stop)
+    monkeypatch.setattr(sys.modules["producer.cli.submit"], "statuses", stop)
     environment = {
         "TEXTMILL_DATABASE_URL": database.producer,
         "TEXTMILL_BROKER_URL": "",
