@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from producer.broker import Broker
 from producer.capacity import free_slots, live_workers, under_way
 from producer.control import close_batch
-from producer.doorbell import Doorbell
 from producer.marking import Addressed, mark, mark_again
+from producer.notifications import NotificationListener
 from producer.rescue import rescue
 from producer.turn import Turn
 from producer.upkeep import UPKEEP_INTERVAL, purge_abandoned, tidy
@@ -99,7 +99,7 @@ class Dispatcher:
             threads = sum(worker.threads for worker in workers)
         begins = "dispatch begins: a step every %g s, for %d threads of workers so far"
         logger.info(begins, self._settings.poll_interval, threads)
-        with Doorbell(self._engine) as doorbell:
+        with NotificationListener(self._engine) as notifications:
             while not stop.is_set():
                 try:
                     if time.monotonic() >= self._step_due:
@@ -108,7 +108,7 @@ class Dispatcher:
                     else:
                         self.publish()
                     with self._reachable():
-                        doorbell.wait(max(self._step_due - time.monotonic(), 0), stop)
+                        notifications.wait(max(self._step_due - time.monotonic(), 0), stop)
                 except ServiceUnavailableError as error:
                     logger.warning("%s", error)
                     stop.wait(self._settings.poll_interval)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
 
 from producer.batches import CHUNK_COLUMNS, DOCUMENT_COLUMNS, FAILURE_COLUMNS, Batch
-from producer.pressure import check_pressure
+from producer.pending_limits import check_pending
 from schema.database_errors import condition
 from schema.documents import JobId, JobOptions, Task
 from schema.errors import ServiceUnavailableError
@@ -108,7 +108,7 @@ class Load:
             PendingLimitError: a limit would be exceeded.
         """
         adding = self.accepted - self.rejected  # rejected records are not pending
-        check_pressure(self._connection, self._submitter, adding, self._limits)
+        check_pending(self._connection, self._submitter, adding, self._limits)
         if not self._opened:
             self._connection.execute(sa.text("set local synchronous_commit = off"))
         self._connection.commit()

@@ -241,7 +241,7 @@ turn = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.PrimaryKeyConstraint("name", name="turn_pkey"),
     sa.CheckConstraint(
-        "name in ('dispatch', 'partitions', 'pressure', 'promotion')", name="turn_name"
+        "name in ('dispatch', 'partitions', 'pending', 'promotion')", name="turn_name"
     ),
 )
 

@@ -165,7 +165,7 @@ begin
     perform textmill.cut_chunks(of_job, total);
     perform textmill.open_job(of_job, total, rejected);
     -- Last, when the job's row has its counts: other submits wait from here to the end of this transaction.
-    perform textmill.check_pressure();
+    perform textmill.check_pending();
 end
 $$;
 
