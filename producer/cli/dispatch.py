@@ -51,12 +51,12 @@ def dispatch() -> None:
         raise SettingsError(msg)
     engine = create_engine(database_url(services), application="textmill-dispatch")
     broker = Broker(broker_url, services.key_prefix)
-    limits = read(IntakeSettings)
-    dispatcher = Dispatcher(engine, broker, read(DispatchSettings), limits)
+    intake = read(IntakeSettings)
+    dispatcher = Dispatcher(engine, broker, read(DispatchSettings), intake.abandoned_after)
     stop = until_told_to_stop()
     # In a separate thread, so that chunks need not wait while the rows of a sweep are read.
     sweeps = threading.Thread(
-        target=Sweeper(engine, read(SweepSettings), limits).run,
+        target=Sweeper(engine, read(SweepSettings), intake).run,
         args=[stop],
         name="sweeps",
         # It may be in a long statement at a source; an interrupted step writes nothing.

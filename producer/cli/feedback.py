@@ -99,11 +99,11 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
       textmill feedback import reviewed.jsonl --job 0190f3c2
       zcat reviewed.csv.gz | textmill feedback import - --format csv
     """
-    limits = read(IntakeSettings)
+    intake = read(IntakeSettings)
     rows = read_rows(
         file,
         Format(file_format) if file_format else None,
-        limits,
+        intake,
         given=() if job is None else ("job_id",),
         ignoring=lambda columns: say(f"{file}: ignored, no columns of verdicts: {columns}"),
     )
@@ -114,7 +114,7 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
         job_id = None if job is None else resolved(textmill.engine, job)
         for row in chain([] if first is None else [first], rows):
             try:
-                counts[_take(textmill, row, job_id, limits.submitter)] += 1
+                counts[_take(textmill, row, job_id, intake.submitter)] += 1
             except InputError as error:
                 kind = _kind(row, error)
                 rejected[kind] += 1

@@ -103,7 +103,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
       textmill submit moderation posts.csv.gz --text-field body --id-field post_id
       zcat feed.jsonl.gz | textmill submit keywords - --lane interactive --json
     """
-    limits = read(IntakeSettings)
+    intake = read(IntakeSettings)
     # Checked before a server is started, and reported in the words of the command line.
     check_options(Task(task), explain=explain, generate=generate)
     options = _options(
@@ -124,7 +124,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 file_format=Format(file_format) if file_format else None,
                 text_field=text_field,
                 id_field=id_field,
-                limits=limits,
+                limits=intake,
             ),
         )
         for path in files
@@ -141,8 +141,8 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 Task(task),
                 chain(*sources),
                 options,
-                submitter=limits.submitter,
-                limits=limits,
+                submitter=intake.submitter,
+                limits=intake,
                 # A pipe may block the reading thread for ever; a regular file does not.
                 reads_ahead=all(map(rereadable, files)),
                 progress=partial(progress.advance, loading),

@@ -12,11 +12,11 @@ from producer.cli.show import console
 from producer.cli.stopping import until_told_to_stop
 from producer.local import Stack, running
 from producer.local.binaries import psql
-from producer.workers import Worker, moment, registered
+from producer.workers import Worker, database_time, started_since
 from schema.database import create_engine
 from schema.settings import ServiceSettings, read
 
-LONG = 60.0
+LONG_START = 60.0
 """Seconds after which a start with no worker ready is reported."""
 
 
@@ -84,10 +84,10 @@ def _wait_for_workers(
     told = False
     try:
         # By the clock of Postgres, which may run on another machine.
-        since = moment(engine) - timedelta(seconds=time.monotonic() - began)
-        while len(alive := registered(engine, since)) < expected and not stop.wait(0.1):
+        since = database_time(engine) - timedelta(seconds=time.monotonic() - began)
+        while len(alive := started_since(engine, since)) < expected and not stop.wait(0.1):
             stack.check()
-            if not told and time.monotonic() - began > LONG:
+            if not told and time.monotonic() - began > LONG_START:
                 told = True
                 log = read(ServiceSettings).data_dir / "logs" / "worker.log"
                 console.print(f"no worker is ready yet; its log is {log}", style="dim")
