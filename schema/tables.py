@@ -16,7 +16,6 @@ from schema.states import TERMINAL_JOB_STATES, Agreement, ChunkState, JobState
 from schema.sweep_tables import sweep, sweep_run
 
 __all__ = [
-    "MIGRATION",
     "chunk",
     "document",
     "failure",
@@ -32,9 +31,6 @@ __all__ = [
     "turn",
     "worker",
 ]
-
-MIGRATION = "0001"
-"""The migration that these tables correspond to."""
 
 _TERMINAL = listed(TERMINAL_JOB_STATES)
 

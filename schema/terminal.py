@@ -15,7 +15,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from schema.documents import Task, option_fault
-from schema.errors import EXIT_INTERRUPTED, InputError, TextmillError, exit_code
+from schema.errors import InputError, TextmillError, exit_code
+from schema.exit_codes import EXIT_INTERRUPTED
 from schema.settings import check_all
 
 WIDEST = 1000

@@ -16,7 +16,8 @@ from producer.client import Textmill
 from producer.jobs import JobStatus
 from producer.outcomes import are_gone, documents_gone
 from schema.documents import JobId
-from schema.errors import EXIT_USAGE, DocumentsGoneError
+from schema.errors import DocumentsGoneError
+from schema.exit_codes import EXIT_USAGE
 from schema.states import RUNNABLE_JOB_STATES, JobState
 
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument, metavar="JOB…")

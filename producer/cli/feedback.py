@@ -18,7 +18,8 @@ from producer.feedback_files import FORMATS, read_rows
 from producer.readers.formats import Format
 from producer.readers.rows import Row
 from schema.documents import JobId, Rejected, Task
-from schema.errors import EXIT_FAILURES, InputError
+from schema.errors import InputError
+from schema.exit_codes import EXIT_FAILURES
 from schema.settings import IntakeSettings, read
 
 NAMED = 10

@@ -24,7 +24,8 @@ from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
 from schema.documents import JobOptions, Lane, Record, Rejected, Task
-from schema.errors import EXIT_FAILURES, InputError, TextmillError
+from schema.errors import InputError, TextmillError
+from schema.exit_codes import EXIT_FAILURES
 from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings, ServiceSettings, read
 from schema.terminal import check_options, interruptible
