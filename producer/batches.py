@@ -14,10 +14,10 @@ BATCH_BYTES = 64_000_000
 BYTES_PER_TOKEN = 4
 """Bytes of UTF-8: an English word piece has about 4, a Chinese word of 1.5 characters has 4.5."""
 
+# Columns of the rows for COPY, without the job's id: there is no job until its first batch is read.
 DOCUMENT_COLUMNS = "seq, external_id, text, metadata, line"
 FAILURE_COLUMNS = "seq, code, stage, message, attempt"
 CHUNK_COLUMNS = "chunk_no, first_seq, last_seq, tokens"
-"""The columns of rows, except the job's id: there is no job until its first batch is read."""
 
 _NULL = r"\N"
 
