@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from producer import control
 from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
+from producer.cli.options import json_lines_option
 from producer.cli.show import say
 from producer.client import Textmill
 from producer.jobs import JobStatus
@@ -24,14 +25,11 @@ _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument
 _CLOSED: Final = (JobState.CANCELLING, JobState.CANCELLED)
 _RETRIED: Final = (*RUNNABLE_JOB_STATES, JobState.COMPLETED)
 """States in which a retry that finds nothing counts as a repeated one, not as refused."""
-_as_json: Final = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object per line, one per job."
-)
 
 
 @click.command()
 @_jobs
-@_as_json
+@json_lines_option
 def cancel(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Stop jobs, keeping what is done.
 
@@ -46,7 +44,7 @@ def cancel(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 
 @click.command()
 @_jobs
-@_as_json
+@json_lines_option
 def pause(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Start no further chunks of jobs; running chunks are finished.
 
@@ -59,7 +57,7 @@ def pause(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 
 @click.command()
 @_jobs
-@_as_json
+@json_lines_option
 def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Continue paused jobs.
 
@@ -72,7 +70,7 @@ def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 
 @click.command()
 @_jobs
-@_as_json
+@json_lines_option
 def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Run the failed documents of completed jobs again.
 

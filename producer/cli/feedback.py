@@ -11,6 +11,7 @@ import click
 from producer import feedback as verdicts
 from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
+from producer.cli.options import TASK, annotator_option, json_option
 from producer.cli.show import console, say
 from producer.client import Textmill
 from producer.feedback import Verdict
@@ -39,11 +40,9 @@ def feedback() -> None:
 @click.option("--clean", is_flag=True, help="No label applies (moderation).")
 @click.option("--keyword", "keywords", multiple=True, help="A right keyword; may be repeated.")
 @click.option("--comment", help="Comment to store with the verdict.")
-@click.option(
-    "--annotator", help="Who judges; default: TEXTMILL_SUBMITTER, or else the user's name."
-)
+@annotator_option
 @click.option("--adjudicate", "adjudicates", is_flag=True, help="Decide for all annotators.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
+@json_option
 def add(
     *,
     job: JobId | str,
@@ -83,7 +82,7 @@ def add(
     help="Default: from the suffix; jsonl for standard input.",
 )
 @click.option("--job", type=job_argument, metavar="JOB", help="Job for rows without job_id.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
+@json_option
 def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_json: bool) -> None:
     """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.
 
@@ -134,7 +133,7 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
 
 
 @feedback.command()
-@click.argument("task", type=click.Choice([*map(str, Task)]), metavar="TASK")
+@click.argument("task", type=TASK, metavar="TASK")
 @click.option("--gold", is_flag=True, help="Only settled answers, one for each text.")
 def export(task: str, *, gold: bool) -> None:
     """Print verdicts as JSON Lines that a trainer can read.

@@ -13,6 +13,7 @@ from rich.live import Live
 from producer import jobs
 from producer.cli.connected import connected, is_served
 from producer.cli.job_ids import job_argument, resolved
+from producer.cli.options import json_lines_option
 from producer.cli.show import job_progress, job_view, status_table, tell_if_nothing_runs
 from producer.jobs import POLL_INTERVAL, JobStatus
 from producer.writers import OutputFormat, replacing, write_outcomes
@@ -37,7 +38,7 @@ class _Job(click.Argument):
 @click.command()
 @click.argument("job", cls=_Job, type=job_argument, required=False)
 @click.option("--watch", is_flag=True, help="Keep showing until finished.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one per job.")
+@json_lines_option
 def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
     """Show one job, or the 20 latest.
 

@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from producer.cli.connected import connected, connected_with_workers, is_served
 from producer.cli.durations import parse_duration
+from producer.cli.options import TASK, json_option
 from producer.cli.show import console, job_progress, job_view, say, tell_if_nothing_runs
 from producer.client import Textmill
 from producer.jobs import JobStatus, statuses
@@ -43,7 +44,7 @@ of 5 ms, the loading thread waits that long after every block it sends, while Po
 
 
 @click.command()
-@click.argument("task", type=click.Choice([*map(str, Task)]), metavar="TASK")
+@click.argument("task", type=TASK, metavar="TASK")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option(
     "--format",
@@ -72,7 +73,7 @@ of 5 ms, the loading thread waits that long after every block it sends, while Po
 @click.option("--generate", is_flag=True, help="Also give keywords that the text does not contain.")
 @click.option("--model-version", metavar="VERSION", help="Use this model, whatever is promoted.")
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job is finished.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the job id alone.")
+@json_option
 def submit(  # noqa: PLR0913  # a parameter for each option
     task: str,
     files: tuple[str, ...],

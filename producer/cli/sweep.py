@@ -8,6 +8,7 @@ import click
 import sqlalchemy as sa
 
 from producer.cli.durations import parse_duration
+from producer.cli.options import json_lines_option
 from producer.cli.show import console
 from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define
@@ -16,9 +17,9 @@ from schema.base import json_line
 from schema.database import create_engine
 from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
-from schema.terminal import Columns, fitting_table, make_console
+from schema.terminal import Columns, cell, fitting_table, make_console
 
-SHOWN = 30
+RUNS_LISTED = 30
 """Runs that `textmill sweep history` lists."""
 
 SWEEP = Columns(
@@ -123,7 +124,7 @@ def add(  # noqa: PLR0913  # one argument per option
 
 
 @sweep.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one per sweep.")
+@json_lines_option
 def list_(*, as_json: bool) -> None:
     """List the sweeps, each with its latest run.
 
@@ -138,7 +139,7 @@ def list_(*, as_json: bool) -> None:
 
 @sweep.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one per run.")
+@json_lines_option
 def history(name: str, *, as_json: bool) -> None:
     """List the 30 latest runs of the sweep NAME, newest first.
 
@@ -148,7 +149,7 @@ def history(name: str, *, as_json: bool) -> None:
       textmill sweep history posts --json
     """
     with _operator() as (engine, _):
-        _show(listing.history(engine, name, SHOWN), RUN, as_json=as_json)
+        _show(listing.history(engine, name, RUNS_LISTED), RUN, as_json=as_json)
 
 
 @sweep.command()
@@ -243,10 +244,6 @@ def _show(rows: Sequence[Mapping[str, object]], columns: Columns, *, as_json: bo
 
 def _cell(value: object) -> str:
     match value:
-        case None | False:
-            return ""
-        case True:
-            return "yes"
         case datetime():
             return f"{value.astimezone():%Y-%m-%d %H:%M}"
         case float():
@@ -254,4 +251,4 @@ def _cell(value: object) -> str:
         case dict():
             return ", ".join(f"{key} {count}" for key, count in value.items())
         case _:
-            return str(value)
+            return cell(value)

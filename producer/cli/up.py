@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import click
 
+from producer.cli.options import json_option
 from producer.cli.show import console
 from producer.cli.stopping import until_told_to_stop
 from producer.local import Stack, running
@@ -26,7 +27,7 @@ LONG_START = 60.0
     type=click.IntRange(min=0),
     help="Worker processes per device; default: one per GPU, or else one per core.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Once ready, print one line of JSON.")
+@json_option
 def up(*, workers: int | None, as_json: bool) -> None:
     """Run Postgres, Redis, dispatch and workers until SIGTERM.
 
