@@ -96,6 +96,18 @@ def create_engine(
     return engine
 
 
+@contextmanager
+def closing_engine(
+    url: str, *, application: str, role: str = "textmill_producer"
+) -> Iterator[sa.Engine]:
+    """An engine as `create_engine` makes it, whose connections are closed with the block."""
+    engine = create_engine(url, application=application, role=role)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def _leave_standby(context: sa.ExceptionContext) -> None:
     """Drop read-only connections: after a failover they would lead to the standby for ever."""
     if isinstance(context.original_exception, READ_ONLY):

@@ -14,7 +14,7 @@ from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define
 from producer.sweeps.source import OWN_DATABASE, is_lowest, open_source
 from schema.base import json_line
-from schema.database import create_engine
+from schema.database import closing_engine
 from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
 from schema.terminal import Columns, cell, fitting_table, make_console
@@ -225,11 +225,8 @@ def remove(name: str) -> None:
 @contextmanager
 def _operator() -> Iterator[tuple[sa.Engine, str]]:
     url = database_url(read(ServiceSettings))
-    engine = create_engine(url, application="textmill-sweep", role="textmill_operator")
-    try:
+    with closing_engine(url, application="textmill-sweep", role="textmill_operator") as engine:
         yield engine, url
-    finally:
-        engine.dispose()
 
 
 def _show(rows: Sequence[Mapping[str, object]], columns: Columns, *, as_json: bool) -> None:

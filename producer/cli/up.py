@@ -14,7 +14,7 @@ from producer.cli.stopping import until_told_to_stop
 from producer.local import Stack, running
 from producer.local.binaries import psql
 from producer.workers import Worker, database_time, started_since
-from schema.database import create_engine
+from schema.database import closing_engine
 from schema.settings import ServiceSettings, read
 
 LONG_START = 60.0
@@ -81,9 +81,8 @@ def _wait_for_workers(
         began: when the start of the stack began, by `time.monotonic`.
         stop: ends the wait.
     """
-    engine = create_engine(stack.urls.producer, application="textmill-up")
     told = False
-    try:
+    with closing_engine(stack.urls.producer, application="textmill-up") as engine:
         # By the clock of Postgres, which may run on another machine.
         since = database_time(engine) - timedelta(seconds=time.monotonic() - began)
         while len(alive := started_since(engine, since)) < expected and not stop.wait(0.1):
@@ -93,5 +92,3 @@ def _wait_for_workers(
                 log = read(ServiceSettings).data_dir / "logs" / "worker.log"
                 console.print(f"no worker is ready yet; its log is {log}", style="dim")
         return alive
-    finally:
-        engine.dispose()
