@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import TASK
 from producer import Document, Textmill
 from producer.local import Stack, remove, running
-from producer.workers import registered
+from producer.workers import started_since
 from schema.settings import ServiceSettings
 from worker.devices import Device, default_processes
 
@@ -29,7 +29,7 @@ def system(processes: int) -> Iterator[tuple[Stack, Textmill]]:
         Textmill(stack.urls.producer) as textmill,
     ):
         since = textmill.status(textmill.submit(TASK, []).job_id).created_at
-        while len(registered(textmill.engine, since)) < processes:
+        while len(started_since(textmill.engine, since)) < processes:
             time.sleep(0.1)
         through(textmill, ["warm up"] * 2000)
         yield stack, textmill

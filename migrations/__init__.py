@@ -6,8 +6,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from schema.database import check_version, migration
-from schema.tables import MIGRATION
+from schema.database import MIGRATION, check_version, migration
 
 _LOCK = sa.text("select pg_advisory_xact_lock(hashtext('textmill.upgrade'))")
 """Held until the end of the transaction, so that a database has one upgrade at a time."""

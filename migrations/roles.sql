@@ -35,10 +35,10 @@ grant execute on function textmill.new_job_id(), textmill.make_partitions(intege
     textmill.dispatch_turn(), textmill.job_may_become(text, text) to textmill_producer;
 grant execute on function textmill.submit(text, jsonb, jsonb),
     textmill.submit_query(text, text, jsonb), textmill.start_job(text, jsonb, bytea),
-    textmill.same_job(text, bytea), textmill.refuse_documents(uuid),
-    textmill.refuse_duplicates(uuid), textmill.cut_chunks(uuid, bigint), textmill.finish_load(uuid),
+    textmill.same_job(text, bytea), textmill.reject_documents(uuid),
+    textmill.reject_duplicates(uuid), textmill.cut_chunks(uuid, bigint), textmill.finish_load(uuid),
     textmill.open_job(uuid, bigint, bigint), textmill.limit_of(text),
-    textmill.check_size(bigint), textmill.check_pressure(), textmill.pending_documents(text),
+    textmill.check_size(bigint), textmill.check_pending(), textmill.pending_documents(text),
     textmill.blanks(), textmill.known_id(jsonb, bigint),
     textmill.id_of(anyelement), textmill.json_depth(jsonb),
     textmill.has_unique_columns(json), textmill.check_model(text, text)

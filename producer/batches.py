@@ -14,10 +14,10 @@ BATCH_BYTES = 64_000_000
 BYTES_PER_TOKEN = 4
 """Bytes of UTF-8: an English word piece has about 4, a Chinese word of 1.5 characters has 4.5."""
 
+# Columns of the rows for COPY, without the job's id: there is no job until its first batch is read.
 DOCUMENT_COLUMNS = "seq, external_id, text, metadata, line"
 FAILURE_COLUMNS = "seq, code, stage, message, attempt"
 CHUNK_COLUMNS = "chunk_no, first_seq, last_seq, tokens"
-"""The columns of rows, except the job's id: there is no job until its first batch is read."""
 
 _NULL = r"\N"
 
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     Attributes:
         documents: one row per record, in the text format of COPY, as UTF-8 without the line feed.
-        failures: one row per refused record.
+        failures: one row per rejected record.
         chunks: one row per chunk.
         is_last: whether no batch follows.
     """
@@ -41,8 +41,8 @@ class Batch(NamedTuple):
 def batches(records: Iterable[Record], limits: IntakeSettings) -> Iterator[Batch]:
     """Batches bounded by records and by bytes; at least one, even for a job without documents.
 
-    Chunks are bounded by documents and by estimated tokens, and end with their batch. Refused
-    records do not count for a chunk; a run of refused records alone makes no chunk.
+    Chunks are bounded by documents and by estimated tokens, and end with their batch. Rejected
+    records do not count for a chunk; a run of rejected records alone makes no chunk.
     """
     draft = _Draft(limits)
     for record in records:

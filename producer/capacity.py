@@ -1,20 +1,24 @@
-"""How many more chunks the live workers can take."""
+"""Which chunks can be taken, and how many more of them the live workers can take."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from producer.workers import Worker
 from schema.documents import Lane, Task
 
+LONGEST_WAIT = timedelta(minutes=2)
+"""Longer than any retry waits. A chunk that seems to wait longer was put off before the clock of
+Postgres was set back; it is dispatched at once."""
 
-class LiveWorker(NamedTuple):
-    """A live worker process: the tasks it serves, and how many chunks it works on at once."""
-
-    tasks: Sequence[str]
-    threads: int
-
+READY = (
+    "state = 'pending' and (not_before is null"
+    " or not_before not between now() and now() + :longest_wait)"
+)
+"""SQL condition that a chunk may be dispatched; `:longest_wait` is `LONGEST_WAIT`."""
 
 TAKEN = "(c.taken_at between now() - make_interval(secs => :after) and now()) is true"
 """SQL condition that a worker has the message of a dispatched chunk `c`: in the last `:after`
@@ -43,14 +47,6 @@ class Slots:
     by_task: dict[Task, int]
 
 
-def live_workers(connection: sa.Connection) -> Sequence[LiveWorker]:
-    """The worker processes that are alive according to `textmill.is_alive`."""
-    rows = connection.execute(
-        sa.text("select tasks, threads from textmill.worker where textmill.is_alive(heartbeat_at)")
-    )
-    return [LiveWorker(*row) for row in rows]
-
-
 def under_way(connection: sa.Connection, *, after: float) -> Sequence[UnderWay]:
     """The chunks under way for each lane and task.
 
@@ -74,13 +70,11 @@ def under_way(connection: sa.Connection, *, after: float) -> Sequence[UnderWay]:
     return [UnderWay(Lane(lane), Task(task), *counts) for lane, task, *counts in rows]
 
 
-def free_slots(
-    workers: Sequence[LiveWorker], occupied: Mapping[Task, int], *, shared: bool
-) -> Slots:
+def free_slots(workers: Sequence[Worker], occupied: Mapping[Task, int], *, shared: bool) -> Slots:
     """The free slots of a lane.
 
     Args:
-        workers: the live processes.
+        workers: those that are alive.
         occupied: slots that the lane's chunks already take, by task.
         shared: whether one thread of every process is left to the other lane, because bulk chunks
             wait to be published or claimed. An interactive chunk then always finds a free thread,

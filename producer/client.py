@@ -52,8 +52,8 @@ class Textmill:
             SettingsError: an intake setting is malformed.
         """
         self._database_url = database_url
-        self._limits = read(IntakeSettings)
-        self._stack = ExitStack()
+        self._intake = read(IntakeSettings)
+        self._exits = ExitStack()
         self._engine: sa.Engine | None = None
         self._bare: Stack | None = None
         self._watched: list[Stack] = []
@@ -69,7 +69,7 @@ class Textmill:
         """
         url = self._database_url or self._default_url()
         self._engine = create_engine(url, application="textmill")
-        self._stack.callback(self._engine.dispose)
+        self._exits.callback(self._engine.dispose)
         return self
 
     def __exit__(
@@ -78,7 +78,7 @@ class Textmill:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        self._exits.__exit__(kind, error, trace)
 
     @property
     def engine(self) -> sa.Engine:
@@ -133,8 +133,8 @@ class Textmill:
             Task(task),
             (self._record(document) for document in documents),
             options or JobOptions(),
-            submitter=self._limits.submitter,
-            limits=self._limits,
+            submitter=self._intake.submitter,
+            limits=self._intake,
         )
 
     def status(self, job_id: UUID | str) -> JobStatus:
@@ -169,14 +169,12 @@ class Textmill:
         """
         job = _job_id(job_id)
         if self._bare is not None:
-            self.watch(self._stack.enter_context(own_workers(self._bare, read(ServiceSettings))))
+            self.watch(self._exits.enter_context(own_workers(self._bare, read(ServiceSettings))))
             self._bare = None
-
-        def look(seen: JobStatus) -> None:
+        for seen in jobs.statuses(self.engine, job, timeout):
             if not seen.finished:
                 self.check()
-
-        return jobs.wait(self.engine, job, timeout=timeout, progress=look)
+        return seen
 
     def watch(self, stack: Stack) -> None:
         """Have `check` also watch the processes of `stack` that this process started."""
@@ -240,7 +238,7 @@ class Textmill:
     def retry(self, job_id: UUID | str) -> int:
         """Run the failed documents of a completed job again.
 
-        Documents that were refused at intake, were erased, or held nothing to analyse would fail
+        Documents that were rejected at intake, were erased, or held nothing to analyse would fail
         again, and stay failed.
 
         Returns:
@@ -263,7 +261,7 @@ class Textmill:
             InputError: the verdict does not fit its result.
             ServiceUnavailableError: Postgres does not answer.
         """
-        return feedback.add(self.engine, verdict, annotator=self._limits.submitter)
+        return feedback.add(self.engine, verdict, annotator=self._intake.submitter)
 
     def _record(self, document: Record | Mapping[str, object]) -> Record:
         match document:
@@ -273,12 +271,12 @@ class Textmill:
                     text=document.text,
                     metadata=document.metadata,
                     line=document.line,
-                    limits=self._limits,
+                    limits=self._intake,
                 )
             case Rejected():
-                return examine_rejected(document, limits=self._limits)
+                return examine_rejected(document, limits=self._intake)
             case Mapping():
-                return from_mapping(document, limits=self._limits)
+                return from_mapping(document, limits=self._intake)
         msg = f"a document is a Document or a mapping with `text`, not {type(document).__name__}"
         raise TypeError(msg)
 
@@ -286,7 +284,7 @@ class Textmill:
         services = read(ServiceSettings)
         if services.database_url is not None:
             return services.database_url.get_secret_value()
-        stack = self._stack.enter_context(joined(services, servers))
+        stack = self._exits.enter_context(joined(services, servers))
         self._bare = None if stack.has_dispatch else stack
         return stack.urls.producer
 

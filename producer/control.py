@@ -52,8 +52,8 @@ def resume(engine: sa.Engine, job_id: JobId) -> JobState:
 def retry(engine: sa.Engine, job_id: JobId) -> int:
     """Run the failed documents of a completed job again.
 
-    Documents that were refused at intake, were erased, or held nothing to analyse would fail again,
-    and stay failed.
+    Documents that were rejected at intake, were erased, or held nothing to analyse would fail
+    again, and stay failed.
 
     Returns:
         The number of documents; 0 if there are none, or if the job is not completed.

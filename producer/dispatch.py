@@ -18,17 +18,18 @@ import psycopg
 import sqlalchemy as sa
 
 from producer.broker import Broker
-from producer.capacity import free_slots, live_workers, under_way
+from producer.capacity import free_slots, under_way
 from producer.control import close_batch
-from producer.doorbell import Doorbell
 from producer.marking import Addressed, mark, mark_again
+from producer.notifications import NotificationListener
 from producer.rescue import rescue
 from producer.turn import Turn
 from producer.upkeep import UPKEEP_INTERVAL, purge_abandoned, tidy
+from producer.workers import live_workers
 from schema.database import check_version, reachable
 from schema.documents import JobId, Lane, Task
 from schema.errors import ServiceUnavailableError
-from schema.settings import DispatchSettings, IntakeSettings
+from schema.settings import DispatchSettings
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,9 @@ _WAITING = """
         where j.lane = lane.lane and j.state in ('pending', 'running')
     )
 """
-"""Lanes with waiting chunks. The query uses a lateral join: with `exists` alone, the planner reads
-all chunks if most of them are pending."""
+"""Lanes with waiting chunks. Those that wait for a retry count, although they are not `READY`: the
+other lane leaves them a thread in advance. The query uses a lateral join: with `exists` alone, the
+planner reads all chunks if most of them are pending."""
 
 
 class Dispatcher:
@@ -62,7 +64,7 @@ class Dispatcher:
         engine: connects as a role that may dispatch.
         broker: where chunks are published.
         settings: seconds between steps, and until a lost message is published again.
-        limits: seconds after which a load counts as abandoned.
+        abandoned_after: seconds after which a load counts as abandoned.
     """
 
     def __init__(
@@ -70,12 +72,12 @@ class Dispatcher:
         engine: sa.Engine,
         broker: Broker,
         settings: DispatchSettings,
-        limits: IntakeSettings,
+        abandoned_after: float,
     ) -> None:
         self._engine = engine
         self._broker = broker
         self._settings = settings
-        self._limits = limits
+        self._abandoned_after = abandoned_after
         self._turn = Turn()
         self._upkeep_due = 0.0
         self._purges = False
@@ -99,7 +101,7 @@ class Dispatcher:
             threads = sum(worker.threads for worker in workers)
         begins = "dispatch begins: a step every %g s, for %d threads of workers so far"
         logger.info(begins, self._settings.poll_interval, threads)
-        with Doorbell(self._engine) as doorbell:
+        with NotificationListener(self._engine) as notifications:
             while not stop.is_set():
                 try:
                     if time.monotonic() >= self._step_due:
@@ -108,7 +110,7 @@ class Dispatcher:
                     else:
                         self.publish()
                     with self._reachable():
-                        doorbell.wait(max(self._step_due - time.monotonic(), 0), stop)
+                        notifications.wait(max(self._step_due - time.monotonic(), 0), stop)
                 except ServiceUnavailableError as error:
                     logger.warning("%s", error)
                     stop.wait(self._settings.poll_interval)
@@ -131,7 +133,7 @@ class Dispatcher:
             if self._purges:
                 # This needs no turn.
                 with self._engine.begin() as connection:
-                    self._purges = purge_abandoned(connection, self._limits.abandoned_after)
+                    self._purges = purge_abandoned(connection, self._abandoned_after)
             if time.monotonic() >= self._rescue_due:
                 self._in_turn(rescue)
             for job_id in self._in_turn(_ending) or ():
@@ -193,12 +195,14 @@ class Dispatcher:
         workers = live_workers(connection)
         published = under_way(connection, after=self._settings.republish_after)
         shared = Lane.BULK in waiting or any(
-            each.untaken for each in published if each.lane == Lane.BULK
+            counts.untaken for counts in published if counts.lane == Lane.BULK
         )
         marked: list[Addressed] = []
         for lane in Lane:
             if lane in waiting:
-                occupied = {each.task: each.chunks for each in published if each.lane == lane}
+                occupied = {
+                    counts.task: counts.chunks for counts in published if counts.lane == lane
+                }
                 marked += mark(connection, lane, free_slots(workers, occupied, shared=shared))
         return marked
 
@@ -226,9 +230,10 @@ class Dispatcher:
     ) -> list[Addressed]:
         again: list[Addressed] = []
         after = self._settings.republish_after
-        for each in under_way(connection, after=after):
-            lost = each.untaken - queued[each.task, each.lane]
-            again += mark_again(connection, each.task, each.lane, lost, after=after)
+        for counts in under_way(connection, after=after):
+            task, lane = counts.task, counts.lane
+            lost = counts.untaken - queued[task, lane]
+            again += mark_again(connection, task, lane, lost, after=after)
         return again
 
     def _close(self, job_id: JobId) -> None:

@@ -16,6 +16,7 @@ from pydantic import StringConstraints, ValidationError
 from producer.intake import written_id
 from schema.base import Frozen
 from schema.database import reachable
+from schema.database_errors import refusal_of
 from schema.documents import JobId, ShortText, Task
 from schema.errors import DocumentError, InputError
 from schema.gold import gold_fields
@@ -169,6 +170,9 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
         Rows as the trainer reads them: `id`, `text`, the right `label`, `labels` or `keywords`
         (sorted), and for moderation `annotated`, the labels that the judged result has scores for;
         also `verdict`, `annotator`, `comment`, `model_version`, `job_id` and `external_id`.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer, here or while rows are read.
     """
     everything = (
         "select f.*, textmill.annotated_of(f.task, f.payload) as annotated from textmill.feedback f"
@@ -229,11 +233,4 @@ def _call(engine: sa.Engine, function: str, given: Mapping[str, object]) -> int:
     except sa.exc.DBAPIError as error:
         if not isinstance(error.orig, psycopg.IntegrityError | psycopg.errors.NoDataFound):
             raise
-        raise InputError(_said(error.orig)) from None
-
-
-def _said(error: psycopg.Error) -> str:
-    """What the database says is wrong, and its hint, as one line."""
-    hint = error.diag.message_hint
-    remedy = f"; {hint[0].lower()}{hint[1:].removesuffix('.')}" if hint else ""
-    return f"{error.diag.message_primary}{remedy}"
+        raise InputError(refusal_of(error)) from None

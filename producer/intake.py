@@ -13,7 +13,7 @@ from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings
 
 NAME_SHOWN = 100
-"""Most characters of a field's name that a refusal repeats."""
+"""Most characters of a field's name that a message repeats."""
 
 MAX_EXACT = 2**53
 """Largest whole number for which a float, such as 3.0, is surely the number that was written."""
@@ -39,7 +39,7 @@ def from_mapping(
         line: the record's line in its file, counted from 1.
 
     Returns:
-        The document, or why it is refused; broken content raises nothing.
+        The document, or why it is rejected; broken content raises nothing.
     """
     metadata = dict(fields)
     metadata.pop(text_field, None)
@@ -242,7 +242,7 @@ def _values(root: object) -> Iterator[tuple[object, int]]:
 
 
 def _examine_characters(value: str, what: str) -> int:
-    """Bytes of `value` in UTF-8; refuses NULs and lone surrogates, which Postgres cannot store."""
+    """Bytes of `value` in UTF-8; rejects NULs and lone surrogates, which Postgres cannot store."""
     if "\x00" in value:
         msg = f"the {what} holds a NUL character; remove it"
         raise intake_error(ErrorCode.INVALID_CHARACTER, msg)

@@ -1,9 +1,8 @@
 """The status of jobs, and waiting for one to finish."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,15 +11,14 @@ from schema.base import Frozen
 from schema.database import reachable
 from schema.documents import JobId, Lane, Task
 from schema.errors import JobNotFoundError, UsageError
-from schema.outcomes import ErrorCode
 from schema.states import TERMINAL_JOB_STATES, JobState
 
 POLL_INTERVAL = 0.5
 """Seconds between checks of a job that is under way."""
 
 FIRST_PAUSE = 0.02
-"""Seconds before the second check of `wait`. Each pause is half as long again as the one before, up
-to `POLL_INTERVAL`: the end of a short job is seen at once, a long job asks little of Postgres."""
+"""Seconds between the first two of `statuses`. Each pause is half as long again as the one before,
+up to `POLL_INTERVAL`: the end of a short job is seen at once; a long job costs Postgres little."""
 
 
 class JobStatus(Frozen):
@@ -83,28 +81,34 @@ def beginning_with(engine: sa.Engine, digits: str) -> JobId:
 
     Raises:
         JobNotFoundError: there is no such job.
+        ServiceUnavailableError: Postgres does not answer.
         UsageError: there are several such jobs.
     """
     lowest, highest = (UUID(digits.ljust(32, filler)) for filler in "0f")
     with reachable(engine), engine.connect() as connection:
-        found: Sequence[UUID] = connection.scalars(
+        matches: Sequence[UUID] = connection.scalars(
             sa.text(
                 "select job_id from textmill.job_status"
                 " where job_id between :lowest and :highest order by job_id desc limit 2"
             ),
             {"lowest": lowest, "highest": highest},
         ).all()
-    if not found:
+    if not matches:
         msg = f"there is no job whose id begins with {digits}; `textmill status` lists the latest"
         raise JobNotFoundError(msg)
-    if len(found) > 1:
-        msg = f"several jobs' ids begin with {digits}, such as {found[0]} and {found[1]}; type more"
+    if len(matches) > 1:
+        examples = f"{matches[0]} and {matches[1]}"
+        msg = f"several jobs' ids begin with {digits}, such as {examples}; type more"
         raise UsageError(msg)
-    return JobId(found[0])
+    return JobId(matches[0])
 
 
 def latest(engine: sa.Engine, limit: int) -> list[JobStatus]:
-    """The latest jobs, newest first."""
+    """The latest jobs, newest first.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
+    """
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
             sa.text(
@@ -116,20 +120,13 @@ def latest(engine: sa.Engine, limit: int) -> list[JobStatus]:
         return [JobStatus.model_validate(row._asdict()) for row in rows]
 
 
-def wait(
-    engine: sa.Engine,
-    job_id: JobId,
-    *,
-    timeout: float | None = None,
-    progress: Callable[[JobStatus], None] = lambda _: None,
-) -> JobStatus:
-    """Wait until a job is finished.
+def statuses(engine: sa.Engine, job_id: JobId, timeout: float | None = None) -> Iterator[JobStatus]:
+    """The status of a job again and again, until it is finished; that status is the last one.
 
     Args:
         engine: database of the job.
         job_id: the job.
         timeout: seconds to wait at most.
-        progress: called with the status at every check.
 
     Raises:
         JobNotFoundError: there is no such job.
@@ -140,36 +137,11 @@ def wait(
     pause = FIRST_PAUSE
     while True:
         seen = status(engine, job_id)
-        progress(seen)
+        yield seen
         if seen.finished:
-            return seen
+            return
         if deadline is not None and time.monotonic() >= deadline:
             msg = f"job {job_id} has {seen.pending} documents to go after {timeout:g} s"
             raise TimeoutError(msg)
         time.sleep(pause)
         pause = min(pause * 1.5, POLL_INTERVAL)
-
-
-class RejectedCount(NamedTuple):
-    """How often an error code of intake occurs in a job, with one of its messages."""
-
-    code: str
-    documents: int
-    example: str
-
-
-def rejected_counts(engine: sa.Engine, job_id: JobId) -> list[RejectedCount]:
-    """Why documents of a job were rejected at intake, the most frequent reason first.
-
-    A damaged file precedes all other reasons: it is rejected once for any number of documents.
-    """
-    with reachable(engine), engine.connect() as connection:
-        rows = connection.execute(
-            sa.text("""
-                select code, documents, example from textmill.job_failure_summary
-                where job_id = :job_id and stage = 'intake'
-                order by code = :damaged desc, documents desc, code
-            """),
-            {"job_id": job_id, "damaged": ErrorCode.DAMAGED_FILE},
-        )
-        return [RejectedCount(*row) for row in rows]

@@ -1,7 +1,7 @@
 """A job while its documents are loaded."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
 
 from producer.batches import CHUNK_COLUMNS, DOCUMENT_COLUMNS, FAILURE_COLUMNS, Batch
-from producer.pressure import check_pressure
+from producer.pending_limits import check_pending
+from schema.database_errors import condition
 from schema.documents import JobId, JobOptions, Task
 from schema.errors import ServiceUnavailableError
 from schema.settings import IntakeSettings
@@ -36,7 +37,7 @@ class Load:
     Attributes:
         job_id: id of the job, set by the first batch.
         accepted: records added so far.
-        rejected: the refused ones among them; after `open`, duplicates count too.
+        rejected: the rejected ones among them; after `open`, duplicates count too.
     """
 
     job_id: JobId
@@ -107,25 +108,22 @@ class Load:
             PendingLimitError: a limit would be exceeded.
         """
         adding = self.accepted - self.rejected  # rejected records are not pending
-        check_pressure(self._connection, self._submitter, adding, self._limits)
+        check_pending(self._connection, self._submitter, adding, self._limits)
         if not self._opened:
             self._connection.execute(sa.text("set local synchronous_commit = off"))
         self._connection.commit()
 
-    def open(
-        self, content_hash: bytes | None, on_open: Callable[[sa.Connection, JobId], None]
-    ) -> bool:
-        """Refuse duplicates and make the job visible.
+    def open(self, content_hash: bytes | None) -> bool:
+        """Reject duplicates and make the job visible.
 
         Args:
             content_hash: of all records; None without an idempotency key.
-            on_open: called in the same transaction, once the job is open.
 
         Returns:
             False if another job holds the idempotency key; this one was then not opened.
         """
         self.rejected += self._connection.execute(
-            sa.text("select textmill.refuse_duplicates(:job_id)"), {"job_id": self.job_id}
+            sa.text("select textmill.reject_duplicates(:job_id)"), {"job_id": self.job_id}
         ).scalar_one()
         key = self._options.idempotency_key
         if key is not None and not self._take_key(key, content_hash):
@@ -134,7 +132,6 @@ class Load:
             sa.text("select textmill.open_job(:job_id, :accepted, :rejected)"),
             {"job_id": self.job_id, "accepted": self.accepted, "rejected": self.rejected},
         )
-        on_open(self._connection, self.job_id)
         self._opened = True
         return True
 
@@ -148,7 +145,7 @@ class Load:
         try:
             self._undo()
         except sa.exc.DBAPIError as error:
-            logger.warning("what was loaded is left for dispatch to purge: %s", error.orig)
+            logger.warning("what was loaded is left for dispatch to purge: %s", condition(error))
 
     def _undo(self) -> None:
         if self._driver.info.transaction_status is TransactionStatus.ACTIVE:

@@ -1,19 +1,13 @@
 """Mark the chunks to dispatch next, and those to dispatch again; callers hold dispatch's turn."""
 
-from datetime import timedelta
-
 import sqlalchemy as sa
 
-from producer.capacity import TAKEN, Slots
+from producer.capacity import LONGEST_WAIT, READY, TAKEN, Slots
 from schema.documents import Lane, Task
 from schema.messages import ChunkMessage
 
 Addressed = tuple[ChunkMessage, Lane]
 """A message, and the lane of its queue."""
-
-LONGEST_WAIT = timedelta(minutes=2)
-"""Longer than any retry waits. A chunk that seems to wait longer was put off before the clock of
-Postgres was set back; it is dispatched at once."""
 
 JOBS_CONSIDERED = 200
 """Jobs of a lane among which one step shares the free slots: half of them the oldest, half the
@@ -31,14 +25,12 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
         return []
     return _messages(
         connection,
-        """
+        f"""
         with runnable as not materialized (
             select job_id, task, weight from textmill.job j
             cross join lateral (
                 select from textmill.chunk
-                where job_id = j.job_id and state = 'pending'
-                    and (not_before is null
-                        or not_before not between now() and now() + :longest_wait)
+                where job_id = j.job_id and {READY}
                 order by chunk_no limit 1
             ) as first
             where lane = :lane and state in ('pending', 'running') and task = any(:tasks)
@@ -57,9 +49,7 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
             ) as under_way
             cross join lateral (
                 select chunk_no, tokens from textmill.chunk
-                where job_id = j.job_id and state = 'pending'
-                    and (not_before is null
-                        or not_before not between now() and now() + :longest_wait)
+                where job_id = j.job_id and {READY}
                 order by chunk_no limit :total
             ) as c
         ), ranked as (
@@ -81,7 +71,7 @@ def mark(connection: sa.Connection, lane: Lane, slots: Slots) -> list[Addressed]
         from unlocked join textmill.job j using (job_id)
         where c.job_id = unlocked.job_id and c.chunk_no = unlocked.chunk_no
         returning c.job_id, c.chunk_no, j.task, j.lane
-        """,
+        """,  # noqa: S608
         {
             "lane": lane,
             "tasks": tasks,

@@ -1,7 +1,7 @@
-"""The outcomes of a job, one by one."""
+"""The outcomes of a job, one by one, and why some were rejected."""
 
 from collections.abc import Generator, Sequence
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import sqlalchemy as sa
 
@@ -9,6 +9,7 @@ from producer.jobs import status
 from schema.database import reachable
 from schema.documents import JobId
 from schema.errors import DocumentsGoneError
+from schema.outcomes import ErrorCode
 
 ROWS_AT_ONCE = 1000
 """Most outcomes fetched, and held, at once."""
@@ -70,6 +71,34 @@ def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Genera
     if are_gone(engine, job_id):
         raise documents_gone(job_id)
     return _outcomes(engine, job_id, accepted, texts=texts)
+
+
+class RejectedCount(NamedTuple):
+    """How often an error code of intake occurs in a job, with one of its messages."""
+
+    code: str
+    documents: int
+    example: str
+
+
+def rejected_counts(engine: sa.Engine, job_id: JobId) -> list[RejectedCount]:
+    """Why documents of a job were rejected at intake, the most frequent reason first.
+
+    A damaged file precedes all other reasons: it is rejected once for any number of documents.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
+    """
+    with reachable(engine), engine.connect() as connection:
+        rows = connection.execute(
+            sa.text("""
+                select code, documents, example from textmill.job_failure_summary
+                where job_id = :job_id and stage = 'intake'
+                order by code = :damaged desc, documents desc, code
+            """),
+            {"job_id": job_id, "damaged": ErrorCode.DAMAGED_FILE},
+        )
+        return [RejectedCount(*row) for row in rows]
 
 
 def are_gone(engine: sa.Engine, job_id: JobId) -> bool:

@@ -5,23 +5,20 @@ state `loading`, one transaction per batch, since a long COPY would hold back va
 transaction opens it. Until then nobody sees the job, and it is purged if its load is abandoned.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from producer.batches import Batch, batches
+from producer.idempotency import FirstJob, Idempotency
 from producer.loading import Load
 from schema.database import check_version, reachable
-from schema.documents import Document, JobId, JobOptions, Record, Task, option_fault
-from schema.errors import IdempotencyConflictError, InputError
+from schema.documents import JobId, JobOptions, Record, Task, option_fault
+from schema.errors import InputError
 from schema.settings import IntakeSettings
-from schema.tables import job
 from schema.versions import whole_version
 
 
@@ -31,8 +28,8 @@ class Submission:
 
     Attributes:
         job_id: the job that holds the documents.
-        accepted: documents submitted, including the refused ones.
-        rejected: documents refused at intake; each is a failure of the job.
+        accepted: documents submitted, including the rejected ones.
+        rejected: documents rejected at intake; each is a failure of the job.
         repeated: whether the idempotency key named an existing job; that job keeps its options,
             even if other options were given with the same documents.
     """
@@ -60,7 +57,7 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
     Args:
         engine: database of a migrated Textmill.
         task: what to do with the documents.
-        records: documents and refused records, in order; read once, never held all at once.
+        records: documents and rejected records, in order; read once, never held all at once.
         options: how to run the job.
         submitter: in whose name it is submitted; idempotency keys are unique per submitter.
         limits: how the job is cut into batches and chunks.
@@ -79,28 +76,27 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         ServiceUnavailableError: Postgres does not answer; a job that was not opened is purged.
     """
     _check_options(task, options)
-    digest = _Digest(task)
-    key = options.idempotency_key
-    if key is not None:
-        records = digest.over(records)
+    idempotency = Idempotency(submitter, options.idempotency_key, task)
+    records = idempotency.hashing(records)
     with reachable(engine), engine.connect() as connection:
         check_version(connection)
         options = _with_whole_version(connection, task, options)
-        first = None if key is None else _find(connection, submitter, key)
+        first = idempotency.first_job(connection)
         if first is None:
             _check_deadline(connection, options)
         connection.rollback()
         if first is not None:
             for _ in records:
-                pass  # only the digest is needed
-            return _same(first, digest)
+                pass  # only their hash is needed
+            return _repeated(idempotency.check(first))
         load = Load(connection, task, options, submitter=submitter, limits=limits)
         try:
             ready = batches(records, limits)
             with closing(_ahead(ready)) if reads_ahead else nullcontext(ready) as ready:
                 _fill(load, ready, limits, progress)
-            opened = load.open(digest.value() if key is not None else None, on_open)
+            opened = load.open(idempotency.content_hash)
             if opened:
+                on_open(connection, load.job_id)
                 load.commit()
         except BaseException:
             load.discard()
@@ -108,7 +104,11 @@ def submit(  # noqa: PLR0913  # one argument for each thing a submission is made
         if opened:
             return Submission(load.job_id, load.accepted, load.rejected)
         load.discard()
-        return _same(_find(connection, submitter, key or ""), digest)
+        return _repeated(idempotency.check(idempotency.first_job(connection)))
+
+
+def _repeated(first: FirstJob) -> Submission:
+    return Submission(first.job_id, first.accepted, first.rejected, repeated=True)
 
 
 def _fill(
@@ -166,55 +166,3 @@ def _check_deadline(connection: sa.Connection, options: JobOptions) -> None:
     ):
         msg = f"the deadline {deadline.isoformat()} has passed; name a later one, or none"
         raise InputError(msg)
-
-
-class _Digest:
-    """SHA-256 of a task and its records, computed while the records are read."""
-
-    def __init__(self, task: Task) -> None:
-        self._hash = hashlib.sha256(task.encode())
-
-    def over(self, records: Iterable[Record]) -> Iterator[Record]:
-        for record in records:
-            fields = (
-                (record.external_id, record.text, record.metadata)
-                if isinstance(record, Document)
-                else (record.external_id, record.code, record.line)
-            )
-            self._hash.update(json.dumps(fields, sort_keys=True).encode() + b"\n")
-            yield record
-
-    def value(self) -> bytes:
-        return self._hash.digest()
-
-
-class _First(NamedTuple):
-    """The job that took an idempotency key."""
-
-    job_id: JobId
-    content_hash: bytes
-    accepted: int
-    rejected: int
-
-
-def _find(connection: sa.Connection, submitter: str, key: str) -> _First | None:
-    row = connection.execute(
-        sa.select(job.c.job_id, job.c.content_hash, job.c.accepted, job.c.rejected).where(
-            job.c.submitted_by == submitter, job.c.idempotency_key == key
-        )
-    ).one_or_none()
-    return None if row is None else _First(*row)
-
-
-def _same(first: _First | None, digest: _Digest) -> Submission:
-    """The job that came first, if it holds the same content."""
-    if first is None:
-        msg = "the job that held the idempotency key is gone; submit again"
-        raise IdempotencyConflictError(msg)
-    if first.content_hash != digest.value():
-        msg = (
-            f"the idempotency key was used before, by job {first.job_id}, for another task or"
-            " other documents; choose another key"
-        )
-        raise IdempotencyConflictError(msg)
-    return Submission(first.job_id, first.accepted, first.rejected, repeated=True)

@@ -1,23 +1,35 @@
-"""Which worker processes started, and whether any is alive."""
+"""The worker processes, according to their heartbeat rows."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from schema.base import Frozen
 from schema.database import reachable
 
 
-class Worker(Frozen):
-    """A worker process, according to its heartbeat row."""
+class Worker(NamedTuple):
+    """A worker process: the tasks it serves, and how many chunks it works on at once."""
 
     worker: str
     pid: int
-    device: str
-    started_at: datetime
+    tasks: Sequence[str]
+    threads: int
 
 
-def registered(engine: sa.Engine, since: datetime) -> list[Worker]:
+_COLUMNS = ", ".join(Worker._fields)
+
+
+def live_workers(connection: sa.Connection) -> list[Worker]:
+    """The processes that are alive according to `textmill.is_alive`."""
+    rows = connection.execute(
+        sa.text(f"select {_COLUMNS} from textmill.worker where textmill.is_alive(heartbeat_at)")  # noqa: S608
+    )
+    return [Worker(*row) for row in rows]
+
+
+def started_since(engine: sa.Engine, since: datetime) -> list[Worker]:
     """The processes that started at or after `since`, in the order of their start.
 
     A process that died may still be among them.
@@ -28,23 +40,23 @@ def registered(engine: sa.Engine, since: datetime) -> list[Worker]:
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
             sa.text(
-                "select worker, pid, device, started_at from textmill.worker"
+                f"select {_COLUMNS} from textmill.worker"  # noqa: S608
                 " where started_at >= :since order by started_at"
             ),
             {"since": since},
         )
-        return [Worker.model_validate(row._asdict()) for row in rows]
+        return [Worker(*row) for row in rows]
 
 
-def moment(engine: sa.Engine) -> datetime:
-    """The time by the clock of Postgres, which also sets `started_at`.
+def database_time(engine: sa.Engine) -> datetime:
+    """The time by the clock of Postgres, which also sets the start of a process.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.
     """
     with reachable(engine), engine.connect() as connection:
-        found: datetime = connection.execute(sa.text("select now()")).scalar_one()
-        return found
+        time: datetime = connection.execute(sa.text("select now()")).scalar_one()
+        return time
 
 
 def any_alive(engine: sa.Engine) -> bool:

@@ -7,8 +7,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 from producer.outcomes import FIELDS, TEXT
 
@@ -42,8 +45,8 @@ def write_outcomes(
     """Write `rows` to `out` as they arrive; `out` stays open.
 
     Values are written as they are: a spreadsheet may take a text that begins with `=` for a
-    formula. If `rows` raises, `out` holds a part that looks complete, so give a file its final name
-    only once it is.
+    formula. If `rows` raises, `out` holds a part that looks complete, so write to a file with
+    `replacing`.
 
     Args:
         rows: mappings with all of `FIELDS`, and with `text` if `texts` is set; other keys are left
@@ -60,6 +63,25 @@ def write_outcomes(
             _write_csv(rows, out, (*COLUMNS, *more))
         case OutputFormat.PARQUET:
             _write_parquet(rows, out, (*COLUMNS, *more))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` only once it is complete.
+
+    A link, a pipe or a device is written to directly, so that it stays one.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        with path.open("wb") as file:
+            yield file
+        return
+    part = path.with_name(f".{uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _write_jsonl(

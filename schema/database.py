@@ -21,8 +21,10 @@ from schema.errors import (
     SettingsError,
     TextmillError,
 )
-from schema.tables import MIGRATION
 from schema.urls import database_place, parse_database_url
+
+MIGRATION = "0001"
+"""The migration that this code is made for."""
 
 CONNECT_TIMEOUT = 10
 """Seconds to wait for a connection."""
@@ -94,6 +96,18 @@ def create_engine(
     return engine
 
 
+@contextmanager
+def closing_engine(
+    url: str, *, application: str, role: str = "textmill_producer"
+) -> Iterator[sa.Engine]:
+    """An engine as `create_engine` makes it, whose connections are closed with the block."""
+    engine = create_engine(url, application=application, role=role)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def _leave_standby(context: sa.ExceptionContext) -> None:
     """Drop read-only connections: after a failover they would lead to the standby for ever."""
     if isinstance(context.original_exception, READ_ONLY):
@@ -117,13 +131,13 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
         yield
     except (sa.exc.DBAPIError, psycopg.Error) as error:  # COPY raises the latter
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        told = _told(cause, engine)
-        if told is None:
+        translated = _translated(cause, engine)
+        if translated is None:
             raise
-        raise told from error
+        raise translated from error
 
 
-def _told(cause: BaseException | None, engine: sa.Engine) -> TextmillError | None:
+def _translated(cause: BaseException | None, engine: sa.Engine) -> TextmillError | None:
     """The error for people; None if the fault is in our code."""
     said = what_it_says(cause)
     where = database_place(engine.url)
@@ -194,14 +208,14 @@ def check_version(connection: sa.Connection) -> None:
     Raises:
         SchemaVersionError: the database was not migrated, or is older or newer than this code.
     """
-    found = migration(connection)
-    if found == MIGRATION:
+    current = migration(connection)
+    if current == MIGRATION:
         return
-    if found is None:
+    if current is None:
         msg = "the database holds no Textmill tables; run: textmill db upgrade"
     else:
-        remedy = "run: textmill db upgrade" if found < MIGRATION else "update textmill"
-        msg = f"the database is at migration {found}, this code is made for {MIGRATION}; {remedy}"
+        remedy = "run: textmill db upgrade" if current < MIGRATION else "update textmill"
+        msg = f"the database is at migration {current}, this code is made for {MIGRATION}; {remedy}"
     raise SchemaVersionError(msg)
 
 
@@ -209,7 +223,7 @@ def migration(connection: sa.Connection) -> str | None:
     """The migration that the database is at; None if it holds no Textmill tables."""
     if connection.scalar(sa.text("select to_regclass('textmill.alembic_version')")) is None:
         return None
-    found: str | None = connection.scalar(
+    current: str | None = connection.scalar(
         sa.text("select version_num from textmill.alembic_version")
     )
-    return found
+    return current

@@ -1,6 +1,7 @@
 """What a Postgres error means: its message, and whether the cause may pass."""
 
 import re
+from typing import cast
 
 import psycopg
 import sqlalchemy as sa
@@ -52,6 +53,14 @@ def condition(error: sa.exc.DBAPIError) -> str:
     """The message of a Postgres error for a log: with its SQLSTATE, without any quoted row."""
     state, said = getattr(error.orig, "sqlstate", None), what_it_says(error)
     return said if state is None or said.startswith(state) else f"{state} {said}"
+
+
+def refusal_of(error: sa.exc.DBAPIError) -> str:
+    """What a database function that refuses a call says is wrong, and its hint, as one line."""
+    diagnosis = cast("psycopg.Error", error.orig).diag
+    hint = diagnosis.message_hint
+    remedy = f"; {hint[0].lower()}{hint[1:].removesuffix('.')}" if hint else ""
+    return f"{diagnosis.message_primary}{remedy}"
 
 
 def refuses_login(cause: BaseException | None) -> bool:

@@ -1,5 +1,6 @@
-"""What a producer hands over: documents, refused records, and a job's options."""
+"""What a producer hands over: documents, rejected records, and a job's options."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, NewType
@@ -8,7 +9,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from schema.base import Frozen
-from schema.outcomes import ErrorCode
+from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS, ErrorCode
 
 JobId = NewType("JobId", UUID)
 
@@ -19,6 +20,13 @@ class Task(StrEnum):
     SENTIMENT = "sentiment"
     KEYWORDS = "keywords"
     MODERATION = "moderation"
+
+
+LABELS: Mapping[Task, tuple[str, ...]] = {
+    Task.SENTIMENT: SENTIMENT_LABELS,
+    Task.MODERATION: MODERATION_LABELS,
+}
+"""The labels of the tasks that have a closed set of them."""
 
 
 class Lane(StrEnum):
@@ -46,12 +54,12 @@ class Document(Frozen):
 
 
 class Rejected(Frozen):
-    """A record refused at intake; it counts as a failed document of its job.
+    """A record rejected at intake; it counts as a failed document of its job.
 
     Attributes:
         external_id: the producer's id, if it could be read.
         line: the record's line in its file, counted from 1.
-        code: why it was refused.
+        code: why it was rejected.
         message: what is wrong and how to fix it; never holds the text itself.
     """
 

@@ -19,16 +19,11 @@
     ├── DocumentError                     2  one document fails, the others continue
     └── LeaseLostError                    2  another attempt continues; nothing was written
 
-The number is the exit code. 2: the command cannot be carried out as given. 3: something that it
-needs is unavailable, and the same command may succeed later.
+The number is the exit code; `schema.exit_codes` says what each means.
 """
 
+from schema.exit_codes import EXIT_UNREACHABLE, EXIT_USAGE
 from schema.outcomes import ErrorCode, Stage
-
-EXIT_FAILURES = 1
-EXIT_USAGE = 2
-EXIT_UNREACHABLE = 3
-EXIT_INTERRUPTED = 130
 
 
 class TextmillError(Exception):

@@ -72,7 +72,7 @@ class IntakeSettings(BaseSettings):
         max_document_bytes: longest text, in bytes of UTF-8.
         max_metadata_bytes: largest metadata of a document, in bytes of JSON.
         max_id_characters: longest external id.
-        max_job_documents: most documents of a job, refused ones included.
+        max_job_documents: most documents of a job, rejected ones included.
         chunk_documents: most documents of a chunk.
         chunk_tokens: most estimated tokens of a chunk; a longer document is a chunk of its own.
         load_batch: documents per transaction while a job loads; a job no larger than this is

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
+
 from schema.errors import SettingsError
 from schema.settings import ServiceSettings
 
@@ -22,13 +24,26 @@ def database_url(services: ServiceSettings) -> str:
     Raises:
         SettingsError: no URL is set and no stack is running.
     """
-    if services.database_url is not None:
-        return services.database_url.get_secret_value()
-    stack = running_stack(services.data_dir)
+    return _url(services.database_url, "TEXTMILL_DATABASE_URL", services.data_dir, "owner")
+
+
+def broker_url(services: ServiceSettings) -> str:
+    """The Redis URL that is set, or that of the running stack.
+
+    Raises:
+        SettingsError: no URL is set and no stack is running.
+    """
+    return _url(services.broker_url, "TEXTMILL_BROKER_URL", services.data_dir, "broker")
+
+
+def _url(given: SecretStr | None, setting: str, data_dir: Path, name: str) -> str:
+    if given is not None:
+        return given.get_secret_value()
+    stack = running_stack(data_dir)
     if stack is None:
-        msg = "no stack runs here: set TEXTMILL_DATABASE_URL, or run: textmill up"
+        msg = f"no stack runs here: set {setting}, or run: textmill up"
         raise SettingsError(msg)
-    return str(stack["urls"]["owner"])
+    return str(stack["urls"][name])
 
 
 def running_stack(data_dir: Path) -> dict[str, Any] | None:

@@ -16,7 +16,6 @@ from schema.states import TERMINAL_JOB_STATES, Agreement, ChunkState, JobState
 from schema.sweep_tables import sweep, sweep_run
 
 __all__ = [
-    "MIGRATION",
     "chunk",
     "document",
     "failure",
@@ -32,9 +31,6 @@ __all__ = [
     "turn",
     "worker",
 ]
-
-MIGRATION = "0001"
-"""The migration that these tables correspond to."""
 
 _TERMINAL = listed(TERMINAL_JOB_STATES)
 
@@ -246,7 +242,7 @@ turn = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.PrimaryKeyConstraint("name", name="turn_pkey"),
     sa.CheckConstraint(
-        "name in ('dispatch', 'partitions', 'pressure', 'promotion')", name="turn_name"
+        "name in ('dispatch', 'partitions', 'pending', 'promotion')", name="turn_name"
     ),
 )
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -15,8 +16,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from schema.documents import Task, option_fault
-from schema.errors import EXIT_INTERRUPTED, InputError, TextmillError, exit_code
-from schema.settings import check_all
+from schema.errors import InputError, TextmillError, exit_code
+from schema.exit_codes import EXIT_INTERRUPTED
 
 WIDEST = 1000
 """Line width, in characters, of output to a file or a pipe; every table fits."""
@@ -52,6 +53,19 @@ class Columns:
     right: Sequence[str] = ()
     longest: Mapping[str, int] = field(default_factory=dict)
     folded: str | None = None
+
+
+def cell(value: object) -> str:
+    """A value in a table; empty if it is absent or false, a time in the local time zone."""
+    match value:
+        case None | False:
+            return ""
+        case True:
+            return "yes"
+        case datetime():
+            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+        case _:
+            return str(value)
 
 
 def fitting_table(rows: Iterable[Mapping[str, str]], columns: Columns, width: int) -> Table:
@@ -121,7 +135,6 @@ def ended_well(program: str) -> Iterator[None]:
         program: what the line begins with.
     """
     try:
-        check_all()
         with interruptible(), printing():
             yield
     except TextmillError as error:

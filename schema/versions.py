@@ -36,12 +36,13 @@ def whole_version(connection: sa.Connection, beginning: str, task: Task | None =
     )
     if task is not None:
         query = query.where(_listed.c.task == task)
-    found = connection.scalars(query).all() if len(beginning) >= SHORTEST else []
-    if not found:
+    matches = connection.scalars(query).all() if len(beginning) >= SHORTEST else []
+    if not matches:
         of_task = "" if task is None else f" for {task}"
         msg = f"there is no model {beginning!r}{of_task}; see: textmill-worker models list"
         raise InputError(msg)
-    if len(found) > 1:
-        msg = f"several models begin with {beginning}, such as {found[0]} and {found[1]}; type more"
+    if len(matches) > 1:
+        examples = f"{matches[0]} and {matches[1]}"
+        msg = f"several models begin with {beginning}, such as {examples}; type more"
         raise InputError(msg)
-    return str(found[0])
+    return str(matches[0])

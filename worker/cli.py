@@ -6,6 +6,7 @@ from importlib import import_module
 
 import click
 
+from schema.settings import check_all
 from schema.terminal import ended_well
 
 COMMANDS = (
@@ -44,6 +45,7 @@ class LazyGroup(click.Group):
         """Run a command. SIGTERM ends it as Ctrl-C does, except `run`, which handles it itself."""
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         with ended_well("textmill-worker"):
+            check_all()
             return super().invoke(ctx)
 
 

@@ -20,12 +20,8 @@ from celery.exceptions import SecurityWarning
 
 from schema.database import check_version, create_engine, reachable
 from schema.documents import Task
-from schema.errors import (
-    EXIT_UNREACHABLE,
-    NotLoadedError,
-    ServiceUnavailableError,
-    TextmillError,
-)
+from schema.errors import NotLoadedError, ServiceUnavailableError, TextmillError
+from schema.exit_codes import EXIT_UNREACHABLE
 from schema.settings import ServiceSettings, WorkerSettings, read
 from worker.artifact_folders import ArtifactFolders
 from worker.celery_app import check_login, consume, create_app

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from schema.database import reachable
+from schema.database_errors import refusal_of
 from schema.documents import Task
 from schema.errors import InputError
 from schema.versions import whole_version
@@ -165,6 +166,4 @@ def refused_by_database() -> Iterator[None]:
     try:
         yield
     except sa.exc.DataError as error:
-        diagnosis = getattr(error.orig, "diag", None)
-        msg = f"{diagnosis and diagnosis.message_primary}; {diagnosis and diagnosis.message_hint}"
-        raise InputError(msg) from error
+        raise InputError(refusal_of(error)) from error

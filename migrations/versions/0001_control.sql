@@ -90,7 +90,7 @@ as $$
 $$;
 
 -- Run the failed documents of a completed job again; returns how many there are. Documents that were
--- refused at intake or erased have no text, and one without content would fail again: these stay failed.
+-- rejected at intake or erased have no text, and one without content would fail again: these stay failed.
 -- A deadline that has passed is removed. A chunk with a document that failed with `worker_crashed` stays
 -- a suspect.
 create function textmill.retry(job uuid) returns bigint

@@ -41,7 +41,7 @@ comment on column textmill.queue_status.pending_chunks is 'Chunks that wait to b
 comment on column textmill.queue_status.dispatched_chunks is 'Chunks published and not yet claimed.';
 comment on column textmill.queue_status.running_chunks is 'Chunks that workers are working on.';
 comment on column textmill.queue_status.waiting_documents is
-    'Documents of the chunks that no worker has claimed, including refused ones.';
+    'Documents of the chunks that no worker has claimed, including rejected ones.';
 comment on column textmill.queue_status.oldest is
     'Age of the oldest job with a chunk that no worker has claimed; null if there is none.';
 comment on column textmill.queue_status.threads is

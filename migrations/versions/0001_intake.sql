@@ -87,12 +87,12 @@ as $$
 $$;
 
 -- Fail every document whose id an earlier document of the job has; returns how many there are.
-create function textmill.refuse_duplicates(of_job uuid) returns bigint
+create function textmill.reject_duplicates(of_job uuid) returns bigint
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    refused bigint;
+    rejected bigint;
 begin
     with ranked as (
         select seq, external_id,
@@ -110,13 +110,13 @@ begin
     )
     update textmill.document d set text = null, metadata = null
         from duplicate where d.job_id = of_job and d.seq = duplicate.seq;
-    get diagnostics refused = row_count;
-    return refused;
+    get diagnostics rejected = row_count;
+    return rejected;
 end
 $$;
 
 -- Fail the documents that break a rule of intake and have no failure yet.
-create function textmill.refuse_documents(of_job uuid) returns void
+create function textmill.reject_documents(of_job uuid) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
@@ -147,7 +147,7 @@ begin
         from textmill.document d
         where d.job_id = of_job and not exists (
             select from textmill.failure f where f.job_id = of_job and f.seq = d.seq)
-    ), refused as (
+    ), rejected as (
         insert into textmill.failure (job_id, seq, code, stage, message, attempt)
         select of_job, seq, replace(code, 'number_too_large', 'invalid_metadata'), 'intake', case code
             when 'invalid_id' then
@@ -169,15 +169,15 @@ begin
         returning seq
     )
     update textmill.document d set text = null, metadata = null
-        from refused where d.job_id = of_job and d.seq = refused.seq;
+        from rejected where d.job_id = of_job and d.seq = rejected.seq;
 
-    perform textmill.refuse_duplicates(of_job);
+    perform textmill.reject_duplicates(of_job);
 end
 $$;
 
--- Cut the documents of a job into chunks, bounded by documents and by estimated tokens. Refused documents
+-- Cut the documents of a job into chunks, bounded by documents and by estimated tokens. Rejected documents
 -- do not count in these bounds, but every attempt reads past those in its range, so the length of a range
--- is bounded as well, as it is by a producer's batches. Documents between two ranges are refused ones.
+-- is bounded as well, as it is by a producer's batches. Documents between two ranges are rejected ones.
 create function textmill.cut_chunks(of_job uuid, accepted bigint) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp

@@ -228,13 +228,13 @@ comment on column textmill.job_status.lane is 'interactive or bulk.';
 comment on column textmill.job_status.state is
     'pending, running, paused, cancelling, completed, cancelled or expired.';
 comment on column textmill.job_status.accepted is
-    'Documents handed over, including those refused at intake.';
+    'Documents handed over, including those rejected at intake.';
 comment on column textmill.job_status.succeeded is 'Documents with a result.';
 comment on column textmill.job_status.failed is 'Documents with a failure; see job_failure_summary.';
 comment on column textmill.job_status.cancelled is
     'Documents without an outcome when the job was cancelled or expired.';
 comment on column textmill.job_status.pending is 'Documents without an outcome so far.';
-comment on column textmill.job_status.rejected is 'Failed documents that were refused at intake.';
+comment on column textmill.job_status.rejected is 'Failed documents that were rejected at intake.';
 comment on column textmill.job_status.percent is
     'Share of the documents that succeeded or failed, 0 to 100; cancelled ones did neither. 100 for an empty'
     ' job.';

@@ -24,7 +24,7 @@ as $$
 begin
     perform textmill.needs_read_committed();
     perform textmill.limit_idling();
-    perform from textmill.turn where name = 'pressure' for update;
+    perform from textmill.turn where name = 'pending' for update;
     select coalesce(sum(documents), 0), coalesce(sum(documents) filter (where submitted_by = submitter), 0)
         into everybody, own
     from (
@@ -51,7 +51,7 @@ $$;
 
 -- Refuse a submit if too many documents are pending, including its own, which the row of its job counts
 -- already. A limit that is null is no limit.
-create function textmill.check_pressure() returns void
+create function textmill.check_pending() returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$

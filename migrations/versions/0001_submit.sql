@@ -123,16 +123,17 @@ end
 $$;
 
 -- Open a loading job that is complete, so that everybody sees it. Chunks were cut before duplicates were
--- refused: a chunk without a document left to run is deleted, since it would still be open when the job
+-- rejected: a chunk without a document left to run is deleted, since it would still be open when the job
 -- ends. SECURITY DEFINER, since nobody else may delete a chunk.
-create function textmill.open_job(of_job uuid, total bigint, refused bigint) returns void
+create function textmill.open_job(of_job uuid, total bigint, rejected bigint) returns void
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 begin
-    update textmill.job set accepted = total, rejected = refused, failed = refused,
-            state = case when total = refused then 'completed' else 'pending' end,
-            finished_at = case when total = refused then now() end
+    update textmill.job set accepted = total, rejected = open_job.rejected,
+            failed = open_job.rejected,
+            state = case when total = open_job.rejected then 'completed' else 'pending' end,
+            finished_at = case when total = open_job.rejected then now() end
         where job_id = of_job and state = 'loading';
     if not found then
         return;
@@ -153,23 +154,23 @@ begin
 end
 $$;
 
--- Refuse bad documents of a job whose documents are all loaded, cut it into chunks, and open it.
+-- Reject bad documents of a job whose documents are all loaded, cut it into chunks, and open it.
 create function textmill.finish_load(of_job uuid) returns void
     language plpgsql
     set search_path = pg_catalog, pg_temp
 as $$
 declare
     total bigint;
-    refused bigint;
+    rejected bigint;
 begin
     select count(*) into total from textmill.document where job_id = of_job;
     perform textmill.check_size(total);
-    perform textmill.refuse_documents(of_job);
-    select count(*) into refused from textmill.failure where job_id = of_job;
+    perform textmill.reject_documents(of_job);
+    select count(*) into rejected from textmill.failure where job_id = of_job;
     perform textmill.cut_chunks(of_job, total);
-    perform textmill.open_job(of_job, total, refused);
+    perform textmill.open_job(of_job, total, rejected);
     -- Last, when the job's row has its counts: other submits wait from here to the end of this transaction.
-    perform textmill.check_pressure();
+    perform textmill.check_pending();
 end
 $$;
 
@@ -222,7 +223,7 @@ begin
         end, 0
     from identified
     where not whole or known_id is null or text_type not in ('null', 'string');
-    -- A refused document keeps nothing but its id.
+    -- A rejected document keeps nothing but its id.
     update textmill.document d set text = null, metadata = null
         from textmill.failure f
         where d.job_id = made and f.job_id = made and f.seq = d.seq;

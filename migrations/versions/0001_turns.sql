@@ -4,10 +4,10 @@
 create table textmill.turn (
     name text not null,
     constraint turn_pkey primary key (name),
-    constraint turn_name check (name in ('dispatch', 'partitions', 'pressure', 'promotion'))
+    constraint turn_name check (name in ('dispatch', 'partitions', 'pending', 'promotion'))
 );
 
-insert into textmill.turn values ('dispatch'), ('partitions'), ('pressure'), ('promotion');
+insert into textmill.turn values ('dispatch'), ('partitions'), ('pending'), ('promotion');
 
 -- Refuse a transaction that sees the database as it was when the transaction began: one that waits for a
 -- lock and then reads must see what was committed while it waited.

@@ -11,12 +11,14 @@ from producer.cli.review import review
 from producer.cli.submit import submit
 from producer.cli.sweep import sweep
 from producer.cli.up import up
+from schema.settings import check_all
 from schema.terminal import ended_well
 
 
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         with ended_well("textmill"):
+            check_all()
             return super().invoke(ctx)
 
 
@@ -34,8 +36,8 @@ def main() -> None:
     Without TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, the commands use an embedded Postgres
     and Redis, kept in TEXTMILL_DATA_DIR.
 
-    Exit codes: 0 success; 1 a document failed, was refused or was cancelled (submit --wait), a
-    file is damaged or all documents were refused (submit), or a verdict was refused (feedback
+    Exit codes: 0 success; 1 a document failed, was rejected or was cancelled (submit --wait), a
+    file is damaged or all documents were rejected (submit), or a verdict was rejected (feedback
     import); 2 usage; 3 a service is unreachable; 130 Ctrl-C.
     """
 

@@ -11,26 +11,25 @@ import sqlalchemy as sa
 from producer import control
 from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
+from producer.cli.options import json_lines_option
 from producer.cli.show import say
 from producer.client import Textmill
 from producer.jobs import JobStatus
 from producer.outcomes import are_gone, documents_gone
 from schema.documents import JobId
-from schema.errors import EXIT_USAGE, DocumentsGoneError
+from schema.errors import DocumentsGoneError
+from schema.exit_codes import EXIT_USAGE
 from schema.states import RUNNABLE_JOB_STATES, JobState
 
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument, metavar="JOB…")
 _CLOSED: Final = (JobState.CANCELLING, JobState.CANCELLED)
 _RETRIED: Final = (*RUNNABLE_JOB_STATES, JobState.COMPLETED)
 """States in which a retry that finds nothing counts as a repeated one, not as refused."""
-_as_json: Final = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object per line, one per job."
-)
 
 
 @click.command()
 @_jobs
-@_as_json
+@json_lines_option
 def cancel(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Stop jobs, keeping what is done.
 
@@ -45,7 +44,7 @@ def cancel(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 
 @click.command()
 @_jobs
-@_as_json
+@json_lines_option
 def pause(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Start no further chunks of jobs; running chunks are finished.
 
@@ -58,7 +57,7 @@ def pause(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 
 @click.command()
 @_jobs
-@_as_json
+@json_lines_option
 def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Continue paused jobs.
 
@@ -71,11 +70,11 @@ def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 
 @click.command()
 @_jobs
-@_as_json
+@json_lines_option
 def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
     """Run the failed documents of completed jobs again.
 
-    Documents that were refused at intake, were erased or held nothing to analyse stay failed.
+    Documents that were rejected at intake, were erased or held nothing to analyse stay failed.
 
     \b
     Example:
@@ -145,6 +144,6 @@ def _why_nothing(job: JobStatus) -> str:
     if not job.failed:
         return f"job {job.job_id} has no failures; nothing to retry"
     return (
-        f"job {job.job_id}: all its failures ({job.failed:,}) would fail again, refused at intake,"
+        f"job {job.job_id}: all its failures ({job.failed:,}) would fail again, rejected at intake,"
         " erased or without content; submit corrected documents as a job of their own"
     )

@@ -7,7 +7,7 @@ import click
 import sqlalchemy as sa
 
 from producer.cli.show import console
-from schema.database import check_version, create_engine, reachable
+from schema.database import check_version, closing_engine, reachable
 from schema.settings import ServiceSettings, read
 from schema.stack import database_url
 
@@ -52,9 +52,6 @@ def check() -> None:
 
 @contextmanager
 def _database() -> Iterator[sa.Engine]:
-    engine = create_engine(database_url(read(ServiceSettings)), application="textmill-db")
-    try:
-        with reachable(engine):
-            yield engine
-    finally:
-        engine.dispose()
+    url = database_url(read(ServiceSettings))
+    with closing_engine(url, application="textmill-db") as engine, reachable(engine):
+        yield engine

@@ -2,14 +2,13 @@
 
 import logging
 import threading
+from contextlib import closing
 
 import click
 
 from producer.cli.stopping import until_told_to_stop
-from producer.local import find
 from producer.sweeps import Sweeper
-from schema.database import create_engine
-from schema.errors import SettingsError
+from schema.database import closing_engine
 from schema.settings import (
     DispatchSettings,
     IntakeSettings,
@@ -17,7 +16,7 @@ from schema.settings import (
     SweepSettings,
     read,
 )
-from schema.stack import database_url
+from schema.stack import broker_url, database_url
 
 SWEEPS_END = 10.0
 """Seconds that a sweep's running step gets to end cleanly."""
@@ -41,31 +40,25 @@ def dispatch() -> None:
     from producer.dispatch import Dispatcher  # noqa: PLC0415
 
     services = read(ServiceSettings)
-    if services.broker_url is None:
-        stack = find(services)
-        broker_url = stack.urls.broker if stack else None
-    else:
-        broker_url = services.broker_url.get_secret_value()
-    if broker_url is None:
-        msg = "set TEXTMILL_BROKER_URL, or run everything with: textmill up"
-        raise SettingsError(msg)
-    engine = create_engine(database_url(services), application="textmill-dispatch")
-    broker = Broker(broker_url, services.key_prefix)
-    limits = read(IntakeSettings)
-    dispatcher = Dispatcher(engine, broker, read(DispatchSettings), limits)
+    intake = read(IntakeSettings)
+    broker = Broker(broker_url(services), services.key_prefix)
     stop = until_told_to_stop()
-    # In a separate thread, so that chunks need not wait while the rows of a sweep are read.
-    sweeps = threading.Thread(
-        target=Sweeper(engine, read(SweepSettings), limits).run,
-        args=[stop],
-        name="sweeps",
-        # It may be in a long statement at a source; an interrupted step writes nothing.
-        daemon=True,
-    )
-    sweeps.start()
-    try:
-        dispatcher.run(stop)
-    finally:
-        stop.set()
-        sweeps.join(SWEEPS_END)
-        broker.close()
+    with (
+        closing_engine(database_url(services), application="textmill-dispatch") as engine,
+        closing(broker),
+    ):
+        dispatcher = Dispatcher(engine, broker, read(DispatchSettings), intake.abandoned_after)
+        # In a separate thread, so that chunks need not wait while the rows of a sweep are read.
+        sweeps = threading.Thread(
+            target=Sweeper(engine, read(SweepSettings), intake).run,
+            args=[stop],
+            name="sweeps",
+            # It may be in a long statement at a source; an interrupted step writes nothing.
+            daemon=True,
+        )
+        sweeps.start()
+        try:
+            dispatcher.run(stop)
+        finally:
+            stop.set()
+            sweeps.join(SWEEPS_END)

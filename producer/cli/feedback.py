@@ -11,6 +11,7 @@ import click
 from producer import feedback as verdicts
 from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
+from producer.cli.options import TASK, annotator_option, json_option
 from producer.cli.show import console, say
 from producer.client import Textmill
 from producer.feedback import Verdict
@@ -18,11 +19,12 @@ from producer.feedback_files import FORMATS, read_rows
 from producer.readers.formats import Format
 from producer.readers.rows import Row
 from schema.documents import JobId, Rejected, Task
-from schema.errors import EXIT_FAILURES, InputError
+from schema.errors import InputError
+from schema.exit_codes import EXIT_FAILURES
 from schema.settings import IntakeSettings, read
 
 NAMED = 10
-"""Refused lines of a kind that are printed; further ones are only counted."""
+"""Rejected lines of a kind that are printed; further ones are only counted."""
 
 
 @click.group()
@@ -38,11 +40,9 @@ def feedback() -> None:
 @click.option("--clean", is_flag=True, help="No label applies (moderation).")
 @click.option("--keyword", "keywords", multiple=True, help="A right keyword; may be repeated.")
 @click.option("--comment", help="Comment to store with the verdict.")
-@click.option(
-    "--annotator", help="Who judges; default: TEXTMILL_SUBMITTER, or else the user's name."
-)
+@annotator_option
 @click.option("--adjudicate", "adjudicates", is_flag=True, help="Decide for all annotators.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
+@json_option
 def add(
     *,
     job: JobId | str,
@@ -82,12 +82,12 @@ def add(
     help="Default: from the suffix; jsonl for standard input.",
 )
 @click.option("--job", type=job_argument, metavar="JOB", help="Job for rows without job_id.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not a sentence.")
+@json_option
 def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_json: bool) -> None:
     """Add the verdicts of a file: JSON Lines, CSV, TSV or Parquet.
 
-    - is standard input. Refused lines are reported and the others added; exit code 1 if any was
-    refused. Rows whose verdict, labels and comment are empty were not judged, and are skipped. A
+    - is standard input. Rejected lines are reported and the others added; exit code 1 if any was
+    rejected. Rows whose verdict, labels and comment are empty were not judged, and are skipped. A
     verdict that its annotator gave before is skipped, too: a file may be imported again. Fields:
     job_id, external_id, verdict, labels or keywords (in tables: a;b, and clean for none), comment,
     annotator, adjudicates (true if the verdict decides for all annotators). Other columns of a
@@ -99,41 +99,41 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
       textmill feedback import reviewed.jsonl --job 0190f3c2
       zcat reviewed.csv.gz | textmill feedback import - --format csv
     """
-    limits = read(IntakeSettings)
+    intake = read(IntakeSettings)
     rows = read_rows(
         file,
         Format(file_format) if file_format else None,
-        limits,
+        intake,
         given=() if job is None else ("job_id",),
         ignoring=lambda columns: say(f"{file}: ignored, no columns of verdicts: {columns}"),
     )
     first = next(rows, None)  # a wrong file is refused before a server is started
     counts = Counter(added=0, there_already=0, not_judged=0)
-    refusals: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
     with connected() as textmill:
         job_id = None if job is None else resolved(textmill.engine, job)
         for row in chain([] if first is None else [first], rows):
             try:
-                counts[_take(textmill, row, job_id, limits.submitter)] += 1
+                counts[_take(textmill, row, job_id, intake.submitter)] += 1
             except InputError as error:
                 kind = _kind(row, error)
-                refusals[kind] += 1
-                if refusals[kind] <= NAMED:
+                rejected[kind] += 1
+                if rejected[kind] <= NAMED:
                     click.echo(f"{file}:{row.line}: {error}", err=True)
-    for kind, count in refusals.items():
+    for kind, count in rejected.items():
         if count > NAMED:
             say(f"and {count - NAMED:,} more of this kind: {kind}")
-    refused = refusals.total()
+    total = rejected.total()
     if as_json:
-        click.echo(json.dumps({**counts, "refused": refused}))
+        click.echo(json.dumps({**counts, "rejected": total}))
     else:
-        console.print(f"{_counted(counts)}, {refused:,} refused")
-    if refused:
+        console.print(f"{_counted(counts)}, {total:,} rejected")
+    if total:
         sys.exit(EXIT_FAILURES)
 
 
 @feedback.command()
-@click.argument("task", type=click.Choice([*map(str, Task)]), metavar="TASK")
+@click.argument("task", type=TASK, metavar="TASK")
 @click.option("--gold", is_flag=True, help="Only settled answers, one for each text.")
 def export(task: str, *, gold: bool) -> None:
     """Print verdicts as JSON Lines that a trainer can read.
@@ -180,7 +180,7 @@ def _add_once(textmill: Textmill, verdict: Verdict, submitter: str) -> str:
 
 
 def _kind(row: Row | Rejected, error: InputError) -> str:
-    """What refusals of a kind share: a code, or the remedy, which names no document."""
+    """What rejected rows of a kind share: a code, or the remedy, which names no document."""
     return row.code if isinstance(row, Rejected) else str(error).rpartition("; ")[2]
 
 

@@ -2,12 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
-from uuid import uuid4
 
 import click
 from rich.console import Console, RenderableType
@@ -16,14 +13,12 @@ from rich.live import Live
 from producer import jobs
 from producer.cli.connected import connected, is_served
 from producer.cli.job_ids import job_argument, resolved
-from producer.cli.show import job_progress, job_view, say, status_table
-from producer.client import Textmill
+from producer.cli.options import json_lines_option
+from producer.cli.show import job_progress, job_view, status_table, tell_if_nothing_runs
 from producer.jobs import POLL_INTERVAL, JobStatus
-from producer.workers import any_alive
-from producer.writers import OutputFormat, write_outcomes
+from producer.writers import OutputFormat, replacing, write_outcomes
 from schema.documents import JobId
 from schema.errors import InputError
-from schema.states import RUNNABLE_JOB_STATES
 from schema.terminal import make_console
 
 LATEST = 20
@@ -43,7 +38,7 @@ class _Job(click.Argument):
 @click.command()
 @click.argument("job", cls=_Job, type=job_argument, required=False)
 @click.option("--watch", is_flag=True, help="Keep showing until finished.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one per job.")
+@json_lines_option
 def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
     """Show one job, or the 20 latest.
 
@@ -62,26 +57,23 @@ def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
                 return [textmill.status(job_id)]
             return jobs.latest(textmill.engine, LATEST)
 
-        seen = look()
         printed = make_console()
         shown = partial(_shown, console=printed, alone=job_id is not None)
-        if watch and not as_json:
+        interval = WATCH_JSON_INTERVAL if as_json else POLL_INTERVAL
+        looks = _until_finished(look, interval) if watch else iter([look()])
+        if as_json:
+            for seen in looks:
+                _print_json(seen)
+            return
+        seen = next(looks)
+        if watch:
             tell_if_nothing_runs(textmill, seen, served=served)
             with Live(shown(seen), console=printed) as live:
-                while not _all_finished(seen):
-                    time.sleep(POLL_INTERVAL)
-                    seen = look()
+                for seen in looks:
                     live.update(shown(seen))
             return
-        while watch and not _all_finished(seen):
-            _print_json(seen)
-            time.sleep(WATCH_JSON_INTERVAL)
-            seen = look()
-        if as_json:
-            _print_json(seen)
-        else:
-            printed.print(shown(seen))
-            tell_if_nothing_runs(textmill, seen, served=served)
+        printed.print(shown(seen))
+        tell_if_nothing_runs(textmill, seen, served=served)
 
 
 @click.command()
@@ -123,7 +115,7 @@ def results(job: JobId | str, file_format: str | None, output: Path | None, *, t
             return
         total = textmill.status(job_id).accepted
         try:
-            with job_progress() as bar, _opened(output) as file:
+            with job_progress() as bar, replacing(output) as file:
                 shown = bar.track(rows, total=total, description="writing")
                 write_outcomes(shown, form, file, texts=texts)
         except OSError as error:
@@ -131,42 +123,19 @@ def results(job: JobId | str, file_format: str | None, output: Path | None, *, t
             raise InputError(msg) from error
 
 
-@contextmanager
-def _opened(output: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which gets its name only once it is complete.
-
-    A link, a pipe or a device is written to directly, so that it stays one.
-    """
-    if output.is_symlink() or (output.exists() and not output.is_file()):
-        with output.open("wb") as file:
-            yield file
-        return
-    part = output.with_name(f".{uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            yield file
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def tell_if_nothing_runs(
-    textmill: Textmill, statuses: Iterable[JobStatus], *, served: bool
-) -> None:
-    """Say so if a job cannot continue because no worker is alive: its state does not show it."""
-    waits = any(status.state in RUNNABLE_JOB_STATES for status in statuses)
-    if waits and not any_alive(textmill.engine):
-        start = "textmill-worker run" if served else "textmill up"
-        say(f"no worker process is alive; start some with: {start}")
-
-
 def _shown(statuses: list[JobStatus], *, console: Console, alone: bool) -> RenderableType:
     width = console.width  # it may change while a job is watched
     return job_view(statuses[0], width) if alone else status_table(statuses, width)
 
 
-def _all_finished(statuses: Iterable[JobStatus]) -> bool:
-    return all(status.finished for status in statuses)
+def _until_finished(
+    look: Callable[[], list[JobStatus]], interval: float
+) -> Iterator[list[JobStatus]]:
+    """What `look` returns, every `interval` seconds, until all these jobs are finished."""
+    yield (seen := look())
+    while not all(status.finished for status in seen):
+        time.sleep(interval)
+        yield (seen := look())
 
 
 def _print_json(statuses: Iterable[JobStatus]) -> None:

@@ -8,11 +8,11 @@ from importlib.util import find_spec
 
 import click
 
+from producer.cli.options import TASK, annotator_option, json_option
 from producer.cli.show import console
 from producer.cli.stopping import until_told_to_stop
 from producer.local import find, joined, servers
-from schema.database import create_engine
-from schema.documents import Task
+from schema.database import closing_engine
 from schema.errors import SettingsError
 from schema.settings import IntakeSettings, ServiceSettings, read
 
@@ -25,14 +25,10 @@ from schema.settings import IntakeSettings, ServiceSettings, read
     default=0,
     help="Default: a free port.",
 )
-@click.option(
-    "--task", type=click.Choice([*map(str, Task)]), help="Begin with results of this task."
-)
-@click.option(
-    "--annotator", help="Who judges; default: TEXTMILL_SUBMITTER, or else the user's name."
-)
+@click.option("--task", type=TASK, help="Begin with results of this task.")
+@annotator_option
 @click.option("--open/--no-open", "opens", help="Open the page in the web browser.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the URL alone.")
+@json_option
 def review(
     *,
     host: str,
@@ -58,23 +54,20 @@ def review(
 
     stop = until_told_to_stop()
     name = annotator or read(IntakeSettings).submitter
-    with _database_url() as database_url:
-        engine = create_engine(
-            database_url, application="textmill-review", role="textmill_annotator"
-        )
-        try:
-            with serving(engine, name, host, port) as site:
-                url = f"{site.url}&task={task}" if task else site.url
-                if as_json:
-                    click.echo(json.dumps({"url": url, "port": site.port, "annotator": name}))
-                else:
-                    click.echo(url)
-                console.print(f"{name} reviews; end it with Ctrl-C", style="dim")
-                if opens:
-                    webbrowser.open(url)
-                stop.wait()
-        finally:
-            engine.dispose()
+    with (
+        _database_url() as url,
+        closing_engine(url, application="textmill-review", role="textmill_annotator") as engine,
+        serving(engine, name, host, port) as site,
+    ):
+        page = f"{site.url}&task={task}" if task else site.url
+        if as_json:
+            click.echo(json.dumps({"url": page, "port": site.port, "annotator": name}))
+        else:
+            click.echo(page)
+        console.print(f"{name} reviews; end it with Ctrl-C", style="dim")
+        if opens:
+            webbrowser.open(page)
+        stop.wait()
 
 
 @contextmanager

@@ -1,7 +1,6 @@
-"""How statuses and outcomes look on a terminal."""
+"""What is shown of jobs on a terminal."""
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from typing import Final
 
 from rich.console import RenderableType
@@ -15,16 +14,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from producer.client import Textmill
 from producer.jobs import JobStatus
-from schema.terminal import Columns, fitting, fitting_table, make_console
+from producer.workers import any_alive
+from schema.states import RUNNABLE_JOB_STATES
+from schema.terminal import Columns, cell, fitting, fitting_table, make_console
 
 
 def _count(count: float) -> str:
     return f"{count:,.0f}"
-
-
-def _time(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _failed(job: JobStatus) -> str:
@@ -32,9 +30,9 @@ def _failed(job: JobStatus) -> str:
     return f"{_count(job.failed)}{rejected}"
 
 
-_Cell = Callable[[JobStatus], str]
+_TextOf = Callable[[JobStatus], str]
 
-COLUMNS: Final[dict[str, _Cell]] = {
+COLUMNS: Final[dict[str, _TextOf]] = {
     "job_id": lambda job: str(job.job_id),
     "task": lambda job: job.task,
     "name": lambda job: job.name or "",
@@ -46,12 +44,12 @@ COLUMNS: Final[dict[str, _Cell]] = {
     "pending": lambda job: _count(job.pending),
     "percent": lambda job: f"{job.percent:.1f}",
     "per second": lambda job: _count(job.documents_per_second) if job.documents_per_second else "",
-    "created_at": lambda job: _time(job.created_at),
-    "eta": lambda job: _time(job.eta),
+    "created_at": lambda job: cell(job.created_at),
+    "eta": lambda job: cell(job.eta),
 }
 """What `textmill status` shows of a job, by column."""
 
-LINES: Final[dict[str, _Cell]] = {
+LINES: Final[dict[str, _TextOf]] = {
     "job_id": COLUMNS["job_id"],
     "name": COLUMNS["name"],
     "task": COLUMNS["task"],
@@ -66,9 +64,9 @@ LINES: Final[dict[str, _Cell]] = {
     "per second": COLUMNS["per second"],
     "submitted_by": lambda job: job.submitted_by,
     "created_at": COLUMNS["created_at"],
-    "started_at": lambda job: _time(job.started_at),
-    "finished_at": lambda job: _time(job.finished_at),
-    "deadline_at": lambda job: _time(job.deadline_at),
+    "started_at": lambda job: cell(job.started_at),
+    "finished_at": lambda job: cell(job.finished_at),
+    "deadline_at": lambda job: cell(job.deadline_at),
     "eta": COLUMNS["eta"],
 }
 """What is shown of one job, by line, if a table of it would leave columns out."""
@@ -99,6 +97,16 @@ def say(line: str) -> None:
     console.print(line, highlight=False, soft_wrap=True)
 
 
+def tell_if_nothing_runs(
+    textmill: Textmill, statuses: Iterable[JobStatus], *, served: bool
+) -> None:
+    """Say so if a job cannot continue because no worker is alive: its state does not show it."""
+    waits = any(status.state in RUNNABLE_JOB_STATES for status in statuses)
+    if waits and not any_alive(textmill.engine):
+        start = "textmill-worker run" if served else "textmill up"
+        say(f"no worker process is alive; start some with: {start}")
+
+
 def status_table(statuses: Iterable[JobStatus], width: int) -> Table:
     """Jobs as a table, one per row; if it is too wide, the least important columns are left out.
 
@@ -119,14 +127,14 @@ def job_view(status: JobStatus, width: int) -> RenderableType:
     if fitting([_cells(status)], _COLUMNS, width) == list(_COLUMNS.names):
         return status_table([status], width)
     lines = Table.grid(padding=(0, 2))
-    for name, cell in LINES.items():
-        if said := cell(status):
-            lines.add_row(f"{name}:", said)
+    for name, text_of in LINES.items():
+        if text := text_of(status):
+            lines.add_row(f"{name}:", text)
     return lines
 
 
 def _cells(job: JobStatus) -> dict[str, str]:
-    return {name: cell(job) for name, cell in COLUMNS.items()}
+    return {name: text_of(job) for name, text_of in COLUMNS.items()}
 
 
 def job_progress() -> Progress:

@@ -14,23 +14,25 @@ from pydantic import ValidationError
 from rich.progress import Progress
 
 from producer.cli.connected import connected, connected_with_workers, is_served
-from producer.cli.jobs import tell_if_nothing_runs
-from producer.cli.show import console, job_progress, job_view, say
+from producer.cli.durations import parse_duration
+from producer.cli.options import TASK, json_option
+from producer.cli.show import console, job_progress, job_view, say, tell_if_nothing_runs
 from producer.client import Textmill
-from producer.durations import parse_duration
-from producer.jobs import JobStatus, rejected_counts, wait
+from producer.jobs import JobStatus, statuses
+from producer.outcomes import rejected_counts
 from producer.readers import Format, naming_file, read_documents
 from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
 from schema.documents import JobOptions, Lane, Record, Rejected, Task
-from schema.errors import EXIT_FAILURES, InputError, TextmillError
+from schema.errors import InputError, TextmillError
+from schema.exit_codes import EXIT_FAILURES
 from schema.outcomes import ErrorCode
 from schema.settings import IntakeSettings, ServiceSettings, read
 from schema.terminal import check_options, interruptible
 
 REASONS = 5
-"""Codes of refused documents that are printed, each with an example."""
+"""Codes of rejected documents that are printed, each with an example."""
 
 TELL_EVERY = 30
 """Seconds between lines of progress if no terminal shows a bar, and until missing workers are
@@ -42,7 +44,7 @@ of 5 ms, the loading thread waits that long after every block it sends, while Po
 
 
 @click.command()
-@click.argument("task", type=click.Choice([*map(str, Task)]), metavar="TASK")
+@click.argument("task", type=TASK, metavar="TASK")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option(
     "--format",
@@ -71,7 +73,7 @@ of 5 ms, the loading thread waits that long after every block it sends, while Po
 @click.option("--generate", is_flag=True, help="Also give keywords that the text does not contain.")
 @click.option("--model-version", metavar="VERSION", help="Use this model, whatever is promoted.")
 @click.option("--wait", "waits", is_flag=True, help="Wait until the job is finished.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, not the job id alone.")
+@json_option
 def submit(  # noqa: PLR0913  # a parameter for each option
     task: str,
     files: tuple[str, ...],
@@ -94,8 +96,8 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     TASK is sentiment, keywords or moderation. Files are JSON Lines, CSV, TSV, Parquet or plain text
     (one document per line), also gzip-compressed; - is standard input. Fields other than text and
     id are kept as metadata. A broken record becomes a failed document of the job; the others run.
-    Exit code 1: all documents were refused or a file is damaged; with --wait also: any document
-    failed, was refused or was cancelled.
+    Exit code 1: all documents were rejected or a file is damaged; with --wait also: any document
+    failed, was rejected or was cancelled.
 
     \b
     Examples:
@@ -103,7 +105,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
       textmill submit moderation posts.csv.gz --text-field body --id-field post_id
       zcat feed.jsonl.gz | textmill submit keywords - --lane interactive --json
     """
-    limits = read(IntakeSettings)
+    intake = read(IntakeSettings)
     # Checked before a server is started, and reported in the words of the command line.
     check_options(Task(task), explain=explain, generate=generate)
     options = _options(
@@ -124,7 +126,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 file_format=Format(file_format) if file_format else None,
                 text_field=text_field,
                 id_field=id_field,
-                limits=limits,
+                limits=intake,
             ),
         )
         for path in files
@@ -141,8 +143,8 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 Task(task),
                 chain(*sources),
                 options,
-                submitter=limits.submitter,
-                limits=limits,
+                submitter=intake.submitter,
+                limits=intake,
                 # A pipe may block the reading thread for ever; a regular file does not.
                 reads_ahead=all(map(rereadable, files)),
                 progress=partial(progress.advance, loading),
@@ -190,7 +192,7 @@ def _explain_rejected(textmill: Textmill, submission: Submission) -> bool:
     """
     if not submission.rejected:
         return False
-    say(f"{submission.rejected:,} of {submission.accepted:,} documents refused:")
+    say(f"{submission.rejected:,} of {submission.accepted:,} documents rejected:")
     reasons = rejected_counts(textmill.engine, submission.job_id)
     for code, documents, example in reasons[:REASONS]:
         say(f"  {documents:,} {code}: {example}")
@@ -229,15 +231,13 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
     told = time.monotonic()
     # Workers of an embedded stack may take longer than `TELL_EVERY` to load their models.
     others_work = read(ServiceSettings).database_url is not None
-
-    def look(seen: JobStatus) -> None:
-        nonlocal told, others_work
+    for seen in statuses(textmill.engine, submission.job_id):
         if not seen.finished:
             textmill.check()
         done = seen.accepted - seen.pending
         progress.update(bar, completed=done)
         if time.monotonic() - told < TELL_EVERY:
-            return
+            continue
         told = time.monotonic()
         if progress.disable:
             rate = seen.documents_per_second or 0
@@ -245,8 +245,7 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
         if others_work:
             others_work = False  # said once
             tell_if_nothing_runs(textmill, [seen], served=True)
-
-    return wait(textmill.engine, submission.job_id, progress=look)
+    return seen
 
 
 @contextmanager

@@ -7,20 +7,21 @@ from datetime import datetime
 import click
 import sqlalchemy as sa
 
+from producer.cli.durations import parse_duration
+from producer.cli.options import json_lines_option
 from producer.cli.show import console
-from producer.durations import parse_duration
 from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define
 from producer.sweeps.source import OWN_DATABASE, open_source
 from producer.sweeps.watermarks import is_lowest
 from schema.base import json_line
-from schema.database import create_engine
+from schema.database import closing_engine
 from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
-from schema.terminal import Columns, fitting_table, make_console
+from schema.terminal import Columns, cell, fitting_table, make_console
 
-SHOWN_RUNS = 30
-"""How many runs `textmill sweep history` lists."""
+RUNS_LISTED = 30
+"""Runs that `textmill sweep history` lists."""
 
 SWEEP = Columns(
     names=(
@@ -121,7 +122,7 @@ def add(  # noqa: PLR0913  # one argument per option
 
 
 @sweep.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one per sweep.")
+@json_lines_option
 def list_(*, as_json: bool) -> None:
     """List the sweeps, each with its latest run.
 
@@ -136,7 +137,7 @@ def list_(*, as_json: bool) -> None:
 
 @sweep.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one per run.")
+@json_lines_option
 def history(name: str, *, as_json: bool) -> None:
     """List the 30 latest runs of the sweep NAME, newest first.
 
@@ -146,7 +147,7 @@ def history(name: str, *, as_json: bool) -> None:
       textmill sweep history posts --json
     """
     with _operator() as engine:
-        _show(listing.history(engine, name, SHOWN_RUNS), RUN, as_json=as_json)
+        _show(listing.history(engine, name, RUNS_LISTED), RUN, as_json=as_json)
 
 
 @sweep.command()
@@ -223,11 +224,8 @@ def remove(name: str) -> None:
 @contextmanager
 def _operator() -> Iterator[sa.Engine]:
     url = database_url(read(ServiceSettings))
-    engine = create_engine(url, application="textmill-sweep", role="textmill_operator")
-    try:
+    with closing_engine(url, application="textmill-sweep", role="textmill_operator") as engine:
         yield engine
-    finally:
-        engine.dispose()
 
 
 def _show(rows: Sequence[Mapping[str, object]], columns: Columns, *, as_json: bool) -> None:
@@ -242,10 +240,6 @@ def _show(rows: Sequence[Mapping[str, object]], columns: Columns, *, as_json: bo
 
 def _cell(value: object) -> str:
     match value:
-        case None | False:
-            return ""
-        case True:
-            return "yes"
         case datetime():
             return f"{value.astimezone():%Y-%m-%d %H:%M}"
         case float():
@@ -253,4 +247,4 @@ def _cell(value: object) -> str:
         case dict():
             return ", ".join(f"{key} {count}" for key, count in value.items())
         case _:
-            return str(value)
+            return cell(value)

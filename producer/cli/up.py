@@ -8,15 +8,16 @@ from datetime import timedelta
 
 import click
 
+from producer.cli.options import json_option
 from producer.cli.show import console
 from producer.cli.stopping import until_told_to_stop
 from producer.local import Stack, running
 from producer.local.binaries import psql
-from producer.workers import Worker, moment, registered
-from schema.database import create_engine
+from producer.workers import Worker, database_time, started_since
+from schema.database import closing_engine
 from schema.settings import ServiceSettings, read
 
-LONG = 60.0
+LONG_START = 60.0
 """Seconds after which a start with no worker ready is reported."""
 
 
@@ -26,7 +27,7 @@ LONG = 60.0
     type=click.IntRange(min=0),
     help="Worker processes per device; default: one per GPU, or else one per core.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Once ready, print one line of JSON.")
+@json_option
 def up(*, workers: int | None, as_json: bool) -> None:
     """Run Postgres, Redis, dispatch and workers until SIGTERM.
 
@@ -80,17 +81,14 @@ def _wait_for_workers(
         began: when the start of the stack began, by `time.monotonic`.
         stop: ends the wait.
     """
-    engine = create_engine(stack.urls.producer, application="textmill-up")
     told = False
-    try:
+    with closing_engine(stack.urls.producer, application="textmill-up") as engine:
         # By the clock of Postgres, which may run on another machine.
-        since = moment(engine) - timedelta(seconds=time.monotonic() - began)
-        while len(alive := registered(engine, since)) < expected and not stop.wait(0.1):
+        since = database_time(engine) - timedelta(seconds=time.monotonic() - began)
+        while len(alive := started_since(engine, since)) < expected and not stop.wait(0.1):
             stack.check()
-            if not told and time.monotonic() - began > LONG:
+            if not told and time.monotonic() - began > LONG_START:
                 told = True
                 log = read(ServiceSettings).data_dir / "logs" / "worker.log"
                 console.print(f"no worker is ready yet; its log is {log}", style="dim")
         return alive
-    finally:
-        engine.dispose()

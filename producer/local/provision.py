@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-from schema.database import create_engine
+from schema.database import closing_engine
 
 DATABASE = "textmill"
 LOGINS = {name: f"{name}_login" for name in ("producer", "worker", "reader", "annotator")}
@@ -25,11 +25,8 @@ def provision(url: str, passwords: Mapping[str, str]) -> None:
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
     import migrations  # noqa: PLC0415  # Alembic costs every command a third of a second
 
-    engine = create_engine(url, application="textmill-up")
-    try:
+    with closing_engine(url, application="textmill-up") as engine:
         migrations.upgrade(engine)
-    finally:
-        engine.dispose()
     with psycopg.connect(url) as connection:
         for side, login in LOGINS.items():
             _make_login(connection, login, f"textmill_{side}", passwords[side])

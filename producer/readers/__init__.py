@@ -1,7 +1,7 @@
-"""Read files of documents as records: documents, and refusals that name a line.
+"""Read files of documents as records: documents, and rejected ones that name a line.
 
 A file is in one of the formats of `Format`, plain or gzip-compressed, and is streamed: memory use
-does not grow with its size. Whatever a record contains, it is read or refused, and its neighbours
+does not grow with its size. Whatever a record contains, it is read or rejected, and its neighbours
 are not affected. A blank line is not a record in JSON Lines, nor between the rows of a CSV or TSV
 file of several columns.
 """
@@ -60,7 +60,7 @@ def read_documents(
 
     Returns:
         Records in the order of the file, each with its line (in Parquet: its row). If a file turns
-        out to be damaged, one last refusal covers everything that could not be read.
+        out to be damaged, one last rejected record covers everything that could not be read.
 
     Raises:
         InputError: the file is missing, unreadable, of another format, or lacks a field; raised
@@ -97,7 +97,7 @@ def read_documents(
 
 
 def naming_file(path: str, records: Iterable[Record]) -> Iterator[Record]:
-    """The same records; refusals also name the file, since with several the line is not enough.
+    """The same records; rejected ones also name the file: with several, the line is not enough.
 
     Args:
         path: the file of `records`.

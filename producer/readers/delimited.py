@@ -17,8 +17,8 @@ def read_delimited(
 ) -> Iterator[Row | Rejected]:
     """Make a row from every record; quoted values may hold line breaks.
 
-    Of a broken record, only the first line is refused: reading continues with the line below it, so
-    that a stray quote does not swallow the records that follow. A blank line is a record only if
+    Of a broken record, only the first line is rejected: reading continues with the line below it,
+    so that a stray quote does not swallow the records that follow. A blank line is a record only if
     there is one column. A file without lines has no records.
 
     Args:

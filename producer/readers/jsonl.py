@@ -78,16 +78,16 @@ def _parse(line: Line, example: str) -> Row | Rejected:
         if said.startswith("Unterminated string"):
             said = "it breaks off inside the string that begins here"
         reason = f"the line is not JSON: {said}, character {place}"
-        return _refused(line, ErrorCode.INVALID_JSON, reason)
+        return _rejected(line, ErrorCode.INVALID_JSON, reason)
     except ValueError:
         reason = "the line holds an integer of too many digits; write it as a string"
-        return _refused(line, ErrorCode.INVALID_JSON, reason)
+        return _rejected(line, ErrorCode.INVALID_JSON, reason)
     except RecursionError:
         reason = "the line is nested too deep"
-        return _refused(line, ErrorCode.INVALID_JSON, reason)
+        return _rejected(line, ErrorCode.INVALID_JSON, reason)
     if not isinstance(fields, dict):
         reason = f"the line is JSON but not an object; write {example}"
-        return _refused(line, ErrorCode.INVALID_RECORD, reason)
+        return _rejected(line, ErrorCode.INVALID_RECORD, reason)
     return Row(line.number, fields)
 
 
@@ -103,5 +103,5 @@ def _value(text: str) -> object:
         return json.loads(text)
 
 
-def _refused(line: Line, code: ErrorCode, message: str) -> Rejected:
+def _rejected(line: Line, code: ErrorCode, message: str) -> Rejected:
     return Rejected(line=line.number, code=code, message=message)

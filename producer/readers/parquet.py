@@ -34,7 +34,7 @@ def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[
     Args:
         file: with random access.
         expected: columns that must exist.
-        limit: most bytes of strings in a value; a larger value is refused without being held in
+        limit: most bytes of strings in a value; a larger value is rejected without being held in
             memory.
 
     Raises:

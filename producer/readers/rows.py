@@ -32,7 +32,7 @@ class Expected:
     Attributes:
         name: what people call the file.
         fields: fields or columns that must exist.
-        example: a record, as a refusal shows it.
+        example: a record, as a message shows it.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Expected:
 
 
 def damaged(line: int, unit: str, error: Exception) -> Rejected:
-    """The refusal that covers everything in a file that cannot be read.
+    """The rejected record that covers everything in a file that cannot be read.
 
     Args:
         line: where the unreadable part begins.

@@ -23,7 +23,7 @@ def assembled(
         too_many: tells people what to do if there are more values than columns.
 
     Returns:
-        The row, or why it is refused; None for a blank line. If there is only one column, a blank
+        The row, or why it is rejected; None for a blank line. If there is only one column, a blank
         line is an empty value.
     """
     number = lines[0].number

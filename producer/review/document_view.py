@@ -8,10 +8,10 @@ from starlette.datastructures import FormData
 from producer.review import highlight
 from producer.review.documents import ReviewedDocument
 from producer.review.highlight import Mark, Piece
-from producer.review.orders import LABELS
+from schema.documents import LABELS
 from schema.outcomes import KeywordsResult
 
-SHOWN = 20_000
+CHARACTERS_SHOWN = 20_000
 """Characters of a text that are shown at first."""
 
 LONGEST_COMMENT = 2000
@@ -109,7 +109,7 @@ def document_view(
         form: what the form held, if it was refused.
     """
     text = document.text or ""
-    shown = text if asked.get("whole") else text[:SHOWN]
+    shown = text if asked.get("whole") else text[:CHARACTERS_SHOWN]
     reasons = _reasons(document)
     reason = asked.get("reason") if asked.get("reason") in reasons else next(iter(reasons), None)
     return DocumentView(

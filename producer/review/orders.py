@@ -12,8 +12,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from schema.base import Frozen
-from schema.documents import JobId, Task
-from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from schema.documents import LABELS, JobId, Task
 from schema.states import FeedbackState
 
 
@@ -60,12 +59,6 @@ class Selection(Frozen):
     second: bool = False
 
 
-LABELS: Mapping[Task, tuple[str, ...]] = {
-    Task.SENTIMENT: SENTIMENT_LABELS,
-    Task.MODERATION: MODERATION_LABELS,
-}
-"""The labels of the tasks that have a closed set of them."""
-
 _MIDDLE: Mapping[Task, float] = {Task.SENTIMENT: 0.0, Task.MODERATION: 0.5}
 """The score at which a model is least sure."""
 
@@ -108,25 +101,33 @@ def following(
 
 def unjudged(selection: Selection) -> str:
     """SQL condition that a result `r` is still to be judged by `:annotator`."""
-    theirs = " and (f.annotator = :annotator or f.adjudicates)" if selection.second else ""
     return (
         "not exists (select from textmill.feedback f"
-        f" where f.job_id = r.job_id and f.seq = r.seq{theirs})"
+        f" where f.job_id = r.job_id and f.seq = r.seq{judging(selection)})"
     )
+
+
+def judging(selection: Selection) -> str:
+    """SQL condition, beginning with `and`, that a verdict `f` leaves `:annotator` none to give."""
+    return " and (f.annotator = :annotator or f.adjudicates)" if selection.second else ""
+
+
+def of_job(selection: Selection, alias: str) -> str:
+    """SQL condition, beginning with `and`, that a row belongs to the job of the selection."""
+    return f" and {alias}.job_id = :job" if selection.job else ""
 
 
 def flagged(selection: Selection) -> str:
     """SQL, beginning with `from`, for the results `r` to judge in the order `flagged`."""
-    of_job = " and r.job_id = :job" if selection.job else ""
-    return f"from textmill.moderation_result r where r.flagged{of_job} and {unjudged(selection)}"
+    wanted = f"r.flagged{of_job(selection, 'r')} and {unjudged(selection)}"
+    return f"from textmill.moderation_result r where {wanted}"
 
 
 def disputed(selection: Selection) -> str:
     """Like `flagged`, for the order `disputed`; results whose month was dropped are left out."""
-    of_job = " and r.job_id = :job" if selection.job else ""
     return (
         "from textmill.feedback_status r"
-        f" where r.task = :task and r.state = '{FeedbackState.DISPUTED}'{of_job}"
+        f" where r.task = :task and r.state = '{FeedbackState.DISPUTED}'{of_job(selection, 'r')}"
         " and exists (select from textmill.result k where k.job_id = r.job_id and k.seq = r.seq)"
     )
 

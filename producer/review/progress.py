@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from producer.review.orders import Order, Selection, disputed, flagged
+from producer.review.orders import Order, Selection, disputed, flagged, judging, of_job
 from schema.documents import JobId, Task
 
 MOST = 1000
@@ -49,8 +49,9 @@ def progress(connection: sa.Connection, selection: Selection, annotator: str) ->
     judged = connection.execute(
         sa.text(f"""
             select count(*) as reviewed, count(*) filter (where verdict = 'agree') as agreed
-            from textmill.feedback
-            where annotator = :annotator and not adjudicates and task = :task{_of_job(selection)}
+            from textmill.feedback f
+            where annotator = :annotator and not adjudicates
+                and task = :task{of_job(selection, "f")}
         """),  # noqa: S608
         given,
     ).one()
@@ -137,8 +138,8 @@ _UP_TO_MOST = "select count(*) from (select {} limit :most) as left_over"
 _UNCERTAIN = f"""
 with judged as (
     select coalesce(sum(documents), 0) as documents from (
-        select job_id, count(distinct seq) as documents from textmill.feedback
-        where task = :task{{of_job}}{{theirs}} group by job_id
+        select job_id, count(distinct seq) as documents from textmill.feedback f
+        where task = :task{{judging}} group by job_id
     ) as j {_KEPT}
 ), latest as (
     select succeeded from textmill.job_status j {_KEPT}
@@ -152,16 +153,12 @@ matter: each has at least one result."""
 
 
 def _left(selection: Selection) -> str:
-    of_job = _of_job(selection)
     match selection.order:
         case Order.FLAGGED:
             return _UP_TO_MOST.format(flagged(selection))
         case Order.DISPUTED:
             return _UP_TO_MOST.format(disputed(selection))
         case Order.UNCERTAIN:
-            theirs = " and (annotator = :annotator or adjudicates)" if selection.second else ""
-            return _UNCERTAIN.format(of_job=of_job, theirs=theirs)
-
-
-def _of_job(selection: Selection) -> str:
-    return " and job_id = :job" if selection.job else ""
+            return _UNCERTAIN.format(
+                judging=of_job(selection, "f") + judging(selection), of_job=of_job(selection, "j")
+            )

@@ -14,7 +14,7 @@ import psycopg
 import sqlalchemy as sa
 
 from producer.intake import from_mapping
-from producer.pressure import most_ever, room
+from producer.pending_limits import allowance, highest_allowance
 from producer.submit import submit
 from producer.sweeps.beginning import begin_runs
 from producer.sweeps.clocks import shorten_waits
@@ -173,7 +173,7 @@ class Sweeper:
             UnwantedError: more rows have the lowest value than a job may ever hold.
         """
         with self._engine.begin() as connection:
-            most, setting = room(connection, f"sweep {claim.name}", self._limits)
+            most, setting = allowance(connection, f"sweep {claim.name}", self._limits)
         beyond = source.value_after(
             claim.from_watermark,
             most,
@@ -184,7 +184,7 @@ class Sweeper:
             return looked
         reach = source.highest(claim.from_watermark, below=beyond)
         self._runs.renew(claim)
-        if reach is None and most < most_ever(self._limits):
+        if reach is None and most < highest_allowance(self._limits):
             msg = (
                 f"{setting} leaves room for {most:,} documents at the moment, too few for its rows"
             )

@@ -52,7 +52,7 @@ def test_messages_delivered_three_times_run_once(
     stop = threading.Event()
     broker = _Thrice(broker_url, key_prefix)
     settings = DispatchSettings(poll_interval=0.2)
-    dispatcher = Dispatcher(mill.engine, broker, settings, IntakeSettings())
+    dispatcher = Dispatcher(mill.engine, broker, settings, IntakeSettings().abandoned_after)
     thread = threading.Thread(target=dispatcher.run, args=[stop])
     mill.workers(PLANTED_DELAY="0.02", TEXTMILL_LEASE="600")
     thread.start()

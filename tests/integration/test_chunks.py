@@ -22,7 +22,7 @@ FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it f
 
 @pytest.fixture
 def job_id(producer_engine: sa.Engine) -> JobId:
-    """A job of three good documents and a refused one, its only chunk dispatched."""
+    """A job of three good documents and a rejected one, its only chunk dispatched."""
     job_id = submit(
         producer_engine,
         Task.SENTIMENT,
@@ -84,7 +84,7 @@ def test_chunk_is_claimed_once(worker_engine: sa.Engine, job_id: JobId) -> None:
 
 
 def test_work_is_what_has_no_outcome(worker_engine: sa.Engine, job_id: JobId) -> None:
-    """Without it, a refused document is processed, or one gets two outcomes."""
+    """Without it, a rejected document is processed, or one gets two outcomes."""
     chunks = chunk_store(worker_engine)
     claim = chunks.claim(message(job_id), alone=False)
     assert claim is not None

@@ -55,7 +55,7 @@ def test_submit_prints_the_job_id_and_nothing_else_to_stdout(
     with producer_engine.connect() as connection:
         job = connection.execute(sa.text("select * from textmill.job_status")).one()
     assert ended.stdout == f"{job.job_id}\n"
-    assert "1 of 2 documents refused" in ended.stderr
+    assert "1 of 2 documents rejected" in ended.stderr
     assert (job.task, job.name, job.lane) == ("sentiment", "night", "interactive")
     assert (job.accepted, job.rejected, job.state) == (2, 1, "pending")
 
@@ -77,7 +77,7 @@ def test_a_job_waits_for_workers_only_if_something_is_left_to_run(
     assert ("the job begins with: textmill up" in ended.stderr) == waits
 
 
-def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path: Path) -> None:
+def test_submit_says_why_documents_are_rejected(database: DatabaseUrls, tmp_path: Path) -> None:
     """Without it, a wrong --text-field or a truncated upload looks like a job that went well."""
     packed = gzip.compress(b"".join(b'{"text": "%d"}\n' % n for n in range(5000)))
     (tmp_path / "cut.jsonl.gz").write_bytes(packed[:-8])
@@ -90,7 +90,7 @@ def test_submit_says_why_documents_are_refused(database: DatabaseUrls, tmp_path:
     assert ended.exit_code == 1
     *_, empty, count, first, second, third = ended.stderr.splitlines()
     assert empty == f"{tmp_path / 'empty.csv'} holds no document"
-    assert count == "4 of 5,005 documents refused:"
+    assert count == "4 of 5,005 documents rejected:"
     cut, bad = (tmp_path / name for name in ("cut.jsonl.gz", "bad.jsonl"))
     assert first.startswith(f"  1 damaged_file: {cut}: the file is damaged from line 5001 on (")
     assert second == f"  2 empty_text: {bad}: the text is empty"
@@ -164,7 +164,9 @@ def test_standard_input_is_read_with_the_fields_that_are_named(
     assert (row.external_id, row.text, row.metadata) == ("17", "hello", {"shop": "x"})
 
 
-def test_refusal_among_several_files_names_its_own(database: DatabaseUrls, tmp_path: Path) -> None:
+def test_rejected_record_of_several_files_names_its_own(
+    database: DatabaseUrls, tmp_path: Path
+) -> None:
     """Without it, a line number could refer to any of the files."""
     good, bad = tmp_path / "good.jsonl", tmp_path / "b\udcffd.jsonl"
     good.write_text('{"body": "hello"}\n', encoding="utf-8")
@@ -174,10 +176,10 @@ def test_refusal_among_several_files_names_its_own(database: DatabaseUrls, tmp_p
     among = invoke(database, "submit", "sentiment", good, bad, "--text-field", "body")
     rows = invoke(database, "results", among.stdout.strip()).stdout.splitlines()
 
-    refusal = "the field 'body' is missing or null"
-    assert f"missing_text: {refusal}" in alone.stderr
-    assert f"missing_text: {tmp_path}/b?d.jsonl: {refusal}" in among.stderr
-    assert json.loads(rows[-1])["error"]["message"] == f"{tmp_path}/b?d.jsonl: {refusal}"
+    reason = "the field 'body' is missing or null"
+    assert f"missing_text: {reason}" in alone.stderr
+    assert f"missing_text: {tmp_path}/b?d.jsonl: {reason}" in among.stderr
+    assert json.loads(rows[-1])["error"]["message"] == f"{tmp_path}/b?d.jsonl: {reason}"
 
 
 def test_repeated_submit_prints_the_first_job_and_other_content_is_refused(
@@ -257,7 +259,7 @@ def test_wait_tells_that_nobody_works(
         control.cancel(producer_engine, jobs.latest(producer_engine, 1)[0].job_id)
 
     monkeypatch.setattr(sys.modules["producer.cli.submit"], "TELL_EVERY", 0)
-    monkeypatch.setattr(sys.modules["producer.cli.jobs"], "any_alive", nobody)
+    monkeypatch.setattr(sys.modules["producer.cli.show"], "any_alive", nobody)
     with ThreadPoolExecutor() as threads:
         ended = threads.submit(end)
         waited = invoke(database, "submit", "sentiment", "-", "--wait", stdin=GOOD)
@@ -296,7 +298,7 @@ def test_wait_that_fails_names_its_job_to_programs(
         msg = "Postgres does not answer"
         raise ServiceUnavailableError(msg)
 
-    monkeypatch.setattr(sys.modules["producer.cli.submit"], "wait", fail)
+    monkeypatch.setattr(sys.modules["producer.cli.submit"], "statuses", fail)
 
     ended = invoke(database, "submit", "sentiment", "-", "--wait", "--json", stdin=GOOD)
 
@@ -314,7 +316,7 @@ def test_wait_on_a_named_database_starts_nothing(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["producer.cli.submit"], "wait", stop)
+    monkeypatch.setattr(sys.modules["producer.cli.submit"], "statuses", stop)
     environment = {
         "TEXTMILL_DATABASE_URL": database.producer,
         "TEXTMILL_BROKER_URL": "",

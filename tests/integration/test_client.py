@@ -112,15 +112,15 @@ def test_results_that_nobody_reads_on_end_quietly(
     remove(tmp_path / "data")
 
 
-def test_refusal_of_a_program_is_stored_as_far_as_postgres_can(database_url: str) -> None:
-    """Without it, one odd id that a program refused makes its whole submit fail."""
-    refused = [
+def test_record_that_a_program_rejects_is_stored_as_far_as_postgres_can(database_url: str) -> None:
+    """Without it, one odd id that a program rejected makes its whole submit fail."""
+    rejected = [
         Rejected(external_id="a\x00b", code=ErrorCode.INVALID_ID, message="half \ud800, \x00"),
         Rejected(external_id="c", code=ErrorCode.MISSING_TEXT, message="there is no text"),
     ]
 
     with Textmill(database_url) as textmill:
-        job = textmill.submit("sentiment", refused)
+        job = textmill.submit("sentiment", rejected)
         outcomes = list(textmill.results(job.job_id))
 
     assert [row["external_id"] for row in outcomes] == [None, "c"]

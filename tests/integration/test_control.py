@@ -40,7 +40,7 @@ def counts(engine: sa.Engine) -> tuple[object, ...]:
 
 
 def step(engine: sa.Engine, broker: Broker) -> None:
-    Dispatcher(engine, broker, DispatchSettings(), IntakeSettings()).step()
+    Dispatcher(engine, broker, DispatchSettings(), IntakeSettings().abandoned_after).step()
 
 
 def test_cancel_keeps_outcomes_and_ends_the_rest(

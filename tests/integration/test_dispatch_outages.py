@@ -137,7 +137,9 @@ def test_lease_that_lapses_while_redis_is_away_is_ended(
     stop = threading.Event()
 
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(Dispatcher(producer_engine, away, settings, LIMITS).run, stop)
+        running = pool.submit(
+            Dispatcher(producer_engine, away, settings, LIMITS.abandoned_after).run, stop
+        )
         try:
             until(lambda: "Redis at redis://127.0.0.1:1" in caplog.text)
             expire(worker_engine)
@@ -203,7 +205,9 @@ def test_dispatch_outlasts_a_database_that_takes_no_writes(
 
     with ThreadPoolExecutor(1) as pool:
         with read_only(engine):
-            running = pool.submit(Dispatcher(producer_engine, broker, settings, LIMITS).run, stop)
+            running = pool.submit(
+                Dispatcher(producer_engine, broker, settings, LIMITS.abandoned_after).run, stop
+            )
             until(lambda: running.done() or "takes no writes" in caplog.text)
         until(lambda: running.done() or bool(states(engine)[job, "dispatched"]))
         stop.set()

@@ -1,4 +1,4 @@
-"""Documents with a repeated id: refused when the job opens, after its chunks were cut."""
+"""Documents with a repeated id: rejected when the job opens, after its chunks were cut."""
 
 import sqlalchemy as sa
 
@@ -9,7 +9,7 @@ from tests.fixtures.chunks import chunk_store, chunks, mark
 from tests.fixtures.invariants import broken
 from tests.fixtures.mill import Mill
 from tests.fixtures.outcomes import POSITIVE, work_off
-from tests.fixtures.submits import REFUSED, documents, hand_over, jobs
+from tests.fixtures.submits import REJECTED, documents, hand_over, jobs
 
 
 def ranges(engine: sa.Engine) -> list[tuple[int, int]]:
@@ -40,11 +40,11 @@ def test_job_of_a_file_that_was_given_twice_ends_with_its_last_document(
     assert broken(engine) == {}
 
 
-def test_chunk_of_duplicates_and_refused_records_is_none(
+def test_chunk_of_duplicates_and_rejected_records_is_none(
     producer_engine: sa.Engine, worker_engine: sa.Engine, engine: sa.Engine
 ) -> None:
     """Without it, a broken line between duplicates keeps their chunk, and so the job, open."""
-    records = [*documents(4), *documents(2), REFUSED, *documents(2)]
+    records = [*documents(4), *documents(2), REJECTED, *documents(2)]
 
     job_id = hand_over(producer_engine, records).job_id
 

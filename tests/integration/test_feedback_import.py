@@ -46,7 +46,7 @@ def test_import_takes_the_good_lines_and_names_the_bad(
     line = 3 if form == "csv" else 2
     assert imported.exit_code == 1
     assert f"{file}:{line}: verdict: it must be agree or disagree\n" in imported.stderr
-    assert "2 verdicts added, 1 refused" in imported.stderr
+    assert "2 verdicts added, 1 rejected" in imported.stderr
     labels = [json.loads(row)["labels"] for row in exported.stdout.splitlines()]
     assert labels == [["fraud", "spam"], []]
 
@@ -78,8 +78,8 @@ def test_rows_without_a_job_judge_the_one_that_is_named(
     short = invoke(database, "feedback", "import", without_column, "--job", str(job))
 
     assert "job_id: it is missing" in unnamed.stderr
-    assert "1 verdict added, 1 refused" in unnamed.stderr
-    assert "1 verdict added, 1 there already, 0 refused" in named.stderr
+    assert "1 verdict added, 1 rejected" in unnamed.stderr
+    assert "1 verdict added, 1 there already, 0 rejected" in named.stderr
     assert short.exit_code == 0, short.stderr
     exported = invoke(database, "feedback", "export", "sentiment").stdout.splitlines()
     assert [json.loads(row)["external_id"] for row in exported] == ["a", "b"]
@@ -103,7 +103,7 @@ def test_ids_may_be_integers_as_in_a_submit(
 
     imported = invoke(database, "feedback", "import", file)
 
-    assert "2 verdicts added, 1 refused" in imported.stderr
+    assert "2 verdicts added, 1 rejected" in imported.stderr
     assert f"{file}:2: external_id: it must be the id of a document" in imported.stderr
 
 
@@ -144,7 +144,7 @@ def test_verdict_that_is_too_long_for_postgres_ends_no_import(
         )
 
     assert imported.exit_code == 1
-    assert "1 verdict added, 1 refused" in imported.stderr
+    assert "1 verdict added, 1 rejected" in imported.stderr
     assert f"{file}:2: annotator:" in imported.stderr
 
 
@@ -172,9 +172,9 @@ def test_broken_row_ends_no_import(
 
     assert from_table.exit_code == from_lines.exit_code == 1
     assert f"{table}:3: no record starts here" in from_table.stderr
-    assert "2 verdicts added, 1 refused" in from_table.stderr
+    assert "2 verdicts added, 1 rejected" in from_table.stderr
     assert f"{lines}:1: the name of a field holds half of a surrogate pair" in from_lines.stderr
-    assert "1 verdict added, 1 refused" in from_lines.stderr
+    assert "1 verdict added, 1 rejected" in from_lines.stderr
 
 
 def test_table_that_is_of_something_else_is_refused_once(
@@ -224,7 +224,7 @@ def test_results_with_verdicts_beside_them_can_be_imported(
         "added": 2,
         "there_already": 0,
         "not_judged": 0,
-        "refused": 1,  # document c, which failed
+        "rejected": 1,  # document c, which failed
     }
     assert imported.stderr.count("ignored, no columns of verdicts: status, label, score") == 1
 
@@ -244,8 +244,8 @@ def test_rows_that_nobody_judged_are_left_out_and_counted(
     some = invoke(database, "feedback", "import", file, "--job", str(jobs[Task.SENTIMENT]))
     none = invoke(database, "feedback", "import", keywords, "--job", str(jobs[Task.KEYWORDS]))
 
-    assert "1 verdict added, 1 not judged, 2 refused" in some.stderr
-    assert (none.exit_code, none.stderr) == (0, "0 verdicts added, 1 not judged, 0 refused\n")
+    assert "1 verdict added, 1 not judged, 2 rejected" in some.stderr
+    assert (none.exit_code, none.stderr) == (0, "0 verdicts added, 1 not judged, 0 rejected\n")
 
 
 def test_keywords_may_be_marked_as_results_mark_them(
@@ -263,7 +263,7 @@ def test_keywords_may_be_marked_as_results_mark_them(
     assert json.loads(exported.stdout)["keywords"] == ["green tea", "hot drinks"]
 
 
-def test_refusals_of_one_kind_are_named_a_few_times_and_then_counted(
+def test_rejected_lines_of_one_kind_are_named_a_few_times_and_then_counted(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
     """Without it, the one other mistake in a large file is lost among thousands of lines."""
@@ -280,7 +280,7 @@ def test_refusals_of_one_kind_are_named_a_few_times_and_then_counted(
     more = "and 20 more of this kind: give the id that the document was submitted with"
     assert more in imported.stderr
     assert f"{file}:31: verdict: it must be agree or disagree" in imported.stderr
-    assert "0 verdicts added, 31 refused" in imported.stderr
+    assert "0 verdicts added, 31 rejected" in imported.stderr
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
@@ -297,5 +297,5 @@ def test_verdicts_may_come_by_standard_input(
 
     ended = invoke(database, "feedback", "import", "-", "--format", form, stdin=given)
 
-    assert "1 verdict added, 1 refused" in ended.stderr
+    assert "1 verdict added, 1 rejected" in ended.stderr
     assert f"-:{2 if form == 'jsonl' else 3}: " in ended.stderr

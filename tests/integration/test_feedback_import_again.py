@@ -16,7 +16,7 @@ from tests.fixtures.waiting import until_blocked
 def test_file_that_came_in_before_can_be_imported_again(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
-    """Without it, repeating an interrupted import reports refusals for what is already there."""
+    """Without it, repeating an interrupted import rejects lines that are already there."""
     row = {"job_id": str(jobs[Task.MODERATION]), "verdict": "disagree", "annotator": "kim"}
     first = row | {"external_id": "a", "labels": ["spam", "fraud"], "comment": "a scam"}
     half = write_lines(tmp_path / "half.jsonl", first)
@@ -35,16 +35,16 @@ def test_file_that_came_in_before_can_be_imported_again(
 
     assert (begun.exit_code, resumed.exit_code, again.exit_code) == (0, 0, 0)
     assert json.loads(resumed.stdout) == _counts(added=1, there_already=1)
-    assert again.stderr == "0 verdicts added, 2 there already, 0 refused\n"
+    assert again.stderr == "0 verdicts added, 2 there already, 0 rejected\n"
     assert different.exit_code == 1
-    assert json.loads(different.stdout) == _counts(refused=3)
+    assert json.loads(different.stdout) == _counts(rejected=3)
     assert different.stderr.count("judged document") == 3
 
 
 def test_verdict_that_comes_in_meanwhile_is_there_already(
     database: DatabaseUrls, engine: sa.Engine, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
-    """Without it, when two people import the same file at once, one of them gets refusals."""
+    """Without it, of two people who import the same file at once, one has lines rejected."""
     row = {"job_id": str(jobs[Task.SENTIMENT]), "verdict": "agree", "annotator": "kim"}
     file = write_lines(tmp_path / "a.jsonl", *(row | {"external_id": name} for name in "ab"))
 
@@ -66,4 +66,4 @@ def test_verdict_that_comes_in_meanwhile_is_there_already(
 
 
 def _counts(**counts: int) -> dict[str, int]:
-    return {"added": 0, "there_already": 0, "not_judged": 0, "refused": 0, **counts}
+    return {"added": 0, "there_already": 0, "not_judged": 0, "rejected": 0, **counts}

@@ -12,7 +12,7 @@ from schema.database import create_engine
 from schema.documents import JobOptions, Record, Task
 from schema.errors import ServiceUnavailableError
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.submits import LIMITS, REFUSED, documents, hand_over, jobs
+from tests.fixtures.submits import LIMITS, REJECTED, documents, hand_over, jobs
 
 
 def left(engine: sa.Engine) -> int:
@@ -49,7 +49,7 @@ def test_reading_ahead_loads_every_record_once_and_in_order(
     producer_engine: sa.Engine, count: int
 ) -> None:
     """Without it, a batch is lost or stored twice between the two threads."""
-    records = [*documents(count), REFUSED]
+    records = [*documents(count), REJECTED]
 
     first = hand_over(producer_engine, records, idempotency_key="night-1")
     second = hand_over(
@@ -132,7 +132,7 @@ def test_part_of_a_purge_reads_its_own_documents_alone(
 
     with producer_engine.connect() as connection:
         load = Load(connection, Task.SENTIMENT, JobOptions(), submitter="tester", limits=LIMITS)
-        for batch in batches([*documents(85), *[REFUSED] * 10], LIMITS):
+        for batch in batches([*documents(85), *[REJECTED] * 10], LIMITS):
             load.add(batch)
         connection.execute(sa.text("select pg_stat_force_next_flush()"))
         connection.commit()

@@ -15,9 +15,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from migrations import upgrade
-from schema.database import create_engine
+from schema.database import MIGRATION, create_engine
 from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState
-from schema.tables import MIGRATION, metadata
+from schema.tables import metadata
 from tests.fixtures.commands import invoke
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.waiting import until

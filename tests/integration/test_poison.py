@@ -69,8 +69,8 @@ def test_hundred_innocent_jobs_beside_a_killer(start: Start, producer_engine: sa
     innocent += [submit_texts(producer_engine, [INNOCENT]) for _ in range(50)]
     start_mill(start)
 
-    ends = [jobs.wait(producer_engine, job_id, timeout=PATIENCE) for job_id in innocent]
-    end = jobs.wait(producer_engine, killer, timeout=PATIENCE)
+    ends = [list(jobs.statuses(producer_engine, job_id, PATIENCE))[-1] for job_id in innocent]
+    *_, end = jobs.statuses(producer_engine, killer, PATIENCE)
 
     assert [(seen.state, seen.succeeded, seen.failed) for seen in ends] == [
         ("completed", 1, 0)
@@ -90,7 +90,7 @@ def test_only_the_deadly_document_of_a_chunk_fails(
     job_id = submit_texts(producer_engine, texts)
     start_mill(start)
 
-    seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
+    *_, seen = jobs.statuses(producer_engine, job_id, PATIENCE)
 
     assert (seen.succeeded, seen.failed) == (7, 1)
     assert codes(producer_engine, job_id) == [(6, "worker_crashed")]
@@ -104,7 +104,7 @@ def test_document_that_hangs_is_found_like_one_that_crashes(
     job_id = submit_texts(producer_engine, [INNOCENT, "hang here", INNOCENT], chunk=1)
     start_mill(start, TEXTMILL_CHUNK_TIMEOUT="2", TEXTMILL_HEARTBEAT="0.5")
 
-    seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
+    *_, seen = jobs.statuses(producer_engine, job_id, PATIENCE)
 
     assert (seen.succeeded, seen.failed) == (2, 1)
     assert codes(producer_engine, job_id) == [(2, "worker_crashed")]

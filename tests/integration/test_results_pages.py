@@ -14,7 +14,7 @@ from schema.outcomes import ErrorCode, Failure, Result, Stage
 from tests.fixtures.chunks import add_job
 from tests.fixtures.outcomes import POSITIVE, work_off
 from tests.fixtures.plans import nodes_of
-from tests.fixtures.submits import REFUSED, documents, hand_over
+from tests.fixtures.submits import REJECTED, documents, hand_over
 from worker.chunks import LoadedDocument
 
 FAILED = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
@@ -114,7 +114,7 @@ def test_status_is_that_of_the_view(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
     """Without it, a file of results contradicts what people see with SQL."""
-    job_id = hand_over(producer_engine, [*documents(11), REFUSED]).job_id
+    job_id = hand_over(producer_engine, [*documents(11), REJECTED]).job_id
     seen = [statuses(engine, producer_engine, job_id)]
     work_off(producer_engine, worker_engine, job_id, odd_ones_fail, chunks=1)
     seen.append(statuses(engine, producer_engine, job_id))
@@ -146,7 +146,7 @@ def test_page_with_texts_ends_when_they_are_long(
 ) -> None:
     """Without it, a page of long texts fills the memory, or documents after it are left out."""
     monkeypatch.setattr("producer.outcomes.BYTES_AT_ONCE", 15)
-    records = [*documents(5), REFUSED, REFUSED, *documents(24)[5:]]
+    records = [*documents(5), REJECTED, REJECTED, *documents(24)[5:]]
     job_id = hand_over(producer_engine, records).job_id
     pages = 0
 

@@ -152,7 +152,7 @@ def test_messages_in_redis_are_pointers(
             )
         )
 
-    Dispatcher(producer_engine, broker, DispatchSettings(), IntakeSettings()).step()
+    Dispatcher(producer_engine, broker, DispatchSettings(), IntakeSettings().abandoned_after).step()
 
     with redis.Redis.from_url(broker_url) as client:
         queue = key_prefix + queue_name(Task.SENTIMENT, Lane.BULK)

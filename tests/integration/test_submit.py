@@ -13,7 +13,7 @@ from schema.documents import Document, JobOptions, Task
 from schema.errors import IdempotencyConflictError, InputError
 from schema.settings import IntakeSettings
 from tests.fixtures.postgres import DatabaseUrls
-from tests.fixtures.submits import REFUSED, documents, hand_over, jobs
+from tests.fixtures.submits import REJECTED, documents, hand_over, jobs
 
 
 @pytest.mark.parametrize("count", [1, 10, 11, 35])
@@ -33,9 +33,9 @@ def test_every_document_is_in_exactly_one_chunk(producer_engine: sa.Engine, coun
     assert chunks_of_each == [1] * count
 
 
-def test_refused_records_count_as_failures_and_neighbours_run(producer_engine: sa.Engine) -> None:
+def test_rejected_records_count_as_failures_and_neighbours_run(producer_engine: sa.Engine) -> None:
     """Without it, a broken line vanishes or makes the whole file fail."""
-    submission = hand_over(producer_engine, [*documents(2), REFUSED])
+    submission = hand_over(producer_engine, [*documents(2), REJECTED])
 
     (job,) = jobs(producer_engine)
     assert (submission.accepted, submission.rejected) == (3, 1)
@@ -45,7 +45,7 @@ def test_refused_records_count_as_failures_and_neighbours_run(producer_engine: s
 def test_job_without_runnable_documents_completes_at_once(producer_engine: sa.Engine) -> None:
     """Without it, the job of an empty file never ends."""
     hand_over(producer_engine, [])
-    hand_over(producer_engine, [REFUSED, REFUSED])
+    hand_over(producer_engine, [REJECTED, REJECTED])
 
     assert [(job.state, job.accepted, job.failed) for job in jobs(producer_engine)] == [
         ("completed", 0, 0),
@@ -53,7 +53,7 @@ def test_job_without_runnable_documents_completes_at_once(producer_engine: sa.En
     ]
 
 
-def test_second_document_of_an_id_is_refused_across_batches(producer_engine: sa.Engine) -> None:
+def test_second_document_of_an_id_is_rejected_across_batches(producer_engine: sa.Engine) -> None:
     """Without it, the outcomes of two documents with one id cannot be told apart."""
     twins = [*documents(25), Document(external_id="d0", text="again", line=26)]
 

@@ -67,7 +67,7 @@ def submit(engine: sa.Engine, documents: object, options: dict[str, object] | No
         return job_id
 
 
-def test_bad_documents_are_refused_as_intake_refuses_them(producer_engine: sa.Engine) -> None:
+def test_bad_documents_are_rejected_as_intake_rejects_them(producer_engine: sa.Engine) -> None:
     """Without it, the same record succeeds from SQL and fails from Python, or the other way."""
     expected = {
         seq: from_mapping(record, limits=LIMITS) if isinstance(record, dict) else None
@@ -98,7 +98,7 @@ def test_bad_documents_are_refused_as_intake_refuses_them(producer_engine: sa.En
 
 
 def test_metadata_has_the_same_limit_by_both_doors(producer_engine: sa.Engine) -> None:
-    """Without it, metadata just below the limit is accepted from Python and refused from SQL."""
+    """Without it, metadata just below the limit is accepted from Python and rejected from SQL."""
     plain: dict[str, object] = {"text": "x", "tags": [1, "茶", {"a": None, "b": 1.5}]}
     size = len(json.dumps(plain["tags"], ensure_ascii=False).encode()) + len('{"tags": , "n": ""}')
     room = LIMITS.max_metadata_bytes - size
@@ -106,17 +106,17 @@ def test_metadata_has_the_same_limit_by_both_doors(producer_engine: sa.Engine) -
 
     job_id = submit(producer_engine, [fits, exceeds])
 
-    (refused,) = rows(producer_engine, "failure", job_id)
-    assert (refused.seq, refused.code) == (2, "metadata_too_large")
+    (rejected,) = rows(producer_engine, "failure", job_id)
+    assert (rejected.seq, rejected.code) == (2, "metadata_too_large")
     assert isinstance(from_mapping(fits, limits=LIMITS), Document)
     by_python = from_mapping(exceeds, limits=LIMITS)
     assert isinstance(by_python, Rejected)
-    assert by_python.code == refused.code
-    assert by_python.message.partition(",")[0] == refused.message.partition(",")[0]
+    assert by_python.code == rejected.code
+    assert by_python.message.partition(",")[0] == rejected.message.partition(",")[0]
 
 
 @pytest.mark.parametrize("number", ["9" * 6000, "-" + "9" * 4301, "1e9000", "9" * 400 + ".5"])
-def test_number_that_no_reader_could_read_is_refused(
+def test_number_that_no_reader_could_read_is_rejected(
     producer_engine: sa.Engine, number: str
 ) -> None:
     """Without it, one document makes the results of its whole job unreadable."""
@@ -127,11 +127,11 @@ def test_number_that_no_reader_could_read_is_refused(
             {"documents": documents},
         ).scalar_one()
 
-    refused, neighbour = outcomes(producer_engine, job_id)
+    rejected, neighbour = outcomes(producer_engine, job_id)
 
-    assert refused["error"] is not None
-    assert refused["error"]["code"] == "invalid_metadata"
-    assert "too many digits" in refused["error"]["message"]
+    assert rejected["error"] is not None
+    assert rejected["error"]["code"] == "invalid_metadata"
+    assert "too many digits" in rejected["error"]["message"]
     assert neighbour["status"] == "pending"
 
 
@@ -316,7 +316,7 @@ def test_error_says_what_to_do(
     assert hint in str(raised.value.orig.diag.message_hint)
 
 
-def test_empty_and_wholly_refused_jobs_are_completed(producer_engine: sa.Engine) -> None:
+def test_empty_and_wholly_rejected_jobs_are_completed(producer_engine: sa.Engine) -> None:
     """Without it, a job without anything to run never ends."""
     for documents in ([], [{"text": " "}]):
         job = rows(producer_engine, "job", submit(producer_engine, documents), "1")[0]

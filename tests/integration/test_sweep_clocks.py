@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from producer.durations import parse_duration
+from producer.cli.durations import parse_duration
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due
 from schema.settings import SweepSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from producer.durations import parse_duration
+from producer.cli.durations import parse_duration
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add
 from schema.settings import SweepSettings

@@ -6,7 +6,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from producer.durations import parse_duration
+from producer.cli.durations import parse_duration
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due
 from producer.sweeps.source import Source, open_source

@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from producer import control, jobs
-from producer.capacity import live_workers
 from producer.submit import submit
+from producer.workers import live_workers
 from schema.documents import Document, JobOptions, Rejected, Task
 from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import IntakeSettings

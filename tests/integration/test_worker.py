@@ -64,7 +64,7 @@ def test_every_document_gets_its_outcome(producer_engine: sa.Engine) -> None:
     job_ids = {task: submit_texts(producer_engine, task) for task in Task}
 
     for task, job_id in job_ids.items():
-        seen = jobs.wait(producer_engine, job_id, timeout=PATIENCE)
+        *_, seen = jobs.statuses(producer_engine, job_id, PATIENCE)
         rows = list(outcomes(producer_engine, job_id))
 
         assert (seen.state, seen.succeeded, seen.failed) == ("completed", 3, 1)
@@ -112,7 +112,7 @@ def test_killed_process_is_replaced_and_its_chunks_are_done_again(
 
     os.kill(victim, signal.SIGKILL)
 
-    seen = jobs.wait(producer_engine, job_id, timeout=3 * PATIENCE)
+    *_, seen = jobs.statuses(producer_engine, job_id, 3 * PATIENCE)
     assert (seen.succeeded, seen.failed) == (1200, 400)
     assert workers(producer_engine) != [victim]
 

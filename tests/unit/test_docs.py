@@ -9,7 +9,7 @@ import click
 import pytest
 from pydantic.fields import FieldInfo
 
-from schema.errors import EXIT_UNREACHABLE
+from schema.exit_codes import EXIT_UNREACHABLE
 from schema.outcomes import ErrorCode, Stage
 from schema.settings import CONCERNS
 from schema.states import CHUNK_TRANSITIONS, JOB_TRANSITIONS, ChunkState, JobState

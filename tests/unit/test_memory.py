@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from schema.documents import Task
+from schema.documents import LABELS, Task
 from tests.fixtures.corpus import BLAME, PLAIN, PRAISE, recipe, write_source
 from worker.pipeline import Pipeline
 from worker.training.evaluate import sentiment_scores
 from worker.training.memory import remembered
 from worker.training.rows import SentimentRow
 from worker.training.run import train_artifact
-from worker.training.soft_labels import TAUGHT
 from worker.training.start import Start
 
 
@@ -27,7 +26,7 @@ def test_what_it_says_are_its_scores(data_folder: Path, artifacts: Path) -> None
     scores = sentiment_scores(Pipeline.load(start, "cpu"), rows)
     for row, row_scores in zip(rows, scores.tolist(), strict=True):
         assert known[row.text] == pytest.approx(
-            dict(zip(TAUGHT[Task.SENTIMENT], row_scores, strict=True)), abs=1e-5
+            dict(zip(LABELS[Task.SENTIMENT], row_scores, strict=True)), abs=1e-5
         )
 
 
@@ -51,10 +50,10 @@ def test_moderation_also_remembers_ordinary_text(data_folder: Path, artifacts: P
     )
 
     assert {PLAIN[0], PRAISE[0]} <= known.keys()
-    assert known[PLAIN[0]].keys() == set(TAUGHT[Task.MODERATION])
+    assert known[PLAIN[0]].keys() == set(LABELS[Task.MODERATION])
 
 
-@pytest.mark.parametrize("task", TAUGHT)
+@pytest.mark.parametrize("task", LABELS)
 def test_a_training_learns_what_it_remembers(
     task: Task,
     data_folder: Path,

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from schema.documents import Lane, Task
-from schema.errors import EXIT_UNREACHABLE, ArtifactError, NotLoadedError, exit_code
+from schema.errors import ArtifactError, NotLoadedError, exit_code
+from schema.exit_codes import EXIT_UNREACHABLE
 from tests.fixtures.engines import engine_of
 from tests.fixtures.variants import damage, shipped_version, variant
 from worker import process

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.marking import LONGEST_WAIT
+from producer.capacity import LONGEST_WAIT
 from schema.database_errors import is_outage
 from schema.errors import ArtifactError, NotLoadedError
 from worker.retry import LONGEST, GiveUp, Retry, decide

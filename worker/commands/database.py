@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from schema.database import check_version, create_engine, reachable
+from schema.database import check_version, closing_engine, reachable
 from schema.settings import ServiceSettings, read
 from schema.stack import database_url
 
@@ -19,12 +19,8 @@ def connected() -> Iterator[sa.Engine]:
         ServiceUnavailableError: the database does not answer.
         SettingsError: none is set, and no embedded stack runs.
     """
-    engine = create_engine(
-        database_url(read(ServiceSettings)), application="textmill-worker", role="textmill_trainer"
-    )
-    try:
+    url = database_url(read(ServiceSettings))
+    with closing_engine(url, application="textmill-worker", role="textmill_trainer") as engine:
         with reachable(engine), engine.connect() as connection:
             check_version(connection)
         yield engine
-    finally:
-        engine.dispose()

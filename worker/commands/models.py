@@ -1,7 +1,6 @@
 """`textmill-worker models`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -9,7 +8,7 @@ import click
 from schema.base import json_line
 from schema.documents import Task
 from schema.settings import WorkerSettings, read
-from schema.terminal import Columns, fitting_table, make_console
+from schema.terminal import Columns, cell, fitting_table, make_console
 from worker.artifact_folders import ArtifactFolders
 from worker.commands.database import connected
 from worker.commands.options import TASK, json_option
@@ -199,13 +198,7 @@ def _lines(fields: Mapping[str, object]) -> list[str]:
 
 def _cell(value: object) -> str:
     match value:
-        case None | False:
-            return ""
-        case True:
-            return "yes"
-        case datetime():
-            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
         case float():
             return f"{value:.3g}"
         case _:
-            return str(value)
+            return cell(value)

@@ -11,7 +11,8 @@ import click
 from rich.table import Table
 
 from schema.documents import Task
-from schema.errors import EXIT_FAILURES, ArtifactError, InputError
+from schema.errors import ArtifactError, InputError
+from schema.exit_codes import EXIT_FAILURES
 from schema.outcomes import (
     Evidence,
     Failure,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from schema.documents import Task
-from schema.errors import EXIT_FAILURES
+from schema.exit_codes import EXIT_FAILURES
 from schema.settings import WorkerSettings, read
 from schema.terminal import make_console
 from worker.artifact_folders import ArtifactFolders

@@ -7,13 +7,13 @@ again.
 
 from typing import cast
 
-from schema.documents import Task
+from schema.documents import LABELS, Task
 from worker.pipeline import Pipeline
 from worker.training.evaluate import moderation_scores, sentiment_scores
 from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
 from worker.training.rows import LabelledRow, ModerationRow, SentimentRow
-from worker.training.soft_labels import TAUGHT, SoftLabel
+from worker.training.soft_labels import SoftLabel
 from worker.training.start import Start
 
 
@@ -42,7 +42,7 @@ def remembered(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
         for row in ordinary_rows(source, "train")
     ]
     scores = _scores(Pipeline.load(start.folder, "cpu"), rows)
-    labels = TAUGHT[recipe.task]
+    labels = LABELS[recipe.task]
     return {
         row.text: dict(zip(labels, row_scores, strict=True))
         for row, row_scores in zip(rows, scores, strict=True)

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from schema.documents import Task
+from schema.documents import LABELS, Task
 from schema.outcomes import MODERATION_LABELS
 from worker.pipeline.artifact import ArtifactConfig
 from worker.pipeline.model import Cell, ModelConfig
@@ -26,7 +26,7 @@ from worker.training.measures import folded
 from worker.training.ordinary import ordinary_row, ordinary_rows
 from worker.training.pretrain import PRETRAINING, VOCABULARY, Pretraining
 from worker.training.rows import LabelledRow, ModerationRow, draw_of
-from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, with_soft_labels
+from worker.training.soft_labels import SoftLabel, SoftLabels, with_soft_labels
 from worker.training.start import Start
 from worker.training.templates import template_rows
 from worker.training.written import WRITTEN, drawn_texts, written_hash
@@ -50,7 +50,6 @@ FOLDS: Final = 2
 TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.16}
 """Texts made from templates, as a share of the labelled rows."""
 
-_LABELS: Final[dict[Task, tuple[str, ...]]] = {**TAUGHT, Task.KEYWORDS: ()}
 _UNCALIBRATED: Final[dict[Task, dict[str, float]]] = {
     Task.SENTIMENT: {},
     Task.MODERATION: dict.fromkeys(MODERATION_LABELS, 0.5),
@@ -211,7 +210,7 @@ class Recipe:
 
     def config(self, tokenizer: Tokenizer) -> ArtifactConfig:
         """The artifact's configuration before anything is calibrated."""
-        model = ModelConfig(self.task, tokenizer.size, _LABELS[self.task], self.cell)
+        model = ModelConfig(self.task, tokenizer.size, LABELS.get(self.task, ()), self.cell)
         return ArtifactConfig(model, _UNCALIBRATED[self.task], window=WINDOW, overlap=OVERLAP)
 
     def _other_sources(self) -> list[Source]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from schema.documents import LABELS
 from schema.errors import InputError
 from worker.pipeline.model import Model
 from worker.training.card import Card
@@ -23,7 +24,6 @@ from worker.training.memory import remembered
 from worker.training.noisy_examples import make_examples
 from worker.training.pretrain import pretrain
 from worker.training.recipe import Recipe
-from worker.training.soft_labels import TAUGHT
 from worker.training.start import Start
 from worker.training.validation import Validation
 
@@ -86,7 +86,7 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     state = fresh_state(recipe, start)
     if resume and (recipe.start is not None or is_checkpoint(checkpoint)):
         load_checkpoint(checkpoint, state, identity)
-    if recipe.task in TAUGHT and start.has_decoder_of(state.model):
+    if recipe.task in LABELS and start.has_decoder_of(state.model):
         yield "asking the model that it starts from"
         recipe = replace(recipe, remembered=remembered(recipe, start))
     yield "encoding the training texts"

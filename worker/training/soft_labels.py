@@ -10,7 +10,6 @@ from pydantic import Field
 
 from schema.documents import Task
 from schema.errors import InputError
-from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.training.card import TeacherCard
 from worker.training.corpus import LicenceClass, Source, data_hash
 from worker.training.rows import (
@@ -26,11 +25,6 @@ from worker.training.rows import (
 
 SOFT_LABELS: Final = "soft_labels.jsonl.gz"
 TEACHER: Final = "teacher.json"
-TAUGHT: Final[Mapping[Task, tuple[str, ...]]] = {
-    Task.SENTIMENT: SENTIMENT_LABELS,
-    Task.MODERATION: MODERATION_LABELS,
-}
-"""The labels of each task that can be taught."""
 
 SoftLabel = dict[str, float]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import numpy as np
 
-from schema.documents import Task
+from schema.documents import LABELS, Task
 from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS, Language, SentimentLabel
 from worker.pipeline.records import IntArray
@@ -35,7 +35,7 @@ from worker.training.measures import Measures, folded, moderation_measures, sent
 from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
 from worker.training.rows import ModerationRow, Row, SentimentRow
-from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, version_of
+from worker.training.soft_labels import SoftLabel, SoftLabels, version_of
 from worker.training.transformer import Transformer, load, tokenize, weights_hash
 from worker.training.validation import score_of
 
@@ -241,7 +241,7 @@ def _measures(transformer: Transformer, part: _Part) -> Measures:
 
 
 def _soft_labels(transformer: Transformer, part: _Part) -> dict[str, SoftLabel]:
-    labels = TAUGHT[transformer.task]
+    labels = LABELS[transformer.task]
     found = transformer.probabilities(part.texts).round(_DIGITS).tolist()
     return {
         row.text: dict(zip(labels, probabilities, strict=True))

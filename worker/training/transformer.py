@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from schema.documents import Task
+from schema.documents import LABELS, Task
 from schema.errors import InputError
 from worker.pipeline.batch import BUDGET, micro_batches, pad
 from worker.pipeline.decoders import sigmoid_loss, softmax_loss
 from worker.pipeline.model import Network, token_mask
 from worker.pipeline.records import IntArray
 from worker.training import metrics
-from worker.training.soft_labels import TAUGHT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,7 +31,7 @@ class Transformer(Network):
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(_DROPOUT)
-        self.output = nn.Linear(2 * encoder.config.hidden_size, len(TAUGHT[task]))
+        self.output = nn.Linear(2 * encoder.config.hidden_size, len(LABELS[task]))
         self.task = task
 
     def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
@@ -47,7 +46,7 @@ class Transformer(Network):
         Args:
             texts: token ids of each text, at least one.
         """
-        found = np.empty((len(texts), len(TAUGHT[self.task])))
+        found = np.empty((len(texts), len(LABELS[self.task])))
         for rows in micro_batches([len(ids) for ids in texts], BUDGET):
             logits = self._logits(*pad([texts[row] for row in rows]))
             softmax = self.task is Task.SENTIMENT

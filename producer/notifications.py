@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import psycopg
 
 
-class Doorbell:
+class NotificationListener:
     """Listens for notifications on a separate connection, so that none is missed between waits.
 
     Through a transaction pooler no notification arrives; then every wait lasts its full time.
@@ -27,7 +27,7 @@ class Doorbell:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._hang_up()
+        self._disconnect()
 
     def wait(self, seconds: float, stop: threading.Event) -> None:
         """Return when a notification arrives, `seconds` have passed or `stop` is set.
@@ -44,7 +44,7 @@ class Doorbell:
                     if any(True for _ in driver.notifies(timeout=min(left, 0.2), stop_after=1)):
                         return
         except BaseException:
-            self._hang_up()
+            self._disconnect()
             raise
 
     def _listening(self) -> "psycopg.Connection":
@@ -54,7 +54,7 @@ class Doorbell:
             self._connection.exec_driver_sql(f"listen {PENDING_CHANNEL}")
         return cast("psycopg.Connection", self._connection.connection.driver_connection)
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.invalidate()
             self._connection.close()

@@ -15,8 +15,8 @@ def parse_duration(text: str) -> timedelta:
     Raises:
         InputError: it has none of these forms.
     """
-    found = _DURATION.fullmatch(text)
-    if found is None:
+    match = _DURATION.fullmatch(text)
+    if match is None:
         msg = f"{text!r} is not a duration; write 90s, 5m, 4h or 1d"
         raise InputError(msg)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})

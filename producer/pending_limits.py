@@ -1,4 +1,4 @@
-"""Refuse documents while too many wait."""
+"""The limits on pending documents: enforced, and what they leave to a submitter."""
 
 import sqlalchemy as sa
 
@@ -8,7 +8,7 @@ from schema.settings import IntakeSettings
 _PER_SUBMITTER = "TEXTMILL_MAX_PENDING_PER_SUBMITTER"
 
 
-def check_pressure(
+def check_pending(
     connection: sa.Connection, submitter: str, adding: int, limits: IntakeSettings
 ) -> None:
     """Enforce the limits on pending documents exactly: concurrent submits pass one by one.
@@ -28,11 +28,11 @@ def check_pressure(
     if limits.max_pending is None and limits.max_pending_per_submitter is None:
         return
     pending = _pending(connection, submitter)
-    _hold(pending.everybody, adding, limits.max_pending, "TEXTMILL_MAX_PENDING")
-    _hold(pending.own, adding, limits.max_pending_per_submitter, _PER_SUBMITTER)
+    _enforce(pending.everybody, adding, limits.max_pending, "TEXTMILL_MAX_PENDING")
+    _enforce(pending.own, adding, limits.max_pending_per_submitter, _PER_SUBMITTER)
 
 
-def room(connection: sa.Connection, submitter: str, limits: IntakeSettings) -> tuple[int, str]:
+def allowance(connection: sa.Connection, submitter: str, limits: IntakeSettings) -> tuple[int, str]:
     """How many documents a submitter may submit in one job at this moment.
 
     Args:
@@ -44,12 +44,12 @@ def room(connection: sa.Connection, submitter: str, limits: IntakeSettings) -> t
         The number, and the setting that limits it.
 
     Raises:
-        PendingLimitError: there is no room for any.
+        PendingLimitError: it may submit none.
     """
-    rooms = [(limits.max_job_documents, "TEXTMILL_MAX_JOB_DOCUMENTS")]
+    allowed = [(limits.max_job_documents, "TEXTMILL_MAX_JOB_DOCUMENTS")]
     if limits.max_pending is not None or limits.max_pending_per_submitter is not None:
         pending = _pending(connection, submitter)
-        rooms += [
+        allowed += [
             (limit - used, setting)
             for limit, used, setting in (
                 (limits.max_pending, pending.everybody, "TEXTMILL_MAX_PENDING"),
@@ -57,14 +57,14 @@ def room(connection: sa.Connection, submitter: str, limits: IntakeSettings) -> t
             )
             if limit is not None
         ]
-    most, setting = min(rooms)
+    most, setting = min(allowed)
     if most <= 0:
         msg = f"as many documents are pending as {setting} allows; submit again when fewer are"
         raise PendingLimitError(msg)
     return most, setting
 
 
-def most_ever(limits: IntakeSettings) -> int:
+def highest_allowance(limits: IntakeSettings) -> int:
     """How many documents a job may have if nothing else is pending."""
     all_limits = (
         limits.max_job_documents,
@@ -81,7 +81,7 @@ def _pending(connection: sa.Connection, submitter: str) -> sa.Row[tuple[int, int
     ).one()
 
 
-def _hold(pending: int, adding: int, limit: int | None, setting: str) -> None:
+def _enforce(pending: int, adding: int, limit: int | None, setting: str) -> None:
     if limit is None or pending <= limit:
         return
     others = max(0, pending - adding)
