@@ -1,16 +1,31 @@
-"""Kombu's Redis transport, with one fix: a failed acknowledgement frees its slot.
+"""Kombu's Redis transport, with two fixes.
 
-A consumer has a slot for each thread. Kombu frees a message's slot once Redis has received its
-acknowledgement. If the connection is lost while every thread works, no acknowledgement gets
-through: every slot stays taken, so the consumer stops reading from Redis, never finds out that its
-connection is lost, and never makes another one (celery#8030, and others since).
+A failed acknowledgement frees its slot. A consumer has a slot for each thread. Kombu frees a
+message's slot once Redis has received its acknowledgement. If the connection is lost while every
+thread works, no acknowledgement gets through: every slot stays taken, so the consumer stops reading
+from Redis, never finds out that its connection is lost, and never makes another one (celery#8030,
+and others since).
+
+A message that Celery cannot read is dropped. Celery refuses messages of unknown tasks or with wrong
+arguments, but one whose body is `null`, for instance, ends the process, and comes back to the next
+one.
 """
+
+import logging
+from queue import Empty
+from typing import Any
 
 import kombu.connection
 from kombu.transport import redis, virtual
 
+logger = logging.getLogger(__name__)
+
 
 class _QoS(redis.QoS):
+    def held(self) -> list[str]:
+        """The tags of the messages that were delivered and not acknowledged."""
+        return list(self._delivered)
+
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge a message, and free its slot whether Redis received that or not.
 
@@ -25,9 +40,35 @@ class _QoS(redis.QoS):
 class _Channel(redis.Channel):
     QoS = _QoS
 
+    def _brpop_read(self, **options: object) -> bool:
+        """Deliver the next message; what cannot be delivered is dropped, and acknowledged."""
+        held = {*self.qos.held()}
+        try:
+            return bool(super()._brpop_read(**options))  # type: ignore[no-untyped-call]
+        except (Empty, *self.connection_errors, *self.connection.channel_errors):
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a message makes of Celery's code
+            logger.warning("dropped a message that is not Textmill's: %s", type(error).__name__)
+            for delivery_tag in self.qos.held():
+                if delivery_tag not in held:
+                    self.qos.ack(delivery_tag)
+            return True
+
 
 class _Transport(redis.Transport):
     Channel = _Channel
+
+    def _deliver(self, message: dict[str, Any], queue: str) -> None:
+        """Hand a message to its consumer.
+
+        Raises:
+            ValueError: it is compressed, as no message of Textmill is: a small one could fill the
+                memory.
+        """
+        if message["headers"].get("compression"):
+            msg = "the message is compressed"
+            raise ValueError(msg)
+        super()._deliver(message, queue)  # type: ignore[no-untyped-call]
 
 
 class Connection(kombu.connection.Connection):

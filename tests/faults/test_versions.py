@@ -1,6 +1,9 @@
 """Programs that meet data of another version, and models that cannot be loaded."""
 
+import json
 import shutil
+import zlib
+from base64 import b64encode
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,7 +17,25 @@ from schema.messages import TASK_NAME, broker_options, queue_name
 from tests.fixtures.mill import Mill
 from worker.pipeline.artifact import SHIPPED
 
+QUEUE = queue_name(Task.SENTIMENT, Lane.BULK)
 TEXTS = ["The tea was lovely and warm", "味道很差，不会再来"]
+
+
+def enveloped(body: bytes = b"[[], {}, {}]", **headers: object) -> bytes:
+    """A message as Redis holds it, with further headers."""
+    return json.dumps(
+        {
+            "body": b64encode(body).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {"task": TASK_NAME, "id": str(uuid4()), "lang": "py", **headers},
+            "properties": {
+                "body_encoding": "base64",
+                "delivery_info": {"exchange": "", "routing_key": QUEUE},
+                "delivery_tag": str(uuid4()),
+            },
+        }
+    ).encode()
 
 
 def test_programs_refuse_a_database_of_another_version_and_lose_nothing(
@@ -48,13 +69,12 @@ def test_messages_that_nobody_understands_are_refused_and_nothing_is_lost(
     job_id = str(uuid4())
     app = Celery(broker=broker_url, set_as_current=False)
     app.conf.broker_transport_options = broker_options(key_prefix)
-    queue = queue_name(Task.SENTIMENT, Lane.BULK)
     right = {"v": 1, "job_id": job_id, "chunk_no": 0, "task": "sentiment"}
     for wrong in ({"v": 2}, {"chunk_no": -1}, {"job_id": "?"}, {"task": "poetry"}, {"extra": "x"}):
-        app.send_task(TASK_NAME, kwargs=right | wrong, queue=queue)
-    app.send_task("another.task", kwargs=right, queue=queue)
-    app.send_task(TASK_NAME, args=[1, 2], kwargs=right, queue=queue)
-    app.send_task(TASK_NAME, kwargs=right, queue=queue)  # for a job that does not exist
+        app.send_task(TASK_NAME, kwargs=right | wrong, queue=QUEUE)
+    app.send_task("another.task", kwargs=right, queue=QUEUE)
+    app.send_task(TASK_NAME, args=[1, 2], kwargs=right, queue=QUEUE)
+    app.send_task(TASK_NAME, kwargs=right, queue=QUEUE)  # for a job that does not exist
     app.close()
 
     real = mill.submit(TEXTS * 10)
@@ -65,19 +85,26 @@ def test_messages_that_nobody_understands_are_refused_and_nothing_is_lost(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("item", [b"", b"\xff", b'{"body": "?"}'])
-def test_bytes_that_are_no_message_delay_and_lose_nothing(
-    mill: Mill, broker_url: str, key_prefix: str, item: bytes
+def test_bytes_that_are_no_message_end_no_worker_and_lose_nothing(
+    mill: Mill, broker_url: str, key_prefix: str
 ) -> None:
     """Without it, anyone who writes into our queue can stop it for good."""
     mill.dispatch()
     mill.workers()
+    pids = mill.pids()
+    bomb = enveloped(zlib.compress(bytes(1_000_000)), compression="application/x-gzip")
+    bodies = (b"null", b"[]", b"[[], {}]", b'[[], {}, {"callbacks": 5}]')
+    items = [b"", b"\xff", b"[" * 200_000, b'{"body": "?"}', bomb, *map(enveloped, bodies)]
+    items += [enveloped(timelimit=5), enveloped(task=["a"]), enveloped(retries="x")]
     with redis.Redis.from_url(broker_url) as client:
-        client.lpush(key_prefix + queue_name(Task.SENTIMENT, Lane.BULK), item)
+        client.lpush(key_prefix + QUEUE, *items)
 
     job_id = mill.submit(TEXTS * 10)
 
     assert mill.finished(job_id).succeeded == 20
+    assert mill.pids() == pids
+    with redis.Redis.from_url(broker_url) as client:
+        assert not client.exists(key_prefix + "unacked")
 
 
 @pytest.mark.slow
