@@ -14,7 +14,7 @@ from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
 from worker.pipeline.decoders import softmax_loss
 from worker.pipeline.records import FloatArray
 from worker.training.cleaning import cleaned
-from worker.training.examples import known_labels, sentiment_gold
+from worker.training.examples import known_labels, label_gold
 from worker.training.rows import LabelledRow, SentimentRow
 
 EPOCHS: Final = 2
@@ -86,7 +86,7 @@ def _labelled(rows: Sequence[LabelledRow], *, any_label: bool) -> Iterator[tuple
     known = known_labels(rows, any_label=any_label)
     for row in rows:
         if isinstance(row, SentimentRow) and (text := cleaned(row.text)):
-            yield text, sentiment_gold(row, known)
+            yield text, label_gold(row, known)
 
 
 def _nothing() -> CharacterNgrams:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from schema.base import Frozen
 from schema.documents import Task
-from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from schema.outcomes import SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.records import FloatArray
 from worker.training.evaluate import moderation_scores, ranked_phrases, sentiment_scores
-from worker.training.measures import moderation_gold, present_keywords
+from worker.training.measures import decided, moderation_gold, present_keywords, sentiment_gold
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
 
 TOLERANCE: Final = 0.01
@@ -206,16 +206,15 @@ def _f1(agreement: _Agreement, drawn: FloatArray) -> NDArray[np.float64]:
 def _agreement(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> _Agreement:
     match pipeline.task:
         case Task.SENTIMENT:
-            label = [SENTIMENT_LABELS.index(cast("SentimentRow", row).label) for row in rows]
+            gold = sentiment_gold(cast("Sequence[SentimentRow]", rows))
             one_hot = np.eye(len(SENTIMENT_LABELS), dtype=np.float32)
             return _Agreement.of(
-                one_hot[sentiment_scores(pipeline, rows).argmax(axis=1)], one_hot[label]
+                one_hot[sentiment_scores(pipeline, rows).argmax(axis=1)], one_hot[gold]
             )
         case Task.MODERATION:
-            thresholds = [pipeline.thresholds[label] for label in MODERATION_LABELS]
             holds, known = moderation_gold(cast("Sequence[ModerationRow]", rows))
-            decided = (moderation_scores(pipeline, rows) >= thresholds) & known
-            return _Agreement.of(_with_clean(decided), _with_clean(holds))
+            decisions = decided(moderation_scores(pipeline, rows), pipeline.thresholds) & known
+            return _Agreement.of(_with_clean(decisions), _with_clean(holds))
         case Task.KEYWORDS:
             return _keywords(pipeline, cast("Sequence[KeywordsRow]", rows))
 

@@ -30,7 +30,7 @@ from worker.training.corpus import Source, data_hash
 from worker.training.evaluate import evaluate, moderation_scores
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
-from worker.training.measures import folded, keywords_measures, majority
+from worker.training.measures import decided, folded, keywords_measures, majority
 from worker.training.ordinary import ordinary_rows
 from worker.training.ranker import Tagger, count, fit_ranker
 from worker.training.recipe import Recipe
@@ -246,5 +246,5 @@ def _flagged(pipeline: Pipeline, ordinary: Sequence[ModerationRow]) -> float | N
     rows = [row for row in ordinary if row.annotated.issuperset(MODERATION_LABELS)]
     if not rows:
         return None
-    thresholds = [pipeline.thresholds[label] for label in MODERATION_LABELS]
-    return float((moderation_scores(pipeline, rows) >= thresholds).any(axis=1).mean())
+    decisions = decided(moderation_scores(pipeline, rows), pipeline.thresholds)
+    return float(decisions.any(axis=1).mean())
