@@ -148,7 +148,7 @@ def _fresh_state(
 
 
 def _finish(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
-    state.model.load_state_dict(state.best_weights)
+    state.load_best()
     generator = state.model.generator.eval()
     round_weights(generator)
     for name in extension.config().files():
@@ -199,7 +199,7 @@ def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> 
                 parameters=sum(value.numel() for value in state.model.parameters()),
                 data_hash=data_hash(used),
                 sources=learned,
-                epochs=state.epoch - state.stale,
+                epochs=state.best_epoch,
                 likelihood=state.best_score,
             ),
         }

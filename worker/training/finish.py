@@ -78,7 +78,7 @@ def finish(
     averaged = start.has_decoder_of(state.model) and take_mean(
         state, start, Validation(recipe, start.tokenizer)
     )
-    state.model.load_state_dict(state.best_weights)
+    state.load_best()
     round_weights(state.model)
     tokenizer = start.tokenizer
     ranker = _ranker(recipe, start, state.model, fold_taggers)
@@ -199,7 +199,7 @@ def _card(
         start=start.version,
         averaged=averaged,
         teachers=tuple(taught.teacher for taught in recipe.soft_labels) or start.teachers,
-        epochs=state.epoch - state.stale,
+        epochs=state.best_epoch,
         validation_score=state.best_score,
         stored_score=Validation(recipe, start.tokenizer)(state.model),
         tests=tuple(

@@ -188,7 +188,7 @@ def pretrain(
         sources=tuple(
             entry_of(source, "language", source.rows("train")) for source in pretraining.sources()
         ),
-        epochs=state.epoch - state.stale,
+        epochs=state.best_epoch,
         likelihood=state.best_score,
     )
     encoder = {

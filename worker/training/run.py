@@ -157,6 +157,6 @@ def _fold_taggers(
         if not examples:  # a fold of few texts may leave no keyword to learn
             continue
         yield from _train(part, start, state, examples, folder, identity)
-        state.model.load_state_dict(state.best_weights)
+        state.load_best()
         taggers.append(FoldTagger(part, state.model))
     return taggers

@@ -141,7 +141,7 @@ def teach(
     yield from train_with_checkpoints(
         state, examples, validate, recipe.training, folder=checkpoint, identity=identity
     )
-    state.model.load_state_dict(state.best_weights)
+    state.load_best()
     state.model.eval()
     by_text: dict[str, SoftLabel] = {}
     judged = [*training, *_alone(teaching, tokenizer, training)]
@@ -155,7 +155,7 @@ def teach(
         command=recipe.command,
         data_hash=data_hash([part.source for part in judged if part.use != "excerpts"]),
         sources=tuple(entry_of(part.source, part.use, part.rows) for part in judged),
-        epochs=state.epoch - state.stale,
+        epochs=state.best_epoch,
         validation_score=state.best_score,
         soft_labels=version_of(by_text),
     )
