@@ -17,6 +17,7 @@ from typing import Final, Literal
 from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import ModerationLabel
+from worker.training.hashing import content_hash
 from worker.training.rows import (
     ROW_TYPES,
     KeywordsRow,
@@ -158,18 +159,21 @@ def all_texts(data: Path, licence_class: LicenceClass, split: Split) -> Iterator
 
 def identity_of(options: Sequence[object], used: list[Source]) -> str:
     """Hash over everything that decides the result of a training, 16 hex digits."""
-    return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
+    return content_hash([f"{options} {data_hash(used)}".encode()])
 
 
 def data_hash(used: list[Source]) -> str:
     """Hash over every file of the sources, 16 hex digits."""
-    digest = sha256()
-    for source in used:
-        for split in SPLITS:
-            if source.path(split).is_file():
-                digest.update(f"{source.task}/{source.name}/{split}".encode())
-                digest.update(sha256(source.path(split).read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return content_hash(
+        part
+        for source in used
+        for split in SPLITS
+        if source.path(split).is_file()
+        for part in (
+            f"{source.task}/{source.name}/{split}".encode(),
+            sha256(source.path(split).read_bytes()).digest(),
+        )
+    )
 
 
 def _licence_classes(data: Path) -> dict[str, LicenceClass]:

@@ -1,7 +1,6 @@
 """A pretrained transformer with a decoder for one of our classifiers."""
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,6 +14,7 @@ from worker.pipeline.decoders import sigmoid_loss, softmax_loss
 from worker.pipeline.model import Network, token_mask
 from worker.pipeline.records import IntArray
 from worker.training import metrics
+from worker.training.hashing import content_hash
 from worker.training.soft_labels import TAUGHT
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list
 
 def weights_hash(encoder: "PreTrainedModel") -> str:
     """Content hash of the weights, 16 hex digits."""
-    digest = sha256()
-    for name, value in encoder.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return content_hash(
+        part
+        for name, value in encoder.state_dict().items()
+        for part in (name.encode(), value.contiguous().numpy().tobytes())
+    )
