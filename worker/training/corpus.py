@@ -24,8 +24,8 @@ from worker.training.rows import (
     LabelledRow,
     ModerationRow,
     RowFile,
-    draw_of,
 )
+from worker.training.sampling import draw_of
 
 LicenceClass = Literal["A", "B", "C"]
 """A permissive; B share-alike or the texts' own terms; C none found."""

@@ -13,9 +13,9 @@ from worker.training.rows import (
     LabelledRow,
     ModerationRow,
     SentimentRow,
-    draw_of,
     read_lines,
 )
+from worker.training.sampling import draw_of
 
 _REVIEW_LABELS: Final[frozenset[ModerationLabel]] = frozenset(
     {"sexual", "violence", "spam", "fraud", "illicit"}

@@ -25,7 +25,8 @@ from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocumen
 from worker.pipeline.tokenize import parts_of
 from worker.training.cleaning import cleaned
 from worker.training.measures import folded, present_keywords
-from worker.training.rows import KeywordsRow, draw_of
+from worker.training.rows import KeywordsRow
+from worker.training.sampling import draw_of
 
 UNITS: Final = 64
 EPOCHS: Final = 15

@@ -25,7 +25,8 @@ from worker.training.loop import TrainingConfig
 from worker.training.measures import folded
 from worker.training.ordinary import ordinary_row, ordinary_rows
 from worker.training.pretrain import PRETRAINING, VOCABULARY, Pretraining
-from worker.training.rows import LabelledRow, ModerationRow, draw_of
+from worker.training.rows import LabelledRow, ModerationRow
+from worker.training.sampling import draw_of
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, with_soft_labels
 from worker.training.start import Start
 from worker.training.templates import template_rows

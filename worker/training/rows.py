@@ -5,7 +5,6 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final, Generic, TypeVar
 
@@ -122,11 +121,6 @@ class RowFile(Generic[RowType]):
             where = ".".join(str(part) for part in fault["loc"]) or "JSON"
             msg = f"{_name(self._path)}, line {number}: {where}: {fault['msg']}; correct the line"
             raise InputError(msg) from None
-
-
-def draw_of(text: str) -> float:
-    """A number in [0, 1) from a text's hash; samples drawn by it are the same at every call."""
-    return int.from_bytes(sha256(text.encode(errors="surrogatepass")).digest()[:8]) / 2**64
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
