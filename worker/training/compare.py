@@ -9,7 +9,7 @@ paired bootstrap (Efron & Tibshirani 1993, chapter 13; for language processing K
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from worker.pipeline import Pipeline
 from worker.pipeline.records import FloatArray
 from worker.training.evaluate import moderation_scores, ranked_phrases, sentiment_scores
 from worker.training.measures import decided, moderation_gold, present_keywords, sentiment_gold
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 
 TOLERANCE: Final = 0.01
 """F1 by which a candidate may be worse elsewhere; another seed changes more than that."""
@@ -206,17 +206,17 @@ def _f1(agreement: _Agreement, drawn: FloatArray) -> NDArray[np.float64]:
 def _agreement(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> _Agreement:
     match pipeline.task:
         case Task.SENTIMENT:
-            gold = sentiment_gold(cast("Sequence[SentimentRow]", rows))
+            gold = sentiment_gold(of_type(SentimentRow, rows))
             one_hot = np.eye(len(SENTIMENT_LABELS), dtype=np.float32)
             return _Agreement.of(
                 one_hot[sentiment_scores(pipeline, rows).argmax(axis=1)], one_hot[gold]
             )
         case Task.MODERATION:
-            holds, known = moderation_gold(cast("Sequence[ModerationRow]", rows))
+            holds, known = moderation_gold(of_type(ModerationRow, rows))
             decisions = decided(moderation_scores(pipeline, rows), pipeline.thresholds) & known
             return _Agreement.of(_with_clean(decisions), _with_clean(holds))
         case Task.KEYWORDS:
-            return _keywords(pipeline, cast("Sequence[KeywordsRow]", rows))
+            return _keywords(pipeline, of_type(KeywordsRow, rows))
 
 
 def _with_clean(holds: NDArray[np.bool_]) -> FloatArray:

@@ -1,7 +1,7 @@
 """How good a pipeline is on labelled rows."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from worker.training.measures import (
     moderation_measures,
     sentiment_measures,
 )
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 
 _BLOCK: Final = 1024
 """Documents in memory at once."""
@@ -35,14 +35,14 @@ def evaluate(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> Measures:
     """Measure a pipeline on rows of its task, at least one."""
     match pipeline.task:
         case Task.SENTIMENT:
-            sentiment = _of(SentimentRow, rows)
+            sentiment = of_type(SentimentRow, rows)
             return sentiment_measures(sentiment, sentiment_scores(pipeline, sentiment))
         case Task.MODERATION:
-            moderation = _of(ModerationRow, rows)
+            moderation = of_type(ModerationRow, rows)
             scores = moderation_scores(pipeline, moderation)
             return moderation_measures(moderation, scores, pipeline.thresholds)
         case Task.KEYWORDS:
-            keywords = _of(KeywordsRow, rows)
+            keywords = of_type(KeywordsRow, rows)
             results = list(_results(pipeline, keywords, generate=pipeline.generates))
             found, generated = (
                 [_listed(result, generated=which)[0] for result in results]
@@ -100,10 +100,3 @@ def _results(
     for first in range(0, len(rows), _BLOCK):
         texts = [row.text for row in rows[first : first + _BLOCK]]
         yield from analyse(pipeline, texts, generate=generate)
-
-
-RowT = TypeVar("RowT")
-
-
-def _of(kind: type[RowT], rows: Sequence[object]) -> list[RowT]:
-    return [row for row in rows if isinstance(row, kind)]

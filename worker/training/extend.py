@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import torch
 from pydantic import ValidationError
@@ -32,7 +31,7 @@ from worker.training.finish import figures
 from worker.training.generator import DROPOUT, TRAINING, Generation, outputs, phrase_examples
 from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.measures import absent_keywords
-from worker.training.rows import KeywordsRow
+from worker.training.rows import KeywordsRow, of_type
 from worker.training.run import Finished, Report
 
 
@@ -128,12 +127,8 @@ def _examples(extension: Extension, split: Split, tokenizer: Tokenizer) -> list[
     return [
         example
         for source in extension.sources()
-        for example in phrase_examples(_rows(source, split), tokenizer)
+        for example in phrase_examples(of_type(KeywordsRow, source.rows(split)), tokenizer)
     ]
-
-
-def _rows(source: Source, split: Split) -> list[KeywordsRow]:
-    return cast("list[KeywordsRow]", source.rows(split))
 
 
 def _fresh_state(
@@ -164,7 +159,10 @@ def _calibrated(extension: Extension, generator: Generator, out: Path) -> Artifa
     config = extension.config()
     everything = replace(config, generator=True, thresholds=config.thresholds | {"generated": 0.0})
     write_generator(out, everything, generator)
-    sets = [_rows(source, "valid") or _rows(source, "train") for source in extension.sources()]
+    sets = [
+        of_type(KeywordsRow, source.rows("valid") or source.rows("train"))
+        for source in extension.sources()
+    ]
     line, threshold = generator_calibration(Pipeline.load(out, "cpu"), sets)
     generator.get_buffer("calibration").copy_(torch.tensor(line))
     return replace(everything, thresholds=config.thresholds | {"generated": threshold})
@@ -172,11 +170,14 @@ def _calibrated(extension: Extension, generator: Generator, out: Path) -> Artifa
 
 def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
     used, pipeline = extension.sources(), Pipeline.load(out, "cpu")
-    learned = tuple(
-        entry_of(source, "labels", absent)
+    lacking = [
+        (
+            source,
+            [row for row in of_type(KeywordsRow, source.rows("train")) if absent_keywords(row)],
+        )
         for source in used
-        if (absent := [row for row in _rows(source, "train") if absent_keywords(row)])
-    )
+    ]
+    learned = tuple(entry_of(source, "labels", rows) for source, rows in lacking if rows)
     outdated = {limit.text for limit in (FINDS_ONLY, *GENERATES)}
     try:
         card = Card.model_validate_json((extension.artifact / CARD).read_bytes())

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import torch
 
@@ -35,7 +35,7 @@ from worker.training.ordinary import ordinary_rows
 from worker.training.ranker import Tagger, count, fit_ranker
 from worker.training.recipe import Recipe
 from worker.training.robustness import evasion_kept
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 from worker.training.start import Start
 from worker.training.validation import Validation
 from worker.training.written import written_entries
@@ -108,7 +108,7 @@ def _character_ngrams(
     if averaged and start.character_ngrams is not None:
         ngrams = mean_of(start.character_ngrams, ngrams)
     valid = [row for source in recipe.sources() for row in source.rows("valid")]
-    weights = pool_weights(pipeline, ngrams, cast("list[SentimentRow]", valid))
+    weights = pool_weights(pipeline, ngrams, of_type(SentimentRow, valid))
     return replace(ngrams, pool_weights=weights)
 
 
@@ -123,15 +123,15 @@ def _ranker(
     if recipe.task is not Task.KEYWORDS:
         return None
     if start.ranker is not None:
-        counts = count(cast("list[KeywordsRow]", recipe.counted_rows()))
+        counts = count(of_type(KeywordsRow, recipe.counted_rows()))
         return Ranker(counts, start.ranker.weights)
     taggers = [FoldTagger(recipe, model), *fold_taggers]
     return fit_ranker(
         [
             Tagger(
                 in_memory(part.config(start.tokenizer), start.tokenizer, tagger),
-                cast("list[KeywordsRow]", part.counted_rows()),
-                cast("list[list[KeywordsRow]]", part.new_sets()),
+                of_type(KeywordsRow, part.counted_rows()),
+                [of_type(KeywordsRow, rows) for rows in part.new_sets()],
             )
             for part, tagger in taggers
         ],
@@ -147,16 +147,16 @@ def _calibrated(
     rows = [row for rows in sets for row in rows]
     match recipe.task:
         case Task.SENTIMENT:
-            sentiment = cast("list[SentimentRow]", rows)
+            sentiment = of_type(SentimentRow, rows)
             _set_temperature(model, sentiment_temperature(pipeline, sentiment))
             return config
         case Task.MODERATION:
-            moderation, ordinary = cast("list[ModerationRow]", rows), recipe.ordinary("valid")
+            moderation, ordinary = of_type(ModerationRow, rows), recipe.ordinary("valid")
             _set_temperature(model, moderation_temperatures(pipeline, [*moderation, *ordinary]))
-            parted = cast("list[list[ModerationRow]]", sets)
+            parted = [of_type(ModerationRow, rows) for rows in sets]
             return replace(config, thresholds=moderation_thresholds(pipeline, parted, ordinary))
         case Task.KEYWORDS:
-            threshold = keyword_threshold(pipeline, cast("list[list[KeywordsRow]]", sets))
+            threshold = keyword_threshold(pipeline, [of_type(KeywordsRow, rows) for rows in sets])
             return replace(config, thresholds={"keyword": threshold})
 
 
@@ -222,7 +222,7 @@ def _kept(pipeline: Pipeline, labelled: Sequence[Source]) -> dict[str, dict[Evas
 def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:
     """A card's figures for a source's test rows, at least one."""
     baseline = (
-        _commonest(source, cast("Sequence[KeywordsRow]", rows))
+        _commonest(source, of_type(KeywordsRow, rows))
         if pipeline.task is Task.KEYWORDS
         else majority(rows)
     )
@@ -231,7 +231,7 @@ def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> 
 
 def _commonest(source: Source, rows: Sequence[KeywordsRow]) -> float:
     """F1@5 of answering the training keywords that occur in a text, commonest first."""
-    training = cast("list[KeywordsRow]", source.rows("train"))
+    training = of_type(KeywordsRow, source.rows("train"))
     counts = Counter(folded(keyword) for row in training for keyword in row.keywords)
     common = [keyword for keyword, _ in counts.most_common(_COMMON_KEYWORDS)]
     ranked = []

@@ -5,14 +5,12 @@ learns others (Li & Hoiem 2016). They also pass on what teachers taught it, who 
 again.
 """
 
-from typing import cast
-
 from schema.documents import Task
 from worker.pipeline import Pipeline
 from worker.training.evaluate import moderation_scores, sentiment_scores
 from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
-from worker.training.rows import LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import LabelledRow
 from worker.training.soft_labels import TAUGHT, SoftLabel
 from worker.training.start import Start
 
@@ -51,8 +49,6 @@ def remembered(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
 
 def _scores(pipeline: Pipeline, rows: list[LabelledRow]) -> list[list[float]]:
     """Scores of each row, (rows, labels)."""
-    if pipeline.task is Task.SENTIMENT:
-        scores = sentiment_scores(pipeline, cast("list[SentimentRow]", rows))
-    else:
-        scores = moderation_scores(pipeline, cast("list[ModerationRow]", rows))
-    return cast("list[list[float]]", scores.tolist())
+    score = sentiment_scores if pipeline.task is Task.SENTIMENT else moderation_scores
+    scores: list[list[float]] = score(pipeline, rows).tolist()
+    return scores

@@ -13,7 +13,7 @@ from worker.pipeline import Pipeline
 from worker.training import metrics
 from worker.training.evaluate import moderation_scores, ranked_phrases, sentiment_scores
 from worker.training.measures import decided, moderation_gold, present_keywords, sentiment_gold
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,11 +69,11 @@ def findings(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> tuple[list[Matr
     """What `plot` draws."""
     match pipeline.task:
         case Task.SENTIMENT:
-            return _sentiment(pipeline, [row for row in rows if isinstance(row, SentimentRow)])
+            return _sentiment(pipeline, of_type(SentimentRow, rows))
         case Task.MODERATION:
-            return _moderation(pipeline, [row for row in rows if isinstance(row, ModerationRow)])
+            return _moderation(pipeline, of_type(ModerationRow, rows))
         case Task.KEYWORDS:
-            return [], _keywords(pipeline, [row for row in rows if isinstance(row, KeywordsRow)])
+            return [], _keywords(pipeline, of_type(KeywordsRow, rows))
 
 
 def _sentiment(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> tuple[list[Matrix], ScoredHits]:

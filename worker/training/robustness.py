@@ -9,7 +9,7 @@ from worker.pipeline import Pipeline
 from worker.training.evaluate import evaluate
 from worker.training.evasion import EVASIONS, Evasion, evade
 from worker.training.measures import ModerationMeasures
-from worker.training.rows import LabelledRow, ModerationRow
+from worker.training.rows import LabelledRow
 from worker.training.sampling import sample
 
 ROWS: Final = 1000
@@ -45,7 +45,7 @@ def evasion_kept(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> dict[Evasio
 
 def flag_f1(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> float:
     """F1 of "any annotated label holds" on moderation rows, at least one."""
-    measures = evaluate(pipeline, [row for row in rows if isinstance(row, ModerationRow)])
+    measures = evaluate(pipeline, rows)
     if not isinstance(measures, ModerationMeasures):
         msg = f"robustness is measured of moderation, not of {pipeline.task}"
         raise TypeError(msg)

@@ -123,6 +123,21 @@ class RowFile(Generic[RowType]):
             raise InputError(msg) from None
 
 
+def of_type(row_type: type[RowType], rows: Iterable[Row]) -> list[RowType]:
+    """The same rows, known to be of one type.
+
+    Raises:
+        TypeError: one is of another type.
+    """
+    typed = []
+    for row in rows:
+        if not isinstance(row, row_type):
+            msg = f"{type(row).__name__} in place of {row_type.__name__}"
+            raise TypeError(msg)
+        typed.append(row)
+    return typed
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write a gzip-compressed file that `RowFile` reads."""
     with gzip.open(path, "wt", encoding="utf-8") as file:

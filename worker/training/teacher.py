@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from worker.training.loop import EpochReport, StepReport, TrainingConfig, Traini
 from worker.training.measures import Measures, folded, moderation_measures, sentiment_measures
 from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
-from worker.training.rows import ModerationRow, Row, SentimentRow
+from worker.training.rows import ModerationRow, Row, SentimentRow, of_type
 from worker.training.soft_labels import TAUGHT, SoftLabel, SoftLabels, version_of
 from worker.training.transformer import Transformer, load, tokenize, weights_hash
 from worker.training.validation import score_of
@@ -236,8 +236,8 @@ def _examples(part: _Part) -> Iterator[Example]:
 def _measures(transformer: Transformer, part: _Part) -> Measures:
     probabilities = transformer.probabilities(part.texts)
     if transformer.task is Task.SENTIMENT:
-        return sentiment_measures(cast("list[SentimentRow]", part.rows), probabilities)
-    return moderation_measures(cast("list[ModerationRow]", part.rows), probabilities, _THRESHOLDS)
+        return sentiment_measures(of_type(SentimentRow, part.rows), probabilities)
+    return moderation_measures(of_type(ModerationRow, part.rows), probabilities, _THRESHOLDS)
 
 
 def _soft_labels(transformer: Transformer, part: _Part) -> dict[str, SoftLabel]:
