@@ -107,7 +107,7 @@ def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]
         load_checkpoint(checkpoint, state, extension.identity())
 
     def validate(model: Generation) -> float:
-        return model.likelihood(validation)
+        return model.mean_token_probability(validation)
 
     yield from train_with_checkpoints(
         state,

@@ -172,7 +172,7 @@ def pretrain(
         load_checkpoint(checkpoint, state, pretraining.identity())
 
     def validate(model: LanguageModel) -> float:
-        return model.likelihood(validation)
+        return model.mean_token_probability(validation)
 
     yield from train_with_checkpoints(
         state,
@@ -237,7 +237,7 @@ class LanguageModel(Network):
         return functional.cross_entropy(scores, torch.zeros_like(targets))
 
     @torch.inference_mode()
-    def likelihood(self, windows: list[IntArray]) -> float:
+    def mean_token_probability(self, windows: list[IntArray]) -> float:
         """Geometric mean of the probability of a token, over the whole vocabulary."""
         lost, count = 0.0, 0
         for rows in micro_batches([len(window) for window in windows], BUDGET):
