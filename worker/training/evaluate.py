@@ -1,7 +1,6 @@
 """How good a pipeline is on labelled rows."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from schema.outcomes import (
     SentimentResult,
 )
 from worker.pipeline import Pipeline
-from worker.pipeline.analysis import analyse
+from worker.pipeline.analysis import analyse_stream
 from worker.training import metrics
 from worker.training.measures import (
     Measures,
@@ -26,9 +25,6 @@ from worker.training.measures import (
     sentiment_measures,
 )
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
-
-_BLOCK: Final = 1024
-"""Documents in memory at once."""
 
 
 def evaluate(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> Measures:
@@ -97,6 +93,4 @@ def _listed(result: Result | Failure, *, generated: bool) -> tuple[list[str], li
 def _results(
     pipeline: Pipeline, rows: Sequence[LabelledRow], *, generate: bool = False
 ) -> Iterator[Result | Failure]:
-    for first in range(0, len(rows), _BLOCK):
-        texts = [row.text for row in rows[first : first + _BLOCK]]
-        yield from analyse(pipeline, texts, generate=generate)
+    return analyse_stream(pipeline, (row.text for row in rows), generate=generate)
