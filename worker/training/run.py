@@ -1,4 +1,4 @@
-"""One training from start to artifact, with its checkpoints."""
+"""One training run from start to artifact, with its checkpoints."""
 
 import shutil
 from collections.abc import Generator, Iterator, Sequence
