@@ -15,7 +15,7 @@ from worker.pipeline.model import Model
 from worker.training.loop import TrainingState
 from worker.training.start import Start
 
-CLEARLY: Final = 0.002
+SCORE_DROP: Final = 0.002
 """How much lower a validation score must be to count; docs/decisions/0021 says why."""
 
 
@@ -40,7 +40,7 @@ def take_mean(
     }
     state.model.load_state_dict(mean)
     score = validate(state.model.eval())
-    if score < state.best_score - CLEARLY:
+    if score < state.best_score - SCORE_DROP:
         return False
     state.best_score, state.best_weights = score, mean
     return True

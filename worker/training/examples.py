@@ -31,7 +31,7 @@ WINDOW: Final = 256
 OVERLAP: Final = 32
 """Tokens that neighbouring windows share."""
 
-SOFT: Final = 0.7
+SOFT_SHARE: Final = 0.7
 """Share of a teacher's soft labels in the gold; the rest is the label that people gave."""
 
 GoldArray = NDArray[np.int8]
@@ -111,7 +111,7 @@ def _moderation(row: ModerationRow) -> FloatArray:
 
 
 def _mixed(hard: FloatArray, soft: Sequence[float]) -> FloatArray:
-    return SOFT * np.array(soft, dtype=np.float32) + (1 - SOFT) * hard
+    return SOFT_SHARE * np.array(soft, dtype=np.float32) + (1 - SOFT_SHARE) * hard
 
 
 def _masked(gold: FloatArray, known: Sequence[bool]) -> FloatArray:
