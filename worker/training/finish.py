@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 
@@ -32,34 +32,24 @@ from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
 from worker.training.measures import decided, folded, keywords_measures, majority
 from worker.training.ordinary import ordinary_rows
-from worker.training.ranker import Tagger, count, fit_ranker
+from worker.training.ranker import RankerRows, Tagger, count, fit_ranker
 from worker.training.recipe import Recipe
 from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 from worker.training.start import Start
+from worker.training.training_rows import TrainingRows
 from worker.training.validation import Validation
 from worker.training.written import written_entries
 
 _COMMON_KEYWORDS: Final = 2000
 
 
-class FoldTagger(NamedTuple):
-    """A keywords tagger that did not learn from one fold of the texts.
-
-    Attributes:
-        recipe: what it was trained on.
-        model: its network.
-    """
-
-    recipe: Recipe
-    model: Model
-
-
 def finish(
     recipe: Recipe,
     start: Start,
     state: TrainingState[Model],
-    fold_taggers: Sequence[FoldTagger],
+    rows: TrainingRows,
+    fold_taggers: Sequence[Tagger],
     out: Path,
 ) -> Card:
     """Make an artifact from the best weights.
@@ -68,6 +58,7 @@ def finish(
         recipe: what was trained.
         start: what the training started from.
         state: after the last epoch; its network is changed to the weights that are stored.
+        rows: what it learned from.
         fold_taggers: for keywords, the taggers from which the ranker learns beside the one that
             ships.
         out: folder of the artifact; its checkpoint is removed.
@@ -81,13 +72,13 @@ def finish(
     state.load_best()
     round_weights(state.model)
     tokenizer = start.tokenizer
-    ranker = _ranker(recipe, start, state.model, fold_taggers)
+    ranker = _ranker(recipe, start, rows.ranker, state.model, fold_taggers)
     config = replace(recipe.config(tokenizer), ranker=ranker is not None)
     config = _calibrated(
         recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
     )
     pipeline = in_memory(config, tokenizer, state.model)
-    ngrams = _character_ngrams(recipe, start, pipeline, averaged=averaged)
+    ngrams = _character_ngrams(recipe, start, rows, pipeline, averaged=averaged)
     config = replace(config, character_ngrams=ngrams is not None)
     additions = Additions(character_ngrams=ngrams, ranker=ranker)
     with replaced(out) as whole:
@@ -98,13 +89,14 @@ def finish(
 
 
 def _character_ngrams(
-    recipe: Recipe, start: Start, pipeline: Pipeline, *, averaged: bool
+    recipe: Recipe, start: Start, rows: TrainingRows, pipeline: Pipeline, *, averaged: bool
 ) -> CharacterNgrams | None:
     """For sentiment, the linear model beside the network; `pipeline` holds the network alone."""
     if recipe.task is not Task.SENTIMENT:
         return None
-    sets, judged = recipe.plain_rows()
-    ngrams = fit_character_ngrams(sets, judged, start.character_ngrams, recipe.training.seed)
+    ngrams = fit_character_ngrams(
+        [*rows.sets, rows.written], rows.judged, start.character_ngrams, recipe.training.seed
+    )
     if averaged and start.character_ngrams is not None:
         ngrams = mean_of(start.character_ngrams, ngrams)
     valid = [row for source in recipe.sources() for row in source.rows("valid")]
@@ -113,30 +105,23 @@ def _character_ngrams(
 
 
 def _ranker(
-    recipe: Recipe, start: Start, model: Model, fold_taggers: Sequence[FoldTagger]
+    recipe: Recipe,
+    start: Start,
+    rows: RankerRows | None,
+    model: Model,
+    fold_taggers: Sequence[Tagger],
 ) -> Ranker | None:
     """For keywords, the ranker of the tagger's phrases.
 
     The ranker of `start` keeps its weights if there is one: a model that has learned most texts
     already leaves too few new ones to learn weights from.
     """
-    if recipe.task is not Task.KEYWORDS:
+    if rows is None:
         return None
     if start.ranker is not None:
-        counts = count(of_type(KeywordsRow, recipe.counted_rows()))
-        return Ranker(counts, start.ranker.weights)
-    taggers = [FoldTagger(recipe, model), *fold_taggers]
-    return fit_ranker(
-        [
-            Tagger(
-                in_memory(part.config(start.tokenizer), start.tokenizer, tagger),
-                of_type(KeywordsRow, part.counted_rows()),
-                [of_type(KeywordsRow, rows) for rows in part.new_sets()],
-            )
-            for part, tagger in taggers
-        ],
-        recipe.training.seed,
-    )
+        return Ranker(count(rows.counted), start.ranker.weights)
+    pipeline = in_memory(recipe.config(start.tokenizer), start.tokenizer, model)
+    return fit_ranker([Tagger(pipeline, rows), *fold_taggers], recipe.training.seed)
 
 
 def _calibrated(

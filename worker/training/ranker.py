@@ -44,18 +44,28 @@ SLICE: Final = 512
 """Number of documents analysed at a time."""
 
 
+class RankerRows(NamedTuple):
+    """The rows from which a ranker learns, beside the phrases of one tagger.
+
+    Attributes:
+        counted: all that the tagger may learn from, each row once; words are counted in them.
+        new: rows that the tagger does not learn from, a set per source; some may be empty.
+    """
+
+    counted: Sequence[KeywordsRow]
+    new: Sequence[Sequence[KeywordsRow]]
+
+
 class Tagger(NamedTuple):
-    """A tagger, and texts that are new to it.
+    """A tagger from whose phrases a ranker learns.
 
     Attributes:
         pipeline: a keywords pipeline without a ranker.
-        learned: the rows that it was trained on.
-        sets: the rows of each source that it was not trained on.
+        rows: the rows that it was trained on, and others.
     """
 
     pipeline: Pipeline
-    learned: Sequence[KeywordsRow]
-    sets: Sequence[Sequence[KeywordsRow]]
+    rows: RankerRows
 
 
 class LabelledPhrases(NamedTuple):
@@ -82,9 +92,9 @@ def fit_ranker(taggers: Sequence[Tagger], seed: int) -> Ranker | None:
     Returns:
         The ranker; None if no tagger finds a phrase in any text with keywords.
     """
-    counts = [count(tagger.learned) for tagger in taggers]
+    counts = [count(tagger.rows.counted) for tagger in taggers]
     labelled = [
-        [label_phrases(tagger.pipeline, rows, known) for rows in tagger.sets]
+        [label_phrases(tagger.pipeline, rows, known) for rows in tagger.rows.new]
         for tagger, known in zip(taggers, counts, strict=True)
     ]
     sets = [[item for part in parts for item in part] for parts in zip(*labelled, strict=True)]

@@ -1,8 +1,8 @@
-"""How a model judges texts that it learned earlier, for a training that starts from it.
+"""How an artifact judges the texts that it learned from, for a training that starts from it.
 
 Learned beside the labels of these texts, its answers keep the network from forgetting them while it
-learns others (Li & Hoiem 2016). They also pass on what teachers taught it, who need not be asked
-again.
+learns others (learning without forgetting, Li & Hoiem 2016). They also pass on what teachers taught
+it, who need not be asked again.
 """
 
 from schema.documents import Task
@@ -15,7 +15,7 @@ from worker.training.soft_labels import TAUGHT, SoftLabel
 from worker.training.start import Start
 
 
-def remembered(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
+def own_soft_labels(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
     """Judge the training rows of the sources that an artifact learned from.
 
     Args:
