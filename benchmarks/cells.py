@@ -21,7 +21,7 @@ from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED, TOKENIZER
 from worker.pipeline.model import Cell, Model
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import in_memory
+from worker.training.evaluate import in_memory
 from worker.training.loop import EpochReport, TrainingState, train
 from worker.training.noisy_examples import make_examples
 from worker.training.recipe import TRAINING, Recipe

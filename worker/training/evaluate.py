@@ -16,6 +16,11 @@ from schema.outcomes import (
 )
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse_stream
+from worker.pipeline.artifact import Additions, ArtifactConfig
+from worker.pipeline.model import Model
+from worker.pipeline.predict import Predictor
+from worker.pipeline.ranker import Ranker
+from worker.pipeline.tokenize import Tokenizer
 from worker.training import metrics
 from worker.training.measures import (
     Measures,
@@ -41,7 +46,7 @@ def evaluate(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> Measures:
             keywords = of_type(KeywordsRow, rows)
             results = list(_results(pipeline, keywords, generate=pipeline.generates))
             found, generated = (
-                [_listed(result, generated=which)[0] for result in results]
+                [_phrases(result, generated=which)[0] for result in results]
                 for which in (False, True)
             )
             return keywords_measures(keywords, found, generated if pipeline.generates else None)
@@ -72,17 +77,25 @@ def ranked_phrases(
     pipeline: Pipeline, rows: Sequence[LabelledRow]
 ) -> list[tuple[list[str], list[float]]]:
     """Folded keywords and their scores per row, best first."""
-    return [_listed(result, generated=False) for result in _results(pipeline, rows)]
+    return [_phrases(result, generated=False) for result in _results(pipeline, rows)]
 
 
 def generated_phrases(
     pipeline: Pipeline, rows: Sequence[LabelledRow]
 ) -> list[tuple[list[str], list[float]]]:
     """Folded generated keywords and their scores per row, best first."""
-    return [_listed(result, generated=True) for result in _results(pipeline, rows, generate=True)]
+    return [_phrases(result, generated=True) for result in _results(pipeline, rows, generate=True)]
 
 
-def _listed(result: Result | Failure, *, generated: bool) -> tuple[list[str], list[float]]:
+def in_memory(
+    config: ArtifactConfig, tokenizer: Tokenizer, model: Model, ranker: Ranker | None = None
+) -> Pipeline:
+    """A pipeline over a network still in training; puts the network in evaluation mode."""
+    predictor = Predictor(model.eval(), "cpu")
+    return Pipeline(config, tokenizer, predictor, "unfinished", Additions(ranker=ranker))
+
+
+def _phrases(result: Result | Failure, *, generated: bool) -> tuple[list[str], list[float]]:
     """Either the generated or the found keywords of a result, folded, and their scores."""
     if not isinstance(result, KeywordsResult):
         return [], []

@@ -15,7 +15,7 @@ from worker.pipeline.artifact import Additions, ArtifactConfig
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
-from worker.training.artifact import in_memory, replaced, round_weights, write_artifact, write_card
+from worker.training.artifact import replaced, round_weights, write_artifact, write_card
 from worker.training.averaging import mean_of, take_mean
 from worker.training.calibrate import (
     keyword_threshold,
@@ -27,7 +27,7 @@ from worker.training.calibrate import (
 from worker.training.card import LIMITS, Card, SetFigures, entry_of, limits_of
 from worker.training.character_ngrams import fit_character_ngrams
 from worker.training.corpus import Source, data_hash
-from worker.training.evaluate import evaluate, moderation_scores
+from worker.training.evaluate import evaluate, in_memory, moderation_scores
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
 from worker.training.measures import decided, folded, keywords_measures, majority

@@ -10,7 +10,6 @@ import numpy as np
 
 from schema.errors import InputError
 from worker.pipeline.model import Model
-from worker.training.artifact import in_memory
 from worker.training.card import Card
 from worker.training.checkpoint import (
     CHECKPOINT,
@@ -19,6 +18,7 @@ from worker.training.checkpoint import (
     train_with_checkpoints,
 )
 from worker.training.corpus import check_rows
+from worker.training.evaluate import in_memory
 from worker.training.examples import Example
 from worker.training.finish import finish
 from worker.training.loop import EpochReport, StepReport, TrainingState
