@@ -15,8 +15,9 @@ from tests.fixtures.phrases import POSTS, extension
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import GENERATOR, read_config
-from worker.training.card import FINDS_ONLY, Card
+from worker.training.card import Card
 from worker.training.checkpoint import CHECKPOINT
+from worker.training.data_sets import FINDS_ONLY
 from worker.training.extend import extend
 from worker.training.loop import EpochReport
 from worker.training.run import Finished, Report

@@ -17,6 +17,7 @@ from typing import Final, Literal
 from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import ModerationLabel
+from worker.training.data_sets import MASKED_SOURCES, RULED_OUT_LABELS
 from worker.training.hashing import content_hash
 from worker.training.rows import (
     ROW_TYPES,
@@ -39,16 +40,6 @@ _USES: Final[dict[Split, str]] = {
 }
 _MASKS: Final = re.compile(r"NAME|PLACE|DIGIT|URL|CELLPHONE|PHONE|WECHAT|QQ|EMAIL|BANKCARD")
 """Words that a source put in place of private data; a model would learn them, not the text."""
-_MASKED_SOURCES: Final = frozenset({"zh-fbs-sms"})
-_ADVERTISING: Final[frozenset[ModerationLabel]] = frozenset({"spam", "fraud", "illicit"})
-_RULED_OUT: Final[dict[str, frozenset[ModerationLabel]]] = {
-    "en-sms-smishing": frozenset({"hate", "violence"}),
-    "zh-fbs-sms": frozenset({"abuse", "hate", "violence"}),
-    **dict.fromkeys(("en-davidson", "en-edos", "en-stormfront"), _ADVERTISING),
-    **dict.fromkeys(("zh-cold", "zh-swsr"), _ADVERTISING),
-}
-"""Labels that a source does not annotate because they hardly occur where it was collected. They
-count as negatives: otherwise no source would tell a model that advertisements are no threats."""
 _UNLABELLED_TEXTS_A_SOURCE: Final = 10_000
 
 
@@ -86,10 +77,10 @@ class Source:
         if not self.path(split).is_file():
             return []
         rows = list(RowFile(self.path(split), ROW_TYPES[self.task]))
-        if self.name in _MASKED_SOURCES and split == "train":
+        if self.name in MASKED_SOURCES and split == "train":
             rows = [row for row in map(_unmask, rows) if row.text]
-        if self.name in _RULED_OUT and split == "train":
-            rows = [_with_ruled_out(row, _RULED_OUT[self.name]) for row in rows]
+        if self.name in RULED_OUT_LABELS and split == "train":
+            rows = [_with_ruled_out(row, RULED_OUT_LABELS[self.name]) for row in rows]
         return rows
 
 

@@ -23,9 +23,10 @@ from worker.pipeline.model import Encoder
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD, replaced, round_weights, write_card, write_generator
 from worker.training.calibrate import generator_calibration
-from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of, limits_of
+from worker.training.card import Card, GeneratorCard, entry_of, limits_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
 from worker.training.corpus import LicenceClass, Source, Split, data_hash, identity_of, sources
+from worker.training.data_sets import FINDS_ONLY, GENERATES
 from worker.training.examples import Example
 from worker.training.finish import figures
 from worker.training.generator import DROPOUT, TRAINING, Generation, outputs, phrase_examples

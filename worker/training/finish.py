@@ -24,9 +24,10 @@ from worker.training.calibrate import (
     pool_weights,
     sentiment_temperature,
 )
-from worker.training.card import LIMITS, Card, SetFigures, entry_of, limits_of
+from worker.training.card import Card, SetFigures, entry_of, limits_of
 from worker.training.character_ngrams import fit_character_ngrams
 from worker.training.corpus import Source, data_hash
+from worker.training.data_sets import LIMITS
 from worker.training.evaluate import evaluate, in_memory, moderation_scores
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
