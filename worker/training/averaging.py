@@ -49,5 +49,5 @@ def take_mean(
 def mean_of(started: CharacterNgrams, ended: CharacterNgrams) -> CharacterNgrams:
     """The mean of two character n-gram models, rounded, with the pool weights of `ended`."""
     weights = np.asarray((started.weights + ended.weights) / 2, np.float32)
-    bias = [(one + other) / 2 for one, other in zip(started.bias, ended.bias, strict=True)]
+    bias = [(before + after) / 2 for before, after in zip(started.bias, ended.bias, strict=True)]
     return CharacterNgrams(weights, bias, ended.pool_weights).rounded()

@@ -71,9 +71,9 @@ def pool_weights(
     scores, gold = sentiment_scores(pipeline, kept), sentiment_gold(kept)
     logits = character_ngrams.logits([text for _, text in clean])
     losses = {
-        (one, other): metrics.log_loss(gold, pool(scores, logits, (one, other)))
-        for one in _NETWORK_WEIGHTS.tolist()
-        for other in _NGRAM_WEIGHTS.tolist()
+        (network, ngrams): metrics.log_loss(gold, pool(scores, logits, (network, ngrams)))
+        for network in _NETWORK_WEIGHTS.tolist()
+        for ngrams in _NGRAM_WEIGHTS.tolist()
     }
     return min(losses, key=losses.__getitem__)
 

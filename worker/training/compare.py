@@ -77,17 +77,17 @@ class Comparisons(Frozen):
         reach below `-TOLERANCE`. A single set counts against it only if its whole interval lies
         below `-TOLERANCE`: small sets cannot show more.
         """
-        found = []
+        faults = []
         if self.feedback.low <= 0:
-            found.append(f"not surely better on held-out feedback: F1 {shown(self.feedback)}")
+            faults.append(f"not surely better on held-out feedback: F1 {shown(self.feedback)}")
         if self.elsewhere.low < -TOLERANCE:
-            found.append(f"perhaps worse elsewhere: mean F1 {shown(self.elsewhere)}")
-        found += [
+            faults.append(f"perhaps worse elsewhere: mean F1 {shown(self.elsewhere)}")
+        faults += [
             f"worse on {name}: F1 {shown(compared)}"
             for name, compared in self.sets.items()
             if compared.high < -TOLERANCE
         ]
-        return found
+        return faults
 
     @property
     def reason(self) -> str:

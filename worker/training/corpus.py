@@ -91,13 +91,13 @@ def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[S
         InputError: the folder holds no such source.
     """
     classes = _licence_classes(data)
-    found = [
+    known = [
         Source(task, folder.name, classes.get(folder.name, "C"), folder)
         for folder in sorted((data / task).glob("*"))
     ]
     allowed = [
         source
-        for source in found
+        for source in known
         if source.licence_class <= licence_class
         and (source.path("train").is_file() or source.path("test").is_file())
     ]

@@ -58,10 +58,10 @@ class Generation(Network):
         for rows in micro_batches([len(example.ids) for example in examples], BUDGET):
             ids, lengths = pad([examples[row].ids for row in rows])
             gold = [torch.from_numpy(examples[row].gold).long() for row in rows]
-            found = self._log_likelihoods(
+            log_likelihoods = self._log_likelihoods(
                 ids, lengths, torch.nn.utils.rnn.pad_sequence(gold, batch_first=True)
             )
-            lost, count = lost - found.sum().item(), count + len(found)
+            lost, count = lost - log_likelihoods.sum().item(), count + len(log_likelihoods)
         return float(np.exp(-lost / count))
 
     def _log_likelihoods(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:

@@ -222,7 +222,7 @@ def _beside_gold(
     gold: Iterable[set[str]], phrases: Sequence[Sequence[str]]
 ) -> list[tuple[set[str], Sequence[str]]]:
     """Gold keywords and phrases of the rows that have any gold."""
-    return [(wanted, listed) for wanted, listed in zip(gold, phrases, strict=True) if wanted]
+    return [(keywords, ranked) for keywords, ranked in zip(gold, phrases, strict=True) if keywords]
 
 
 def _mean_f1_at(best: int, pairs: Sequence[tuple[set[str], Sequence[str]]]) -> float:

@@ -79,7 +79,7 @@ class Pretraining:
 
     def sources(self) -> list[Source]:
         """The sources whose texts it reads."""
-        return [found for task in Task for found in sources(self.data, task, self.licence_class)]
+        return [source for task in Task for source in sources(self.data, task, self.licence_class)]
 
     def identity(self) -> str:
         """Hash over everything that decides the result, for checkpoints."""

@@ -98,11 +98,11 @@ def fit_ranker(taggers: Sequence[Tagger], seed: int) -> Ranker | None:
         for tagger, known in zip(taggers, counts, strict=True)
     ]
     sets = [[item for part in parts for item in part] for parts in zip(*labelled, strict=True)]
-    found = [items for items in sets if items]
-    if not found:
+    filled = [items for items in sets if items]
+    if not filled:
         return None
     missed = [item.missed for items in labelled[0] for item in items] or [0]
-    return Ranker(counts[0], fit_weights(found, float(np.mean(missed)), seed))
+    return Ranker(counts[0], fit_weights(filled, float(np.mean(missed)), seed))
 
 
 def count(rows: Iterable[KeywordsRow]) -> KeywordCounts:
@@ -133,9 +133,9 @@ def label_phrases(
     """The phrases of each row in which a keyword occurs and a phrase was found."""
     labelled = []
     for first in range(0, len(rows), SLICE):
-        some = rows[first : first + SLICE]
-        found = predicted(pipeline, [row.text for row in some], in_this_thread(pipeline))
-        for row, item in zip(some, found, strict=True):
+        block = rows[first : first + SLICE]
+        documents = predicted(pipeline, [row.text for row in block], in_this_thread(pipeline))
+        for row, item in zip(block, documents, strict=True):
             gold = present_keywords(row)
             if isinstance(item, Failure) or not gold:
                 continue
@@ -244,22 +244,22 @@ def _array(value: Tensor) -> FloatArray:
 def _standing(parts: Sequence[str], by_first: dict[str, list[str]]) -> set[str]:
     """The keywords of any text that occur in this one, starting at a word boundary."""
     text, at = "".join(parts), 0
-    found: set[str] = set()
+    standing: set[str] = set()
     for part in parts:
-        found.update(key for key in by_first.get(part, ()) if text.startswith(key, at))
+        standing.update(key for key in by_first.get(part, ()) if text.startswith(key, at))
         at += len(part)
-    return found
+    return standing
 
 
 def _table(
-    entries: Iterable[str], one: Counter[str], other: Counter[str]
+    entries: Iterable[str], first: Counter[str], second: Counter[str]
 ) -> tuple[HashArray, ByteArray, ByteArray]:
     """The hashes of entries, ascending, and two counts of each; of equal hashes the larger ones."""
     counted: dict[int, tuple[int, int]] = {}
     for entry in entries:
         key = hash_of(entry)
         known = counted.get(key, (0, 0))
-        counted[key] = max(known[0], one[entry]), max(known[1], other[entry])
+        counted[key] = max(known[0], first[entry]), max(known[1], second[entry])
     hashes = sorted(counted)
     values = np.array([counted[key] for key in hashes], dtype=np.int64).reshape(-1, 2)
     return np.array(hashes, dtype=np.uint32), stored(values[:, 0]), stored(values[:, 1])

@@ -221,8 +221,8 @@ def _alone(
         teaching,
         tokenizer,
         [
-            (source, use, [Row(text=text) for text in some if folded(text) not in left_out])
-            for source, use, some in texts
+            (source, use, [Row(text=text) for text in candidates if folded(text) not in left_out])
+            for source, use, candidates in texts
         ],
     )
 
@@ -242,8 +242,8 @@ def _measures(transformer: Transformer, part: _Part) -> Measures:
 
 def _soft_labels(transformer: Transformer, part: _Part) -> dict[str, SoftLabel]:
     labels = TAUGHT[transformer.task]
-    found = transformer.probabilities(part.texts).round(_DIGITS).tolist()
+    estimates = transformer.probabilities(part.texts).round(_DIGITS).tolist()
     return {
         row.text: dict(zip(labels, probabilities, strict=True))
-        for row, probabilities in zip(part.rows, found, strict=True)
+        for row, probabilities in zip(part.rows, estimates, strict=True)
     }

@@ -47,12 +47,14 @@ class Transformer(Network):
         Args:
             texts: token ids of each text, at least one.
         """
-        found = np.empty((len(texts), len(TAUGHT[self.task])))
+        estimates = np.empty((len(texts), len(TAUGHT[self.task])))
         for rows in micro_batches([len(ids) for ids in texts], BUDGET):
             logits = self._logits(*pad([texts[row] for row in rows]))
             softmax = self.task is Task.SENTIMENT
-            found[rows] = (torch.softmax(logits, dim=1) if softmax else logits.sigmoid()).numpy()
-        return found
+            estimates[rows] = (
+                torch.softmax(logits, dim=1) if softmax else logits.sigmoid()
+            ).numpy()
+        return estimates
 
     def _logits(self, ids: Tensor, lengths: Tensor) -> Tensor:
         mask = token_mask(ids, lengths)
@@ -89,7 +91,7 @@ def load(transformer: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"
 def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[IntArray]:
     """Token ids of each text; of a long one, those of its beginning."""
     ids = tokenizer(list(texts), truncation=True, max_length=LONGEST)["input_ids"]
-    return [np.array(one, dtype=np.int32) for one in ids]
+    return [np.array(text_ids, dtype=np.int32) for text_ids in ids]
 
 
 def weights_hash(encoder: "PreTrainedModel") -> str:
