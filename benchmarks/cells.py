@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 import click
+import numpy as np
 import torch
 
 from benchmarks.documents import make
@@ -20,10 +21,11 @@ from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED, TOKENIZER
 from worker.pipeline.model import Cell, Model
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import in_memory
+from worker.training.evaluate import in_memory
 from worker.training.loop import EpochReport, TrainingState, train
 from worker.training.noisy_examples import make_examples
 from worker.training.recipe import TRAINING, Recipe
+from worker.training.training_rows import training_rows
 from worker.training.validation import Validation
 
 DOCUMENTS = 10_000
@@ -69,12 +71,11 @@ def _measure(data: Path, epochs: int, cell: Cell) -> CellMeasures:
     tokenizer = Tokenizer.load(SHIPPED / Task.SENTIMENT / TOKENIZER)
     config = recipe.config(tokenizer)
     state = TrainingState.fresh(lambda: Model(config.model), training)
-    began = time.process_time()
+    began, rng = time.process_time(), np.random.default_rng(training.seed)
+    examples = make_examples(recipe.task, training_rows(recipe, {}, rng), tokenizer, rng)
     scores = [
         report.score
-        for report in train(
-            state, make_examples(recipe, tokenizer), Validation(recipe, tokenizer), training
-        )
+        for report in train(state, examples, Validation(recipe, tokenizer), training)
         if isinstance(report, EpochReport)
     ]
     minutes = (time.process_time() - began) / 60 / epochs

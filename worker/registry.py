@@ -27,7 +27,7 @@ class Promoted:
 
 
 class Registry:
-    """Models, promotions and trainings as rows; a missing right is a `SettingsError`."""
+    """Models, promotions and training runs as rows; a missing right is a `SettingsError`."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class Registry:
         return Promoted(row.model_version, row.number)
 
     def add(self, task: Task, version: str) -> None:
-        """Register a model that no training here made; one that is known stays as it is."""
+        """Register a model that no training run here made; one that is known stays as it is."""
         with self._begin() as connection:
             add_model(connection, task, version)
 
@@ -77,7 +77,7 @@ class Registry:
         )
 
     def model(self, version: str) -> dict[str, object]:
-        """One model, with its promotions and the training that made it.
+        """One model, with its promotions and the training run that made it.
 
         Args:
             version: its version, or a prefix that only one model has.

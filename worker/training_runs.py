@@ -1,4 +1,4 @@
-"""Trainings on feedback, as rows in Postgres."""
+"""Training runs on feedback, as rows in Postgres."""
 
 import json
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from worker.training.compare import Comparisons
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """What is known when a training begins.
+    """What is known when a training run begins.
 
     Attributes:
         task: the model's task.
         parent: the model that it starts from.
-        options: settings of the training.
+        options: settings of the training run.
         data_hash: hash over all that it learns from.
         trained: judged documents to learn from.
         held_out: judged documents to measure on.
@@ -38,12 +38,12 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """What a training made.
+    """What a training run made.
 
     Attributes:
         task: the model's task.
         version: its model version, the name of its folder.
-        parent: the model that its training started from.
+        parent: the model that its training run started from.
     """
 
     task: Task
@@ -66,13 +66,13 @@ class Decision(NamedTuple):
 
 
 class TrainingRuns:
-    """The rows of `training_run`, each written when its training begins and again when it ends."""
+    """The rows of `training_run`, each written when the run begins and again when it ends."""
 
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
     def begin(self, run: TrainingRun) -> int:
-        """Record that a training begins, and return its number."""
+        """Record that a training run begins, and return its number."""
         values = {**asdict(run), "options": json.dumps(run.options)}
         with reachable(self._database), self._database.begin() as connection:
             return int(connection.execute(_BEGIN, values).scalar_one())
@@ -83,7 +83,7 @@ class TrainingRuns:
         """Register the candidate, promote it if it is better, and record both in one transaction.
 
         Args:
-            run_id: number of the training.
+            run_id: number of the training run.
             made: the candidate.
             comparisons: how the candidate compares with its parent.
             instead_of: promote only if this still serves; None for no promotion.
@@ -113,12 +113,12 @@ class TrainingRuns:
         return Decision(better, promoted, reason)
 
     def fail(self, run_id: int, data_hash: str, error: BaseException) -> None:
-        """Record that a training failed; only a `TextmillError` is quoted, others may hold texts.
+        """Record that a run failed, quoting only a `TextmillError`: others may hold texts.
 
-        A finished training stays finished: the error may be that the answer to its commit was lost.
+        A finished run stays finished: the error may be that the answer to its commit was lost.
 
         Args:
-            run_id: number of the training.
+            run_id: number of the training run.
             data_hash: hash over what it learns from, since another database has the same numbers.
             error: why it failed.
         """

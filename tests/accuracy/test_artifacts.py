@@ -1,6 +1,5 @@
 """The shipped artifacts are as good as their cards say."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from tests.fixtures.accuracy import half_interval
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
 from worker.training.card import Card, SetFigures
-from worker.training.corpus import Source, sources
+from worker.training.corpus import sources
 from worker.training.evaluate import evaluate
 from worker.training.measures import (
     KeywordsMeasures,
@@ -19,7 +18,7 @@ from worker.training.measures import (
     ModerationMeasures,
     SentimentMeasures,
 )
-from worker.training.rows import LabelledRow, draw_of
+from worker.training.sampling import sample
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 LARGEST = 15 * 1024 * 1024
@@ -92,7 +91,7 @@ def test_a_test_set_gives_the_figure_of_the_card(
 ) -> None:
     """Without it the pipeline could change around a model and quietly make it worse."""
     [source] = [source for source in sources(DATA, task) if source.name == entry.name]
-    rows = sample(source, ROWS[task])
+    rows = sample(source.rows("test"), ROWS[task])
 
     measured = headline(evaluate(pipelines[task], rows))
 
@@ -101,12 +100,6 @@ def test_a_test_set_gives_the_figure_of_the_card(
     if isinstance(entry.measures, KeywordsMeasures):  # means over rows with a keyword
         counted = counted * entry.measures.present_documents // entry.measures.documents
     assert measured >= expected - half_interval(expected, counted) - 0.01
-
-
-def sample(source: Source, size: int) -> Sequence[LabelledRow]:
-    """The same rows at every call, independent of the file's order."""
-    rows = source.rows("test")
-    return sorted(rows, key=lambda row: draw_of(row.text))[:size]
 
 
 def headline(measures: Measures) -> float:

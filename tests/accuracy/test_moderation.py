@@ -16,8 +16,9 @@ from worker.pipeline.artifact import SHIPPED
 from worker.training.corpus import Source, sources
 from worker.training.evasion import EVASIONS, Evasion
 from worker.training.ordinary import ordinary_rows
-from worker.training.robustness import disguised, flag_f1, sample
+from worker.training.robustness import disguised, flag_f1
 from worker.training.rows import LabelledRow, ModerationRow, RowFile, read_lines
+from worker.training.sampling import sample
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 IDENTITY = Path(__file__).parent / "identity.jsonl"

@@ -15,7 +15,7 @@ from tests.fixtures.phrases import POSTS
 from worker import pipeline as pipeline_module
 from worker.pipeline import Pipeline
 from worker.pipeline import artifact as artifact_module
-from worker.pipeline.analysis import analyse
+from worker.pipeline.analysis import analyse, analyse_stream
 from worker.pipeline.artifact import SHIPPED, model_version, read_config, read_model
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model, ModelConfig
@@ -123,17 +123,24 @@ def test_a_config_that_cannot_serve_is_refused(
 
 
 @pytest.mark.parametrize(
-    "damage", [_without_weights, _cut_weights, _broken_config, _other_shape, _broken_tokenizer]
+    ("damage", "reason"),
+    [
+        (_without_weights, r"lacks weights\.safetensors"),
+        (_cut_weights, r"weights\.safetensors does not fit"),
+        (_broken_config, r"config\.json is broken"),
+        (_other_shape, r"weights\.safetensors does not fit"),
+        (_broken_tokenizer, r"cannot read the tokenizer .*tokenizer\.json"),
+    ],
 )
 def test_a_broken_artifact_is_refused(
-    damage: Callable[[Path], None], artifacts: Path, tmp_path: Path
+    damage: Callable[[Path], None], reason: str, artifacts: Path, tmp_path: Path
 ) -> None:
     """Without it a worker would start and fail every document instead of saying what is wrong."""
     folder = tmp_path / "artifact"
     shutil.copytree(artifacts / "sentiment", folder)
     damage(folder)
 
-    with pytest.raises(ArtifactError, match=str(folder)):
+    with pytest.raises(ArtifactError, match=reason):
         Pipeline.load(folder, "cpu")
 
 
@@ -191,6 +198,16 @@ def test_a_bad_document_never_sinks_its_neighbours(sentiment: Pipeline) -> None:
     assert [type(outcome) for outcome in outcomes] == [SentimentResult, Failure, SentimentResult]
     assert isinstance(outcomes[1], Failure)
     assert outcomes[1].code is ErrorCode.NO_CONTENT
+
+
+def test_every_document_of_a_stream_has_its_own_outcome(sentiment: Pipeline) -> None:
+    """Without it an evaluation would drop documents, or compare them with the gold of others."""
+    texts = ["lovely tea", "", "味道很差", "awful tea", "lovely cake"]
+
+    streamed = list(analyse_stream(sentiment, texts, block=2))
+
+    blocks = (texts[:2], texts[2:4], texts[4:])
+    assert streamed == [outcome for block in blocks for outcome in analyse(sentiment, block)]
 
 
 def test_a_result_does_not_depend_on_the_documents_beside_it(sentiment: Pipeline) -> None:

@@ -11,7 +11,7 @@ from schema.documents import Task
 from worker.pipeline.artifact import read_config
 from worker.pipeline.character_ngrams import BITS, CharacterNgrams
 from worker.pipeline.model import Model
-from worker.training.averaging import CLEARLY, mean_of, take_mean
+from worker.training.averaging import SCORE_DROP, mean_of, take_mean
 from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.start import Start
 
@@ -36,7 +36,7 @@ def scoring(score: float) -> Callable[[Model], float]:
     return lambda _: score
 
 
-@pytest.mark.parametrize("score", [0.7 - CLEARLY / 2, 0.8])
+@pytest.mark.parametrize("score", [0.7 - SCORE_DROP / 2, 0.8])
 def test_mean_is_taken_where_validation_does_not_speak_against_it(
     ended: TrainingState[Model], start: Start, score: float
 ) -> None:
@@ -55,7 +55,7 @@ def test_mean_is_left_where_validation_is_clearly_lower(
     """Without it, a user's own labels would have only half of their effect."""
     last = {name: value.clone() for name, value in ended.best_weights.items()}
 
-    assert not take_mean(ended, start, scoring(0.7 - 2 * CLEARLY))
+    assert not take_mean(ended, start, scoring(0.7 - 2 * SCORE_DROP))
 
     assert ended.best_score == 0.7
     assert all(torch.equal(last[name], ended.best_weights[name]) for name in last)

@@ -7,7 +7,8 @@ import pytest
 from schema.documents import Task
 from worker.pipeline.artifact import SHIPPED
 from worker.training.artifact import CARD
-from worker.training.card import FINDS_ONLY, GENERATES, LIMITS, Card, limits_of
+from worker.training.card import Card, limits_of
+from worker.training.data_sets import FINDS_ONLY, GENERATES, LIMITS
 
 WRITTEN = "written for training"
 

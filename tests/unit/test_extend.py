@@ -15,8 +15,9 @@ from tests.fixtures.phrases import POSTS, extension
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import GENERATOR, read_config
-from worker.training.card import FINDS_ONLY, Card
+from worker.training.card import Card
 from worker.training.checkpoint import CHECKPOINT
+from worker.training.data_sets import FINDS_ONLY
 from worker.training.extend import extend
 from worker.training.loop import EpochReport
 from worker.training.run import Finished, Report
@@ -63,14 +64,17 @@ def test_results_do_not_depend_on_batch_mates(generating: Path) -> None:
     together = analyse(pipeline, texts, generate=True)
     alone = [analyse(pipeline, [text], generate=True)[0] for text in texts]
 
+    generated = 0
     for one, other in zip(together, alone, strict=True):
         assert type(one) is type(other)
         if isinstance(one, KeywordsResult) and isinstance(other, KeywordsResult):
+            generated += sum(keyword.generated for keyword in one.keywords)
             assert [k.text for k in one.keywords] == [k.text for k in other.keywords]
             for keyword, same in zip(one.keywords, other.keywords, strict=True):
                 # A generated keyword's probability is a product over its steps, each rounded.
                 near = 1e-4 if keyword.generated else 1e-5
                 assert keyword.score == pytest.approx(same.score, abs=near)
+    assert generated > 1
 
 
 def test_the_rest_of_the_artifact_stays(generating: Path, artifacts: Path) -> None:

@@ -19,7 +19,7 @@ from worker.training.rows import KeywordsRow
 
 def learn(examples: Sequence[Example]) -> Generation:
     state = fresh(outputs(examples))
-    for _ in train(state, examples, lambda model: model.likelihood(examples), TRAINING):
+    for _ in train(state, examples, lambda model: model.mean_token_probability(examples), TRAINING):
         pass
     return state.model.eval()
 
@@ -109,10 +109,10 @@ def test_only_keywords_that_a_text_lacks_are_learned() -> None:
 
     (example,) = phrase_examples(rows, TOKENIZER)
 
-    goal = [token - 1 for token in example.gold[0].tolist() if token]
+    target = [token - 1 for token in example.gold[0].tolist() if token]
     assert example.gold.shape == (1, MOST_TOKENS)
-    assert goal[-1] == END
-    assert TOKENIZER.text_of([token - SIGNS for token in goal if token >= SIGNS]) == "hotcups"
+    assert target[-1] == END
+    assert TOKENIZER.text_of([token - SIGNS for token in target if token >= SIGNS]) == "hotcups"
 
 
 def test_shared_vectors_are_no_weights_of_its_own(learned: Generation) -> None:

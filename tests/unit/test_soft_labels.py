@@ -11,10 +11,10 @@ from schema.errors import InputError
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from tests.fixtures.corpus import PLAIN, PRAISE, recipe
 from tests.fixtures.teaching import teaching
+from tests.fixtures.training import examples_of, rows_of
 from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.preprocess import preprocess
-from worker.training.examples import SOFT, label_gold
-from worker.training.noisy_examples import make_examples
+from worker.training.examples import SOFT_SHARE, label_gold
 from worker.training.rows import SentimentRow, TaughtModerationRow, TaughtSentimentRow, write_rows
 from worker.training.run import Finished, train_artifact
 from worker.training.soft_labels import SoftLabels, SoftRow
@@ -53,7 +53,7 @@ def test_each_language_may_have_a_teacher_of_its_own(
     both = (english, chinese)
     chosen = recipe(data_folder, Task.SENTIMENT, start=language_model, soft_labels=both)
 
-    rows = [row for rows in chosen.training_sets() for row in rows]
+    rows = [row for rows in rows_of(chosen).sets for row in rows]
     *_, done = train_artifact(chosen, tmp_path / "trained", resume=False)
 
     assert {row.text for row in rows if isinstance(row, TaughtSentimentRow)} == {
@@ -72,7 +72,7 @@ def test_soft_labels_count_beside_the_label_and_unmask_what_a_source_lacks() -> 
 
     gold = label_gold(row, {"neutral", "positive"})
 
-    expected = [SOFT * 0.1, SOFT * 0.3 + 1 - SOFT, SOFT * 0.6]
+    expected = [SOFT_SHARE * 0.1, SOFT_SHARE * 0.3 + 1 - SOFT_SHARE, SOFT_SHARE * 0.6]
     assert gold.tolist() == pytest.approx(expected)
 
 
@@ -84,8 +84,8 @@ def test_soft_labels_of_moderation_leave_masked_what_a_source_does_not_annotate(
 
     gold = dict(zip(MODERATION_LABELS, label_gold(row, set()).tolist(), strict=True))
 
-    assert gold.pop("spam") == pytest.approx(SOFT * 0.4 + 1 - SOFT)
-    assert gold.pop("fraud") == pytest.approx(SOFT * 0.4)
+    assert gold.pop("spam") == pytest.approx(SOFT_SHARE * 0.4 + 1 - SOFT_SHARE)
+    assert gold.pop("fraud") == pytest.approx(SOFT_SHARE * 0.4)
     assert set(gold.values()) == {UNKNOWN}
 
 
@@ -101,10 +101,10 @@ def test_ordinary_texts_are_learned_with_their_soft_labels(
     tokenizer = Start.load(language_model).tokenizer
     ids = tokenizer.tokenize(preprocess(PRAISE[0]), spans=False, window=256, overlap=0).ids.tolist()
 
-    made = make_examples(recipe(data_folder, Task.MODERATION, soft_labels=(labels,)), tokenizer)
+    made = examples_of(recipe(data_folder, Task.MODERATION, soft_labels=(labels,)), tokenizer)
 
     learned = [example.gold.tolist() for example in made if example.ids.tolist() == ids]
-    expected = [SOFT * labels.by_text[PRAISE[0]][label] for label in MODERATION_LABELS]
+    expected = [SOFT_SHARE * labels.by_text[PRAISE[0]][label] for label in MODERATION_LABELS]
     assert learned
     assert all(gold == pytest.approx(expected) for gold in learned)
 

@@ -11,11 +11,11 @@ from schema.errors import InputError
 from schema.outcomes import SENTIMENT_LABELS
 from tests.fixtures.corpus import ADVERTS, BLAME, PLAIN, PRAISE, recipe
 from tests.fixtures.teaching import ENGLISH, teaching
+from tests.fixtures.training import examples_of
 from worker.pipeline.preprocess import preprocess
 from worker.training.checkpoint import CHECKPOINT
 from worker.training.corpus import sources
 from worker.training.loop import EpochReport
-from worker.training.noisy_examples import make_examples
 from worker.training.rows import SentimentRow, write_rows
 from worker.training.run import Finished, train_artifact
 from worker.training.soft_labels import SoftLabels
@@ -144,7 +144,7 @@ def test_a_teacher_may_judge_texts_that_nobody_labelled(
     assert ADVERTS[0] not in alone
     chosen = recipe(folder, Task.SENTIMENT, start=language_model, soft_labels=(labels,))
     tokenizer = Start.load(language_model).tokenizer
-    made = {tuple(example.ids.tolist()) for example in make_examples(chosen, tokenizer)}
+    made = {tuple(example.ids.tolist()) for example in examples_of(chosen, tokenizer)}
     for text in alone:
         ids = tokenizer.tokenize(preprocess(text), spans=False, window=256, overlap=0).ids
         assert tuple(ids.tolist()) in made

@@ -12,7 +12,7 @@ from schema.documents import Task
 from schema.errors import InputError, TextmillError
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import SPLITS, broken_off, recipe, write_source
-from tests.fixtures.training import interrupt, version
+from tests.fixtures.training import examples_of, interrupt, version
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import WEIGHTS, model_version, read_config
 from worker.pipeline.crf import BEGIN, INSIDE, OUTSIDE
@@ -25,7 +25,6 @@ from worker.training.checkpoint import CHECKPOINT
 from worker.training.corpus import sources
 from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, TrainingState, train
-from worker.training.noisy_examples import make_examples
 from worker.training.ordinary import ordinary_rows
 from worker.training.pretrain import pretrain
 from worker.training.rows import KeywordsRow, RowFile, SentimentRow
@@ -112,7 +111,7 @@ def test_a_small_source_is_seen_more_often_than_it_has_rows(tmp_path: Path) -> N
     write_source(tmp_path / "sentiment" / "small", praise)
     tokenizer = Tokenizer.train((preprocess(row["text"]) for row in plain), 300)
 
-    made = make_examples(recipe(tmp_path, Task.SENTIMENT), tokenizer)
+    made = examples_of(recipe(tmp_path, Task.SENTIMENT), tokenizer)
 
     small = sum(UNKNOWN in example.gold for example in made)
     rows = 4 * SPLITS["train"]
@@ -153,7 +152,7 @@ def test_training_halves_the_loss(data_folder: Path, artifacts: Path) -> None:
     state = TrainingState.fresh(lambda: Model(chosen.config(tokenizer).model), calm)
     validate = Validation(chosen, tokenizer)
 
-    reports = list(train(state, make_examples(chosen, tokenizer), validate, calm))
+    reports = list(train(state, examples_of(chosen, tokenizer), validate, calm))
 
     losses = [report.loss for report in reports if isinstance(report, EpochReport)]
     assert losses[-1] < losses[0] / 2
@@ -182,7 +181,7 @@ def test_training_ends_when_validation_stops_improving(data_folder: Path, artifa
     chosen = recipe(data_folder, Task.SENTIMENT)
     start = Start.load(artifacts / Task.KEYWORDS)
     state = fresh_state(chosen, start)
-    examples = make_examples(chosen, start.tokenizer)
+    examples = examples_of(chosen, start.tokenizer)
     scores = iter([0.5, 0.7, 0.6, 0.7, 0.9])
     config = TrainingConfig(epochs=5, patience=2)
 
@@ -197,7 +196,7 @@ def test_a_training_that_diverges_is_an_error(data_folder: Path, artifacts: Path
     """Without it hours end in an artifact of weights that are no numbers, or of none."""
     chosen = recipe(data_folder, Task.SENTIMENT)
     start = Start.load(artifacts / Task.KEYWORDS)
-    examples = make_examples(chosen, start.tokenizer)
+    examples = examples_of(chosen, start.tokenizer)
     state = fresh_state(chosen, start)
 
     with pytest.raises(TextmillError, match=r"diverged: after epoch 1 .* score nan"):

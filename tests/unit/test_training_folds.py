@@ -1,19 +1,22 @@
 """Keyword training: taggers that each leave out a fold, and the ranker that learns from them."""
 
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from schema.documents import Task
 from tests.fixtures.corpus import recipe
-from tests.fixtures.training import interrupt, version
+from tests.fixtures.training import interrupt, rows_of, version
 from worker.pipeline.artifact import RANKER
 from worker.pipeline.ranker import Ranker
 from worker.training.loop import EpochReport
-from worker.training.recipe import FOLDS, Recipe
+from worker.training.ranker import RankerRows
+from worker.training.recipe import FOLDS
+from worker.training.rows import Row
 from worker.training.run import FOLD, train_artifact
+from worker.training.training_rows import TrainingRows
 from worker.training.written import WRITTEN
 
 FILES = len(WRITTEN[Task.KEYWORDS])
@@ -40,16 +43,14 @@ def test_a_fold_holds_no_text_that_its_tagger_learned(data_folder: Path) -> None
     chosen = recipe(data_folder, Task.KEYWORDS)
     texts = {row.text for source in chosen.sources() for row in source.rows("train")}
 
-    parted = [
-        ({row.text for rows in part.new_sets()[:-FILES] for row in rows}, part)
-        for part in chosen.folds()
-    ]
+    parted = [rows_of(part) for part in chosen.folds()]
 
-    assert set[str]().union(*(new for new, _ in parted)) == texts
-    for new, part in parted:
-        assert new
-        assert {row.text for rows in part.training_sets() for row in rows} == texts - new
-        assert {row.text for row in part.counted_rows()} & texts == texts - new
+    new = [texts_of(ranked(rows).new[:-FILES]) for rows in parted]
+    assert set[str]().union(*new) == texts
+    for unknown, rows in zip(new, parted, strict=True):
+        assert unknown
+        assert texts_of(rows.sets) == texts - unknown
+        assert texts_of([ranked(rows).counted]) & texts == texts - unknown
 
 
 def test_a_text_written_for_training_is_of_one_fold(
@@ -60,20 +61,24 @@ def test_a_text_written_for_training_is_of_one_fold(
         monkeypatch.setitem(WRITTEN[Task.KEYWORDS], name, 1000)
     chosen = recipe(data_folder, Task.KEYWORDS)
 
-    def learned(part: Recipe) -> set[str]:
-        return {row.text for row in part.written_rows(part.training_sets(), seeded())}
+    everything = texts_of([rows_of(chosen).written])
+    parted = [rows_of(part) for part in chosen.folds()]
 
-    everything = learned(chosen)
     assert len(everything) > 2_000
-    for part in chosen.folds():
-        new = {row.text for rows in part.new_sets()[-FILES:] for row in rows}
-        assert new
-        assert learned(part) == everything - new
-        assert everything & {row.text for row in part.counted_rows()} == everything - new
+    for rows in parted:
+        unknown = texts_of(ranked(rows).new[-FILES:])
+        assert unknown
+        assert texts_of([rows.written]) == everything - unknown
+        assert everything & texts_of([ranked(rows).counted]) == everything - unknown
 
 
-def seeded() -> np.random.Generator:
-    return np.random.default_rng(0)
+def ranked(rows: TrainingRows) -> RankerRows:
+    assert rows.ranker is not None
+    return rows.ranker
+
+
+def texts_of(sets: Iterable[Iterable[Row]]) -> set[str]:
+    return {row.text for rows in sets for row in rows}
 
 
 @pytest.mark.parametrize(("started", "trainings"), [("keywords", 1), ("sentiment", 1 + FOLDS)])

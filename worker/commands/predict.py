@@ -24,12 +24,11 @@ from schema.outcomes import (
 from schema.terminal import check_options, make_console
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import NO_GENERATOR
-from worker.pipeline.analysis import analyse
+from worker.pipeline.analysis import analyse_stream
 from worker.training.rows import STANDARD_INPUT, read_texts
 
 AnyLabel = TypeVar("AnyLabel", bound=str)
 
-_BLOCK = 1024
 _PATH = re.compile(r"[!-~]*/[!-~]*|\S+\.(jsonl|txt|json|ndjson|csv|tsv|parquet)(\.gz)?")
 """An argument that is taken for a file name: no blanks, and a slash or a known suffix.
 
@@ -78,15 +77,13 @@ def command(
         raise ArtifactError(NO_GENERATOR)
     table = Table("document", "language", "outcome")
     failed = False
-    for first in range(0, len(texts), _BLOCK):
-        block = texts[first : first + _BLOCK]
-        outcomes = analyse(pipeline, block, explain=explain, generate=generate)
-        for text, outcome in zip(block, outcomes, strict=True):
-            failed |= isinstance(outcome, Failure)
-            if as_json:
-                click.echo(_json_line(outcome))
-            else:
-                table.add_row(*_cells(text, outcome))
+    outcomes = analyse_stream(pipeline, texts, explain=explain, generate=generate)
+    for text, outcome in zip(texts, outcomes, strict=True):
+        failed |= isinstance(outcome, Failure)
+        if as_json:
+            click.echo(_json_line(outcome))
+        else:
+            table.add_row(*_cells(text, outcome))
     if not as_json:
         make_console().print(table)
     if failed:

@@ -6,7 +6,7 @@ training and tests; workers let chunks share micro-batches, in `worker/engine.py
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import repeat
+from itertools import islice, repeat
 from typing import NamedTuple, Protocol, cast
 
 from schema.errors import DocumentError
@@ -54,6 +54,20 @@ def analyse(
     """`outcomes_of` in this thread, in micro-batches of at most `budget` padded tokens."""
     ask = in_this_thread(pipeline, budget)
     return outcomes_of(pipeline, texts, ask, explain=explain, generate=generate)
+
+
+def analyse_stream(
+    pipeline: Pipeline,
+    texts: Iterable[str],
+    block: int = 1024,
+    *,
+    explain: bool = False,
+    generate: bool = False,
+) -> Iterator[Result | Failure]:
+    """`analyse` for any number of documents, with at most `block` of them in memory at a time."""
+    rest = iter(texts)
+    while some := list(islice(rest, block)):
+        yield from analyse(pipeline, some, explain=explain, generate=generate)
 
 
 def in_this_thread(pipeline: Pipeline, budget: int = BUDGET) -> Ask:

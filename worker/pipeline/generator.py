@@ -82,27 +82,27 @@ class Generator(nn.Module):
         self.bias = nn.Parameter(torch.zeros(SIGNS + len(outputs)))
         self.copy = nn.Linear(2 * states, 1)
 
-    def likelihoods(self, source: Encoded, goal: Tensor) -> Tensor:
+    def log_likelihoods(self, source: Encoded, target: Tensor) -> Tensor:
         """Log-probability of each token of the target phrases, (tokens,).
 
         Args:
             source: the windows.
-            goal: ids of the tokens of each phrase, (windows, phrases, steps), -1 after its `END`.
+            target: ids of the tokens of each phrase, (windows, phrases, steps), -1 after its `END`.
         """
-        memory = self._first(source, goal.shape[1])
-        given = torch.full_like(goal[:, :, 0], END)
+        memory = self._first(source, target.shape[1])
+        given = torch.full_like(target[:, :, 0], END)
         both, weights = [], []
-        for wanted in goal.unbind(2):
+        for wanted in target.unbind(2):
             memory, weight = self._step(given, memory, source)
             both.append(torch.cat(memory, dim=2))
             weights.append(weight)
             given = wanted.clamp(min=END)
-        inside = goal >= 0
-        wanted = goal[inside]
+        inside = target >= 0
+        wanted = target[inside]
         copies, made = self._probabilities(torch.stack(both, 2)[inside])
         places = self._places()[wanted]
         made = made.gather(1, places.clamp(min=0)[:, None])[:, 0] * (places >= 0)
-        ids = (source.ids + SIGNS)[:, None, None].expand(*goal.shape, -1)[inside]
+        ids = (source.ids + SIGNS)[:, None, None].expand(*target.shape, -1)[inside]
         copied = (torch.stack(weights, 2)[inside] * (ids == wanted[:, None])).sum(1)
         return ((1 - copies) * made + copies * copied).clamp(min=_LEAST).log()
 

@@ -9,7 +9,6 @@ from safetensors.torch import save
 from torch.nn import Module
 
 from worker.folders import replacing
-from worker.pipeline import Pipeline
 from worker.pipeline.artifact import (
     CHARACTER_NGRAMS,
     CONFIG,
@@ -23,8 +22,6 @@ from worker.pipeline.artifact import (
 )
 from worker.pipeline.generator import Generator
 from worker.pipeline.model import Model
-from worker.pipeline.predict import Predictor
-from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.card import Card
 from worker.training.card_page import readable
@@ -106,14 +103,6 @@ def write_card(folder: Path, card: Card) -> None:
     """Write an artifact's card into its folder, for programs and for people."""
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     (folder / READABLE_CARD).write_text(readable(card), encoding="utf-8")
-
-
-def in_memory(
-    config: ArtifactConfig, tokenizer: Tokenizer, model: Model, ranker: Ranker | None = None
-) -> Pipeline:
-    """A pipeline over a network still in training; puts the network in evaluation mode."""
-    predictor = Predictor(model.eval(), "cpu")
-    return Pipeline(config, tokenizer, predictor, "unfinished", Additions(ranker=ranker))
 
 
 def round_weights(model: Module) -> None:

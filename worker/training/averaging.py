@@ -15,7 +15,7 @@ from worker.pipeline.model import Model
 from worker.training.loop import TrainingState
 from worker.training.start import Start
 
-CLEARLY: Final = 0.002
+SCORE_DROP: Final = 0.002
 """How much lower a validation score must be to count; docs/decisions/0021 says why."""
 
 
@@ -40,7 +40,7 @@ def take_mean(
     }
     state.model.load_state_dict(mean)
     score = validate(state.model.eval())
-    if score < state.best_score - CLEARLY:
+    if score < state.best_score - SCORE_DROP:
         return False
     state.best_score, state.best_weights = score, mean
     return True
@@ -49,5 +49,5 @@ def take_mean(
 def mean_of(started: CharacterNgrams, ended: CharacterNgrams) -> CharacterNgrams:
     """The mean of two character n-gram models, rounded, with the pool weights of `ended`."""
     weights = np.asarray((started.weights + ended.weights) / 2, np.float32)
-    bias = [(one + other) / 2 for one, other in zip(started.bias, ended.bias, strict=True)]
+    bias = [(before + after) / 2 for before, after in zip(started.bias, ended.bias, strict=True)]
     return CharacterNgrams(weights, bias, ended.pool_weights).rounded()

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from schema.outcomes import MODERATION_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.character_ngrams import LEAST_PROBABILITY, CharacterNgrams, pool, softmax
 from worker.training import metrics
@@ -16,7 +16,12 @@ from worker.training.evaluate import (
     ranked_phrases,
     sentiment_scores,
 )
-from worker.training.measures import absent_keywords, moderation_gold, present_keywords
+from worker.training.measures import (
+    absent_keywords,
+    moderation_gold,
+    present_keywords,
+    sentiment_gold,
+)
 from worker.training.ordinary import names_identity
 from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
 
@@ -43,7 +48,7 @@ def sentiment_temperature(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> l
         rows: validation rows.
     """
     logits = np.log(np.clip(sentiment_scores(pipeline, rows), LEAST_PROBABILITY, 1))
-    gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
+    gold = sentiment_gold(rows)
     losses = [metrics.log_loss(gold, softmax(logits / value)) for value in _TEMPERATURES]
     return [float(_TEMPERATURES[int(np.argmin(losses))])]
 
@@ -62,13 +67,13 @@ def pool_weights(
     clean = [(row, text) for row in rows if (text := cleaned(row.text))]
     if len(clean) < _FEWEST:
         return character_ngrams.pool_weights
-    scores = sentiment_scores(pipeline, [row for row, _ in clean])
+    kept = [row for row, _ in clean]
+    scores, gold = sentiment_scores(pipeline, kept), sentiment_gold(kept)
     logits = character_ngrams.logits([text for _, text in clean])
-    gold = np.array([SENTIMENT_LABELS.index(row.label) for row, _ in clean])
     losses = {
-        (one, other): metrics.log_loss(gold, pool(scores, logits, (one, other)))
-        for one in _NETWORK_WEIGHTS.tolist()
-        for other in _NGRAM_WEIGHTS.tolist()
+        (network, ngrams): metrics.log_loss(gold, pool(scores, logits, (network, ngrams)))
+        for network in _NETWORK_WEIGHTS.tolist()
+        for ngrams in _NGRAM_WEIGHTS.tolist()
     }
     return min(losses, key=losses.__getitem__)
 

@@ -1,13 +1,14 @@
 """The card of an artifact: what it was made from, how good it is, and what it is not good at."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Literal
 
 from pydantic import Field
 
 from schema.base import Frozen
 from schema.documents import Task
 from worker.training.corpus import LicenceClass, Source
+from worker.training.data_sets import Limit
 from worker.training.evasion import Evasion
 from worker.training.measures import KeywordsMeasures, ModerationMeasures, SentimentMeasures
 from worker.training.rows import Row
@@ -177,93 +178,7 @@ class Card(Frozen):
     generator: GeneratorCard | None = None
 
 
-class Limit(NamedTuple):
-    """What an artifact is not good at, or a known bias.
-
-    Attributes:
-        text: a sentence.
-        sources: the sources that it is about; it applies if the labels of all of them were learned,
-            and always if there are none.
-    """
-
-    text: str
-    sources: tuple[str, ...] = ()
-
-
 def limits_of(limits: Iterable[Limit], sources: Iterable[SourceEntry]) -> tuple[str, ...]:
     """The limits that apply to what was trained on `sources`."""
     learned = {entry.name for entry in sources if entry.use == "labels"}
     return tuple(limit.text for limit in limits if learned.issuperset(limit.sources))
-
-
-FINDS_ONLY: Final = Limit("Finds phrases that stand in the text; it makes none of its own.")
-GENERATES: Final = (
-    Limit("Generates keywords only where asked, from the beginning of a document; most are wrong."),
-    Limit(
-        "Generated Chinese keywords are learned from news titles, and few from abstracts.",
-        ("zh-tnews", "zh-csl"),
-    ),
-)
-"""Limits of an artifact with a generator, instead of `FINDS_ONLY`."""
-
-_SENTIMENT: Final = (
-    Limit(
-        "Knows tweets, Reddit, reviews, Weibo and television dialogue; less accurate elsewhere.",
-        ("en-semeval2017", "en-goemotions", "zh-shopping10", "zh-smp2020", "zh-cped"),
-    ),
-    Limit(
-        "Neutral Chinese text is learned from Weibo and dialogue only; reviews had no such label.",
-        ("zh-shopping10", "zh-smp2020", "zh-cped"),
-    ),
-    Limit(
-        "Labels of zh-cped follow voice and face: two in five cannot be guessed from the text.",
-        ("zh-cped",),
-    ),
-    Limit(
-        "On zh-cped accuracy stays below always saying negative; macro F1 and recall are above.",
-        ("zh-cped",),
-    ),
-    Limit("Sarcasm and quoted opinion are often misread."),
-)
-_MODERATION: Final = (
-    Limit("Scores support a moderator and do not replace one: decisions on people need a person."),
-    Limit(
-        "African-American English and words of identity are flagged more often than they should.",
-        ("en-davidson",),
-    ),
-    Limit(
-        "English abuse and hate come from tweets sampled by keyword and from sexism data.",
-        ("en-davidson", "en-edos"),
-    ),
-    Limit(
-        "Chinese collections of abuse and hate are about region, race and gender; of other targets"
-        " it knows what was written for it.",
-        ("zh-cold", "zh-swsr"),
-    ),
-    Limit(
-        "Collections have few hundred rows of sexual and of violent content; recall there is low.",
-        ("en-ailuminate", "zh-jade"),
-    ),
-    Limit(
-        "English fraud of collections is text messages; Chinese spam had numbers and names masked.",
-        ("en-sms-smishing", "zh-fbs-sms"),
-    ),
-)
-_KEYWORDS: Final = (
-    FINDS_ONLY,
-    Limit(
-        "Collections hold abstracts, questions and Chinese news titles; of other documents it has"
-        " learned from those alone that were written for it.",
-        ("en-inspec", "en-stackexchange", "zh-csl", "zh-tnews"),
-    ),
-    Limit(
-        "News keywords were made by a machine and are incomplete: precision is a lower bound.",
-        ("zh-tnews",),
-    ),
-)
-LIMITS: Final[dict[Task, tuple[Limit, ...]]] = {
-    Task.SENTIMENT: _SENTIMENT,
-    Task.MODERATION: _MODERATION,
-    Task.KEYWORDS: _KEYWORDS,
-}
-"""Limits and biases, by task."""

@@ -14,7 +14,7 @@ from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
 from worker.pipeline.decoders import softmax_loss
 from worker.pipeline.records import FloatArray
 from worker.training.cleaning import cleaned
-from worker.training.examples import known_labels, sentiment_gold
+from worker.training.examples import known_labels, label_gold
 from worker.training.rows import LabelledRow, SentimentRow
 
 EPOCHS: Final = 2
@@ -47,19 +47,19 @@ def fit_character_ngrams(
     """
     labelled = [pair for rows in sets for pair in _labelled(rows, any_label=False)]
     labelled += _labelled(judged, any_label=True)
-    found = [buckets([text]).found.astype(np.int32) for text, _ in labelled]
+    text_buckets = [buckets([text]).found.astype(np.int32) for text, _ in labelled]
     gold = torch.from_numpy(np.array([values for _, values in labelled]))
     start, rate = (_nothing(), RATE) if start is None else (start, REFINING_RATE)
     weights = torch.tensor(start.weights, requires_grad=True)
     bias = torch.tensor(start.bias, dtype=torch.float, requires_grad=True)
     optimizer = torch.optim.Adagrad([weights, bias], eps=1e-8)
     rng = np.random.default_rng(seed)
-    order = np.concatenate([rng.permutation(len(found)) for _ in range(EPOCHS)])
+    order = np.concatenate([rng.permutation(len(text_buckets)) for _ in range(EPOCHS)])
     for first in range(0, len(order), ROWS):
         chosen = order[first : first + ROWS]
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - first / len(order))
-        logits = logits_of([found[row] for row in chosen], weights, bias)
+        logits = logits_of([text_buckets[row] for row in chosen], weights, bias)
         optimizer.zero_grad()
         torch.autograd.backward(softmax_loss(logits, gold[chosen]))
         optimizer.step()
@@ -67,17 +67,17 @@ def fit_character_ngrams(
     return CharacterNgrams(learned, bias.detach().double().tolist(), start.pool_weights).rounded()
 
 
-def logits_of(found: Sequence[NDArray[np.int32]], weights: Tensor, bias: Tensor) -> Tensor:
+def logits_of(text_buckets: Sequence[NDArray[np.int32]], weights: Tensor, bias: Tensor) -> Tensor:
     """`CharacterNgrams.logits` of a batch of texts, (batch, labels).
 
     Args:
-        found: the buckets of each text.
+        text_buckets: the buckets of each text.
         weights: (2 ** BITS, labels).
         bias: (labels,).
     """
-    lengths = torch.tensor([len(one) for one in found])
+    lengths = torch.tensor([len(places) for places in text_buckets])
     starts = lengths.cumsum(0) - lengths
-    together = torch.from_numpy(np.concatenate(found))
+    together = torch.from_numpy(np.concatenate(text_buckets))
     total = functional.embedding_bag(together, weights, starts.int(), mode="sum")
     return total / lengths.float().sqrt()[:, None] + bias
 
@@ -86,7 +86,7 @@ def _labelled(rows: Sequence[LabelledRow], *, any_label: bool) -> Iterator[tuple
     known = known_labels(rows, any_label=any_label)
     for row in rows:
         if isinstance(row, SentimentRow) and (text := cleaned(row.text)):
-            yield text, sentiment_gold(row, known)
+            yield text, label_gold(row, known)
 
 
 def _nothing() -> CharacterNgrams:

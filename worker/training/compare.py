@@ -9,19 +9,19 @@ paired bootstrap (Efron & Tibshirani 1993, chapter 13; for language processing K
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schema.base import Frozen
 from schema.documents import Task
-from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
+from schema.outcomes import SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.records import FloatArray
 from worker.training.evaluate import moderation_scores, ranked_phrases, sentiment_scores
-from worker.training.measures import moderation_gold, present_keywords
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.measures import decided, moderation_gold, present_keywords, sentiment_gold
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 
 TOLERANCE: Final = 0.01
 """F1 by which a candidate may be worse elsewhere; another seed changes more than that."""
@@ -77,17 +77,17 @@ class Comparisons(Frozen):
         reach below `-TOLERANCE`. A single set counts against it only if its whole interval lies
         below `-TOLERANCE`: small sets cannot show more.
         """
-        found = []
+        faults = []
         if self.feedback.low <= 0:
-            found.append(f"not surely better on held-out feedback: F1 {shown(self.feedback)}")
+            faults.append(f"not surely better on held-out feedback: F1 {shown(self.feedback)}")
         if self.elsewhere.low < -TOLERANCE:
-            found.append(f"perhaps worse elsewhere: mean F1 {shown(self.elsewhere)}")
-        found += [
+            faults.append(f"perhaps worse elsewhere: mean F1 {shown(self.elsewhere)}")
+        faults += [
             f"worse on {name}: F1 {shown(compared)}"
             for name, compared in self.sets.items()
             if compared.high < -TOLERANCE
         ]
-        return found
+        return faults
 
     @property
     def reason(self) -> str:
@@ -206,18 +206,17 @@ def _f1(agreement: _Agreement, drawn: FloatArray) -> NDArray[np.float64]:
 def _agreement(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> _Agreement:
     match pipeline.task:
         case Task.SENTIMENT:
-            label = [SENTIMENT_LABELS.index(cast("SentimentRow", row).label) for row in rows]
+            gold = sentiment_gold(of_type(SentimentRow, rows))
             one_hot = np.eye(len(SENTIMENT_LABELS), dtype=np.float32)
             return _Agreement.of(
-                one_hot[sentiment_scores(pipeline, rows).argmax(axis=1)], one_hot[label]
+                one_hot[sentiment_scores(pipeline, rows).argmax(axis=1)], one_hot[gold]
             )
         case Task.MODERATION:
-            thresholds = [pipeline.thresholds[label] for label in MODERATION_LABELS]
-            holds, known = moderation_gold(cast("Sequence[ModerationRow]", rows))
-            decided = (moderation_scores(pipeline, rows) >= thresholds) & known
-            return _Agreement.of(_with_clean(decided), _with_clean(holds))
+            holds, known = moderation_gold(of_type(ModerationRow, rows))
+            decisions = decided(moderation_scores(pipeline, rows), pipeline.thresholds) & known
+            return _Agreement.of(_with_clean(decisions), _with_clean(holds))
         case Task.KEYWORDS:
-            return _keywords(pipeline, cast("Sequence[KeywordsRow]", rows))
+            return _keywords(pipeline, of_type(KeywordsRow, rows))
 
 
 def _with_clean(holds: NDArray[np.bool_]) -> FloatArray:

@@ -17,14 +17,16 @@ from typing import Final, Literal
 from schema.documents import Task
 from schema.errors import InputError
 from schema.outcomes import ModerationLabel
+from worker.training.data_sets import MASKED_SOURCES, RULED_OUT_LABELS
+from worker.training.hashing import content_hash
 from worker.training.rows import (
     ROW_TYPES,
     KeywordsRow,
     LabelledRow,
     ModerationRow,
     RowFile,
-    draw_of,
 )
+from worker.training.sampling import draw_of
 
 LicenceClass = Literal["A", "B", "C"]
 """A permissive; B share-alike or the texts' own terms; C none found."""
@@ -38,16 +40,6 @@ _USES: Final[dict[Split, str]] = {
 }
 _MASKS: Final = re.compile(r"NAME|PLACE|DIGIT|URL|CELLPHONE|PHONE|WECHAT|QQ|EMAIL|BANKCARD")
 """Words that a source put in place of private data; a model would learn them, not the text."""
-_MASKED_SOURCES: Final = frozenset({"zh-fbs-sms"})
-_ADVERTISING: Final[frozenset[ModerationLabel]] = frozenset({"spam", "fraud", "illicit"})
-_RULED_OUT: Final[dict[str, frozenset[ModerationLabel]]] = {
-    "en-sms-smishing": frozenset({"hate", "violence"}),
-    "zh-fbs-sms": frozenset({"abuse", "hate", "violence"}),
-    **dict.fromkeys(("en-davidson", "en-edos", "en-stormfront"), _ADVERTISING),
-    **dict.fromkeys(("zh-cold", "zh-swsr"), _ADVERTISING),
-}
-"""Labels that a source does not annotate because they hardly occur where it was collected. They
-count as negatives: otherwise no source would tell a model that advertisements are no threats."""
 _UNLABELLED_TEXTS_A_SOURCE: Final = 10_000
 
 
@@ -85,10 +77,10 @@ class Source:
         if not self.path(split).is_file():
             return []
         rows = list(RowFile(self.path(split), ROW_TYPES[self.task]))
-        if self.name in _MASKED_SOURCES and split == "train":
+        if self.name in MASKED_SOURCES and split == "train":
             rows = [row for row in map(_unmask, rows) if row.text]
-        if self.name in _RULED_OUT and split == "train":
-            rows = [_with_ruled_out(row, _RULED_OUT[self.name]) for row in rows]
+        if self.name in RULED_OUT_LABELS and split == "train":
+            rows = [_with_ruled_out(row, RULED_OUT_LABELS[self.name]) for row in rows]
         return rows
 
 
@@ -99,13 +91,13 @@ def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[S
         InputError: the folder holds no such source.
     """
     classes = _licence_classes(data)
-    found = [
+    known = [
         Source(task, folder.name, classes.get(folder.name, "C"), folder)
         for folder in sorted((data / task).glob("*"))
     ]
     allowed = [
         source
-        for source in found
+        for source in known
         if source.licence_class <= licence_class
         and (source.path("train").is_file() or source.path("test").is_file())
     ]
@@ -158,18 +150,21 @@ def all_texts(data: Path, licence_class: LicenceClass, split: Split) -> Iterator
 
 def identity_of(options: Sequence[object], used: list[Source]) -> str:
     """Hash over everything that decides the result of a training, 16 hex digits."""
-    return sha256(f"{options} {data_hash(used)}".encode()).hexdigest()[:16]
+    return content_hash([f"{options} {data_hash(used)}".encode()])
 
 
 def data_hash(used: list[Source]) -> str:
     """Hash over every file of the sources, 16 hex digits."""
-    digest = sha256()
-    for source in used:
-        for split in SPLITS:
-            if source.path(split).is_file():
-                digest.update(f"{source.task}/{source.name}/{split}".encode())
-                digest.update(sha256(source.path(split).read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return content_hash(
+        part
+        for source in used
+        for split in SPLITS
+        if source.path(split).is_file()
+        for part in (
+            f"{source.task}/{source.name}/{split}".encode(),
+            sha256(source.path(split).read_bytes()).digest(),
+        )
+    )
 
 
 def _licence_classes(data: Path) -> dict[str, LicenceClass]:

@@ -1,7 +1,6 @@
 """How good a pipeline is on labelled rows."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeVar
 
 import numpy as np
 
@@ -16,7 +15,12 @@ from schema.outcomes import (
     SentimentResult,
 )
 from worker.pipeline import Pipeline
-from worker.pipeline.analysis import analyse
+from worker.pipeline.analysis import analyse_stream
+from worker.pipeline.artifact import Additions, ArtifactConfig
+from worker.pipeline.model import Model
+from worker.pipeline.predict import Predictor
+from worker.pipeline.ranker import Ranker
+from worker.pipeline.tokenize import Tokenizer
 from worker.training import metrics
 from worker.training.measures import (
     Measures,
@@ -25,27 +29,24 @@ from worker.training.measures import (
     moderation_measures,
     sentiment_measures,
 )
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
-
-_BLOCK: Final = 1024
-"""Documents in memory at once."""
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 
 
 def evaluate(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> Measures:
     """Measure a pipeline on rows of its task, at least one."""
     match pipeline.task:
         case Task.SENTIMENT:
-            sentiment = _of(SentimentRow, rows)
+            sentiment = of_type(SentimentRow, rows)
             return sentiment_measures(sentiment, sentiment_scores(pipeline, sentiment))
         case Task.MODERATION:
-            moderation = _of(ModerationRow, rows)
+            moderation = of_type(ModerationRow, rows)
             scores = moderation_scores(pipeline, moderation)
             return moderation_measures(moderation, scores, pipeline.thresholds)
         case Task.KEYWORDS:
-            keywords = _of(KeywordsRow, rows)
+            keywords = of_type(KeywordsRow, rows)
             results = list(_results(pipeline, keywords, generate=pipeline.generates))
             found, generated = (
-                [_listed(result, generated=which)[0] for result in results]
+                [_phrases(result, generated=which)[0] for result in results]
                 for which in (False, True)
             )
             return keywords_measures(keywords, found, generated if pipeline.generates else None)
@@ -76,17 +77,25 @@ def ranked_phrases(
     pipeline: Pipeline, rows: Sequence[LabelledRow]
 ) -> list[tuple[list[str], list[float]]]:
     """Folded keywords and their scores per row, best first."""
-    return [_listed(result, generated=False) for result in _results(pipeline, rows)]
+    return [_phrases(result, generated=False) for result in _results(pipeline, rows)]
 
 
 def generated_phrases(
     pipeline: Pipeline, rows: Sequence[LabelledRow]
 ) -> list[tuple[list[str], list[float]]]:
     """Folded generated keywords and their scores per row, best first."""
-    return [_listed(result, generated=True) for result in _results(pipeline, rows, generate=True)]
+    return [_phrases(result, generated=True) for result in _results(pipeline, rows, generate=True)]
 
 
-def _listed(result: Result | Failure, *, generated: bool) -> tuple[list[str], list[float]]:
+def in_memory(
+    config: ArtifactConfig, tokenizer: Tokenizer, model: Model, ranker: Ranker | None = None
+) -> Pipeline:
+    """A pipeline over a network still in training; puts the network in evaluation mode."""
+    predictor = Predictor(model.eval(), "cpu")
+    return Pipeline(config, tokenizer, predictor, "unfinished", Additions(ranker=ranker))
+
+
+def _phrases(result: Result | Failure, *, generated: bool) -> tuple[list[str], list[float]]:
     """Either the generated or the found keywords of a result, folded, and their scores."""
     if not isinstance(result, KeywordsResult):
         return [], []
@@ -97,13 +106,4 @@ def _listed(result: Result | Failure, *, generated: bool) -> tuple[list[str], li
 def _results(
     pipeline: Pipeline, rows: Sequence[LabelledRow], *, generate: bool = False
 ) -> Iterator[Result | Failure]:
-    for first in range(0, len(rows), _BLOCK):
-        texts = [row.text for row in rows[first : first + _BLOCK]]
-        yield from analyse(pipeline, texts, generate=generate)
-
-
-RowT = TypeVar("RowT")
-
-
-def _of(kind: type[RowT], rows: Sequence[object]) -> list[RowT]:
-    return [row for row in rows if isinstance(row, kind)]
+    return analyse_stream(pipeline, (row.text for row in rows), generate=generate)

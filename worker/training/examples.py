@@ -31,7 +31,7 @@ WINDOW: Final = 256
 OVERLAP: Final = 32
 """Tokens that neighbouring windows share."""
 
-SOFT: Final = 0.7
+SOFT_SHARE: Final = 0.7
 """Share of a teacher's soft labels in the gold; the rest is the label that people gave."""
 
 GoldArray = NDArray[np.int8]
@@ -90,14 +90,11 @@ def label_gold(row: SentimentRow | ModerationRow, known: set[SentimentLabel]) ->
         row: may hold a teacher's soft labels.
         known: see `known_labels`.
     """
-    return sentiment_gold(row, known) if isinstance(row, SentimentRow) else _moderation(row)
+    return _sentiment(row, known) if isinstance(row, SentimentRow) else _moderation(row)
 
 
-def sentiment_gold(row: SentimentRow, known: set[SentimentLabel]) -> FloatArray:
-    """One number per label, as `SoftmaxDecoder` takes them, (labels,).
-
-    With soft labels none is masked: the teacher also judges labels that the source lacks.
-    """
+def _sentiment(row: SentimentRow, known: set[SentimentLabel]) -> FloatArray:
+    """With soft labels none is masked: the teacher also judges labels that the source lacks."""
     hard = np.array([label == row.label for label in SENTIMENT_LABELS], dtype=np.float32)
     if isinstance(row, TaughtSentimentRow):
         return _mixed(hard, [row.soft.get(label, 0) for label in SENTIMENT_LABELS])
@@ -114,7 +111,7 @@ def _moderation(row: ModerationRow) -> FloatArray:
 
 
 def _mixed(hard: FloatArray, soft: Sequence[float]) -> FloatArray:
-    return SOFT * np.array(soft, dtype=np.float32) + (1 - SOFT) * hard
+    return SOFT_SHARE * np.array(soft, dtype=np.float32) + (1 - SOFT_SHARE) * hard
 
 
 def _masked(gold: FloatArray, known: Sequence[bool]) -> FloatArray:

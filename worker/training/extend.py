@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import torch
 from pydantic import ValidationError
@@ -24,15 +23,16 @@ from worker.pipeline.model import Encoder
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD, replaced, round_weights, write_card, write_generator
 from worker.training.calibrate import generator_calibration
-from worker.training.card import FINDS_ONLY, GENERATES, Card, GeneratorCard, entry_of, limits_of
+from worker.training.card import Card, GeneratorCard, entry_of, limits_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
 from worker.training.corpus import LicenceClass, Source, Split, data_hash, identity_of, sources
+from worker.training.data_sets import FINDS_ONLY, GENERATES
 from worker.training.examples import Example
 from worker.training.finish import figures
 from worker.training.generator import DROPOUT, TRAINING, Generation, outputs, phrase_examples
 from worker.training.loop import TrainingConfig, TrainingState
 from worker.training.measures import absent_keywords
-from worker.training.rows import KeywordsRow
+from worker.training.rows import KeywordsRow, of_type
 from worker.training.run import Finished, Report
 
 
@@ -108,7 +108,7 @@ def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]
         load_checkpoint(checkpoint, state, extension.identity())
 
     def validate(model: Generation) -> float:
-        return model.likelihood(validation)
+        return model.mean_token_probability(validation)
 
     yield from train_with_checkpoints(
         state,
@@ -128,12 +128,8 @@ def _examples(extension: Extension, split: Split, tokenizer: Tokenizer) -> list[
     return [
         example
         for source in extension.sources()
-        for example in phrase_examples(_rows(source, split), tokenizer)
+        for example in phrase_examples(of_type(KeywordsRow, source.rows(split)), tokenizer)
     ]
-
-
-def _rows(source: Source, split: Split) -> list[KeywordsRow]:
-    return cast("list[KeywordsRow]", source.rows(split))
 
 
 def _fresh_state(
@@ -148,7 +144,7 @@ def _fresh_state(
 
 
 def _finish(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
-    state.model.load_state_dict(state.best_weights)
+    state.load_best()
     generator = state.model.generator.eval()
     round_weights(generator)
     for name in extension.config().files():
@@ -164,7 +160,10 @@ def _calibrated(extension: Extension, generator: Generator, out: Path) -> Artifa
     config = extension.config()
     everything = replace(config, generator=True, thresholds=config.thresholds | {"generated": 0.0})
     write_generator(out, everything, generator)
-    sets = [_rows(source, "valid") or _rows(source, "train") for source in extension.sources()]
+    sets = [
+        of_type(KeywordsRow, source.rows("valid") or source.rows("train"))
+        for source in extension.sources()
+    ]
     line, threshold = generator_calibration(Pipeline.load(out, "cpu"), sets)
     generator.get_buffer("calibration").copy_(torch.tensor(line))
     return replace(everything, thresholds=config.thresholds | {"generated": threshold})
@@ -172,11 +171,14 @@ def _calibrated(extension: Extension, generator: Generator, out: Path) -> Artifa
 
 def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
     used, pipeline = extension.sources(), Pipeline.load(out, "cpu")
-    learned = tuple(
-        entry_of(source, "labels", absent)
+    lacking = [
+        (
+            source,
+            [row for row in of_type(KeywordsRow, source.rows("train")) if absent_keywords(row)],
+        )
         for source in used
-        if (absent := [row for row in _rows(source, "train") if absent_keywords(row)])
-    )
+    ]
+    learned = tuple(entry_of(source, "labels", rows) for source, rows in lacking if rows)
     outdated = {limit.text for limit in (FINDS_ONLY, *GENERATES)}
     try:
         card = Card.model_validate_json((extension.artifact / CARD).read_bytes())
@@ -199,7 +201,7 @@ def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> 
                 parameters=sum(value.numel() for value in state.model.parameters()),
                 data_hash=data_hash(used),
                 sources=learned,
-                epochs=state.epoch - state.stale,
+                epochs=state.best_epoch,
                 likelihood=state.best_score,
             ),
         }

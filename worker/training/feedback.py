@@ -10,7 +10,8 @@ import numpy as np
 from schema.documents import Task
 from worker.training.corpus import SPLITS, Source, Split
 from worker.training.measures import folded
-from worker.training.rows import LabelledRow, draw_of, write_rows
+from worker.training.rows import LabelledRow, write_rows
+from worker.training.sampling import draw_of
 
 HELD_OUT: Final = 0.3
 """Share of judged documents that no training ever learns from."""

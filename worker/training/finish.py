@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final
 
 import torch
 
@@ -15,7 +15,7 @@ from worker.pipeline.artifact import Additions, ArtifactConfig
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
-from worker.training.artifact import in_memory, replaced, round_weights, write_artifact, write_card
+from worker.training.artifact import replaced, round_weights, write_artifact, write_card
 from worker.training.averaging import mean_of, take_mean
 from worker.training.calibrate import (
     keyword_threshold,
@@ -24,42 +24,33 @@ from worker.training.calibrate import (
     pool_weights,
     sentiment_temperature,
 )
-from worker.training.card import LIMITS, Card, SetFigures, entry_of, limits_of
+from worker.training.card import Card, SetFigures, entry_of, limits_of
 from worker.training.character_ngrams import fit_character_ngrams
 from worker.training.corpus import Source, data_hash
-from worker.training.evaluate import evaluate, moderation_scores
+from worker.training.data_sets import LIMITS
+from worker.training.evaluate import evaluate, in_memory, moderation_scores
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
-from worker.training.measures import folded, keywords_measures, majority
+from worker.training.measures import decided, folded, keywords_measures, majority
 from worker.training.ordinary import ordinary_rows
-from worker.training.ranker import Tagger, count, fit_ranker
+from worker.training.ranker import RankerRows, Tagger, count, fit_ranker
 from worker.training.recipe import Recipe
 from worker.training.robustness import evasion_kept
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 from worker.training.start import Start
+from worker.training.training_rows import TrainingRows
 from worker.training.validation import Validation
 from worker.training.written import written_entries
 
 _COMMON_KEYWORDS: Final = 2000
 
 
-class FoldTagger(NamedTuple):
-    """A keywords tagger that did not learn from one fold of the texts.
-
-    Attributes:
-        recipe: what it was trained on.
-        model: its network.
-    """
-
-    recipe: Recipe
-    model: Model
-
-
 def finish(
     recipe: Recipe,
     start: Start,
     state: TrainingState[Model],
-    fold_taggers: Sequence[FoldTagger],
+    rows: TrainingRows,
+    fold_taggers: Sequence[Tagger],
     out: Path,
 ) -> Card:
     """Make an artifact from the best weights.
@@ -68,6 +59,7 @@ def finish(
         recipe: what was trained.
         start: what the training started from.
         state: after the last epoch; its network is changed to the weights that are stored.
+        rows: what it learned from.
         fold_taggers: for keywords, the taggers from which the ranker learns beside the one that
             ships.
         out: folder of the artifact; its checkpoint is removed.
@@ -78,16 +70,16 @@ def finish(
     averaged = start.has_decoder_of(state.model) and take_mean(
         state, start, Validation(recipe, start.tokenizer)
     )
-    state.model.load_state_dict(state.best_weights)
+    state.load_best()
     round_weights(state.model)
     tokenizer = start.tokenizer
-    ranker = _ranker(recipe, start, state.model, fold_taggers)
+    ranker = _ranker(recipe, start, rows.ranker, state.model, fold_taggers)
     config = replace(recipe.config(tokenizer), ranker=ranker is not None)
     config = _calibrated(
         recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
     )
     pipeline = in_memory(config, tokenizer, state.model)
-    ngrams = _character_ngrams(recipe, start, pipeline, averaged=averaged)
+    ngrams = _character_ngrams(recipe, start, rows, pipeline, averaged=averaged)
     config = replace(config, character_ngrams=ngrams is not None)
     additions = Additions(character_ngrams=ngrams, ranker=ranker)
     with replaced(out) as whole:
@@ -98,45 +90,39 @@ def finish(
 
 
 def _character_ngrams(
-    recipe: Recipe, start: Start, pipeline: Pipeline, *, averaged: bool
+    recipe: Recipe, start: Start, rows: TrainingRows, pipeline: Pipeline, *, averaged: bool
 ) -> CharacterNgrams | None:
     """For sentiment, the linear model beside the network; `pipeline` holds the network alone."""
     if recipe.task is not Task.SENTIMENT:
         return None
-    sets, judged = recipe.plain_rows()
-    ngrams = fit_character_ngrams(sets, judged, start.character_ngrams, recipe.training.seed)
+    ngrams = fit_character_ngrams(
+        [*rows.sets, rows.written], rows.judged, start.character_ngrams, recipe.training.seed
+    )
     if averaged and start.character_ngrams is not None:
         ngrams = mean_of(start.character_ngrams, ngrams)
     valid = [row for source in recipe.sources() for row in source.rows("valid")]
-    weights = pool_weights(pipeline, ngrams, cast("list[SentimentRow]", valid))
+    weights = pool_weights(pipeline, ngrams, of_type(SentimentRow, valid))
     return replace(ngrams, pool_weights=weights)
 
 
 def _ranker(
-    recipe: Recipe, start: Start, model: Model, fold_taggers: Sequence[FoldTagger]
+    recipe: Recipe,
+    start: Start,
+    rows: RankerRows | None,
+    model: Model,
+    fold_taggers: Sequence[Tagger],
 ) -> Ranker | None:
     """For keywords, the ranker of the tagger's phrases.
 
     The ranker of `start` keeps its weights if there is one: a model that has learned most texts
     already leaves too few new ones to learn weights from.
     """
-    if recipe.task is not Task.KEYWORDS:
+    if rows is None:
         return None
     if start.ranker is not None:
-        counts = count(cast("list[KeywordsRow]", recipe.counted_rows()))
-        return Ranker(counts, start.ranker.weights)
-    taggers = [FoldTagger(recipe, model), *fold_taggers]
-    return fit_ranker(
-        [
-            Tagger(
-                in_memory(part.config(start.tokenizer), start.tokenizer, tagger),
-                cast("list[KeywordsRow]", part.counted_rows()),
-                cast("list[list[KeywordsRow]]", part.new_sets()),
-            )
-            for part, tagger in taggers
-        ],
-        recipe.training.seed,
-    )
+        return Ranker(count(rows.counted), start.ranker.weights)
+    pipeline = in_memory(recipe.config(start.tokenizer), start.tokenizer, model)
+    return fit_ranker([Tagger(pipeline, rows), *fold_taggers], recipe.training.seed)
 
 
 def _calibrated(
@@ -147,16 +133,16 @@ def _calibrated(
     rows = [row for rows in sets for row in rows]
     match recipe.task:
         case Task.SENTIMENT:
-            sentiment = cast("list[SentimentRow]", rows)
+            sentiment = of_type(SentimentRow, rows)
             _set_temperature(model, sentiment_temperature(pipeline, sentiment))
             return config
         case Task.MODERATION:
-            moderation, ordinary = cast("list[ModerationRow]", rows), recipe.ordinary("valid")
+            moderation, ordinary = of_type(ModerationRow, rows), recipe.ordinary("valid")
             _set_temperature(model, moderation_temperatures(pipeline, [*moderation, *ordinary]))
-            parted = cast("list[list[ModerationRow]]", sets)
+            parted = [of_type(ModerationRow, rows) for rows in sets]
             return replace(config, thresholds=moderation_thresholds(pipeline, parted, ordinary))
         case Task.KEYWORDS:
-            threshold = keyword_threshold(pipeline, cast("list[list[KeywordsRow]]", sets))
+            threshold = keyword_threshold(pipeline, [of_type(KeywordsRow, rows) for rows in sets])
             return replace(config, thresholds={"keyword": threshold})
 
 
@@ -199,7 +185,7 @@ def _card(
         start=start.version,
         averaged=averaged,
         teachers=tuple(taught.teacher for taught in recipe.soft_labels) or start.teachers,
-        epochs=state.epoch - state.stale,
+        epochs=state.best_epoch,
         validation_score=state.best_score,
         stored_score=Validation(recipe, start.tokenizer)(state.model),
         tests=tuple(
@@ -222,7 +208,7 @@ def _kept(pipeline: Pipeline, labelled: Sequence[Source]) -> dict[str, dict[Evas
 def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:
     """A card's figures for a source's test rows, at least one."""
     baseline = (
-        _commonest(source, cast("Sequence[KeywordsRow]", rows))
+        _commonest(source, of_type(KeywordsRow, rows))
         if pipeline.task is Task.KEYWORDS
         else majority(rows)
     )
@@ -231,7 +217,7 @@ def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> 
 
 def _commonest(source: Source, rows: Sequence[KeywordsRow]) -> float:
     """F1@5 of answering the training keywords that occur in a text, commonest first."""
-    training = cast("list[KeywordsRow]", source.rows("train"))
+    training = of_type(KeywordsRow, source.rows("train"))
     counts = Counter(folded(keyword) for row in training for keyword in row.keywords)
     common = [keyword for keyword, _ in counts.most_common(_COMMON_KEYWORDS)]
     ranked = []
@@ -246,5 +232,5 @@ def _flagged(pipeline: Pipeline, ordinary: Sequence[ModerationRow]) -> float | N
     rows = [row for row in ordinary if row.annotated.issuperset(MODERATION_LABELS)]
     if not rows:
         return None
-    thresholds = [pipeline.thresholds[label] for label in MODERATION_LABELS]
-    return float((moderation_scores(pipeline, rows) >= thresholds).any(axis=1).mean())
+    decisions = decided(moderation_scores(pipeline, rows), pipeline.thresholds)
+    return float(decisions.any(axis=1).mean())

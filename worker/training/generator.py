@@ -44,7 +44,7 @@ class Generation(Network):
 
     def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
         """Mean negative log-likelihood of a phrase's token; `gold` is as in `phrase_examples`."""
-        return -self._likelihoods(ids, lengths, gold.long()).mean()
+        return -self._log_likelihoods(ids, lengths, gold.long()).mean()
 
     @property
     def encoder(self) -> Encoder:
@@ -52,24 +52,24 @@ class Generation(Network):
         return self._encoder[0]
 
     @torch.no_grad()
-    def likelihood(self, examples: Sequence[Example]) -> float:
+    def mean_token_probability(self, examples: Sequence[Example]) -> float:
         """Geometric mean of the probability of a token of the phrases."""
         lost, count = 0.0, 0
         for rows in micro_batches([len(example.ids) for example in examples], BUDGET):
             ids, lengths = pad([examples[row].ids for row in rows])
             gold = [torch.from_numpy(examples[row].gold).long() for row in rows]
-            found = self._likelihoods(
+            log_likelihoods = self._log_likelihoods(
                 ids, lengths, torch.nn.utils.rnn.pad_sequence(gold, batch_first=True)
             )
-            lost, count = lost - found.sum().item(), count + len(found)
+            lost, count = lost - log_likelihoods.sum().item(), count + len(log_likelihoods)
         return float(np.exp(-lost / count))
 
-    def _likelihoods(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
+    def _log_likelihoods(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
         with torch.no_grad():
             states = self.encoder(ids, lengths)
         longest = int((gold > 0).sum(2).max())
         source = Encoded(ids, states, token_mask(ids, lengths))
-        return self.generator.likelihoods(source, gold[:, :, :longest] - 1)
+        return self.generator.log_likelihoods(source, gold[:, :, :longest] - 1)
 
 
 def phrase_examples(rows: Sequence[KeywordsRow], tokenizer: Tokenizer) -> Iterator[Example]:
@@ -83,13 +83,13 @@ def phrase_examples(rows: Sequence[KeywordsRow], tokenizer: Tokenizer) -> Iterat
             document = tokenizer.tokenize(clean, spans=False, window=WINDOW, overlap=OVERLAP)
         except DocumentError:  # nothing is left after cleaning
             continue
-        goals = [
-            goal
+        targets = [
+            target
             for phrase in dict.fromkeys(map(cleaned, row.all_keywords))
-            if phrase and phrase not in clean.text and len(goal := _goal(phrase, tokenizer))
+            if phrase and phrase not in clean.text and len(target := _target(phrase, tokenizer))
         ]
-        if goals:
-            yield Example(document.window_ids()[0], np.stack(goals[:MOST_PHRASES]))
+        if targets:
+            yield Example(document.window_ids()[0], np.stack(targets[:MOST_PHRASES]))
 
 
 def outputs(examples: Sequence[Example]) -> Tensor:
@@ -97,14 +97,14 @@ def outputs(examples: Sequence[Example]) -> Tensor:
     counts = Counter(
         int(token)
         for example in examples
-        for goal in example.gold
-        for token in np.unique(goal[goal > SIGNS]) - 1
+        for target in example.gold
+        for token in np.unique(target[target > SIGNS]) - 1
     )
     seen = [token for token, count in counts.most_common(MOST_OUTPUTS) if count >= LEAST_SEEN]
     return torch.tensor(sorted(seen), dtype=torch.int32) - SIGNS
 
 
-def _goal(phrase: str, tokenizer: Tokenizer) -> IntArray:
+def _target(phrase: str, tokenizer: Tokenizer) -> IntArray:
     """The gold of a phrase, (steps,); empty if the phrase is too long."""
     steps: list[int] = []
     for place, word in enumerate(phrase.split(" ")):
@@ -112,6 +112,6 @@ def _goal(phrase: str, tokenizer: Tokenizer) -> IntArray:
         steps += [SIGNS + token for token in tokenizer.ids_of(word)]
     if len(steps) > MOST_TOKENS - 1:
         return np.empty(0, dtype=np.int32)
-    goal = np.zeros(MOST_TOKENS, dtype=np.int32)
-    goal[: len(steps) + 1] = np.array([*steps, END]) + 1
-    return goal
+    target = np.zeros(MOST_TOKENS, dtype=np.int32)
+    target[: len(steps) + 1] = np.array([*steps, END]) + 1
+    return target

@@ -119,6 +119,15 @@ class TrainingState(Generic[NetworkT]):
         optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
         return cls(model, optimizer)
 
+    @property
+    def best_epoch(self) -> int:
+        """Epochs that the best weights saw."""
+        return self.epoch - self.stale
+
+    def load_best(self) -> None:
+        """Give the network its best weights."""
+        self.model.load_state_dict(self.best_weights)
+
 
 def train(
     state: TrainingState[NetworkT],

@@ -100,7 +100,7 @@ Measures = SentimentMeasures | ModerationMeasures | KeywordsMeasures
 
 def sentiment_measures(rows: Sequence[SentimentRow], scores: metrics.Floats) -> SentimentMeasures:
     """Measure scores of each label, (rows, labels)."""
-    gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
+    gold = sentiment_gold(rows)
     predicted = scores.argmax(axis=1)
     return SentimentMeasures(
         documents=len(rows),
@@ -116,16 +116,16 @@ def moderation_measures(
     rows: Sequence[ModerationRow], scores: metrics.Floats, thresholds: Mapping[str, float]
 ) -> ModerationMeasures:
     """Measure scores of each label, (rows, labels), decided by the label's threshold."""
-    decided = scores >= np.array([thresholds[label] for label in MODERATION_LABELS])
+    decisions = decided(scores, thresholds)
     holds, known = moderation_gold(rows)
     flag, flag_score = np.any(holds, axis=1), np.where(known, scores, 0).max(axis=1)
     return ModerationMeasures(
         documents=len(rows),
-        flag_f1=metrics.f1(flag, np.any(decided & known, axis=1)),
+        flag_f1=metrics.f1(flag, np.any(decisions & known, axis=1)),
         flag_auc=metrics.auc(flag, flag_score),
         ece=metrics.calibration_error(holds[known], scores[known]) if known.any() else 0.0,
         labels={
-            label: _label(holds[at, column], decided[at, column], scores[at, column])
+            label: _label(holds[at, column], decisions[at, column], scores[at, column])
             for column, label in enumerate(MODERATION_LABELS)
             if (at := known[:, column]).any()
         },
@@ -133,9 +133,9 @@ def moderation_measures(
 
 
 def _label(
-    holds: metrics.Bools, decided: metrics.Bools, scores: NDArray[np.float64]
+    holds: metrics.Bools, decisions: metrics.Bools, scores: NDArray[np.float64]
 ) -> LabelMeasures:
-    precision, recall = metrics.precision_recall(holds, decided)
+    precision, recall = metrics.precision_recall(holds, decisions)
     return LabelMeasures(
         precision=precision,
         recall=recall,
@@ -177,6 +177,16 @@ def keywords_measures(
     )
 
 
+def decided(scores: metrics.Floats, thresholds: Mapping[str, float]) -> metrics.Bools:
+    """Which moderation labels reach their thresholds, (rows, labels)."""
+    return np.asarray(scores >= [thresholds[label] for label in MODERATION_LABELS])
+
+
+def sentiment_gold(rows: Sequence[SentimentRow]) -> metrics.Ints:
+    """The place of each row's label in `SENTIMENT_LABELS`, (rows,)."""
+    return np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
+
+
 def moderation_gold(rows: Sequence[ModerationRow]) -> tuple[metrics.Bools, metrics.Bools]:
     """Which labels hold, and which are annotated; both (rows, labels)."""
     holds = [[label in row.labels for label in MODERATION_LABELS] for row in rows]
@@ -212,7 +222,7 @@ def _beside_gold(
     gold: Iterable[set[str]], phrases: Sequence[Sequence[str]]
 ) -> list[tuple[set[str], Sequence[str]]]:
     """Gold keywords and phrases of the rows that have any gold."""
-    return [(wanted, listed) for wanted, listed in zip(gold, phrases, strict=True) if wanted]
+    return [(keywords, ranked) for keywords, ranked in zip(gold, phrases, strict=True) if keywords]
 
 
 def _mean_f1_at(best: int, pairs: Sequence[tuple[set[str], Sequence[str]]]) -> float:

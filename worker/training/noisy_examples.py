@@ -1,4 +1,4 @@
-"""The examples of a training: the rows of a recipe, and noisy copies of them."""
+"""The examples of a training: its rows, and noisy copies of them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -10,8 +10,8 @@ from worker.pipeline.tokenize import Tokenizer
 from worker.training.augment import augment_row
 from worker.training.evasion import evade_randomly
 from worker.training.examples import Example, examples
-from worker.training.recipe import Recipe
 from worker.training.rows import LabelledRow, ModerationRow
+from worker.training.training_rows import TrainingRows
 
 NOISY: Final = 0.4
 """Share of the rows for which a noisy copy is tried; moderation copies may be disguised, too."""
@@ -20,30 +20,27 @@ EVENNESS: Final = 0.4
 rows, 1 as often as the largest (temperature sampling, Arivazhagan et al. 2019)."""
 
 
-def make_examples(recipe: Recipe, tokenizer: Tokenizer) -> list[Example]:
-    """Encode the training rows of all sources, and noisy copies of some of them."""
-    rng = np.random.default_rng(recipe.training.seed)
-    sets = recipe.training_sets()
-    copies = [_copies(recipe.task, len(rows), max(map(len, sets))) for rows in sets]
-    written = recipe.written_rows(sets, rng)
-    beside = [
-        recipe.ordinary_training_set(),
-        recipe.taught_alone(row for rows in sets for row in rows),
-        written,
-    ]
-    sets += beside
+def make_examples(
+    task: Task, rows: TrainingRows, tokenizer: Tokenizer, rng: np.random.Generator
+) -> list[Example]:
+    """Encode the rows of a training, and noisy copies of some of them.
+
+    Args:
+        task: what is learned.
+        rows: what it is learned from.
+        tokenizer: of the network.
+        rng: decides the noise; the one that drew the rows goes on here.
+    """
+    beside = [rows.ordinary, rows.taught, rows.written]
+    copies = [_copies(task, size, max(rows.sizes)) for size in rows.sizes]
     copies += [NOISY for _ in beside]
-    judged: Sequence[LabelledRow] = []
-    if recipe.feedback is not None:
-        sets = recipe.feedback.replayed(sets, rng)
-        judged = recipe.feedback.repeated(sum(map(len, sets)))
-    replayed = [
+    learned = [
         example
-        for rows, share in zip(sets, copies, strict=True)
-        for example in examples([*rows, *_noisy_copies(rows, share, rng)], tokenizer)
+        for some, share in zip([*rows.sets, *beside], copies, strict=True)
+        for example in examples([*some, *_noisy_copies(some, share, rng)], tokenizer)
     ]
-    noisy = _noisy_copies(judged, NOISY, rng)
-    return [*replayed, *examples([*judged, *noisy], tokenizer, any_label=True)]
+    noisy = _noisy_copies(rows.judged, NOISY, rng)
+    return [*learned, *examples([*rows.judged, *noisy], tokenizer, any_label=True)]
 
 
 def _copies(task: Task, rows: int, largest: int) -> float:

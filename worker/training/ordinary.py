@@ -8,21 +8,20 @@ from typing import Final
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS, ModerationLabel
 from worker.training.corpus import Source, Split
+from worker.training.data_sets import COARSE_SOURCES
 from worker.training.rows import (
     KeywordsRow,
     LabelledRow,
     ModerationRow,
     SentimentRow,
-    draw_of,
     read_lines,
 )
+from worker.training.sampling import draw_of
 
 _REVIEW_LABELS: Final[frozenset[ModerationLabel]] = frozenset(
     {"sexual", "violence", "spam", "fraud", "illicit"}
 )
 _ROWS_A_SOURCE: Final = 4000
-_COARSE: Final = frozenset({"en-goemotions", "en-semeval2017", "en-vader-tweets"})
-"""Reddit and tweets: explicit talk is common here, so only praise without any is taken."""
 _PRAISE_LABELS: Final[frozenset[ModerationLabel]] = frozenset({"abuse", "hate", "violence"})
 _IDENTITY: Final = re.compile(
     r"\b(?:african|arab|asian|bisexual|black (?:man|men|people|woman|women)|chinese|christian|deaf"
@@ -51,11 +50,11 @@ def ordinary_rows(source: Source, split: Split) -> list[ModerationRow]:
     if source.task is Task.MODERATION:
         return []
     rows = source.rows(split)
-    if source.name in _COARSE:
+    if source.name in COARSE_SOURCES:
         explicit = _lexicon(source.folder.parents[1])
         rows = [row for row in rows if _is_praise(row) and not explicit.search(row.text.lower())]
     rows = sorted(rows, key=_precedence)[:_ROWS_A_SOURCE]
-    if source.name in _COARSE:
+    if source.name in COARSE_SOURCES:
         return [_without(row.text, _PRAISE_LABELS) for row in rows]
     return [ordinary_row(row) for row in rows]
 

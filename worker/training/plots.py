@@ -12,8 +12,8 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.training import metrics
 from worker.training.evaluate import moderation_scores, ranked_phrases, sentiment_scores
-from worker.training.measures import moderation_gold, present_keywords
-from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow
+from worker.training.measures import decided, moderation_gold, present_keywords, sentiment_gold
+from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,19 +69,18 @@ def findings(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> tuple[list[Matr
     """What `plot` draws."""
     match pipeline.task:
         case Task.SENTIMENT:
-            return _sentiment(pipeline, [row for row in rows if isinstance(row, SentimentRow)])
+            return _sentiment(pipeline, of_type(SentimentRow, rows))
         case Task.MODERATION:
-            return _moderation(pipeline, [row for row in rows if isinstance(row, ModerationRow)])
+            return _moderation(pipeline, of_type(ModerationRow, rows))
         case Task.KEYWORDS:
-            return [], _keywords(pipeline, [row for row in rows if isinstance(row, KeywordsRow)])
+            return [], _keywords(pipeline, of_type(KeywordsRow, rows))
 
 
 def _sentiment(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> tuple[list[Matrix], ScoredHits]:
     scores = sentiment_scores(pipeline, rows)
-    gold = np.array([SENTIMENT_LABELS.index(row.label) for row in rows])
-    decided = scores.argmax(axis=1)
-    matrix = Matrix("polarity", SENTIMENT_LABELS, _counts(gold, decided, len(SENTIMENT_LABELS)))
-    return [matrix], ScoredHits(scores.max(axis=1), gold == decided)
+    gold, best = sentiment_gold(rows), scores.argmax(axis=1)
+    matrix = Matrix("polarity", SENTIMENT_LABELS, _counts(gold, best, len(SENTIMENT_LABELS)))
+    return [matrix], ScoredHits(scores.max(axis=1), gold == best)
 
 
 def _moderation(
@@ -89,10 +88,9 @@ def _moderation(
 ) -> tuple[list[Matrix], ScoredHits]:
     scores = moderation_scores(pipeline, rows)
     holds, known = moderation_gold(rows)
-    thresholds = np.array([pipeline.thresholds[label] for label in MODERATION_LABELS])
-    decided = scores >= thresholds
+    decisions = decided(scores, pipeline.thresholds)
     matrices = [
-        Matrix(label, ("no", "yes"), _counts(holds[at, column], decided[at, column], 2))
+        Matrix(label, ("no", "yes"), _counts(holds[at, column], decisions[at, column], 2))
         for column, label in enumerate(MODERATION_LABELS)
         if (at := known[:, column]).any()
     ]
@@ -111,10 +109,10 @@ def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> ScoredHits:
 
 
 def _counts(
-    gold: metrics.Ints | metrics.Bools, decided: metrics.Ints | metrics.Bools, classes: int
+    gold: metrics.Ints | metrics.Bools, decisions: metrics.Ints | metrics.Bools, classes: int
 ) -> metrics.Ints:
     counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (gold.astype(np.int64), decided.astype(np.int64)), 1)
+    np.add.at(counts, (gold.astype(np.int64), decisions.astype(np.int64)), 1)
     return counts
 
 

@@ -11,17 +11,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.nn import functional
 
 from schema.documents import Task
 from schema.errors import DocumentError, InputError
 from worker.pipeline.artifact import TOKENIZER, WEIGHTS
-from worker.pipeline.batch import BUDGET, micro_batches, pad
-from worker.pipeline.model import Cell, Encoder, ModelConfig, Network, token_mask
+from worker.pipeline.model import Cell, ModelConfig
 from worker.pipeline.records import CleanText, IntArray
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD, replaced
@@ -44,6 +39,7 @@ from worker.training.corpus import (
     sources,
 )
 from worker.training.examples import Example
+from worker.training.language_model import LanguageModel
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
 
 VOCABULARY: Final = 24_000
@@ -52,10 +48,6 @@ WINDOW: Final = 96
 """Most tokens of a training window; longer texts give several."""
 VALIDATION_WINDOWS: Final = 2000
 """Windows of the validation splits that measure the model after each epoch."""
-NOISE_TOKENS: Final = 512
-"""Noise tokens drawn per step; the model learns to tell every target of the step from them."""
-NOISE_POWER: Final = 0.75
-"""Noise tokens are drawn by frequency to this power (Mikolov et al. 2013)."""
 
 PRETRAINING: Final = TrainingConfig(
     epochs=3, budget=8192, learning_rate=3e-3, warm_up=0.03, weight_decay=0.0
@@ -87,7 +79,7 @@ class Pretraining:
 
     def sources(self) -> list[Source]:
         """The sources whose texts it reads."""
-        return [found for task in Task for found in sources(self.data, task, self.licence_class)]
+        return [source for task in Task for source in sources(self.data, task, self.licence_class)]
 
     def identity(self) -> str:
         """Hash over everything that decides the result, for checkpoints."""
@@ -117,7 +109,7 @@ class Pretraining:
 
     def fresh_state(
         self, tokenizer: Tokenizer, windows: list[IntArray]
-    ) -> "TrainingState[LanguageModel]":
+    ) -> TrainingState[LanguageModel]:
         """A language model before its first step.
 
         Args:
@@ -172,7 +164,7 @@ def pretrain(
         load_checkpoint(checkpoint, state, pretraining.identity())
 
     def validate(model: LanguageModel) -> float:
-        return model.likelihood(validation)
+        return model.mean_token_probability(validation)
 
     yield from train_with_checkpoints(
         state,
@@ -188,7 +180,7 @@ def pretrain(
         sources=tuple(
             entry_of(source, "language", source.rows("train")) for source in pretraining.sources()
         ),
-        epochs=state.epoch - state.stale,
+        epochs=state.best_epoch,
         likelihood=state.best_score,
     )
     encoder = {
@@ -200,59 +192,6 @@ def pretrain(
         tokenizer.save(whole / TOKENIZER)
         save_file(encoder, whole / WEIGHTS)
         (whole / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-class LanguageModel(Network):
-    """Predicts each token from the text to its left, and from the text to its right.
-
-    The softmax over the vocabulary is sampled: targets compete with tokens drawn by frequency, and
-    scores are corrected for how often their tokens are drawn (Bengio & Senécal 2008, Jean et al.
-    2015). Output and input share their vectors (Press & Wolf 2017).
-
-    Args:
-        config: shape of the encoder.
-        counts: how often each token occurs in training, (vocabulary,).
-    """
-
-    def __init__(self, config: ModelConfig, counts: NDArray[np.integer]) -> None:
-        super().__init__()
-        self.encoder = Encoder(config)
-        self.right = nn.Linear(config.hidden, config.embedding)
-        self.left = nn.Linear(config.hidden, config.embedding)
-        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
-        share = torch.from_numpy(np.maximum(counts, 1e-3) ** NOISE_POWER).float()
-        self.register_buffer("share", share / share.sum(), persistent=False)
-
-    def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:  # noqa: ARG002
-        """Mean sampled cross-entropy of both directions; the text itself is the gold."""
-        guesses, targets = self._guesses(ids, lengths)
-        share = self.get_buffer("share")
-        noise = torch.multinomial(share, NOISE_TOKENS, replacement=True)
-        vectors, drawn = self.encoder.embedding.weight, (share * NOISE_TOKENS).log()
-        bias = self.bias - drawn
-        right = (guesses * vectors[targets]).sum(1) + bias[targets]
-        wrong = guesses @ vectors[noise].T + bias[noise]  # (targets, noise)
-        wrong = wrong.masked_fill(noise == targets[:, None], -torch.inf)
-        scores = torch.cat([right[:, None], wrong], dim=1)
-        return functional.cross_entropy(scores, torch.zeros_like(targets))
-
-    @torch.inference_mode()
-    def likelihood(self, windows: list[IntArray]) -> float:
-        """Geometric mean of the probability of a token, over the whole vocabulary."""
-        lost, count = 0.0, 0
-        for rows in micro_batches([len(window) for window in windows], BUDGET):
-            guesses, targets = self._guesses(*pad([windows[row] for row in rows]))
-            scores = guesses @ self.encoder.embedding.weight.T + self.bias
-            lost += functional.cross_entropy(scores, targets, reduction="sum").item()
-            count += len(targets)
-        return float(np.exp(-lost / count))
-
-    def _guesses(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Guessed vectors of the tokens to predict, (targets, embedding), and these tokens."""
-        ahead, back = self.encoder(ids, lengths).chunk(2, dim=2)
-        inside = token_mask(ids, lengths)[:, 1:]  # both neighbours are tokens
-        guesses = [self.right(ahead[:, :-1][inside]), self.left(back[:, 1:][inside])]
-        return torch.cat(guesses), torch.cat([ids[:, 1:][inside], ids[:, :-1][inside]])
 
 
 def as_examples(windows: list[IntArray]) -> list[Example]:

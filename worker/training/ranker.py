@@ -25,7 +25,8 @@ from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocumen
 from worker.pipeline.tokenize import parts_of
 from worker.training.cleaning import cleaned
 from worker.training.measures import folded, present_keywords
-from worker.training.rows import KeywordsRow, draw_of
+from worker.training.rows import KeywordsRow
+from worker.training.sampling import draw_of
 
 UNITS: Final = 64
 EPOCHS: Final = 15
@@ -43,18 +44,28 @@ SLICE: Final = 512
 """Number of documents analysed at a time."""
 
 
+class RankerRows(NamedTuple):
+    """The rows from which a ranker learns, beside the phrases of one tagger.
+
+    Attributes:
+        counted: all that the tagger may learn from, each row once; words are counted in them.
+        new: rows that the tagger does not learn from, a set per source; some may be empty.
+    """
+
+    counted: Sequence[KeywordsRow]
+    new: Sequence[Sequence[KeywordsRow]]
+
+
 class Tagger(NamedTuple):
-    """A tagger, and texts that are new to it.
+    """A tagger from whose phrases a ranker learns.
 
     Attributes:
         pipeline: a keywords pipeline without a ranker.
-        learned: the rows that it was trained on.
-        sets: the rows of each source that it was not trained on.
+        rows: the rows that it was trained on, and others.
     """
 
     pipeline: Pipeline
-    learned: Sequence[KeywordsRow]
-    sets: Sequence[Sequence[KeywordsRow]]
+    rows: RankerRows
 
 
 class LabelledPhrases(NamedTuple):
@@ -81,17 +92,17 @@ def fit_ranker(taggers: Sequence[Tagger], seed: int) -> Ranker | None:
     Returns:
         The ranker; None if no tagger finds a phrase in any text with keywords.
     """
-    counts = [count(tagger.learned) for tagger in taggers]
+    counts = [count(tagger.rows.counted) for tagger in taggers]
     labelled = [
-        [label_phrases(tagger.pipeline, rows, known) for rows in tagger.sets]
+        [label_phrases(tagger.pipeline, rows, known) for rows in tagger.rows.new]
         for tagger, known in zip(taggers, counts, strict=True)
     ]
     sets = [[item for part in parts for item in part] for parts in zip(*labelled, strict=True)]
-    found = [items for items in sets if items]
-    if not found:
+    filled = [items for items in sets if items]
+    if not filled:
         return None
     missed = [item.missed for items in labelled[0] for item in items] or [0]
-    return Ranker(counts[0], fit_weights(found, float(np.mean(missed)), seed))
+    return Ranker(counts[0], fit_weights(filled, float(np.mean(missed)), seed))
 
 
 def count(rows: Iterable[KeywordsRow]) -> KeywordCounts:
@@ -122,9 +133,9 @@ def label_phrases(
     """The phrases of each row in which a keyword occurs and a phrase was found."""
     labelled = []
     for first in range(0, len(rows), SLICE):
-        some = rows[first : first + SLICE]
-        found = predicted(pipeline, [row.text for row in some], in_this_thread(pipeline))
-        for row, item in zip(some, found, strict=True):
+        block = rows[first : first + SLICE]
+        documents = predicted(pipeline, [row.text for row in block], in_this_thread(pipeline))
+        for row, item in zip(block, documents, strict=True):
             gold = present_keywords(row)
             if isinstance(item, Failure) or not gold:
                 continue
@@ -233,22 +244,22 @@ def _array(value: Tensor) -> FloatArray:
 def _standing(parts: Sequence[str], by_first: dict[str, list[str]]) -> set[str]:
     """The keywords of any text that occur in this one, starting at a word boundary."""
     text, at = "".join(parts), 0
-    found: set[str] = set()
+    standing: set[str] = set()
     for part in parts:
-        found.update(key for key in by_first.get(part, ()) if text.startswith(key, at))
+        standing.update(key for key in by_first.get(part, ()) if text.startswith(key, at))
         at += len(part)
-    return found
+    return standing
 
 
 def _table(
-    entries: Iterable[str], one: Counter[str], other: Counter[str]
+    entries: Iterable[str], first: Counter[str], second: Counter[str]
 ) -> tuple[HashArray, ByteArray, ByteArray]:
     """The hashes of entries, ascending, and two counts of each; of equal hashes the larger ones."""
     counted: dict[int, tuple[int, int]] = {}
     for entry in entries:
         key = hash_of(entry)
         known = counted.get(key, (0, 0))
-        counted[key] = max(known[0], one[entry]), max(known[1], other[entry])
+        counted[key] = max(known[0], first[entry]), max(known[1], second[entry])
     hashes = sorted(counted)
     values = np.array([counted[key] for key in hashes], dtype=np.int64).reshape(-1, 2)
     return np.array(hashes, dtype=np.uint32), stored(values[:, 0]), stored(values[:, 1])

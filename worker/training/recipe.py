@@ -1,11 +1,8 @@
 """The recipe of the shipped models: what they are trained on, and how."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
-
-import numpy as np
 
 from schema.documents import LABELS, Task
 from schema.outcomes import MODERATION_LABELS
@@ -23,13 +20,13 @@ from worker.training.examples import OVERLAP, WINDOW
 from worker.training.feedback import Feedback
 from worker.training.loop import TrainingConfig
 from worker.training.measures import folded
-from worker.training.ordinary import ordinary_row, ordinary_rows
+from worker.training.ordinary import ordinary_rows
 from worker.training.pretrain import PRETRAINING, VOCABULARY, Pretraining
-from worker.training.rows import LabelledRow, ModerationRow, draw_of
-from worker.training.soft_labels import SoftLabel, SoftLabels, with_soft_labels
+from worker.training.rows import LabelledRow, ModerationRow
+from worker.training.sampling import draw_of
+from worker.training.soft_labels import SoftLabels
 from worker.training.start import Start
-from worker.training.templates import template_rows
-from worker.training.written import WRITTEN, drawn_texts, written_hash
+from worker.training.written import written_hash
 
 TRAINING: Final[dict[Task, TrainingConfig]] = {
     Task.SENTIMENT: TrainingConfig(epochs=4),
@@ -46,9 +43,6 @@ REFINING: Final[dict[Task, TrainingConfig]] = {
 
 FOLDS: Final = 2
 """Number of folds of the keywords training texts; see `worker.training.ranker`."""
-
-TEMPLATES: Final[dict[Task, float]] = {Task.SENTIMENT: 0.04, Task.MODERATION: 0.16}
-"""Texts made from templates, as a share of the labelled rows."""
 
 _UNCALIBRATED: Final[dict[Task, dict[str, float]]] = {
     Task.SENTIMENT: {},
@@ -74,8 +68,6 @@ class Recipe:
         vocabulary: number of its token ids.
         soft_labels: soft labels of teachers, learned beside the labels; if several teachers judged
             a text, the last one counts.
-        remembered: soft labels of what it starts from, see `worker.training.memory`; those of
-            teachers take precedence.
         feedback: people's verdicts to learn from beside the data, only a part of which is then
             replayed; None learns from the data alone.
         left_out: number of the fold that it does not learn from; None learns from all rows.
@@ -91,7 +83,6 @@ class Recipe:
     pretraining: TrainingConfig = PRETRAINING
     vocabulary: int = VOCABULARY
     soft_labels: tuple[SoftLabels, ...] = ()
-    remembered: Mapping[str, SoftLabel] = field(default_factory=dict)
     feedback: Feedback | None = None
     left_out: int | None = None
 
@@ -134,68 +125,16 @@ class Recipe:
         """Ordinary text, as weak negatives; empty unless the task is moderation."""
         return [row for source in self.ordinary_sources() for row in ordinary_rows(source, split)]
 
-    def training_sets(self) -> list[Sequence[LabelledRow]]:
-        """The training rows of each source of the data folder, with any soft labels they have."""
-        return [
-            self._taught([row for row in source.rows("train") if not self._leaves_out(row)])
-            for source in self.original_sources()
-        ]
-
-    def counted_rows(self) -> list[LabelledRow]:
-        """The rows that a ranker counts in: all that the training learns from, each once."""
-        sets = self.training_sets()
-        written = self.written_rows(sets, np.random.default_rng(self.training.seed))
-        if self.feedback is not None:
-            sets = [*self.feedback.unjudged(sets), self.feedback.source.rows("train")]
-        return [*(row for rows in sets for row in rows), *_once(written)]
-
-    def new_sets(self) -> list[Sequence[LabelledRow]]:
-        """Rows that the training does not learn from: the fold that is left out, or validation.
-
-        Returns:
-            One set per source, then one per file written for training; the latter are empty unless
-            a fold is left out.
-        """
-        if self.left_out is None:
-            written: list[list[LabelledRow]] = [[] for _ in WRITTEN[self.task]]
-            return [*(source.rows("valid") for source in self.sources()), *written]
-        written = self._drawn(self.training_sets(), np.random.default_rng(self.training.seed))
-        own = (source.rows("train") for source in self.original_sources())
-        sets = [*own, *map(_once, written)]
-        return [[row for row in rows if self._leaves_out(row)] for rows in sets]
-
     def folds(self) -> list["Recipe"]:
         """For keywords without feedback, the same training without each fold; otherwise none."""
         parted = self.task is Task.KEYWORDS and self.feedback is None
         return [replace(self, left_out=number) for number in range(FOLDS) if parted]
 
-    def ordinary_training_set(self) -> Sequence[LabelledRow]:
-        """Ordinary text to learn from, with any soft labels it has."""
-        return self._taught(self.ordinary("train"))
-
-    def taught_alone(self, known: Iterable[LabelledRow]) -> list[LabelledRow]:
-        """For sentiment, rows that only a teacher labelled and whose text is not in `known`."""
-        if self.task is not Task.SENTIMENT:
-            return []
-        texts = {row.text for row in known}
-        return [row for taught in self.soft_labels for row in taught.beyond(texts)]
-
-    def written_rows(
-        self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
-    ) -> list[LabelledRow]:
-        """Texts from templates and texts written one by one, in proportion to `sets`."""
-        drawn = (row for rows in self._drawn(sets, rng) for row in rows)
-        return [row for row in drawn if not self._leaves_out(row)]
-
-    def plain_rows(self) -> tuple[list[Sequence[LabelledRow]], Sequence[LabelledRow]]:
-        """Rows without noise: a set per source and one of written texts; and the feedback rows."""
-        rng = np.random.default_rng(self.training.seed)
-        sets = self.training_sets()
-        sets.append(self.written_rows(sets, rng))
-        if self.feedback is None:
-            return sets, []
-        sets = self.feedback.replayed(sets, rng)
-        return sets, self.feedback.repeated(sum(map(len, sets)))
+    def leaves_out(self, row: LabelledRow) -> bool:
+        """Whether a row belongs to the fold that is left out, which its text alone decides."""
+        if self.left_out is None:
+            return False
+        return int(draw_of(f"folds: {folded(row.text)}") * FOLDS) == self.left_out
 
     def language_model(self) -> Pretraining:
         """The language model that the encoder starts from if there is no `start`."""
@@ -220,45 +159,3 @@ class Recipe:
             if task is not self.task
             for source in sources(self.data, task, self.licence_class)
         ]
-
-    def _drawn(
-        self, sets: Sequence[Sequence[LabelledRow]], rng: np.random.Generator
-    ) -> list[list[LabelledRow]]:
-        """Texts from templates and written ones, a list per file, including the fold left out."""
-        rows = sum(map(len, sets))
-        if self.left_out is not None:  # `sets` lacks the fold, but the texts drawn here include it
-            rows = rows * FOLDS // (FOLDS - 1)
-
-        def filled(task: Task) -> list[LabelledRow]:
-            return template_rows(task, int(TEMPLATES[task] * rows), rng)
-
-        def written(task: Task) -> list[list[LabelledRow]]:
-            return [
-                drawn_texts(task, name, int(share * rows), rng)
-                for name, share in WRITTEN[task].items()
-            ]
-
-        if self.task is Task.KEYWORDS:
-            return written(self.task)
-        made = [filled(self.task), *written(self.task)]
-        if self.task is Task.MODERATION:
-            # Templates are polite; a written sentence in anger may hold an insult.
-            polite = filled(Task.SENTIMENT)
-            made.append([ModerationRow(text=row.text, labels=frozenset()) for row in polite])
-            made += [list(map(ordinary_row, rows)) for rows in written(Task.SENTIMENT)]
-        return made
-
-    def _leaves_out(self, row: LabelledRow) -> bool:
-        """Whether a row belongs to the fold that is left out, which its text alone decides."""
-        if self.left_out is None:
-            return False
-        return int(draw_of(f"folds: {folded(row.text)}") * FOLDS) == self.left_out
-
-    def _taught(self, rows: Sequence[LabelledRow]) -> Sequence[LabelledRow]:
-        for by_text in (self.remembered, *(taught.by_text for taught in self.soft_labels)):
-            rows = [with_soft_labels(row, by_text) for row in rows]
-        return rows
-
-
-def _once(rows: Iterable[LabelledRow]) -> list[LabelledRow]:
-    return list({row.text: row for row in rows}.values())

@@ -9,16 +9,12 @@ from worker.pipeline import Pipeline
 from worker.training.evaluate import evaluate
 from worker.training.evasion import EVASIONS, Evasion, evade
 from worker.training.measures import ModerationMeasures
-from worker.training.rows import LabelledRow, ModerationRow, draw_of
+from worker.training.rows import LabelledRow
+from worker.training.sampling import sample
 
 ROWS: Final = 1000
 """Most rows of a set that are disguised."""
 SEED: Final = 20261123
-
-
-def sample(rows: Sequence[LabelledRow], most: int = ROWS) -> list[LabelledRow]:
-    """A sample of rows, the same at every call, in an order independent of the file's."""
-    return sorted(rows, key=lambda row: draw_of(row.text))[:most]
 
 
 def disguised(rows: Sequence[LabelledRow], evasion: Evasion) -> list[LabelledRow]:
@@ -37,7 +33,7 @@ def evasion_kept(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> dict[Evasio
     Returns:
         Only the evasions that change any row; none if the plain F1 is 0.
     """
-    chosen = sample(rows)
+    chosen = sample(rows, ROWS)
     plain = flag_f1(pipeline, chosen)
     changed = {evasion: disguised(chosen, evasion) for evasion in EVASIONS}
     return {
@@ -49,7 +45,7 @@ def evasion_kept(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> dict[Evasio
 
 def flag_f1(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> float:
     """F1 of "any annotated label holds" on moderation rows, at least one."""
-    measures = evaluate(pipeline, [row for row in rows if isinstance(row, ModerationRow)])
+    measures = evaluate(pipeline, rows)
     if not isinstance(measures, ModerationMeasures):
         msg = f"robustness is measured of moderation, not of {pipeline.task}"
         raise TypeError(msg)

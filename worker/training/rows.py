@@ -5,7 +5,6 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final, Generic, TypeVar
 
@@ -124,9 +123,19 @@ class RowFile(Generic[RowType]):
             raise InputError(msg) from None
 
 
-def draw_of(text: str) -> float:
-    """A number in [0, 1) from a text's hash; samples drawn by it are the same at every call."""
-    return int.from_bytes(sha256(text.encode(errors="surrogatepass")).digest()[:8]) / 2**64
+def of_type(row_type: type[RowType], rows: Iterable[Row]) -> list[RowType]:
+    """The same rows, known to be of one type.
+
+    Raises:
+        TypeError: one is of another type.
+    """
+    typed = []
+    for row in rows:
+        if not isinstance(row, row_type):
+            msg = f"{type(row).__name__} in place of {row_type.__name__}"
+            raise TypeError(msg)
+        typed.append(row)
+    return typed
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -1,10 +1,12 @@
-"""One training from start to artifact, with its checkpoints."""
+"""One training run from start to artifact, with its checkpoints."""
 
 import shutil
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from schema.documents import LABELS
 from schema.errors import InputError
@@ -17,14 +19,18 @@ from worker.training.checkpoint import (
     train_with_checkpoints,
 )
 from worker.training.corpus import check_rows
+from worker.training.evaluate import in_memory
 from worker.training.examples import Example
-from worker.training.finish import FoldTagger, finish
+from worker.training.finish import finish
 from worker.training.loop import EpochReport, StepReport, TrainingState
-from worker.training.memory import remembered
 from worker.training.noisy_examples import make_examples
 from worker.training.pretrain import pretrain
+from worker.training.ranker import Tagger
 from worker.training.recipe import Recipe
+from worker.training.self_distillation import own_soft_labels
+from worker.training.soft_labels import SoftLabel
 from worker.training.start import Start
+from worker.training.training_rows import TrainingRows, training_rows
 from worker.training.validation import Validation
 
 LANGUAGE_MODEL: Final = "language-model"
@@ -86,16 +92,17 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     state = fresh_state(recipe, start)
     if resume and (recipe.start is not None or is_checkpoint(checkpoint)):
         load_checkpoint(checkpoint, state, identity)
+    own: dict[str, SoftLabel] = {}
     if recipe.task in LABELS and start.has_decoder_of(state.model):
         yield "asking the model that it starts from"
-        recipe = replace(recipe, remembered=remembered(recipe, start))
+        own = own_soft_labels(recipe, start)
     yield "encoding the training texts"
-    examples = make_examples(recipe, start.tokenizer)
+    rows, examples = _rows_and_examples(recipe, start, own)
     yield from _train(recipe, start, state, examples, checkpoint, identity)
     del examples
     fold_taggers = yield from _fold_taggers(recipe, start, checkpoint, resume=resume)
     yield "calibrating on validation, measuring on test"
-    card = finish(recipe, start, state, fold_taggers, out)
+    card = finish(recipe, start, state, rows, fold_taggers, out)
     yield Finished(card)
 
 
@@ -113,6 +120,14 @@ def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:
         return model
 
     return TrainingState.fresh(make, recipe.training)
+
+
+def _rows_and_examples(
+    recipe: Recipe, start: Start, own: Mapping[str, SoftLabel]
+) -> tuple[TrainingRows, list[Example]]:
+    rng = np.random.default_rng(recipe.training.seed)
+    rows = training_rows(recipe, own, rng)
+    return rows, make_examples(recipe.task, rows, start.tokenizer, rng)
 
 
 def _train(
@@ -142,9 +157,9 @@ def _train(
 
 def _fold_taggers(
     recipe: Recipe, start: Start, checkpoint: Path, *, resume: bool
-) -> Generator[Report, None, list[FoldTagger]]:
+) -> Generator[Report, None, list[Tagger]]:
     """Train a tagger without each fold; none if `start` has learned the labels already."""
-    taggers: list[FoldTagger] = []
+    taggers: list[Tagger] = []
     for part in recipe.folds():
         state = fresh_state(part, start)
         if start.has_decoder_of(state.model):
@@ -153,10 +168,11 @@ def _fold_taggers(
         folder, identity = checkpoint / f"fold-{part.left_out}", part.identity(start)
         if resume and is_checkpoint(folder):
             load_checkpoint(folder, state, identity)
-        examples = make_examples(part, start.tokenizer)
-        if not examples:  # a fold of few texts may leave no keyword to learn
+        rows, examples = _rows_and_examples(part, start, {})
+        if not examples or rows.ranker is None:  # few texts may leave no keyword to learn
             continue
         yield from _train(part, start, state, examples, folder, identity)
-        state.model.load_state_dict(state.best_weights)
-        taggers.append(FoldTagger(part, state.model))
+        state.load_best()
+        pipeline = in_memory(part.config(start.tokenizer), start.tokenizer, state.model)
+        taggers.append(Tagger(pipeline, rows.ranker))
     return taggers

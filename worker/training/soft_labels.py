@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,6 +11,7 @@ from schema.documents import Task
 from schema.errors import InputError
 from worker.training.card import TeacherCard
 from worker.training.corpus import LicenceClass, Source, data_hash
+from worker.training.hashing import content_hash
 from worker.training.rows import (
     KeywordsRow,
     LabelledRow,
@@ -121,10 +121,7 @@ def with_soft_labels(row: LabelledRow, by_text: Mapping[str, SoftLabel]) -> Labe
 
 def version_of(by_text: Mapping[str, SoftLabel]) -> str:
     """Content hash, 16 hex digits."""
-    digest = sha256()
-    for row in _rows(by_text):
-        digest.update(row.model_dump_json().encode())
-    return digest.hexdigest()[:16]
+    return content_hash(row.model_dump_json().encode() for row in _rows(by_text))
 
 
 def _rows(by_text: Mapping[str, SoftLabel]) -> Iterable[SoftRow]:

@@ -1,7 +1,6 @@
 """What a training starts from: a vocabulary, and weights that were trained before."""
 
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
 from worker.training.card import SourceEntry, TeacherCard
+from worker.training.hashing import content_hash
 
 TEMPERATURE: Final = "decoder.temperature"
 """The name in an artifact of what calibration sets."""
@@ -77,8 +77,7 @@ class Start:
             if config.ranker:
                 ranker = Ranker.load(folder / RANKER)
         else:
-            files = ((folder / name).read_bytes() for name in (TOKENIZER, WEIGHTS))
-            version = sha256(b"".join(files)).hexdigest()[:16]
+            version = content_hash((folder / name).read_bytes() for name in (TOKENIZER, WEIGHTS))
         card = _read_card(folder)
         return cls(folder, tokenizer, weights, ngrams, ranker, version, card.sources, card.teachers)
 

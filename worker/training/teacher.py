@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from worker.training.loop import EpochReport, StepReport, TrainingConfig, Traini
 from worker.training.measures import Measures, folded, moderation_measures, sentiment_measures
 from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
-from worker.training.rows import ModerationRow, Row, SentimentRow
+from worker.training.rows import ModerationRow, Row, SentimentRow, of_type
 from worker.training.soft_labels import SoftLabel, SoftLabels, version_of
 from worker.training.transformer import Transformer, load, tokenize, weights_hash
 from worker.training.validation import score_of
@@ -141,7 +141,7 @@ def teach(
     yield from train_with_checkpoints(
         state, examples, validate, recipe.training, folder=checkpoint, identity=identity
     )
-    state.model.load_state_dict(state.best_weights)
+    state.load_best()
     state.model.eval()
     by_text: dict[str, SoftLabel] = {}
     judged = [*training, *_alone(teaching, tokenizer, training)]
@@ -155,7 +155,7 @@ def teach(
         command=recipe.command,
         data_hash=data_hash([part.source for part in judged if part.use != "excerpts"]),
         sources=tuple(entry_of(part.source, part.use, part.rows) for part in judged),
-        epochs=state.epoch - state.stale,
+        epochs=state.best_epoch,
         validation_score=state.best_score,
         soft_labels=version_of(by_text),
     )
@@ -221,8 +221,8 @@ def _alone(
         teaching,
         tokenizer,
         [
-            (source, use, [Row(text=text) for text in some if folded(text) not in left_out])
-            for source, use, some in texts
+            (source, use, [Row(text=text) for text in candidates if folded(text) not in left_out])
+            for source, use, candidates in texts
         ],
     )
 
@@ -236,14 +236,14 @@ def _examples(part: _Part) -> Iterator[Example]:
 def _measures(transformer: Transformer, part: _Part) -> Measures:
     probabilities = transformer.probabilities(part.texts)
     if transformer.task is Task.SENTIMENT:
-        return sentiment_measures(cast("list[SentimentRow]", part.rows), probabilities)
-    return moderation_measures(cast("list[ModerationRow]", part.rows), probabilities, _THRESHOLDS)
+        return sentiment_measures(of_type(SentimentRow, part.rows), probabilities)
+    return moderation_measures(of_type(ModerationRow, part.rows), probabilities, _THRESHOLDS)
 
 
 def _soft_labels(transformer: Transformer, part: _Part) -> dict[str, SoftLabel]:
     labels = LABELS[transformer.task]
-    found = transformer.probabilities(part.texts).round(_DIGITS).tolist()
+    estimates = transformer.probabilities(part.texts).round(_DIGITS).tolist()
     return {
         row.text: dict(zip(labels, probabilities, strict=True))
-        for row, probabilities in zip(part.rows, found, strict=True)
+        for row, probabilities in zip(part.rows, estimates, strict=True)
     }

@@ -1,7 +1,6 @@
 """A pretrained transformer with a decoder for one of our classifiers."""
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,6 +14,7 @@ from worker.pipeline.decoders import sigmoid_loss, softmax_loss
 from worker.pipeline.model import Network, token_mask
 from worker.pipeline.records import IntArray
 from worker.training import metrics
+from worker.training.hashing import content_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,12 +46,14 @@ class Transformer(Network):
         Args:
             texts: token ids of each text, at least one.
         """
-        found = np.empty((len(texts), len(LABELS[self.task])))
+        estimates = np.empty((len(texts), len(LABELS[self.task])))
         for rows in micro_batches([len(ids) for ids in texts], BUDGET):
             logits = self._logits(*pad([texts[row] for row in rows]))
             softmax = self.task is Task.SENTIMENT
-            found[rows] = (torch.softmax(logits, dim=1) if softmax else logits.sigmoid()).numpy()
-        return found
+            estimates[rows] = (
+                torch.softmax(logits, dim=1) if softmax else logits.sigmoid()
+            ).numpy()
+        return estimates
 
     def _logits(self, ids: Tensor, lengths: Tensor) -> Tensor:
         mask = token_mask(ids, lengths)
@@ -88,13 +90,13 @@ def load(transformer: str) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"
 def tokenize(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> list[IntArray]:
     """Token ids of each text; of a long one, those of its beginning."""
     ids = tokenizer(list(texts), truncation=True, max_length=LONGEST)["input_ids"]
-    return [np.array(one, dtype=np.int32) for one in ids]
+    return [np.array(text_ids, dtype=np.int32) for text_ids in ids]
 
 
 def weights_hash(encoder: "PreTrainedModel") -> str:
     """Content hash of the weights, 16 hex digits."""
-    digest = sha256()
-    for name, value in encoder.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return content_hash(
+        part
+        for name, value in encoder.state_dict().items()
+        for part in (name.encode(), value.contiguous().numpy().tobytes())
+    )

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from worker.pipeline.model import Model
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import in_memory
-from worker.training.evaluate import evaluate
+from worker.training.evaluate import evaluate, in_memory
 from worker.training.measures import (
     KeywordsMeasures,
     Measures,

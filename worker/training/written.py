@@ -15,6 +15,7 @@ import numpy as np
 
 from schema.documents import Task
 from worker.training.card import SourceEntry
+from worker.training.hashing import content_hash
 from worker.training.rows import ROW_TYPES, LabelledRow, RowFile
 
 WRITTEN: Final[dict[Task, dict[str, float]]] = {
@@ -58,10 +59,7 @@ def drawn_texts(task: Task, name: str, texts: int, rng: np.random.Generator) -> 
 
 def written_hash(task: Task) -> str:
     """Hash over all files that a task learns from, 16 hex digits."""
-    digest = sha256()
-    for name in _FILES[task]:
-        digest.update(sha256(_read(name)).digest())
-    return digest.hexdigest()[:16]
+    return content_hash(sha256(_read(name)).digest() for name in _FILES[task])
 
 
 def written_entries(task: Task) -> tuple[SourceEntry, ...]:

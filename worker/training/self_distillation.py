@@ -1,23 +1,21 @@
-"""How a model judges texts that it learned earlier, for a training that starts from it.
+"""How an artifact judges the texts that it learned from, for a training that starts from it.
 
 Learned beside the labels of these texts, its answers keep the network from forgetting them while it
-learns others (Li & Hoiem 2016). They also pass on what teachers taught it, who need not be asked
-again.
+learns others (learning without forgetting, Li & Hoiem 2016). They also pass on what teachers taught
+it, who need not be asked again.
 """
-
-from typing import cast
 
 from schema.documents import LABELS, Task
 from worker.pipeline import Pipeline
 from worker.training.evaluate import moderation_scores, sentiment_scores
 from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
-from worker.training.rows import LabelledRow, ModerationRow, SentimentRow
+from worker.training.rows import LabelledRow
 from worker.training.soft_labels import SoftLabel
 from worker.training.start import Start
 
 
-def remembered(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
+def own_soft_labels(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
     """Judge the training rows of the sources that an artifact learned from.
 
     Args:
@@ -51,8 +49,6 @@ def remembered(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
 
 def _scores(pipeline: Pipeline, rows: list[LabelledRow]) -> list[list[float]]:
     """Scores of each row, (rows, labels)."""
-    if pipeline.task is Task.SENTIMENT:
-        scores = sentiment_scores(pipeline, cast("list[SentimentRow]", rows))
-    else:
-        scores = moderation_scores(pipeline, cast("list[ModerationRow]", rows))
-    return cast("list[list[float]]", scores.tolist())
+    score = sentiment_scores if pipeline.task is Task.SENTIMENT else moderation_scores
+    scores: list[list[float]] = score(pipeline, rows).tolist()
+    return scores

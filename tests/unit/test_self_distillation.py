@@ -9,9 +9,9 @@ from schema.documents import LABELS, Task
 from tests.fixtures.corpus import BLAME, PLAIN, PRAISE, recipe, write_source
 from worker.pipeline import Pipeline
 from worker.training.evaluate import sentiment_scores
-from worker.training.memory import remembered
 from worker.training.rows import SentimentRow
 from worker.training.run import train_artifact
+from worker.training.self_distillation import own_soft_labels
 from worker.training.start import Start
 
 
@@ -20,7 +20,7 @@ def test_what_it_says_are_its_scores(data_folder: Path, artifacts: Path) -> None
     start = artifacts / Task.SENTIMENT
     rows = [SentimentRow(text=text, label="neutral") for text in (*PRAISE, *BLAME, *PLAIN)]
 
-    known = remembered(recipe(data_folder, Task.SENTIMENT), Start.load(start))
+    known = own_soft_labels(recipe(data_folder, Task.SENTIMENT), Start.load(start))
 
     assert known.keys() == {row.text for row in rows}
     scores = sentiment_scores(Pipeline.load(start, "cpu"), rows)
@@ -37,7 +37,7 @@ def test_of_new_labels_it_says_nothing(data_folder: Path, artifacts: Path, tmp_p
     own = [{"text": "The lamp hums", "label": "negative"}]
     write_source(folder / "sentiment" / "own", own)
 
-    known = remembered(recipe(folder, Task.SENTIMENT), Start.load(artifacts / Task.SENTIMENT))
+    known = own_soft_labels(recipe(folder, Task.SENTIMENT), Start.load(artifacts / Task.SENTIMENT))
 
     assert "The lamp hums" not in known
     assert PRAISE[0] in known
@@ -45,7 +45,7 @@ def test_of_new_labels_it_says_nothing(data_folder: Path, artifacts: Path, tmp_p
 
 def test_moderation_also_remembers_ordinary_text(data_folder: Path, artifacts: Path) -> None:
     """Without it the false alarms that a teacher removed could come back."""
-    known = remembered(
+    known = own_soft_labels(
         recipe(data_folder, Task.MODERATION), Start.load(artifacts / Task.MODERATION)
     )
 
@@ -64,12 +64,15 @@ def test_a_training_learns_what_it_remembers(
     """Without it the scores would be computed and thrown away."""
     chosen = recipe(data_folder, task, start=artifacts / task, epochs=1)
     told = [*train_artifact(chosen, tmp_path / "remembers", resume=False)]
-    monkeypatch.setattr("worker.training.run.remembered", lambda *_: {})
-    for _ in train_artifact(chosen, tmp_path / "forgets", resume=False):
-        pass
+    monkeypatch.setattr("worker.training.run.own_soft_labels", lambda *_: {})
+    for out in ("forgets", "forgets again"):
+        for _ in train_artifact(chosen, tmp_path / out, resume=False):
+            pass
 
     assert "asking the model that it starts from" in told
-    weights = [
-        (tmp_path / out / "weights.safetensors").read_bytes() for out in ("remembers", "forgets")
-    ]
-    assert weights[0] != weights[1]
+    remembers, forgets, again = (
+        (tmp_path / out / "weights.safetensors").read_bytes()
+        for out in ("remembers", "forgets", "forgets again")
+    )
+    assert remembers != forgets
+    assert forgets == again
