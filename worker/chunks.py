@@ -36,14 +36,11 @@ class ChunkStore:
         worker: name of this worker process.
         lease: seconds for which a claim is valid.
         max_attempts: failed attempts after which a chunk is given up as a whole.
-
-    Attributes:
-        worker: name of this worker process.
     """
 
     def __init__(self, database: sa.Engine, worker: str, lease: float, max_attempts: int) -> None:
         self._database = database
-        self.worker = worker
+        self._worker = worker
         self._lease = lease
         self._max_attempts = max_attempts
 
@@ -81,7 +78,7 @@ class ChunkStore:
                 """),
                 {
                     "lease": self._lease,
-                    "worker": self.worker,
+                    "worker": self._worker,
                     "job_id": message.job_id,
                     "chunk_no": message.chunk_no,
                     "alone": alone,
@@ -170,7 +167,7 @@ class ChunkStore:
                     "select job_id, chunk_no, attempt from textmill.chunk"
                     " where worker = :worker and state = 'running'"
                 ),
-                {"worker": self.worker},
+                {"worker": self._worker},
             )
             return {Fence(*row) for row in rows}
 

@@ -61,13 +61,9 @@ class Leases:
     Args:
         chunks: the chunks of this process.
         settings: heartbeat interval, lease, and how long a chunk may be in work, in seconds.
-
-    Attributes:
-        worker: name of this process.
     """
 
     def __init__(self, chunks: ChunkStore, settings: WorkerSettings) -> None:
-        self.worker = chunks.worker
         self._chunks = chunks
         self._settings = settings
         self._lock = threading.Lock()

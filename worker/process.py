@@ -42,11 +42,12 @@ from worker.exit_codes import (
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
 from worker.leases import Leases
-from worker.meter import Meter, Reporter
+from worker.meter import Meter
 from worker.models import Models
 from worker.pipeline import Pipeline
-from worker.promotions import Promotions
+from worker.promotions import following_promotions
 from worker.pulse import beat
+from worker.reporting import reporting
 from worker.server_urls import server_urls
 from worker.token_budgets import TokenBudgets
 
@@ -124,15 +125,17 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         on_lost=_end_without_device,
         on_ceiling=remember,
     )
-    meter.waiting = engine.waiting
+    heartbeat = Heartbeat(
+        database, meter, worker=name, device=device, tasks=tasks, threads=settings.threads
+    )
     with (
         engine,
-        Reporter(meter, metrics_port),
-        Heartbeat(database, leases, settings, meter, device=device, tasks=tasks),
+        reporting(meter, engine.waiting, metrics_port),
+        heartbeat.beating(leases, settings.heartbeat),
     ):
         gate, models = Gate(), Models(pipelines, folders, engine, device)
         processor = ChunkProcessor(chunks, leases, engine, models, meter, gate)
-        with Promotions(database, models, worker=name, interval=settings.heartbeat):
+        with following_promotions(database, models, worker=name, interval=settings.heartbeat):
             consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
 
 

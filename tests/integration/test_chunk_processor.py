@@ -228,7 +228,7 @@ class Unheeded(Refused):
 
     def fail(self, *_: object) -> str | None:
         """Get another error."""
-        TooSlow.store(TooSlow(self._database, self.worker, 60, 5))
+        TooSlow.store(TooSlow(self._database, self._worker, 60, 5))
         return None
 
 

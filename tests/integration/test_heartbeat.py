@@ -13,7 +13,7 @@ from schema.settings import WorkerSettings
 from tests.fixtures.chunks import add_job, chunk_store, mark
 from tests.fixtures.dispatch import dispatcher
 from tests.fixtures.invariants import outcomes
-from tests.fixtures.processors import heart_of, processor
+from tests.fixtures.processors import heartbeat, processor
 from tests.fixtures.waiting import PATIENCE, until
 from worker.engine import Engine
 from worker.leases import Leases
@@ -58,9 +58,9 @@ def test_message_that_waits_for_the_gate_is_not_taken_for_lost(  # noqa: PLR0913
             return [bool(row[0]) for row in connection.exec_driver_sql(query)]
 
     leases = Leases(store, settings)
-    heart = heart_of(worker_engine, leases, settings)
     process, gate = processor(store, device, pipelines, leases)
-    with ThreadPoolExecutor(2) as pool, heart if beats else nullcontext():
+    beating = heartbeat(worker_engine, leases, settings) if beats else nullcontext()
+    with ThreadPoolExecutor(2) as pool, beating:
         with gate.together():
             first = pool.submit(process, suspect)
             until(lambda: True in taken())
@@ -88,7 +88,7 @@ def test_work_on_a_cancelled_job_stops(
     store = chunk_store(worker_engine)
     settings = WorkerSettings(lease=3, heartbeat=0.1)
     leases = Leases(store, settings)
-    with heart_of(worker_engine, leases, settings):
+    with heartbeat(worker_engine, leases, settings):
         claim = store.claim(message, alone=False)
         assert claim is not None
         with leases.renewing(claim) as lease:
