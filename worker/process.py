@@ -27,6 +27,7 @@ from schema.errors import (
     TextmillError,
 )
 from schema.settings import ServiceSettings, WorkerSettings, read
+from worker.analyser import Analyser
 from worker.artifact_folders import ArtifactFolders
 from worker.celery_app import check_login, consume, create_app
 from worker.chunk_processor import ChunkProcessor
@@ -117,10 +118,11 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
     leases = Leases(chunks, settings)
     app = create_app(urls.broker, services.key_prefix)
+    core = Core(is_device=device == "cpu")
     engine = Engine(
         budgets,
         linger=settings.linger,
-        core=Core(is_device=device == "cpu"),
+        core=core,
         meter=meter,
         on_lost=_end_without_device,
         on_ceiling=remember,
@@ -134,7 +136,8 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
         heartbeat.beating(leases, settings.heartbeat),
     ):
         gate, models = Gate(), Models(pipelines, folders, engine, device)
-        processor = ChunkProcessor(chunks, leases, engine, models, meter, gate)
+        analyser = Analyser(models, engine, core)
+        processor = ChunkProcessor(chunks, leases, analyser, meter, gate)
         with following_promotions(database, models, worker=name, interval=settings.heartbeat):
             consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
 

@@ -97,4 +97,4 @@ def test_work_on_a_cancelled_job_stops(
             pipeline = pipelines[Task.SENTIMENT]
             ids = pipeline.prepare("a text").window_ids()
             with pytest.raises(AbandonedError):
-                device.predict(pipeline, claim.lane, ids, lease.lost)
+                device.predict(pipeline, claim.lane, ids, lease.lost, generates=False)

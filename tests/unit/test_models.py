@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -44,10 +45,10 @@ def models(default: Pipeline, engine: Engine, tmp_path: Path) -> Models:
     return Models({SENTIMENT: default}, ArtifactFolders(SHIPPED, tmp_path), engine, "cpu")
 
 
-def ask(engine: Engine, pipeline: Pipeline) -> None:
+def predict(engine: Engine, pipeline: Pipeline) -> None:
     """Have a model predict something."""
-    windows = pipeline.prepare("The tea was lovely").window_ids()
-    assert len(engine.predict(pipeline, Lane.BULK, windows)) == 1
+    windows, wanted = pipeline.prepare("The tea was lovely").window_ids(), threading.Event()
+    assert len(engine.predict(pipeline, Lane.BULK, windows, wanted, generates=False)) == 1
 
 
 def test_chunk_keeps_its_model_while_another_begins_to_serve(
@@ -60,8 +61,8 @@ def test_chunk_keeps_its_model_while_another_begins_to_serve(
     with models.using(SENTIMENT) as begun:
         models.follow({SENTIMENT: second})
         with models.using(SENTIMENT) as later:
-            ask(engine, later)
-        ask(engine, begun)
+            predict(engine, later)
+        predict(engine, begun)
 
     assert (begun.model_version, later.model_version) == (first, second)
     assert models.serving == {SENTIMENT: second}
@@ -154,7 +155,7 @@ def test_pinned_models_are_loaded_on_demand_and_few_of_them_kept(
         with models.using(SENTIMENT):
             pass
         for pipeline in used:
-            ask(engine, pipeline)
+            predict(engine, pipeline)
     with models.using(SENTIMENT, versions[-1]) as again, models.using(SENTIMENT) as serving:
         pass
 
