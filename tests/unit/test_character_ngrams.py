@@ -24,7 +24,7 @@ from worker.pipeline.artifact import (
     read_model,
 )
 from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
-from worker.pipeline.predict import Predictor
+from worker.pipeline.predict import serving_form
 from worker.pipeline.records import FloatArray
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.calibrate import pool_weights
@@ -68,7 +68,7 @@ def pipeline(artifacts: Path, ngrams: CharacterNgrams | None, window: int = 256)
     return Pipeline(
         config,
         Tokenizer.load(folder / TOKENIZER),
-        Predictor(read_model(folder, config.model, "cpu"), "cpu"),
+        serving_form(read_model(folder, config.model, "cpu"), "cpu"),
         "test",
         Additions(character_ngrams=ngrams),
     )

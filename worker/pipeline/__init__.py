@@ -27,7 +27,7 @@ from worker.pipeline.postprocess import (
     sentiment_result,
     with_generated,
 )
-from worker.pipeline.predict import Predictor
+from worker.pipeline.predict import ServingForm, serving_form
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import (
     Candidate,
@@ -65,7 +65,7 @@ class Pipeline:
         self,
         config: ArtifactConfig,
         tokenizer: Tokenizer,
-        predictor: Predictor,
+        network: ServingForm,
         version: str,
         additions: Additions,
     ) -> None:
@@ -74,7 +74,7 @@ class Pipeline:
         Args:
             config: configuration of the artifact.
             tokenizer: tokenizer of the artifact.
-            predictor: runs the artifact's network.
+            network: the artifact's network.
             version: content hash of the artifact.
             additions: what the artifact has besides its network.
         """
@@ -82,10 +82,10 @@ class Pipeline:
         self.model_version = version
         self.thresholds = config.thresholds
         self.vocabulary = config.model.vocabulary
-        self.pads = predictor.pads
+        self.pads = network.pads
         self._config = config
         self._tokenizer = tokenizer
-        self._predictor = predictor
+        self._network = network
         self._character_ngrams = additions.character_ngrams
         self._ranker = additions.ranker
         self._generator = additions.generator
@@ -95,7 +95,7 @@ class Pipeline:
     def load(cls, folder: Path, device: str, task: Task | None = None) -> "Pipeline":
         """The pipeline of an artifact folder, see `read_artifact`."""
         config, version, tokenizer, model, additions = read_artifact(folder, device, task)
-        return cls(config, tokenizer, Predictor(model, device), version, additions)
+        return cls(config, tokenizer, serving_form(model, device), version, additions)
 
     def prepare(
         self, text: str, *, explain: bool = False, generate: bool = False
@@ -128,12 +128,12 @@ class Pipeline:
         """Run one micro-batch on the device; only one thread may call it.
 
         Args:
-            windows: token ids, of any documents.
+            windows: token ids, of any documents; at least one window.
 
         Returns:
             One prediction per window, in their order.
         """
-        return self._predictor(windows)
+        return self._network(windows)
 
     def pooled(
         self, predictions: Sequence[Prediction], texts: Iterable[str]
@@ -163,7 +163,7 @@ class Pipeline:
         """
         if self._generator is None:
             raise ArtifactError(NO_GENERATOR)
-        made: list[Prediction] = list(self._generator.generate(self._predictor.encode(windows)))
+        made: list[Prediction] = list(self._generator.generate(self._network.encode(windows)))
         return made
 
     def finish(

@@ -23,7 +23,7 @@ from worker.pipeline.artifact import (
 )
 from worker.pipeline.generator import Generator
 from worker.pipeline.model import Model
-from worker.pipeline.predict import Predictor
+from worker.pipeline.predict import serving_form
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.card import Card
@@ -112,8 +112,8 @@ def in_memory(
     config: ArtifactConfig, tokenizer: Tokenizer, model: Model, ranker: Ranker | None = None
 ) -> Pipeline:
     """A pipeline over a network still in training; puts the network in evaluation mode."""
-    predictor = Predictor(model.eval(), "cpu")
-    return Pipeline(config, tokenizer, predictor, "unfinished", Additions(ranker=ranker))
+    network = serving_form(model.eval(), "cpu")
+    return Pipeline(config, tokenizer, network, "unfinished", Additions(ranker=ranker))
 
 
 def round_weights(model: Module) -> None:
