@@ -32,7 +32,7 @@ _LEAST: Final = 1e-9
 
 
 class _Memory(NamedTuple):
-    """The decoder's place in each phrase: its state and what it attended to last.
+    """What the decoder knows in each phrase: its state and what it attended to last.
 
     Both are (windows, phrases, states).
     """
@@ -100,8 +100,8 @@ class Generator(nn.Module):
         inside = goal >= 0
         wanted = goal[inside]
         copies, made = self._probabilities(torch.stack(both, 2)[inside])
-        places = self._places()[wanted]
-        made = made.gather(1, places.clamp(min=0)[:, None])[:, 0] * (places >= 0)
+        index = self._output_index()[wanted]
+        made = made.gather(1, index.clamp(min=0)[:, None])[:, 0] * (index >= 0)
         ids = (source.ids + SIGNS)[:, None, None].expand(*goal.shape, -1)[inside]
         copied = (torch.stack(weights, 2)[inside] * (ids == wanted[:, None])).sum(1)
         return ((1 - copies) * made + copies * copied).clamp(min=_LEAST).log()
@@ -144,12 +144,12 @@ class Generator(nn.Module):
         outputs = self.get_buffer("outputs").long()
         return torch.cat([torch.arange(SIGNS, device=outputs.device), outputs + SIGNS])
 
-    def _places(self) -> Tensor:
-        """Position of each id in `_output_ids`, or -1, (SIGNS + vocabulary,)."""
+    def _output_index(self) -> Tensor:
+        """Index of each id in `_output_ids`, or -1, (SIGNS + vocabulary,)."""
         ids = self._output_ids()
-        places = torch.full((SIGNS + self._shared[0].num_embeddings,), -1, device=ids.device)
-        places[ids] = torch.arange(len(ids), device=ids.device)
-        return places
+        index = torch.full((SIGNS + self._shared[0].num_embeddings,), -1, device=ids.device)
+        index[ids] = torch.arange(len(ids), device=ids.device)
+        return index
 
     def _first(self, source: Encoded, phrases: int) -> _Memory:
         inside = source.mask[:, :, None]
