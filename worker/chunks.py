@@ -210,8 +210,8 @@ class ChunkStore:
         Raises:
             LeaseLostError: the attempt no longer owns the chunk; nothing was written.
         """
-        results = [(seq, made) for seq, made in outcomes if not isinstance(made, Failure)]
-        failures = [(seq, made) for seq, made in outcomes if isinstance(made, Failure)]
+        results = [(seq, result) for seq, result in outcomes if not isinstance(result, Failure)]
+        failures = [(seq, failure) for seq, failure in outcomes if isinstance(failure, Failure)]
         with self._database.begin() as connection:
             fenced = connection.execute(
                 sa.text(
@@ -315,7 +315,7 @@ def _end(
     why: str | None = None,
     wait: float = 0,
 ) -> str | None:
-    ended: str | None = connection.scalar(
+    state: str | None = connection.scalar(
         sa.text(
             "select textmill.end_attempt(:job_id, :chunk_no, :attempt, :how, :why, :wait)"
             " from set_config('lock_timeout', :lock_timeout, true)"
@@ -329,4 +329,4 @@ def _end(
         },
     )
     connection.execute(sa.text(f"notify {PENDING_CHANNEL}"))
-    return ended
+    return state

@@ -21,7 +21,7 @@ from worker import process
 from worker.artifact_folders import ArtifactFolders
 from worker.engine import Engine
 from worker.exit_codes import EXIT_NOT_LOADED
-from worker.models import IDLE, Models
+from worker.models import IDLE_MODELS, Models
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import CHARACTER_NGRAMS, GENERATOR, RANKER, SHIPPED
 
@@ -148,7 +148,7 @@ def test_pinned_models_are_loaded_on_demand_and_few_of_them_kept(
     models: Models, engine: Engine, default: Pipeline, tmp_path: Path
 ) -> None:
     """Without it, jobs pinned to many versions fill the memory."""
-    versions = [variant(tmp_path, number) for number in range(IDLE + 2)]
+    versions = [variant(tmp_path, number) for number in range(IDLE_MODELS + 2)]
 
     with ExitStack() as chunks:
         used = [chunks.enter_context(models.using(SENTIMENT, version)) for version in versions]

@@ -74,11 +74,11 @@ def occlude(
     index = max(range(len(predictions)), key=lambda window: float(predictions[window][label]))
     first, last = document.windows[index]
     singles = _units(document, first, last)
-    pairs = [Unit(one.first, two.last) for one, two in pairwise(singles)]
+    pairs = [Unit(left.first, right.last) for left, right in pairwise(singles)]
     # The model needs at least one token.
     units = [unit for unit in (*singles, *pairs) if unit.last - unit.first < last - first]
     ids = document.ids
-    windows = [np.concatenate((ids[first:one], ids[two:last])) for one, two in units]
+    windows = [np.concatenate((ids[first:start], ids[end:last])) for start, end in units]
     count = len(singles) if len(units) > 1 else 0
     texts = [_without(document, document.window_bounds(index), unit) for unit in units]
     return Occlusion(predictions[index], units, count, windows, texts)
@@ -157,7 +157,7 @@ def _units(document: TokenizedDocument, first: int, last: int) -> list[Unit]:
     borders = [first, *(first + 1 + np.flatnonzero(np.diff(words))).tolist(), last]
     step = -(-(len(borders) - 1) // MOST_UNITS)
     chosen = [*borders[:-1:step], last]
-    return [Unit(one, two) for one, two in pairwise(chosen)]
+    return [Unit(start, end) for start, end in pairwise(chosen)]
 
 
 def _without(document: TokenizedDocument, window: tuple[int, int], unit: Unit) -> str:
