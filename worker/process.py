@@ -42,6 +42,7 @@ from worker.exit_codes import (
 )
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
+from worker.held_chunks import HeldChunks
 from worker.leases import Leases
 from worker.meter import Meter
 from worker.models import Models
@@ -116,7 +117,7 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     gc.freeze()
     meter = Meter()
     chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
-    leases = Leases(chunks, settings)
+    leases = Leases(HeldChunks(database, name, settings.lease), settings)
     app = create_app(urls.broker, services.key_prefix)
     core = Core(is_device=device == "cpu")
     engine = Engine(
