@@ -17,7 +17,7 @@ from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import SHIPPED, read_config
 from worker.pipeline.batch import BUDGET, micro_batches, pad
-from worker.pipeline.kernel import Kernel, placement
+from worker.pipeline.kernel import Kernel, pack
 from worker.pipeline.model import Cell, Model, ModelConfig
 from worker.pipeline.records import IntArray
 
@@ -94,7 +94,7 @@ def _sides(
         nn.utils.rnn.pad_packed_sequence(both(rows)[0], batch_first=True)
 
     def ours(batch: Batch) -> None:
-        kernel.states(placement(batch))
+        kernel.states(pack(batch))
 
     def speed(run: Callable[[Batch], None]) -> float:
         def all_batches() -> None:

@@ -1,32 +1,23 @@
 """What happens to one chunk between its message and its outcomes."""
 
 import logging
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import partial
-from typing import TypeVar
+from collections.abc import Callable, Collection, Sequence
 
 import sqlalchemy as sa
 
-from schema.database_errors import condition, is_outage
+from schema.database_errors import condition
 from schema.errors import ArtifactError, LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import ErrorCode, Failure, Result, Stage
+from worker.analyser import Analyser
 from worker.chunks import ChunkStore, LoadedDocument
-from worker.engine import Engine
 from worker.gate import ClosedError, Gate
 from worker.leases import Lease, Leases
 from worker.meter import Meter
-from worker.models import Models
-from worker.pipeline import Pipeline
-from worker.pipeline.analysis import outcomes_of
-from worker.pipeline.records import Answer, IntArray
+from worker.patience import Value, patiently
 from worker.schedule import AbandonedError
 
 logger = logging.getLogger(__name__)
-
-PAUSES = (0.1, 0.2, 0.5, 1, 2)
-"""Seconds between tries while Postgres is away; the last one repeats."""
 
 ERASED = Failure(
     code=ErrorCode.ERASED,
@@ -35,7 +26,6 @@ ERASED = Failure(
 )
 
 Outcomes = list[tuple[int, Result | Failure]]
-Value = TypeVar("Value")
 
 
 class ChunkProcessor:
@@ -45,15 +35,13 @@ class ChunkProcessor:
         self,
         chunks: ChunkStore,
         leases: Leases,
-        engine: Engine,
-        models: Models,
+        analyser: Analyser,
         meter: Meter,
         gate: Gate,
     ) -> None:
         self._chunks = chunks
         self._leases = leases
-        self._engine = engine
-        self._models = models
+        self._analyser = analyser
         self._meter = meter
         self._gate = gate
 
@@ -172,62 +160,16 @@ class ChunkProcessor:
     def _analyse(self, lease: Lease, documents: Sequence[LoadedDocument]) -> Outcomes:
         texts = {seq: text for seq, text in documents if text is not None}
         erased = [(seq, ERASED) for seq, text in documents if text is None]
-        found = self._predict(lease, texts.values())
-        return [*zip(texts, found, strict=True), *erased]
+        outcomes = self._outcomes(lease, texts.values())
+        return [*zip(texts, outcomes, strict=True), *erased]
 
-    def _predict(self, lease: Lease, texts: Collection[str]) -> list[Result | Failure]:
-        claim = lease.claim
+    def _outcomes(self, lease: Lease, texts: Collection[str]) -> list[Result | Failure]:
         try:
-            with self._models.using(claim.task, claim.model_version) as pipeline:
-                ask = partial(self._ask, lease, pipeline)
-                wanted = _checked(lease, texts)
-                with self._engine.core.held(claim.lane):
-                    return outcomes_of(
-                        pipeline, wanted, ask, explain=claim.explain, generate=claim.generate
-                    )
+            return self._analyser.analyse(lease, texts)
         except ArtifactError as error:
-            if not self._chunks.gives_up(claim, error):
+            if not self._chunks.gives_up(lease.claim, error):
                 raise
             failure = Failure(
                 code=ErrorCode.MODEL_UNAVAILABLE, stage=Stage.PREDICT, message=str(error)
             )
             return [failure] * len(texts)
-
-    def _ask(
-        self,
-        lease: Lease,
-        pipeline: Pipeline,
-        windows: Sequence[IntArray],
-        *,
-        generates: bool = False,
-    ) -> list[Answer]:
-        lane = lease.claim.lane
-        with self._engine.core.elsewhere(lane):
-            return self._engine.predict(pipeline, lane, windows, lease.lost, generates=generates)
-
-
-def patiently(action: Callable[[], Value], on_outage: Callable[[], object] = lambda: None) -> Value:
-    """Run an action in Postgres, retrying while Postgres is away or others hold what it needs.
-
-    Args:
-        action: what to do.
-        on_outage: called after each failed try.
-    """
-    tries = 0
-    while True:
-        try:
-            return action()
-        except sa.exc.DBAPIError as error:
-            if not is_outage(error):
-                raise
-            on_outage()
-            logger.warning("Postgres could not do it, trying again: %s", condition(error))
-            time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
-            tries += 1
-
-
-def _checked(lease: Lease, texts: Iterable[str]) -> Iterator[str]:
-    """Yield the texts, checking before each that its outcome is still wanted."""
-    for text in texts:
-        lease.check()
-        yield text

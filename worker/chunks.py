@@ -1,4 +1,4 @@
-"""One chunk's way through Postgres: claim, load, renew, then store or fail.
+"""One chunk's way through Postgres: claim, load, then store or fail.
 
 Every write after the claim is fenced by `(job_id, chunk_no, attempt)`: nothing is written if the
 chunk has been claimed again or its job has ended. Times are the database's.
@@ -13,7 +13,7 @@ from schema.errors import LeaseLostError
 from schema.messages import PENDING_CHANNEL, ChunkMessage
 from schema.outcomes import Failure, Result
 from schema.states import AttemptEnd
-from worker.claims import Claim, Fence
+from worker.claims import Claim
 from worker.outcome_rows import insert_failures, insert_results
 from worker.retry import GiveUp, decide, gives_up
 
@@ -36,14 +36,11 @@ class ChunkStore:
         worker: name of this worker process.
         lease: seconds for which a claim is valid.
         max_attempts: failed attempts after which a chunk is given up as a whole.
-
-    Attributes:
-        worker: name of this worker process.
     """
 
     def __init__(self, database: sa.Engine, worker: str, lease: float, max_attempts: int) -> None:
         self._database = database
-        self.worker = worker
+        self._worker = worker
         self._lease = lease
         self._max_attempts = max_attempts
 
@@ -81,7 +78,7 @@ class ChunkStore:
                 """),
                 {
                     "lease": self._lease,
-                    "worker": self.worker,
+                    "worker": self._worker,
                     "job_id": message.job_id,
                     "chunk_no": message.chunk_no,
                     "alone": alone,
@@ -120,32 +117,6 @@ class ChunkStore:
                 )
             )
 
-    def keep(self, messages: Sequence[ChunkMessage]) -> None:
-        """Report to dispatch the messages of unclaimed suspects: they are not lost.
-
-        Each process that took such a message again would wait for it to be alone, and let nothing
-        else in. Other chunks are not reported, since another process may begin them sooner.
-        """
-        with self._database.begin() as connection:
-            connection.execute(
-                sa.text("""
-                    update textmill.chunk c set taken_at = now()
-                    from (
-                        select k.job_id, k.chunk_no from textmill.chunk k
-                        join unnest(cast(:job_ids as uuid[]), cast(:chunk_nos as integer[]))
-                            as taken (job_id, chunk_no) using (job_id, chunk_no)
-                        where k.state = 'dispatched' and k.suspect
-                        order by k.job_id, k.chunk_no
-                        for update of k skip locked
-                    ) as waiting
-                    where c.job_id = waiting.job_id and c.chunk_no = waiting.chunk_no
-                """),
-                {
-                    "job_ids": [message.job_id for message in messages],
-                    "chunk_nos": [message.chunk_no for message in messages],
-                },
-            )
-
     def load(self, claim: Claim) -> Sequence[LoadedDocument]:
         """The chunk's work: the documents of its range that have no outcome."""
         with self._reading() as connection:
@@ -162,47 +133,6 @@ class ChunkStore:
             )
             return rows.all()  # all at once: one at a time takes twice as long
 
-    def owned(self) -> set[Fence]:
-        """The attempts this process owns; any other that it still works on has been lost."""
-        with self._reading() as connection:
-            rows = connection.execute(
-                sa.text(
-                    "select job_id, chunk_no, attempt from textmill.chunk"
-                    " where worker = :worker and state = 'running'"
-                ),
-                {"worker": self.worker},
-            )
-            return {Fence(*row) for row in rows}
-
-    def renew(self, claims: Sequence[Claim]) -> None:
-        """Extend the leases of the given claims; a lease that was lost stays lost.
-
-        Locked chunks are skipped: they are being stored or ended, and a rescue skips them too.
-        """
-        with self._database.begin() as connection:
-            connection.execute(
-                sa.text("""
-                    update textmill.chunk c
-                    set lease_expires_at = now() + make_interval(secs => :lease)
-                    from (
-                        select k.job_id, k.chunk_no from textmill.chunk k
-                        join unnest(cast(:job_ids as uuid[]), cast(:chunk_nos as integer[]),
-                            cast(:attempts as integer[])) as held (job_id, chunk_no, attempt)
-                            using (job_id, chunk_no, attempt)
-                        where k.state = 'running'
-                        order by k.job_id, k.chunk_no
-                        for update of k skip locked
-                    ) as mine
-                    where c.job_id = mine.job_id and c.chunk_no = mine.chunk_no
-                """),
-                {
-                    "lease": self._lease,
-                    "job_ids": [claim.job_id for claim in claims],
-                    "chunk_nos": [claim.chunk_no for claim in claims],
-                    "attempts": [claim.attempt for claim in claims],
-                },
-            )
-
     def store(self, claim: Claim, outcomes: Sequence[tuple[int, Result | Failure]]) -> None:
         """Write the outcomes, finish the chunk and update the job's counts, in one transaction.
 
@@ -213,8 +143,8 @@ class ChunkStore:
         Raises:
             LeaseLostError: the attempt no longer owns the chunk; nothing was written.
         """
-        results = [(seq, made) for seq, made in outcomes if not isinstance(made, Failure)]
-        failures = [(seq, made) for seq, made in outcomes if isinstance(made, Failure)]
+        results = [(seq, result) for seq, result in outcomes if not isinstance(result, Failure)]
+        failures = [(seq, failure) for seq, failure in outcomes if isinstance(failure, Failure)]
         with self._database.begin() as connection:
             fenced = connection.execute(
                 sa.text(
@@ -318,7 +248,7 @@ def _end(
     why: str | None = None,
     wait: float = 0,
 ) -> str | None:
-    ended: str | None = connection.scalar(
+    state: str | None = connection.scalar(
         sa.text(
             "select textmill.end_attempt(:job_id, :chunk_no, :attempt, :how, :why, :wait)"
             " from set_config('lock_timeout', :lock_timeout, true)"
@@ -332,4 +262,4 @@ def _end(
         },
     )
     connection.execute(sa.text(f"notify {PENDING_CHANNEL}"))
-    return ended
+    return state

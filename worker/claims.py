@@ -39,10 +39,10 @@ class Claim:
     lane: Lane
     first_seq: int
     last_seq: int
-    errors: int = 0
-    explain: bool = False
-    generate: bool = False
-    model_version: str | None = None
+    errors: int
+    explain: bool
+    generate: bool
+    model_version: str | None
 
     @property
     def fence(self) -> Fence:

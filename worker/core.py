@@ -18,14 +18,11 @@ class Core:
 
     Args:
         is_device: whether the engine computes here, too; if not, nobody waits.
-
-    Attributes:
-        on_free: called, from any thread, when a chunk thread releases the core.
     """
 
     def __init__(self, *, is_device: bool) -> None:
-        self.on_free: Callable[[], object] = lambda: None
         self._is_device = is_device
+        self._on_free: Callable[[], object] = lambda: None
         self._held = threading.Lock()
         self._counting = threading.Lock()
         self._waiting = 0
@@ -36,11 +33,11 @@ class Core:
         if not self._waits(lane):
             yield
             return
-        self._take()
+        self._acquire()
         try:
             yield
         finally:
-            self._let_go()
+            self._release()
 
     @contextmanager
     def elsewhere(self, lane: Lane) -> Iterator[None]:
@@ -48,22 +45,26 @@ class Core:
         if not self._waits(lane):
             yield
             return
-        self._let_go()
+        self._release()
         try:
             yield
         finally:
-            self._take()
+            self._acquire()
 
     @contextmanager
-    def if_free(self) -> Iterator[bool]:
+    def if_free(self, on_free: Callable[[], object]) -> Iterator[bool]:
         """Take the core for the engine's bulk windows if it is free, and yield whether it was.
 
         The engine never waits: chunk threads go first, since each soon waits for Postgres or the
-        engine again. When a chunk thread that was in the way releases the core, it calls `on_free`.
+        engine again.
+
+        Args:
+            on_free: from here on, called by every chunk thread that releases the core.
         """
         if not self._is_device:
             yield True
             return
+        self._on_free = on_free  # before the look: a release after it must not go unnoticed
         free = not self._waiting and self._held.acquire(blocking=False)
         try:
             yield free
@@ -74,13 +75,13 @@ class Core:
     def _waits(self, lane: Lane) -> bool:
         return self._is_device and lane is Lane.BULK
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         with self._counting:
             self._waiting += 1
         self._held.acquire()
         with self._counting:
             self._waiting -= 1
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._held.release()
-        self.on_free()
+        self._on_free()

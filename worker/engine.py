@@ -51,13 +51,10 @@ class Engine:
             micro-batch.
         linger: seconds to wait for more windows when the device is idle and the waiting ones do
             not fill a micro-batch.
-        core: where chunk threads compute; it tells only this engine when one releases it.
+        core: where chunk threads compute.
         meter: counts micro-batches.
         on_lost: called when the device is lost, before the callers learn of it.
         on_ceiling: called with a pipeline and its budget when lack of device memory lowered it.
-
-    Attributes:
-        core: where chunk threads compute; on the bulk lane, one at a time.
     """
 
     def __init__(
@@ -72,8 +69,7 @@ class Engine:
     ) -> None:
         self._schedule = Schedule(budgets)
         self._linger = linger
-        self.core = core
-        self.core.on_free = self._wake
+        self._core = core
         self._meter = meter
         self._on_lost = on_lost
         self._on_ceiling = on_ceiling
@@ -98,9 +94,9 @@ class Engine:
         pipeline: Pipeline,
         lane: Lane,
         windows: Sequence[IntArray],
-        abandoned: threading.Event | None = None,
+        abandoned: threading.Event,
         *,
-        generates: bool = False,
+        generates: bool,
     ) -> list[Answer]:
         """Predict each window, blocking until all answers are there.
 
@@ -150,12 +146,12 @@ class Engine:
     def _serve(self) -> None:
         while self._collect():
             self._schedule.drop_abandoned()
-            with self.core.if_free() as free:
+            with self._core.if_free(self._wake) as free:
                 chosen = self._schedule.next(bulk=free)
                 if chosen is not None:
                     self._predict_or_fail(*chosen)
             if chosen is None and not free:
-                self._take(timeout=None)
+                self._receive(timeout=None)
             self._schedule.drop_answered()
 
     def _predict_or_fail(self, chosen: Stream, batch: list[Window]) -> None:
@@ -174,9 +170,9 @@ class Engine:
         if self._schedule.is_idle:
             if self._closing:
                 return False
-            self._take(timeout=None)
+            self._receive(timeout=None)
             self._await_more()
-        while self._take(timeout=0):
+        while self._receive(timeout=0):
             pass
         return not (self._schedule.is_idle and self._closing)
 
@@ -185,10 +181,10 @@ class Engine:
         deadline = time.monotonic() + self._linger
         while not (self._schedule.is_idle or self._closing or self._schedule.is_urgent_or_full):
             left = deadline - time.monotonic()
-            if left <= 0 or not self._take(timeout=left):
+            if left <= 0 or not self._receive(timeout=left):
                 break
 
-    def _take(self, timeout: float | None) -> bool:
+    def _receive(self, timeout: float | None) -> bool:
         try:
             request = self._incoming.get(block=timeout != 0, timeout=timeout or None)
         except queue.Empty:

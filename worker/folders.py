@@ -19,19 +19,19 @@ def replacing(folder: Path, own: frozenset[str]) -> Iterator[Path]:
         folder: need not exist.
         own: names that belong to its content; those that are not written again are removed.
     """
-    place = folder.resolve()  # if it is a link, it stays one
-    place.parent.mkdir(parents=True, exist_ok=True)
-    beside = place.parent if os.access(place.parent, os.W_OK) else None
+    target = folder.resolve()  # if it is a link, it stays one
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.parent if os.access(target.parent, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=beside, prefix=".") as aside:
-        whole = Path(aside) / place.name
+        whole = Path(aside) / target.name
         whole.mkdir()
         yield whole
         written = [path.name for path in whole.iterdir()]
         try:
-            _link_others(place, whole, own)
-            take_place(whole, place)
+            _link_others(target, whole, own)
+            take_place(whole, target)
         except OSError:  # a mount point, a parent that refuses, a file system without hard links
-            _move_files(whole, place, written, own)
+            _move_files(whole, target, written, own)
 
 
 def take_place(whole: Path, folder: Path) -> None:

@@ -3,21 +3,21 @@
 import logging
 import os
 import socket
-import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 import sqlalchemy as sa
 
 from schema.database import reachable, unblocked
 from schema.database_errors import condition, may_pass
 from schema.documents import Task
-from schema.settings import WorkerSettings
 from worker.exit_codes import EXIT_NO_HEARTBEAT
 from worker.leases import Leases
 from worker.meter import Meter
+from worker.periodic import every
 
 logger = logging.getLogger(__name__)
 
@@ -26,46 +26,48 @@ RATE_WINDOW = 60
 
 
 class Heartbeat:
-    """One row in `worker`: refreshed while the process lives, removed when it ends in order.
+    """One row in `worker`, which shows that this process lives.
 
     Args:
         database: connects as a role that may write the worker's row.
-        leases: what this process holds, looked after at each beat.
-        settings: heartbeat interval in seconds, and the number of threads.
         meter: knows how many documents are finished.
-        device: what the process computes on, shown to people.
+        worker: name of this process.
+        device: what it computes on, shown to people.
         tasks: the tasks whose chunks it takes.
+        threads: how many chunks it takes at once.
     """
 
     def __init__(
         self,
         database: sa.Engine,
-        leases: Leases,
-        settings: WorkerSettings,
         meter: Meter,
         *,
+        worker: str,
         device: str,
         tasks: Sequence[Task],
+        threads: int,
     ) -> None:
         self._database = database
-        self._leases = leases
-        self._settings = settings
         self._meter = meter
-        self._worker = leases.worker
         self._row = {
-            "worker": leases.worker,
+            "worker": worker,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "device": device,
             "tasks": [task.value for task in tasks],
-            "threads": settings.threads,
+            "threads": threads,
         }
         self._samples = deque([(time.monotonic(), 0)])  # time, and documents finished by then
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
-    def __enter__(self) -> Self:
-        """Register, so that dispatch counts the process's threads.
+    @contextmanager
+    def beating(self, leases: Leases, interval: float) -> Iterator[None]:
+        """Refresh the row within this context, and remove it at the end.
+
+        From the start on, dispatch counts the process's threads.
+
+        Args:
+            leases: what this process holds, looked after at each beat.
+            interval: seconds between two beats.
 
         Raises:
             ServiceUnavailableError: Postgres does not answer.
@@ -73,39 +75,34 @@ class Heartbeat:
         """
         with reachable(self._database):
             self._beat()
-        self._thread.start()
-        return self
+        try:
+            with every(interval, partial(self._look_after, leases), "heartbeat"):
+                yield
+        finally:
+            self._remove()
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+    def _look_after(self, leases: Leases) -> None:
+        try:
+            leases.look_after()  # first, since the row of the process may be locked
+            self._beat()
+        except sa.exc.DBAPIError as error:
+            if not may_pass(error):
+                _end_without_heartbeat(error)
+            logger.warning("no heartbeat, Postgres does not answer: %s", condition(error))
+        except Exception as error:  # noqa: BLE001  # nobody else would notice it
+            _end_without_heartbeat(error)
+
+    def _remove(self) -> None:
         try:
             with unblocked(self._database) as connection:
                 connection.execute(
                     sa.text("delete from textmill.worker where worker = :worker"),
-                    {"worker": self._worker},
+                    {"worker": self._row["worker"]},
                 )
         except sa.exc.DBAPIError as error:
             if not may_pass(error):
                 raise
             logger.warning("the heartbeat row stays until it is old: %s", condition(error))
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._settings.heartbeat):
-            try:
-                self._leases.look_after()  # first, since the row of the process may be locked
-                self._beat()
-            except sa.exc.DBAPIError as error:
-                if not may_pass(error):
-                    self._end_without_heartbeat(error)
-                logger.warning("no heartbeat, Postgres does not answer: %s", condition(error))
-            except Exception as error:  # noqa: BLE001  # nobody else would notice it
-                self._end_without_heartbeat(error)
-
-    def _end_without_heartbeat(self, error: Exception) -> None:
-        """End the process: without a heartbeat its work is in vain; its successor may do better."""
-        logger.critical("the heartbeat failed, so this process ends", exc_info=error)
-        os._exit(EXIT_NO_HEARTBEAT)
 
     def _beat(self) -> None:
         with unblocked(self._database) as connection:
@@ -131,3 +128,9 @@ class Heartbeat:
         self._samples.append((at, finished))
         rate = (finished - before) / (at - since) if at > since else 0.0
         return {"documents": finished, "documents_per_second": rate}
+
+
+def _end_without_heartbeat(error: Exception) -> None:
+    """End the process: without a heartbeat its work is in vain; its successor may do better."""
+    logger.critical("the heartbeat failed, so this process ends", exc_info=error)
+    os._exit(EXIT_NO_HEARTBEAT)

@@ -14,9 +14,9 @@ from schema.database_errors import condition
 from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.settings import WorkerSettings
-from worker.chunks import ChunkStore
 from worker.claims import Claim
 from worker.exit_codes import EXIT_STUCK
+from worker.held_chunks import HeldChunks
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +59,11 @@ class Leases:
     """The leases and messages that this process holds; the heartbeat has them looked after.
 
     Args:
-        chunks: the chunks of this process.
+        chunks: what it holds, in Postgres.
         settings: heartbeat interval, lease, and how long a chunk may be in work, in seconds.
-
-    Attributes:
-        worker: name of this process.
     """
 
-    def __init__(self, chunks: ChunkStore, settings: WorkerSettings) -> None:
-        self.worker = chunks.worker
+    def __init__(self, chunks: HeldChunks, settings: WorkerSettings) -> None:
         self._chunks = chunks
         self._settings = settings
         self._lock = threading.Lock()

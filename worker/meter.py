@@ -1,20 +1,11 @@
-"""What a worker process measures about itself, logged once a minute and offered to Prometheus."""
+"""What a worker process measures about itself."""
 
-import logging
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Self
 
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-logger = logging.getLogger(__name__)
-
-INTERVAL = 60
-"""Seconds between two log lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +30,9 @@ class Counts:
 
 
 class Meter(Collector):
-    """Counts documents and micro-batches; any thread may call it.
-
-    Attributes:
-        waiting: returns how many windows wait for the device.
-    """
+    """Counts documents and micro-batches; any thread may call it."""
 
     def __init__(self) -> None:
-        self.waiting: Callable[[], int] = lambda: 0
         self._lock = threading.Lock()
         self._counts = Counts()
 
@@ -90,76 +76,3 @@ class Meter(Collector):
         yield CounterMetricFamily(
             "textmill_device_busy_seconds", "Time that the device was busy.", counts.busy
         )
-        yield GaugeMetricFamily(
-            "textmill_waiting_windows", "Windows that wait for the device.", self.waiting()
-        )
-
-
-def summary(before: Counts, after: Counts, seconds: float, waiting: int) -> str:
-    """A log line about one period.
-
-    Args:
-        before: the sums at its start.
-        after: the sums at its end.
-        seconds: its length.
-        waiting: windows waiting at its end.
-    """
-    documents = after.succeeded + after.failed - before.succeeded - before.failed
-    batches = after.batches - before.batches
-    tokens = after.tokens - before.tokens
-    padded = after.padded - before.padded
-    busy = (after.busy - before.busy) / seconds
-    return (
-        f"{documents / seconds:.1f} documents/s, device busy {busy:.0%},"
-        f" {tokens / max(batches, 1):.0f} tokens a micro-batch,"
-        f" padding {1 - tokens / padded if padded else 0:.1%}, {waiting} windows waiting"
-    )
-
-
-class Reporter:
-    """The thread that logs once a minute, and the port that Prometheus scrapes.
-
-    Args:
-        meter: what to read.
-        port: where to serve Prometheus, on every interface, since it may be in another container;
-            None for nowhere.
-        interval: seconds between two log lines.
-    """
-
-    def __init__(self, meter: Meter, port: int | None, interval: float = INTERVAL) -> None:
-        self._meter = meter
-        self._port = port
-        self._interval = interval
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
-
-    def __enter__(self) -> Self:
-        if self._port is not None:
-            registry = CollectorRegistry()
-            registry.register(self._meter)
-            try:
-                start_http_server(self._port, registry=registry)
-                logger.info("metrics on port %d of every interface", self._port)
-            except OSError as error:
-                # Documents matter more: raising here would end the process at every start.
-                message = "no metrics on port %d (%s); set another TEXTMILL_METRICS_PORT"
-                logger.error(message, self._port, error.strerror)  # noqa: TRY400
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        for line in self._lines():
-            logger.info("%s", line)
-
-    def _lines(self) -> Iterator[str]:
-        """Yield a log line for each interval in which something happened."""
-        before, since = self._meter.read(), time.monotonic()
-        while not self._stop.wait(self._interval):
-            after, now = self._meter.read(), time.monotonic()
-            if after != before:
-                yield summary(before, after, now - since, self._meter.waiting())
-            before, since = after, now

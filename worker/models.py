@@ -15,7 +15,7 @@ from worker.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
-IDLE = 2
+IDLE_MODELS = 2
 """How many unused models stay loaded besides those that serve, so that a pinned job's next chunk or
 a rollback need not wait for its model."""
 
@@ -83,11 +83,11 @@ class Models:
         Raises:
             ArtifactError: the model cannot be loaded.
         """
-        loaded = self._take(task, version)
+        loaded = self._acquire(task, version)
         try:
             yield loaded.pipeline
         finally:
-            self._give_back(loaded)
+            self._release(loaded)
 
     def follow(self, promoted: Mapping[Task, str | None]) -> None:
         """Serve what was promoted; if it cannot be loaded, keep serving the previous model.
@@ -115,7 +115,7 @@ class Models:
             logger.info("%s is served by model %s", task, version)
             self._drop_idle()
 
-    def _take(self, task: Task, version: str | None) -> _Loaded:
+    def _acquire(self, task: Task, version: str | None) -> _Loaded:
         with self._lock:
             wanted = version or self._serving[task]
             loaded = self._find(wanted)
@@ -141,7 +141,7 @@ class Models:
             self._loaded[version] = loaded
         return loaded
 
-    def _give_back(self, loaded: _Loaded) -> None:
+    def _release(self, loaded: _Loaded) -> None:
         with self._lock:
             loaded.users -= 1
         self._drop_idle()
@@ -153,5 +153,5 @@ class Models:
                 for version, loaded in self._loaded.items()
                 if not loaded.users and version not in self._serving.values()
             ]
-            for version in idle[:-IDLE]:
+            for version in idle[:-IDLE_MODELS]:
                 self._engine.dismiss(self._loaded.pop(version).pipeline)

@@ -20,8 +20,8 @@ def insert_results(
     """Insert `(seq, result)` pairs of a job's documents, all made by one model."""
     if not results:
         return
-    seqs, made = zip(*results, strict=True)
-    labels, scores = zip(*map(_headline, made), strict=True)
+    seqs, payloads = zip(*results, strict=True)
+    labels, scores = zip(*map(_headline, payloads), strict=True)
     connection.exec_driver_sql(
         """
             insert into textmill.result
@@ -35,11 +35,11 @@ def insert_results(
         {
             "job_id": job_id,
             "attempt": attempt,
-            "version": made[0].model_version,
+            "version": payloads[0].model_version,
             "seqs": list(seqs),
             "labels": list(labels),
             "scores": list(scores),
-            "payloads": to_json(made).decode(),
+            "payloads": to_json(payloads).decode(),
         },
     )
 

@@ -23,6 +23,7 @@ from schema.documents import Task
 from schema.errors import NotLoadedError, ServiceUnavailableError, TextmillError
 from schema.exit_codes import EXIT_UNREACHABLE
 from schema.settings import ServiceSettings, WorkerSettings, read
+from worker.analyser import Analyser
 from worker.artifact_folders import ArtifactFolders
 from worker.celery_app import check_login, consume, create_app
 from worker.chunk_processor import ChunkProcessor
@@ -37,12 +38,14 @@ from worker.exit_codes import (
 )
 from worker.gate import Gate
 from worker.heartbeat import Heartbeat
+from worker.held_chunks import HeldChunks
 from worker.leases import Leases
-from worker.meter import Meter, Reporter
+from worker.meter import Meter
 from worker.models import Models
 from worker.pipeline import Pipeline
-from worker.promotions import Promotions
+from worker.promotions import following_promotions
 from worker.pulse import beat
+from worker.reporting import reporting
 from worker.server_urls import server_urls
 from worker.token_budgets import TokenBudgets
 
@@ -110,25 +113,29 @@ def run(name: str, device: str, tasks: list[Task], metrics_port: int | None) -> 
     gc.freeze()
     meter = Meter()
     chunks = ChunkStore(database, name, settings.lease, settings.max_attempts)
-    leases = Leases(chunks, settings)
+    leases = Leases(HeldChunks(database, name, settings.lease), settings)
     app = create_app(urls.broker, services.key_prefix)
+    core = Core(is_device=device == "cpu")
     engine = Engine(
         budgets,
         linger=settings.linger,
-        core=Core(is_device=device == "cpu"),
+        core=core,
         meter=meter,
         on_lost=_end_without_device,
         on_ceiling=remember,
     )
-    meter.waiting = engine.waiting
+    heartbeat = Heartbeat(
+        database, meter, worker=name, device=device, tasks=tasks, threads=settings.threads
+    )
     with (
         engine,
-        Reporter(meter, metrics_port),
-        Heartbeat(database, leases, settings, meter, device=device, tasks=tasks),
+        reporting(meter, engine.waiting, metrics_port),
+        heartbeat.beating(leases, settings.heartbeat),
     ):
         gate, models = Gate(), Models(pipelines, folders, engine, device)
-        processor = ChunkProcessor(chunks, leases, engine, models, meter, gate)
-        with Promotions(database, models, worker=name, interval=settings.heartbeat):
+        analyser = Analyser(models, engine, core)
+        processor = ChunkProcessor(chunks, leases, analyser, meter, gate)
+        with following_promotions(database, models, worker=name, interval=settings.heartbeat):
             consume(app, processor, gate.close, name=name, tasks=tasks, threads=settings.threads)
 
 

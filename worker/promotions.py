@@ -2,97 +2,78 @@
 
 import json
 import logging
-import threading
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 
 from schema.database import reachable, unblocked
+from schema.database_errors import condition
 from schema.documents import Task
 from worker.models import Models
+from worker.periodic import every
 from worker.registry import add_model
 
 logger = logging.getLogger(__name__)
 
 
-class Promotions:
-    """Makes a process serve what is promoted, from its start on.
+@contextmanager
+def following_promotions(
+    database: sa.Engine, models: Models, *, worker: str, interval: float
+) -> Iterator[None]:
+    """Within this context, serve what is promoted; the default models are registered first.
 
-    It runs in its own thread, since loading a model takes longer than leases should wait for.
+    It has its own thread, since loading a model takes longer than leases should wait for.
 
     Args:
         database: connects as a role that may write the worker's row, which must be there.
         models: the models that are swapped.
         worker: name of the process.
         interval: seconds between two checks.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
+        SettingsError: the role that logs in lacks a right.
     """
 
-    def __init__(
-        self, database: sa.Engine, models: Models, *, worker: str, interval: float
-    ) -> None:
-        self._database = database
-        self._models = models
-        self._worker = worker
-        self._interval = interval
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="promotions", daemon=True)
+    def follow_if_reachable() -> None:
+        try:
+            _follow(database, models, worker)
+        except sa.exc.DBAPIError as error:
+            logger.warning("cannot look up promotions: %s", condition(error))
 
-    def __enter__(self) -> Self:
-        """Register the default models of the process, and serve what is promoted.
+    with reachable(database):
+        with database.begin() as connection:
+            for task, version in models.serving.items():
+                add_model(connection, task, version)
+        _follow(database, models, worker)
+    with every(interval, follow_if_reachable, "promotions"):
+        yield
 
-        Raises:
-            ServiceUnavailableError: Postgres does not answer.
-            SettingsError: the role that logs in lacks a right.
-        """
-        with reachable(self._database):
-            with self._database.begin() as connection:
-                for task, version in self._models.serving.items():
-                    add_model(connection, task, version)
-            self._look()
-        self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+def _follow(database: sa.Engine, models: Models, worker: str) -> None:
+    """Check once what is promoted, serve it and report what is served.
 
-    def follow(self) -> None:
-        """Check once what is promoted, serve it and report what is served.
-
-        Raises:
-            DBAPIError: Postgres does not answer, or refuses the statement.
-        """
-        with self._database.connect() as connection:
+    Raises:
+        DBAPIError: Postgres does not answer, or refuses the statement.
+    """
+    try:
+        with database.connect() as connection:
             rows = connection.execute(
                 sa.text("select task, model_version from textmill.promoted_model")
             ).all()
-        self._models.follow({Task(row.task): row.model_version for row in rows})
-        with unblocked(self._database) as connection:
+        models.follow({Task(row.task): row.model_version for row in rows})
+        with unblocked(database) as connection:
             connection.execute(
                 sa.text(
                     "update textmill.worker set models = cast(:models as jsonb),"
                     " model_error = :error where worker = :worker and"
                     " (models, model_error) is distinct from (cast(:models as jsonb), :error)"
                 ),
-                {
-                    "worker": self._worker,
-                    "models": json.dumps(self._models.serving),
-                    "error": self._models.error,
-                },
+                {"worker": worker, "models": json.dumps(models.serving), "error": models.error},
             )
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval):
-            try:
-                self._look()
-            except sa.exc.DBAPIError as error:
-                logger.warning("cannot look up promotions: %s", error.orig)
-
-    def _look(self) -> None:
-        try:
-            self.follow()
-        except sa.exc.DBAPIError:
-            raise
-        except Exception:
-            # The models that serve stay, and the next check may succeed.
-            logger.exception("cannot follow promotions")
+    except sa.exc.DBAPIError:
+        raise
+    except Exception:
+        # The models that serve stay, and the next check may succeed.
+        logger.exception("cannot follow promotions")

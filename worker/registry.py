@@ -87,18 +87,18 @@ class Registry:
         """
         with self._begin() as connection:
             version = whole_version(connection, version)
-        found = self._rows(
+        (model,) = self._rows(
             "select * from textmill.model_status where model_version = :version", version=version
         )
         training = self._rows(
-            "select * from textmill.training_status where run_id = :run", run=found[0]["run_id"]
+            "select * from textmill.training_status where run_id = :run", run=model["run_id"]
         )
         promotions = self._rows(
             "select promotion_id, rollback, instead_of, promoted_by, promoted_at"
             " from textmill.promotion_history where model_version = :version order by 1",
             version=version,
         )
-        return found[0] | {"training": training[0] if training else None, "promotions": promotions}
+        return model | {"training": training[0] if training else None, "promotions": promotions}
 
     def _rows(self, query: str, **values: object) -> list[dict[str, object]]:
         with self._begin() as connection:
@@ -149,11 +149,11 @@ def promote_model(
         sa.exc.DataError: the task has no such model; see `refused_by_database`.
     """
     number = None if instead_of is None else instead_of.number
-    made = connection.scalar(
+    promotion_id = connection.scalar(
         sa.text("select textmill.promote_model(:task, :version, :number)"),
         {"task": task, "version": version, "number": number},
     )
-    return made is not None
+    return promotion_id is not None
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from worker.training.recipe import Recipe
 from worker.training.run import Report, train_artifact
 from worker.training_runs import Decision, TrainedModel, TrainingRun, TrainingRuns
 
-LEAST: Final = 20
+LEAST_JUDGED: Final = 20
 """Fewest judged documents; with fewer, those held out would tell nothing."""
 _ASIDE: Final = ".retrain-"
 """Prefix of the folders in which trainings keep their working files."""
@@ -178,10 +178,10 @@ def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:
 def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) -> Recipe:
     gold = read_gold(database, wanted.task)
     source = write_source(folder, wanted.task, gold)
-    if len(gold) < LEAST or not source.rows("train") or not source.rows("test"):
+    if len(gold) < LEAST_JUDGED or not source.rows("train") or not source.rows("test"):
         msg = (
-            f"people agree on {len(gold)} documents of {wanted.task}, and {LEAST} are needed;"
-            " textmill.feedback_status shows which are disputed"
+            f"people agree on {len(gold)} documents of {wanted.task}, and {LEAST_JUDGED} are"
+            " needed; textmill.feedback_status shows which are disputed"
         )
         raise InputError(msg)
     recipe = Recipe(

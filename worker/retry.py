@@ -35,7 +35,9 @@ class GiveUp:
     """The chunk would fail again as a whole; its documents are to be tried separately."""
 
 
-def decide(error: Exception, failures: int, max_attempts: int, *, seed: str) -> Retry | GiveUp:
+def decide(
+    error: Exception, failed_attempts: int, max_attempts: int, *, seed: str
+) -> Retry | GiveUp:
     """Whether and when to try again. Pure: the same arguments give the same decision.
 
     The delay doubles from one second up to `LONGEST`, and is then shortened by up to a half. How
@@ -43,22 +45,24 @@ def decide(error: Exception, failures: int, max_attempts: int, *, seed: str) -> 
 
     Args:
         error: what ended the attempt.
-        failures: attempts that failed in a row, this one included, from 1.
+        failed_attempts: attempts that failed in a row, this one included, from 1.
         max_attempts: after this many the chunk is given up.
         seed: decides how much is taken off; different for each attempt.
     """
-    if gives_up(error, failures, max_attempts):
+    if gives_up(error, failed_attempts, max_attempts):
         return GiveUp()
     counts = not is_no_fault_of_the_chunk(error)
-    ceiling = min(LONGEST, timedelta(seconds=2.0 ** min(failures - 1, 10))) if counts else LONGEST
+    ceiling = (
+        min(LONGEST, timedelta(seconds=2.0 ** min(failed_attempts - 1, 10))) if counts else LONGEST
+    )
     return Retry(ceiling * random.Random(seed).uniform(0.5, 1), counts)  # noqa: S311  # no secret
 
 
-def gives_up(error: Exception, failures: int, max_attempts: int) -> bool:
+def gives_up(error: Exception, failed_attempts: int, max_attempts: int) -> bool:
     """Whether `decide` would give up."""
     if is_no_fault_of_the_chunk(error):
         return False
-    return failures >= max_attempts or is_permanent(error)
+    return failed_attempts >= max_attempts or is_permanent(error)
 
 
 def is_no_fault_of_the_chunk(error: Exception) -> bool:

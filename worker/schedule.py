@@ -118,7 +118,7 @@ class Schedule:
     def drop_abandoned(self) -> None:
         """Forget the windows of abandoned requests, and end these with `AbandonedError`."""
         for request in self._requests:
-            if request.is_abandoned:
+            if request.abandoned.is_set():
                 self._end(request, AbandonedError())
         self.drop_answered()
 

@@ -34,8 +34,8 @@ SETTLED = 60
 
 
 @dataclass(slots=True)
-class _Slot:
-    """A place for one process, which is replaced when it dies; `crashes` counts those in a row."""
+class _ProcessSlot:
+    """One process, which is replaced when it dies; `crashes` counts those in a row."""
 
     device: Device
     metrics_port: int | None = None
@@ -71,7 +71,7 @@ class Supervisor:
         metrics_port: int | None = None,
     ) -> None:
         self._slots = [
-            _Slot(device)
+            _ProcessSlot(device)
             for device in devices
             for _ in range(processes or default_processes(device))
         ]
@@ -106,7 +106,7 @@ class Supervisor:
         # Take no lock here: the signal may arrive while this very thread holds it.
         self._signals += 1
 
-    def _tend(self, slot: _Slot) -> int | None:
+    def _tend(self, slot: _ProcessSlot) -> int | None:
         """Start the slot's process, or return its exit code if it died."""
         if slot.process is None:
             if time.monotonic() >= slot.due:
@@ -122,23 +122,23 @@ class Supervisor:
         if code == EXIT_CANNOT_START:
             return code  # it claimed nothing
         how = _how_attempts_ended(code)
-        found = self._attempts.end(slot.name, how) and how is AttemptEnd.CRASHED
-        if found or time.monotonic() - slot.started > SETTLED:
+        ended_work = self._attempts.end(slot.name, how) and how is AttemptEnd.CRASHED
+        if ended_work or time.monotonic() - slot.started > SETTLED:
             slot.crashes = 0
         # A process that died over chunks is replaced at once: each such death narrows down the
         # poison document, so they come to an end.
-        delay = 0 if found else RESTART_DELAYS[min(slot.crashes, len(RESTART_DELAYS) - 1)]
+        delay = 0 if ended_work else RESTART_DELAYS[min(slot.crashes, len(RESTART_DELAYS) - 1)]
         slot.due = time.monotonic() + delay
         slot.crashes += 1
         return code
 
-    def _kill_if_silent(self, slot: _Slot) -> None:
+    def _kill_if_silent(self, slot: _ProcessSlot) -> None:
         """Kill a process that hangs as a whole; a chunk in work may have caused it."""
         if slot.process is not None and slot.pulse is not None and slot.pulse.is_silent():
             logger.error("%s has not run for %d s; killing it", slot.name, SILENT)
             slot.process.kill()
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: _ProcessSlot) -> None:
         # Each process has a unique name: a successor never owns its predecessor's chunks.
         slot.name = f"{socket.gethostname()}:{slot.device.name}:{secrets.token_hex(4)}"
         if slot.pulse is not None:
@@ -179,14 +179,14 @@ class Supervisor:
             if slot.process is not None:
                 slot.process.terminate()
         deadline = time.monotonic() + self._drain
-        asked = self._signals
+        signals = self._signals
         for slot in running:
             if slot.process is None:
                 continue
             while (
                 slot.process.poll() is None
                 and time.monotonic() < deadline
-                and self._signals <= max(asked, 1)
+                and self._signals <= max(signals, 1)
             ):
                 time.sleep(0.1)
             if slot.process.poll() is None:

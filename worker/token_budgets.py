@@ -56,10 +56,10 @@ class TokenBudgets:
         known = self._read().get(self._key(pipeline))
         if known is not None and known >= SMALLEST:
             return known
-        found = measure(pipeline, self._clock)
-        logger.info("micro-batches of %s hold %d tokens, as measured", pipeline.task, found)
-        self.remember(pipeline, found)
-        return found
+        measured = measure(pipeline, self._clock)
+        logger.info("micro-batches of %s hold %d tokens, as measured", pipeline.task, measured)
+        self.remember(pipeline, measured)
+        return measured
 
     def remember(self, pipeline: Pipeline, budget: int) -> None:
         """Keep a budget, but at least `SMALLEST`, for the next start."""

@@ -78,24 +78,30 @@ class TrainingRuns:
             return int(connection.execute(_BEGIN, values).scalar_one())
 
     def finish(
-        self, run_id: int, made: TrainedModel, comparisons: Comparisons, instead_of: Promoted | None
+        self,
+        run_id: int,
+        candidate: TrainedModel,
+        comparisons: Comparisons,
+        instead_of: Promoted | None,
     ) -> Decision:
         """Register the candidate, promote it if it is better, and record both in one transaction.
 
         Args:
             run_id: number of the training run.
-            made: the candidate.
+            candidate: what the training made.
             comparisons: how the candidate compares with its parent.
             instead_of: promote only if this still serves; None for no promotion.
         """
         better, reason = not comparisons.faults, comparisons.reason
         with reachable(self._database), self._database.begin() as connection:
-            connection.execute(_MODEL, {**asdict(made), "run": run_id})
+            connection.execute(_MODEL, {**asdict(candidate), "run": run_id})
             promoted = False
             if better and instead_of is None:
                 reason += "; not promoted, as asked"
             elif better and instead_of is not None:
-                promoted = promote_model(connection, made.task, made.version, instead_of=instead_of)
+                promoted = promote_model(
+                    connection, candidate.task, candidate.version, instead_of=instead_of
+                )
                 if not promoted:
                     reason += "; not promoted, since another model was meanwhile"
             connection.execute(
@@ -103,7 +109,7 @@ class TrainingRuns:
                 {
                     "run": run_id,
                     "finished": TrainingRunState.FINISHED,
-                    "candidate": made.version,
+                    "candidate": candidate.version,
                     "metrics": comparisons.model_dump_json(),
                     "better": better,
                     "promoted": promoted,

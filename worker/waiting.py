@@ -29,7 +29,7 @@ class Stream:
 
     pipeline: Pipeline
     lane: Lane
-    generates: bool = False
+    generates: bool
 
     @property
     def pads(self) -> bool:
@@ -49,16 +49,16 @@ def streams(pipeline: Pipeline) -> list[Stream]:
 
 @dataclass(slots=True)
 class Window:
-    """A window on its way through the device; its answer goes to `place` in `request`."""
+    """A window on its way through the device; its answer goes to `index` in `request`."""
 
     ids: IntArray
     length: int
     request: "Request"
-    place: int
+    index: int
 
     def answer(self, answer: Answer) -> None:
         """Hand the answer to the request; the last answer ends its wait."""
-        self.request.answer(self.place, answer)
+        self.request.answer(self.index, answer)
 
 
 class Request:
@@ -67,7 +67,7 @@ class Request:
     Args:
         stream: where its windows wait.
         windows: token ids of each window; at least one window.
-        abandoned: set by whoever no longer wants the answers; None: they are always wanted.
+        abandoned: set by whoever no longer wants the answers.
 
     Attributes:
         stream: where its windows wait.
@@ -77,23 +77,18 @@ class Request:
     """
 
     def __init__(
-        self, stream: Stream, windows: Sequence[IntArray], abandoned: threading.Event | None
+        self, stream: Stream, windows: Sequence[IntArray], abandoned: threading.Event
     ) -> None:
         self.stream = stream
-        self.windows = [Window(ids, len(ids), self, place) for place, ids in enumerate(windows)]
+        self.windows = [Window(ids, len(ids), self, index) for index, ids in enumerate(windows)]
         self.abandoned = abandoned
         self.future: Future[list[Answer]] = Future()
         self._answers: list[Answer | None] = [None] * len(windows)
         self._missing = len(windows)
 
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether nobody wants the answers any more."""
-        return self.abandoned is not None and self.abandoned.is_set()
-
-    def answer(self, place: int, answer: Answer) -> None:
-        """Record the answer for the window at `place`."""
-        self._answers[place] = answer
+    def answer(self, index: int, answer: Answer) -> None:
+        """Record the answer for the window at `index`."""
+        self._answers[index] = answer
         self._missing -= 1
         if not self._missing and not self.future.done():
             self.future.set_result([given for given in self._answers if given is not None])
@@ -138,13 +133,14 @@ class WaitingWindows:
         self._later = [window for window in self._later if window.request is not request]
         self.tokens = sum(window.length for window in (*self._round, *self._later))
 
-    def take(self, budget: int, waste: float = WASTE) -> list[Window]:
-        """The next micro-batch, longest first; see `rows`."""
+    def take(self, budget: int, waste: float) -> list[Window]:
+        """The next micro-batch, longest first; see `micro_batch_size`."""
         if not self._round:
             self._round, self._later = sorted(self._later, key=attrgetter("length")), []
         if not self._round:
             return []
-        count = rows((window.length for window in reversed(self._round)), budget, waste)
+        lengths = (window.length for window in reversed(self._round))
+        count = micro_batch_size(lengths, budget, waste)
         taken = self._round[-count:][::-1]
         del self._round[-count:]
         self.tokens -= sum(window.length for window in taken)
@@ -152,7 +148,7 @@ class WaitingWindows:
         return taken
 
 
-def rows(lengths: Iterable[int], budget: int, waste: float = WASTE) -> int:
+def micro_batch_size(lengths: Iterable[int], budget: int, waste: float) -> int:
     """How many windows the next micro-batch takes.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from schema.documents import Task
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
-from worker.pipeline.predict import NEAR, distance
+from worker.pipeline.predict import SCORE_TOLERANCE, distance
 from worker.pipeline.records import IntArray
 from worker.token_budgets import SMALLEST, measure
 
@@ -30,7 +30,7 @@ def test_gpu_says_what_the_cpu_says(task: Task) -> None:
     """Without it moving to a GPU changes what is flagged."""
     gpu, cpu = (Pipeline.load(SHIPPED / task, device) for device in ("cuda:0", "cpu"))
 
-    assert distance(gpu.predict(windows(gpu)), cpu.predict(windows(cpu))) < 2 * NEAR
+    assert distance(gpu.predict(windows(gpu)), cpu.predict(windows(cpu))) < 2 * SCORE_TOLERANCE
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -41,7 +41,7 @@ def test_score_does_not_depend_on_batch_mates_on_a_gpu(task: Task) -> None:
 
     alone = [pipeline.predict([window])[0] for window in windows(pipeline)]
 
-    assert distance(together, alone) < NEAR
+    assert distance(together, alone) < SCORE_TOLERANCE
 
 
 def test_budget_of_a_gpu_is_measured() -> None:

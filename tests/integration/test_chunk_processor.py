@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from schema.documents import Task
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result, SentimentResult
-from tests.fixtures.chunks import add_job, chunk_store, mark
+from tests.fixtures.chunks import add_job, mark
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.postgres import read_only
 from tests.fixtures.processors import ends, processor
@@ -33,7 +33,7 @@ def attempt(
 
     def process(kind: type[ChunkStore]) -> bool:
         store = kind(worker_engine, "w1", 60, 5)
-        return processor(store, device, pipelines)[0](message)
+        return processor(worker_engine, device, pipelines, store=store)[0](message)
 
     return process
 
@@ -50,7 +50,7 @@ def test_results_are_those_of_the_pipeline(
     """Without it, a worker's results differ from what its model's card says, or explain nothing."""
     add_job(producer_engine, 3, explain=explain)
     (message,) = mark(producer_engine)
-    process, _ = processor(chunk_store(worker_engine), device, pipelines)
+    process, _ = processor(worker_engine, device, pipelines)
 
     assert process(message)
 
@@ -87,7 +87,7 @@ def test_document_whose_text_was_erased_fails_and_its_job_ends(
             sa.text("update textmill.document set text = null where seq = any(:seqs)"),
             {"seqs": list(erased)},
         )
-    process, _ = processor(chunk_store(worker_engine), device, pipelines)
+    process, _ = processor(worker_engine, device, pipelines)
 
     assert process(message)
 
@@ -119,7 +119,7 @@ def test_store_survives_a_lost_connection(  # all parts of a process
             killed.append(pid)
 
     sa.event.listen(worker_engine, "before_cursor_execute", kill)
-    process, _ = processor(chunk_store(worker_engine), device, pipelines)
+    process, _ = processor(worker_engine, device, pipelines)
 
     assert process(message)
 
@@ -145,7 +145,7 @@ def test_store_waits_until_a_standby_takes_writes(  # all parts of a process
                 super().store(claim, outcomes)
 
     store = Failover(worker_engine, "w1", 60, 5)
-    process, _ = processor(store, device, pipelines)
+    process, _ = processor(worker_engine, device, pipelines, store=store)
 
     assert process(message)
 
@@ -174,7 +174,7 @@ def test_store_whose_answer_was_lost_is_not_repeated(  # all parts of a process
                 raise sa.exc.OperationalError(statement, None, ConnectionResetError())
 
     store = Unheard(worker_engine, "w1", 60, 5)
-    process, _ = processor(store, device, pipelines)
+    process, _ = processor(worker_engine, device, pipelines, store=store)
 
     assert process(message)
 
@@ -195,7 +195,8 @@ def test_chunk_that_fails_as_a_whole_is_retried(
         def load(self, claim: Claim) -> list[object]:  # type: ignore[override]
             raise OSError(28, "no space left on device", claim.chunk_no)
 
-    process, _ = processor(Full(worker_engine, "w1", 60, 5), device, pipelines)
+    store = Full(worker_engine, "w1", 60, 5)
+    process, _ = processor(worker_engine, device, pipelines, store=store)
 
     assert process(message)
 
@@ -228,7 +229,7 @@ class Unheeded(Refused):
 
     def fail(self, *_: object) -> str | None:
         """Get another error."""
-        TooSlow.store(TooSlow(self._database, self.worker, 60, 5))
+        TooSlow.store(TooSlow(self._database, self._worker, 60, 5))
         return None
 
 
@@ -264,7 +265,7 @@ def test_closed_gate_sends_messages_back(
     message: ChunkMessage,
 ) -> None:
     """Without it, a draining process claims chunks, or throws their messages away."""
-    process, gate = processor(chunk_store(worker_engine), device, pipelines)
+    process, gate = processor(worker_engine, device, pipelines)
     gate.close()
 
     assert not process(message)

@@ -9,7 +9,7 @@ from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
 from schema.outcomes import RESULT, ErrorCode, Failure, Keyword, KeywordsResult, Result, Stage
 from schema.settings import IntakeSettings
-from tests.fixtures.chunks import chunk_store, end_attempt
+from tests.fixtures.chunks import chunk_store, end_attempt, held_chunks
 from tests.fixtures.outcomes import POSITIVE, SPAM, TEA
 
 QUOTED = KeywordsResult(
@@ -155,7 +155,7 @@ def test_late_attempt_writes_nothing(
         zombie.store(late, [(1, FAILURE), (3, FAILURE), (4, FAILURE)])
     assert end_attempt(worker_engine, late, "released") is None
     assert zombie.fail(late, ValueError()) is None
-    zombie.renew([late])
+    held_chunks(worker_engine, "zombie").renew([late])
     successor.store(claim, [(1, POSITIVE), (3, POSITIVE), (4, POSITIVE)])
 
     seen = job(worker_engine)

@@ -10,10 +10,10 @@ from producer import control
 from producer.broker import Broker
 from schema.documents import Task
 from schema.settings import WorkerSettings
-from tests.fixtures.chunks import add_job, chunk_store, mark
+from tests.fixtures.chunks import add_job, chunk_store, held_chunks, mark
 from tests.fixtures.dispatch import dispatcher
 from tests.fixtures.invariants import outcomes
-from tests.fixtures.processors import heart_of, processor
+from tests.fixtures.processors import heartbeat, processor
 from tests.fixtures.waiting import PATIENCE, until
 from worker.engine import Engine
 from worker.leases import Leases
@@ -41,7 +41,7 @@ def test_message_that_waits_for_the_gate_is_not_taken_for_lost(  # noqa: PLR0913
     suspect, innocent = mark(producer_engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("update textmill.chunk set suspect = chunk_no = 0")
-    store, settings = chunk_store(worker_engine), WorkerSettings(lease=3, heartbeat=0.1)
+    settings = WorkerSettings(lease=3, heartbeat=0.1)
     dispatch = dispatcher(producer_engine, broker, republish_after=5)
 
     def pass_time() -> None:
@@ -57,10 +57,10 @@ def test_message_that_waits_for_the_gate_is_not_taken_for_lost(  # noqa: PLR0913
         with engine.connect() as connection:
             return [bool(row[0]) for row in connection.exec_driver_sql(query)]
 
-    leases = Leases(store, settings)
-    heart = heart_of(worker_engine, leases, settings)
-    process, gate = processor(store, device, pipelines, leases)
-    with ThreadPoolExecutor(2) as pool, heart if beats else nullcontext():
+    leases = Leases(held_chunks(worker_engine), settings)
+    process, gate = processor(worker_engine, device, pipelines, leases=leases)
+    beating = heartbeat(worker_engine, leases, settings) if beats else nullcontext()
+    with ThreadPoolExecutor(2) as pool, beating:
         with gate.together():
             first = pool.submit(process, suspect)
             until(lambda: True in taken())
@@ -87,8 +87,8 @@ def test_work_on_a_cancelled_job_stops(
     (message,) = mark(producer_engine)
     store = chunk_store(worker_engine)
     settings = WorkerSettings(lease=3, heartbeat=0.1)
-    leases = Leases(store, settings)
-    with heart_of(worker_engine, leases, settings):
+    leases = Leases(held_chunks(worker_engine), settings)
+    with heartbeat(worker_engine, leases, settings):
         claim = store.claim(message, alone=False)
         assert claim is not None
         with leases.renewing(claim) as lease:
@@ -97,4 +97,4 @@ def test_work_on_a_cancelled_job_stops(
             pipeline = pipelines[Task.SENTIMENT]
             ids = pipeline.prepare("a text").window_ids()
             with pytest.raises(AbandonedError):
-                device.predict(pipeline, claim.lane, ids, lease.lost)
+                device.predict(pipeline, claim.lane, ids, lease.lost, generates=False)

@@ -27,6 +27,7 @@ from tests.fixtures.outcomes import POSITIVE
 from tests.fixtures.waiting import waiting_for_locks
 from worker.chunks import ChunkStore
 from worker.claims import Claim
+from worker.held_chunks import HeldChunks
 
 FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 DOCUMENTS = 7
@@ -44,6 +45,7 @@ class Process:
     def __init__(self, engine: sa.Engine, name: str) -> None:
         self.name = name
         self.store = ChunkStore(engine, name, lease=60, max_attempts=2)
+        self.in_postgres = HeldChunks(engine, name, lease=60)
         self.held: list[tuple[Claim, list[int]]] = []
         self.alone = False
 
@@ -124,7 +126,7 @@ class Protocol(RuleBasedStateMachine):
         process = self.pick(worker)
         claim, seqs = process.held[held % len(process.held)]
         outcome: Result | Failure = FAILURE if failing else POSITIVE
-        lost = claim.fence not in process.store.owned()
+        lost = claim.fence not in process.in_postgres.owned()
         try:
             process.store.store(claim, [(seq, outcome) for seq in seqs])
             assert not lost, "a late attempt wrote"

@@ -24,7 +24,7 @@ from worker.pipeline.artifact import (
     read_model,
 )
 from worker.pipeline.character_ngrams import BITS, CharacterNgrams, buckets
-from worker.pipeline.predict import Predictor
+from worker.pipeline.predict import serving_form
 from worker.pipeline.records import FloatArray
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.calibrate import pool_weights
@@ -46,7 +46,7 @@ def learned(*sets: Sequence[SentimentRow]) -> CharacterNgrams:
 def knowing(word: str) -> CharacterNgrams:
     """Takes n-grams of `word` that "a cup of milk" lacks as positive; the network has no weight."""
     weights = np.zeros((2**BITS, len(SENTIMENT_LABELS)), np.float32)
-    found, other = buckets([word]).found, buckets(["a cup of milk"]).found
+    found, other = buckets([word]).ids, buckets(["a cup of milk"]).ids
     weights[np.setdiff1d(found, other), POSITIVE] = 10
     return CharacterNgrams(weights, [0.0] * len(SENTIMENT_LABELS), (0.0, 1.0))
 
@@ -68,7 +68,7 @@ def pipeline(artifacts: Path, ngrams: CharacterNgrams | None, window: int = 256)
     return Pipeline(
         config,
         Tokenizer.load(folder / TOKENIZER),
-        Predictor(read_model(folder, config.model, "cpu"), "cpu"),
+        serving_form(read_model(folder, config.model, "cpu"), "cpu"),
         "test",
         Additions(character_ngrams=ngrams),
     )
@@ -81,7 +81,7 @@ def analysed(pipeline: Pipeline, *texts: str, explain: bool = False) -> list[Sen
 
 def test_ngrams_fall_into_the_buckets_of_every_release() -> None:
     """Without it a release could read an artifact's weights from the wrong buckets."""
-    assert buckets(["ab"]).found.tolist() == [
+    assert buckets(["ab"]).ids.tolist() == [
         17429,
         69901,
         100801,
@@ -186,7 +186,7 @@ def test_training_scores_a_text_as_serving_does() -> None:
     """Without it weights would be fitted to another model than the one that serves."""
     ngrams = learned(rows("positive", "good tea") + rows("negative", "bad tea"))
     texts = ["good", "a bad cup of tea, a very bad one", "好"]
-    found = [buckets([text]).found.astype(np.int32) for text in texts]
+    found = [buckets([text]).ids.astype(np.int32) for text in texts]
 
     trained = logits_of(found, torch.from_numpy(ngrams.weights), torch.tensor(ngrams.bias))
 

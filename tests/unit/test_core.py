@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,8 +12,8 @@ from tests.fixtures.waiting import PATIENCE
 from worker.core import Core
 
 
-def is_free(core: Core) -> bool:
-    with core.if_free() as free:
+def is_free(core: Core, on_free: Callable[[], object] = lambda: None) -> bool:
+    with core.if_free(on_free) as free:
         return free
 
 
@@ -44,7 +45,7 @@ def test_interactive_threads_do_not_wait() -> None:
         with core.held(Lane.INTERACTIVE), core.elsewhere(Lane.INTERACTIVE):
             pass
 
-    with core.held(Lane.BULK), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, core.held(Lane.BULK):
         pool.submit(urgent).result(PATIENCE)
 
 
@@ -52,15 +53,17 @@ def test_the_engine_finds_the_core_free_between_turns() -> None:
     """Without it, the engine computes at the same time as chunk threads, or never again."""
     core = Core(is_device=True)
     found: list[bool] = []
-    core.on_free = lambda: found.append(is_free(core))
+
+    def look() -> None:
+        found.append(is_free(core, look))
 
     with core.held(Lane.BULK):
-        assert not is_free(core)
+        look()
         with core.elsewhere(Lane.BULK):
-            assert is_free(core)
-        assert not is_free(core)
+            look()
+        look()
 
-    assert found == [True, True]
+    assert found == [False, True, True, False, True]
 
 
 def test_core_is_let_go_with_an_error() -> None:

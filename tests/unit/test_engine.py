@@ -84,6 +84,19 @@ def as_pipeline(model: FakeModel) -> "Pipeline":
     return cast("Pipeline", model)
 
 
+def predict(
+    running: Engine,
+    model: FakeModel,
+    windows: Sequence[IntArray],
+    lane: Lane = Lane.BULK,
+    *,
+    abandoned: threading.Event | None = None,
+    generates: bool = False,
+) -> list[Answer]:
+    abandoned = abandoned or threading.Event()
+    return running.predict(as_pipeline(model), lane, windows, abandoned, generates=generates)
+
+
 def window(first: int, length: int = 4) -> IntArray:
     return np.full(length, first, dtype=np.int32)
 
@@ -100,9 +113,17 @@ def test_answers_come_in_the_order_of_the_windows(model: FakeModel) -> None:
     windows = [window(n, length=1 + n * 7 % 30) for n in range(50)]
 
     with engine(model) as running:
-        answers = running.predict(as_pipeline(model), Lane.BULK, windows)
+        answers = predict(running, model, windows)
 
     assert numbers(answers) == list(range(50))
+
+
+def test_no_windows_give_no_answers(model: FakeModel) -> None:
+    """Without it a chunk without analysable documents would fail as a whole, or wait for ever."""
+    with engine(model) as running:
+        assert predict(running, model, []) == []
+
+    assert not model.batches
 
 
 def test_micro_batches_keep_the_token_budget(model: FakeModel) -> None:
@@ -110,7 +131,7 @@ def test_micro_batches_keep_the_token_budget(model: FakeModel) -> None:
     windows = [window(n, length=1 + n * 7 % 30) for n in range(50)]
 
     with engine(model) as running:
-        running.predict(as_pipeline(model), Lane.BULK, windows)
+        predict(running, model, windows)
 
     lengths = [[1 + n * 7 % 30 for n in batch] for batch in model.batches]
     assert all(max(batch) * len(batch) <= BUDGET for batch in lengths)
@@ -121,9 +142,7 @@ def test_chunks_share_micro_batches(model: FakeModel) -> None:
     chunks = BUDGET // 4
 
     with engine(model, linger=60) as running, ThreadPoolExecutor(chunks) as pool:
-        answers = pool.map(
-            lambda n: running.predict(as_pipeline(model), Lane.BULK, [window(n)]), range(chunks)
-        )
+        answers = pool.map(lambda n: predict(running, model, [window(n)]), range(chunks))
 
         assert [numbers(answer) for answer in answers] == [[n] for n in range(chunks)]
     assert [sorted(batch) for batch in model.batches] == [list(range(chunks))]
@@ -134,7 +153,7 @@ def test_poison_fails_alone(model: FakeModel) -> None:
     windows = [window(n) for n in (1, 2, POISON, 4, 5)]
 
     with engine(model) as running:
-        answers = running.predict(as_pipeline(model), Lane.BULK, windows)
+        answers = predict(running, model, windows)
 
     assert numbers(answers) == [1, 2, ErrorCode.STAGE_ERROR, 4, 5]
 
@@ -145,7 +164,7 @@ def test_batch_that_does_not_fit_is_halved(model: FakeModel) -> None:
     windows = [window(n, length=8) for n in range(6)] + [window(7, length=12)]
 
     with engine(model) as running:
-        answers = running.predict(as_pipeline(model), Lane.BULK, windows)
+        answers = predict(running, model, windows)
 
     assert numbers(answers) == [0, 1, 2, 3, 4, 5, ErrorCode.TOO_LARGE_FOR_DEVICE]
 
@@ -164,10 +183,10 @@ def test_memory_ceiling_is_remembered(model: FakeModel, fits: int, ceiling: int,
     with engine(
         model, budget=4 * SMALLEST, on_ceiling=lambda _, budget: ceilings.append(budget)
     ) as running:
-        running.predict(as_pipeline(model), Lane.BULK, windows)
+        predict(running, model, windows)
         model.fits = max(fits, ceiling)
         model.batches.clear()
-        running.predict(as_pipeline(model), Lane.BULK, windows)
+        predict(running, model, windows)
 
     assert ceilings == [ceiling]
     assert {len(batch) for batch in model.batches} == {rows}
@@ -180,9 +199,9 @@ def test_one_window_that_does_not_fit_lowers_no_budget(model: FakeModel) -> None
     windows = [window(n, length=8) for n in range(8)]
 
     with engine(model, on_ceiling=lambda _, budget: ceilings.append(budget)) as running:
-        answers = running.predict(as_pipeline(model), Lane.BULK, windows)
+        answers = predict(running, model, windows)
         model.batches.clear()
-        running.predict(as_pipeline(model), Lane.BULK, windows[:5])
+        predict(running, model, windows[:5])
 
     assert numbers(answers) == [0, 1, 2, 3, 4, ErrorCode.TOO_LARGE_FOR_DEVICE, 6, 7]
     assert ceilings == []
@@ -195,7 +214,7 @@ def test_lost_device_is_told_to_everyone(model: FakeModel) -> None:
     windows = [window(n) for n in (1, FATAL, 3)]
 
     with engine(model, on_lost=lost.append) as running, pytest.raises(DeviceLostError):
-        running.predict(as_pipeline(model), Lane.BULK, windows)
+        predict(running, model, windows)
 
     assert "device-side assert" in str(lost[0])
     assert len(model.batches) == 1
@@ -214,7 +233,7 @@ def test_a_fault_of_the_engine_itself_ends_the_wait(
     with engine(model, on_lost=lost.append) as running:
         monkeypatch.setattr(Schedule, "next", broken)
         with pytest.raises(DeviceLostError, match="a model that is gone"):
-            running.predict(as_pipeline(model), Lane.BULK, [window(1)])
+            predict(running, model, [window(1)])
 
     assert lost
 
@@ -225,7 +244,7 @@ def test_a_window_that_fails_is_logged_with_the_place_of_the_fault(
     """Without it nobody who gets the report finds the line that failed."""
     faults._log_once.cache_clear()  # noqa: SLF001  # other tests let the same line fail
     with engine(model) as running:
-        running.predict(as_pipeline(model), Lane.BULK, [window(POISON)])
+        predict(running, model, [window(POISON)])
 
     assert "in predict\n    raise RuntimeError(message)" in caplog.text
 
@@ -236,9 +255,9 @@ def test_interactive_windows_go_next(model: FakeModel) -> None:
     backlog = [window(n, length=16) for n in range(40)]
 
     with engine(model) as running, ThreadPoolExecutor(2) as pool:
-        bulk = pool.submit(running.predict, as_pipeline(model), Lane.BULK, backlog)
+        bulk = pool.submit(predict, running, model, backlog)
         model.calls.get()  # the first micro-batch of the backlog is being run
-        urgent = pool.submit(running.predict, as_pipeline(model), Lane.INTERACTIVE, [window(99)])
+        urgent = pool.submit(predict, running, model, [window(99)], Lane.INTERACTIVE)
         until(lambda: running.waiting() == 37)
         model.gate.release(1_000)
         assert numbers(urgent.result()) == [99]
@@ -253,9 +272,9 @@ def test_bulk_windows_wait_while_a_chunk_thread_computes(model: FakeModel) -> No
 
     with engine(model, core=core) as running, ThreadPoolExecutor(1) as pool:
         with core.held(Lane.BULK):
-            bulk = pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(1)])
+            bulk = pool.submit(predict, running, model, [window(1)])
             until(lambda: running.waiting() == 1)
-            urgent = running.predict(as_pipeline(model), Lane.INTERACTIVE, [window(99)])
+            urgent = predict(running, model, [window(99)], Lane.INTERACTIVE)
             assert numbers(urgent) == [99]
         assert numbers(bulk.result(PATIENCE)) == [1]
 
@@ -269,9 +288,7 @@ def test_abandoned_request_ends_at_the_next_micro_batch(model: FakeModel) -> Non
     windows = [window(n, length=BUDGET) for n in range(10)]
 
     with engine(model) as running, ThreadPoolExecutor(1) as pool:
-        future = pool.submit(
-            running.predict, as_pipeline(model), Lane.BULK, windows, abandoned=abandoned
-        )
+        future = pool.submit(predict, running, model, windows, abandoned=abandoned)
         model.calls.get()
         abandoned.set()
         model.gate.release(1_000)
@@ -287,10 +304,10 @@ def test_micro_batches_never_mix_models(model: FakeModel) -> None:
     other = FakeModel()
 
     with engine(model, other) as running, ThreadPoolExecutor(3) as pool:
-        futures = [pool.submit(running.predict, as_pipeline(model), Lane.BULK, [window(1)])]
+        futures = [pool.submit(predict, running, model, [window(1)])]
         model.calls.get()
         futures += [
-            pool.submit(running.predict, as_pipeline(which), Lane.BULK, [window(number)])
+            pool.submit(predict, running, which, [window(number)])
             for which, number in ((model, 2), (other, 3))
         ]
         until(lambda: running.waiting() == 2)
@@ -304,15 +321,14 @@ def test_micro_batches_never_mix_models(model: FakeModel) -> None:
 
 def test_generating_has_micro_batches_of_its_own(model: FakeModel) -> None:
     """Without it a document's tokens would be taken for phrases, or a long beam hold the device."""
-    pipeline = as_pipeline(model)
     windows = [window(number, MOST_AT_ONCE // 4) for number in range(1, 7)]
     model.gate = threading.Semaphore(0)
 
     with engine(model, budget=10 * MOST_AT_ONCE) as device, ThreadPoolExecutor() as pool:
-        first = pool.submit(device.predict, pipeline, Lane.BULK, [window(9)])
+        first = pool.submit(predict, device, model, [window(9)])
         model.calls.get(timeout=PATIENCE)
-        found = pool.submit(device.predict, pipeline, Lane.BULK, windows)
-        made = pool.submit(device.predict, pipeline, Lane.BULK, windows, generates=True)
+        found = pool.submit(predict, device, model, windows)
+        made = pool.submit(predict, device, model, windows, generates=True)
         until(lambda: device.waiting() == 12)
         model.gate.release(1_000)
 
@@ -324,12 +340,12 @@ def test_generating_has_micro_batches_of_its_own(model: FakeModel) -> None:
 
 def test_abandoned_generation_ends_at_the_next_micro_batch(model: FakeModel) -> None:
     """Without it a cancelled job keeps the device for all that it wanted generated."""
-    pipeline, abandoned = as_pipeline(model), threading.Event()
+    abandoned = threading.Event()
     windows = [window(number, MOST_AT_ONCE) for number in range(1, 7)]
     model.gate = threading.Semaphore(0)
 
     with engine(model, budget=MOST_AT_ONCE) as device, ThreadPoolExecutor() as pool:
-        asked = pool.submit(device.predict, pipeline, Lane.BULK, windows, abandoned, generates=True)
+        asked = pool.submit(predict, device, model, windows, abandoned=abandoned, generates=True)
         model.calls.get(timeout=PATIENCE)
         abandoned.set()
         model.gate.release(1_000)
@@ -346,11 +362,7 @@ def test_padding_stays_small_on_mixed_lengths(model: FakeModel) -> None:
     meter = Meter()
 
     with engine(model, budget=4096, meter=meter) as running:
-        running.predict(
-            as_pipeline(model),
-            Lane.BULK,
-            [window(n % 600, int(length)) for n, length in enumerate(lengths)],
-        )
+        predict(running, model, [window(n % 600, int(size)) for n, size in enumerate(lengths)])
 
     counts = meter.read()
     assert counts.tokens == lengths.sum()

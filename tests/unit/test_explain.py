@@ -11,7 +11,7 @@ from schema.documents import Task
 from schema.outcomes import RESULT, ModerationResult, SentimentResult
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
-from worker.pipeline.explain import MOST_SPANS, MOST_UNITS, evidence, question
+from worker.pipeline.explain import MOST_SPANS, MOST_UNITS, evidence, occlude
 from worker.pipeline.postprocess import sentiment_result
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import FloatArray, TokenizedDocument
@@ -37,20 +37,22 @@ def scores(*values: float) -> FloatArray:
 
 def answers(document: TokenizedDocument, weights: dict[str, float]) -> list[str]:
     """The texts of the strongest spans if each word adds its weight to the score."""
-    asked = question(NEGATIVE, document, [scores(sum(weights.values()))])
+    occlusion = occlude(NEGATIVE, document, [scores(sum(weights.values()))])
     words = document.clean.text.split()
     texts = [
         " ".join(
             word
-            for place, word in enumerate(words)
-            if not unit.first <= int(np.searchsorted(document.words, place)) < unit.last
+            for index, word in enumerate(words)
+            if not unit.first <= int(np.searchsorted(document.words, index)) < unit.last
         )
-        for unit in asked.units
+        for unit in occlusion.units
     ]
     found = [
         scores(sum(weight for part, weight in weights.items() if part in text)) for text in texts
     ]
-    return [document.clean.text[slice(*item.span)] for item in evidence(document, asked, found, 0)]
+    return [
+        document.clean.text[slice(*item.span)] for item in evidence(document, occlusion, found, 0)
+    ]
 
 
 def test_the_words_that_carry_a_score_come_first() -> None:
@@ -63,14 +65,14 @@ def test_the_words_that_carry_a_score_come_first() -> None:
 def test_two_words_that_count_only_together_are_given_together() -> None:
     """Without it `not good` would be explained by neither of its words."""
     document = document_of("this was not good indeed")
-    asked = question(NEGATIVE, document, [scores(0.9)])
+    occlusion = occlude(NEGATIVE, document, [scores(0.9)])
     spans = [
         document.clean.text[document.starts[u.first] : document.ends[u.last - 1]]
-        for u in asked.units
+        for u in occlusion.units
     ]
     found = [scores(0.1 if span == "not good" else 0.9) for span in spans]
 
-    [item] = evidence(document, asked, found, 0)
+    [item] = evidence(document, occlusion, found, 0)
 
     assert document.clean.text[slice(*item.span)] == "not good"
     assert item.weight == pytest.approx(0.8)
@@ -82,9 +84,9 @@ def test_the_window_with_the_highest_score_is_explained() -> None:
     predictions = [scores(0.1) for _ in document.windows]
     predictions[-1] = scores(0.8)
 
-    asked = question(NEGATIVE, document, predictions)
+    occlusion = occlude(NEGATIVE, document, predictions)
 
-    assert all(unit.first >= document.windows[-1][0] for unit in asked.units)
+    assert all(unit.first >= document.windows[-1][0] for unit in occlusion.units)
 
 
 def test_the_window_is_one_that_speaks_for_the_label() -> None:
@@ -95,9 +97,9 @@ def test_the_window_is_one_that_speaks_for_the_label() -> None:
     result = sentiment_result(document, predictions, "1")
     assert result.label == "negative"
 
-    asked = question(result, document, predictions)
+    occlusion = occlude(result, document, predictions)
 
-    assert {unit.last <= document.windows[0][1] for unit in asked.units} == {True}
+    assert {unit.last <= document.windows[0][1] for unit in occlusion.units} == {True}
 
 
 @given(st.integers(1, 400))
@@ -105,19 +107,19 @@ def test_the_work_is_bounded(words: int) -> None:
     """Without it a long document would cost a forward pass per word."""
     document = document_of("ab " * words, window=10**6)
 
-    asked = question(NEGATIVE, document, [scores(0.5)])
+    occlusion = occlude(NEGATIVE, document, [scores(0.5)])
 
-    assert len(asked.windows) == len(asked.units) < 2 * MOST_UNITS
-    assert all(len(window) for window in asked.windows)
+    assert len(occlusion.windows) == len(occlusion.units) < 2 * MOST_UNITS
+    assert all(len(window) for window in occlusion.windows)
 
 
 def test_a_document_of_one_word_has_nothing_to_leave_out() -> None:
     """Without it the shortest documents would fail when an explanation is requested."""
     document = document_of("good")
 
-    asked = question(NEGATIVE, document, [scores(0.5)])
+    occlusion = occlude(NEGATIVE, document, [scores(0.5)])
 
-    assert evidence(document, asked, [], 0) == []
+    assert evidence(document, occlusion, [], 0) == []
 
 
 @pytest.mark.parametrize("task", [Task.SENTIMENT, Task.MODERATION])

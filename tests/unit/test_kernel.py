@@ -9,7 +9,7 @@ import torch
 
 from schema.documents import Task
 from worker.pipeline.batch import pad
-from worker.pipeline.kernel import Kernel, placement
+from worker.pipeline.kernel import Kernel, pack
 from worker.pipeline.model import Cell, Model, ModelConfig
 from worker.pipeline.records import IntArray
 
@@ -49,18 +49,18 @@ def test_kernel_says_what_the_network_says(cell: Cell) -> None:
 
 def test_no_step_computes_padding() -> None:
     """Without it short rows cost as much as the longest row of their micro-batch."""
-    placed = placement(windows())
+    batch = pack(windows())
 
-    assert sum(placed.counts) == sum(LENGTHS)
-    assert all(left >= right for left, right in pairwise(placed.counts))
-    assert sorted(placed.ahead.tolist()) == sorted(placed.back.tolist()) == list(range(69))
+    assert sum(batch.counts) == sum(LENGTHS)
+    assert all(left >= right for left, right in pairwise(batch.counts))
+    assert sorted(batch.ahead.tolist()) == sorted(batch.back.tolist()) == list(range(69))
 
 
 def test_padding_of_the_states_is_finite() -> None:
     """Without it leftover contents of memory could reach a score as NaN."""
-    placed = placement(windows())
+    batch = pack(windows())
 
-    states = Kernel(network("gru")).states(placed)
+    states = Kernel(network("gru")).states(batch)
 
-    for place, length in enumerate(placed.lengths.tolist()):
-        assert states[place, length:].abs().sum().item() == 0
+    for row, length in enumerate(batch.lengths.tolist()):
+        assert states[row, length:].abs().sum().item() == 0

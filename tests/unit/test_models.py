@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from worker import process
 from worker.artifact_folders import ArtifactFolders
 from worker.engine import Engine
 from worker.exit_codes import EXIT_NOT_LOADED
-from worker.models import IDLE, Models
+from worker.models import IDLE_MODELS, Models
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import CHARACTER_NGRAMS, GENERATOR, RANKER, SHIPPED
 
@@ -45,10 +46,10 @@ def models(default: Pipeline, engine: Engine, tmp_path: Path) -> Models:
     return Models({SENTIMENT: default}, ArtifactFolders(SHIPPED, tmp_path), engine, "cpu")
 
 
-def ask(engine: Engine, pipeline: Pipeline) -> None:
+def predict(engine: Engine, pipeline: Pipeline) -> None:
     """Have a model predict something."""
-    windows = pipeline.prepare("The tea was lovely").window_ids()
-    assert len(engine.predict(pipeline, Lane.BULK, windows)) == 1
+    windows, wanted = pipeline.prepare("The tea was lovely").window_ids(), threading.Event()
+    assert len(engine.predict(pipeline, Lane.BULK, windows, wanted, generates=False)) == 1
 
 
 def test_chunk_keeps_its_model_while_another_begins_to_serve(
@@ -61,8 +62,8 @@ def test_chunk_keeps_its_model_while_another_begins_to_serve(
     with models.using(SENTIMENT) as begun:
         models.follow({SENTIMENT: second})
         with models.using(SENTIMENT) as later:
-            ask(engine, later)
-        ask(engine, begun)
+            predict(engine, later)
+        predict(engine, begun)
 
     assert (begun.model_version, later.model_version) == (first, second)
     assert models.serving == {SENTIMENT: second}
@@ -148,14 +149,14 @@ def test_pinned_models_are_loaded_on_demand_and_few_of_them_kept(
     models: Models, engine: Engine, default: Pipeline, tmp_path: Path
 ) -> None:
     """Without it, jobs pinned to many versions fill the memory."""
-    versions = [variant(tmp_path, number) for number in range(IDLE + 2)]
+    versions = [variant(tmp_path, number) for number in range(IDLE_MODELS + 2)]
 
     with ExitStack() as chunks:
         used = [chunks.enter_context(models.using(SENTIMENT, version)) for version in versions]
         with models.using(SENTIMENT):
             pass
         for pipeline in used:
-            ask(engine, pipeline)
+            predict(engine, pipeline)
     with models.using(SENTIMENT, versions[-1]) as again, models.using(SENTIMENT) as serving:
         pass
 

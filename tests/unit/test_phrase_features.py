@@ -14,7 +14,8 @@ from tests.fixtures.ranking import (
     proposed,
 )
 from tests.strategies import any_texts
-from worker.pipeline.phrase_features import DENSE, KINDS, NO_BUCKET, features
+from worker.pipeline.phrase_features import DENSE, features
+from worker.pipeline.phrase_hashes import KINDS, NO_BUCKET
 from worker.pipeline.phrases import layout_of
 
 
@@ -166,19 +167,3 @@ def test_a_longer_word_lends_a_phrase_no_capital() -> None:
     ).dense[:, CASE]
 
     assert known.tolist() == [[0, 0, 0, 1]]
-
-
-def test_words_beside_a_phrase_and_at_its_ends_have_buckets_of_their_own() -> None:
-    """Without it the ranker would learn nothing from the words around a term."""
-    texts = ["study of solar cells on glass", "price of solar cells in glass"]
-    documents = [document_of(text) for text in texts]
-
-    [one], [other] = (
-        features(
-            document, [phrase_at(document, "solar cells")], layout_of(document, text), counts()
-        ).buckets.tolist()
-        for document, text in zip(documents, texts, strict=True)
-    )
-
-    same = dict(zip(KINDS, (np.array(one) == np.array(other)).tolist(), strict=True))
-    assert [kind for kind, alike in same.items() if not alike] == ["after"]

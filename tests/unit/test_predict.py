@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 
 from schema.documents import Task
 from worker.pipeline.model import Model, ModelConfig
-from worker.pipeline.predict import NEAR, Predictor, distance
+from worker.pipeline.predict import SCORE_TOLERANCE, ServingForm, distance, serving_form
 from worker.pipeline.records import Candidate, IntArray, Prediction
 
 VOCABULARY = 50
 
 
-def predictor(task: Task, seed: int = 0) -> Predictor:
+def network(task: Task, seed: int = 0) -> ServingForm:
     torch.manual_seed(seed)
     labels = () if task is Task.KEYWORDS else ("a", "b", "c")
     model = Model(ModelConfig(task, VOCABULARY, labels, embedding=8, hidden=8))
-    return Predictor(model.eval(), "cpu")
+    return serving_form(model.eval(), "cpu")
 
 
 def as_numbers(prediction: Prediction) -> list[float]:
@@ -35,7 +35,7 @@ WINDOWS = st.lists(
 @settings(max_examples=25, deadline=None)
 def test_a_score_never_depends_on_batch_mates(task: Task, rows: list[list[int]]) -> None:
     """Without it the same document would get another result in another job."""
-    predict = predictor(task)
+    predict = network(task)
     windows: list[IntArray] = [np.array(row, np.int32) for row in rows]
 
     together = predict(windows)
@@ -46,7 +46,7 @@ def test_a_score_never_depends_on_batch_mates(task: Task, rows: list[list[int]])
 
 def test_predictions_keep_the_order_of_the_windows() -> None:
     """Without it documents would get each other's results."""
-    predict = predictor(Task.SENTIMENT)
+    predict = network(Task.SENTIMENT)
     short, long = np.array([1], np.int32), np.array([2, 3, 4], np.int32)
 
     ahead, behind = predict([short, long]), predict([long, short])
@@ -57,14 +57,14 @@ def test_predictions_keep_the_order_of_the_windows() -> None:
 
 def test_sentiment_scores_sum_to_one() -> None:
     """Without it a score would be no probability."""
-    scores = predictor(Task.SENTIMENT)([np.array([5, 6], np.int32)])[0]
+    scores = network(Task.SENTIMENT)([np.array([5, 6], np.int32)])[0]
 
     assert sum(as_numbers(scores)) == pytest.approx(1)
 
 
 def test_candidates_lie_inside_their_window() -> None:
     """Without it a keyword could point behind the end of its text."""
-    candidates = predictor(Task.KEYWORDS)(
+    candidates = network(Task.KEYWORDS)(
         [np.array([5, 6, 7], np.int32), np.array(range(1, 20), np.int32)]
     )[0]
 
@@ -77,11 +77,6 @@ def test_candidates_lie_inside_their_window() -> None:
 def as_candidates(prediction: Prediction) -> list[Candidate]:
     assert isinstance(prediction, list)
     return [item for item in prediction if isinstance(item, Candidate)]
-
-
-def test_no_windows_give_no_predictions() -> None:
-    """Without it a chunk without analysable documents would fail as a whole."""
-    assert predictor(Task.SENTIMENT)([]) == []
 
 
 def test_distance_is_that_of_the_worst_score() -> None:
@@ -102,5 +97,5 @@ def test_a_score_that_overflowed_is_not_near() -> None:
     exact = [np.array([0.25, 0.75]), np.array([0.5, 0.5])]
     halved = [np.array([0.25, 0.75]), np.array([np.nan, 0.5])]
 
-    assert not distance(exact, halved) < NEAR
-    assert not distance(halved, exact) < NEAR
+    assert not distance(exact, halved) < SCORE_TOLERANCE
+    assert not distance(halved, exact) < SCORE_TOLERANCE

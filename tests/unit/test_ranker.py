@@ -14,7 +14,8 @@ from tests.fixtures.ranking import CASE, TITLE, counts, document_of, phrase_at
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
 from worker.pipeline.artifact import RANKER, read_config
-from worker.pipeline.phrase_features import NO_BUCKET, features
+from worker.pipeline.phrase_features import features
+from worker.pipeline.phrase_hashes import NO_BUCKET
 from worker.pipeline.phrases import layout_of
 from worker.pipeline.postprocess import keywords_result
 from worker.pipeline.ranker import Ranker

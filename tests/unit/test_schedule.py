@@ -1,5 +1,6 @@
 """Which of the waiting windows run next."""
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -35,7 +36,7 @@ def schedule() -> Schedule:
 def request(*windows: int, lane: Lane = Lane.BULK, pipeline: "Pipeline" = FIRST) -> Request:
     """Windows that fill a micro-batch each, named by their token."""
     ids = [np.full(BUDGET, number, np.int32) for number in windows]
-    return Request(Stream(pipeline, lane), ids, None)
+    return Request(Stream(pipeline, lane, generates=False), ids, threading.Event())
 
 
 def run(plan: Schedule, *, bulk: bool = True) -> list[int]:

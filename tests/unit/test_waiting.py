@@ -1,5 +1,6 @@
 """Which windows share a micro-batch."""
 
+import threading
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schema.documents import Lane
-from worker.waiting import Request, Stream, WaitingWindows
+from worker.waiting import WASTE, Request, Stream, WaitingWindows
 
 if TYPE_CHECKING:
     from worker.pipeline import Pipeline
@@ -17,8 +18,9 @@ BUDGETS = st.integers(1, 1000)
 
 
 def request(lengths: list[int]) -> Request:
-    stream = Stream(cast("Pipeline", None), Lane.BULK)
-    return Request(stream, [np.zeros(length, np.int32) for length in lengths], None)
+    stream = Stream(cast("Pipeline", None), Lane.BULK, generates=False)
+    windows = [np.zeros(length, np.int32) for length in lengths]
+    return Request(stream, windows, threading.Event())
 
 
 @given(st.lists(LENGTHS, max_size=4), BUDGETS)
@@ -33,7 +35,7 @@ def test_every_window_is_taken_once_and_within_the_budget(
     while arriving or len(waiting):
         if arriving:
             waiting.add(arriving.pop().windows)
-        batch = waiting.take(budget)
+        batch = waiting.take(budget, WASTE)
         assert len(batch) == 1 or max((w.length for w in batch), default=0) * len(batch) <= budget
         taken += batch
 
@@ -48,7 +50,7 @@ def test_later_windows_do_not_hold_up_a_round() -> None:
     taken = []
 
     for _ in range(3):
-        taken.append([window.length for window in waiting.take(20)])
+        taken.append([window.length for window in waiting.take(20, WASTE)])
         waiting.add(request([20]).windows)
 
     assert taken == [[10, 10], [1], [20]]
@@ -61,7 +63,7 @@ def test_windows_of_equal_length_do_not_hold_up_a_round() -> None:
     taken = []
 
     for _ in range(4):
-        taken.append([window.length for window in waiting.take(10)])
+        taken.append([window.length for window in waiting.take(10, WASTE)])
         waiting.add(request([10]).windows)
 
     assert taken == [[10], [10], [1], [10]]
@@ -71,12 +73,12 @@ def test_shorter_windows_join_the_round_under_way() -> None:
     """Without it, micro-batches near the end of a round run half empty."""
     waiting = WaitingWindows()
     waiting.add(request([10, 4]).windows)
-    waiting.take(10)
+    waiting.take(10, WASTE)
 
     waiting.add(request([3, 12]).windows)
 
     assert [window.length for window in waiting.take(8, waste=1)] == [4, 3]
-    assert [window.length for window in waiting.take(12)] == [12]
+    assert [window.length for window in waiting.take(12, WASTE)] == [12]
 
 
 def test_dropped_request_is_forgotten() -> None:
@@ -89,4 +91,4 @@ def test_dropped_request_is_forgotten() -> None:
     waiting.drop(dropped)
 
     assert waiting.tokens == 4
-    assert waiting.take(100) == kept.windows
+    assert waiting.take(100, WASTE) == kept.windows

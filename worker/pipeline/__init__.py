@@ -18,7 +18,7 @@ from schema.documents import Task
 from schema.errors import ArtifactError, DocumentError
 from schema.outcomes import ErrorCode, KeywordsResult, Result, Stage
 from worker.pipeline.artifact import Additions, ArtifactConfig, read_artifact
-from worker.pipeline.explain import Question, explained, question
+from worker.pipeline.explain import Occlusion, occlude, with_explanation
 from worker.pipeline.faults import charged_to_document
 from worker.pipeline.phrases import layout_of, phrases_of
 from worker.pipeline.postprocess import (
@@ -27,7 +27,7 @@ from worker.pipeline.postprocess import (
     sentiment_result,
     with_generated,
 )
-from worker.pipeline.predict import Predictor
+from worker.pipeline.predict import ServingForm, serving_form
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import (
     Candidate,
@@ -65,7 +65,7 @@ class Pipeline:
         self,
         config: ArtifactConfig,
         tokenizer: Tokenizer,
-        predictor: Predictor,
+        network: ServingForm,
         version: str,
         additions: Additions,
     ) -> None:
@@ -74,7 +74,7 @@ class Pipeline:
         Args:
             config: configuration of the artifact.
             tokenizer: tokenizer of the artifact.
-            predictor: runs the artifact's network.
+            network: the artifact's network.
             version: content hash of the artifact.
             additions: what the artifact has besides its network.
         """
@@ -82,10 +82,10 @@ class Pipeline:
         self.model_version = version
         self.thresholds = config.thresholds
         self.vocabulary = config.model.vocabulary
-        self.pads = predictor.pads
+        self.pads = network.pads
         self._config = config
         self._tokenizer = tokenizer
-        self._predictor = predictor
+        self._network = network
         self._character_ngrams = additions.character_ngrams
         self._ranker = additions.ranker
         self._generator = additions.generator
@@ -95,7 +95,7 @@ class Pipeline:
     def load(cls, folder: Path, device: str, task: Task | None = None) -> "Pipeline":
         """The pipeline of an artifact folder, see `read_artifact`."""
         config, version, tokenizer, model, additions = read_artifact(folder, device, task)
-        return cls(config, tokenizer, Predictor(model, device), version, additions)
+        return cls(config, tokenizer, serving_form(model, device), version, additions)
 
     def prepare(
         self, text: str, *, explain: bool = False, generate: bool = False
@@ -104,7 +104,7 @@ class Pipeline:
 
         Args:
             text: the document.
-            explain: whether to keep what `question` needs.
+            explain: whether to keep what `occlude` needs.
             generate: whether `generate` will be called for it.
 
         Raises:
@@ -128,12 +128,12 @@ class Pipeline:
         """Run one micro-batch on the device; only one thread may call it.
 
         Args:
-            windows: token ids, of any documents.
+            windows: token ids, of any documents; at least one window.
 
         Returns:
             One prediction per window, in their order.
         """
-        return self._predictor(windows)
+        return self._network(windows)
 
     def pooled(
         self, predictions: Sequence[Prediction], texts: Iterable[str]
@@ -159,12 +159,11 @@ class Pipeline:
             windows: token ids of the first window of each document, at least one.
 
         Returns:
-            The phrases for each window, in order; `completed` takes them.
+            The phrases for each window, in order; `with_generated` takes them.
         """
         if self._generator is None:
             raise ArtifactError(NO_GENERATOR)
-        made: list[Prediction] = list(self._generator.generate(self._predictor.encode(windows)))
-        return made
+        return [*self._generator.generate(self._network.encode(windows))]
 
     def finish(
         self, text: str, document: TokenizedDocument, predictions: Sequence[Prediction]
@@ -182,10 +181,10 @@ class Pipeline:
         with charged_to_document(Stage.POSTPROCESS):
             return self._result(text, document, predictions)
 
-    def question(
+    def occlude(
         self, result: Result, document: TokenizedDocument, predictions: Sequence[Prediction]
-    ) -> Question | None:
-        """What to ask the model to explain a result; None for keywords.
+    ) -> Occlusion | None:
+        """What to leave out of a document to explain its result; None for keywords.
 
         Args:
             result: what `finish` made.
@@ -193,7 +192,7 @@ class Pipeline:
             predictions: one per window of `document`, in order, after `pooled`.
 
         Returns:
-            A question with windows, whose predictions `explained` takes.
+            An occlusion with windows, whose predictions `with_explanation` takes.
 
         Raises:
             DocumentError: the stage failed on this document.
@@ -201,22 +200,23 @@ class Pipeline:
         with charged_to_document(Stage.POSTPROCESS):
             if isinstance(result, KeywordsResult):
                 return None
-            return question(result, document, cast("Sequence[FloatArray]", predictions))
+            return occlude(result, document, cast("Sequence[FloatArray]", predictions))
 
-    def explained(
+    def with_explanation(
         self,
         result: Result,
         document: TokenizedDocument,
-        asked: Question,
-        answers: Sequence[Prediction],
+        occlusion: Occlusion,
+        occluded: Sequence[Prediction],
     ) -> Result:
         """A result with its explanation.
 
         Args:
             result: what `finish` made.
             document: what `prepare` made of its text, with `explain`.
-            asked: what `question` made.
-            answers: one prediction per window of `asked`, in order, after `pooled` with its texts.
+            occlusion: what `occlude` made.
+            occluded: one prediction per window of `occlusion`, in order, after `pooled` with its
+                texts.
 
         Raises:
             DocumentError: the stage failed on this document.
@@ -224,10 +224,11 @@ class Pipeline:
         with charged_to_document(Stage.POSTPROCESS):
             if isinstance(result, KeywordsResult):
                 return result
-            return explained(result, document, asked, cast("Sequence[FloatArray]", answers))
+            scores = cast("Sequence[FloatArray]", occluded)
+            return with_explanation(result, document, occlusion, scores)
 
-    def completed(
-        self, result: Result, text: str, document: TokenizedDocument, made: Prediction
+    def with_generated(
+        self, result: Result, text: str, document: TokenizedDocument, generated: Prediction
     ) -> Result:
         """A keywords result with the generated keywords added.
 
@@ -235,7 +236,7 @@ class Pipeline:
             result: what `finish` made.
             text: the original text.
             document: what `prepare` made of it.
-            made: what `generate` made of the document's first window.
+            generated: what `generate` made of the document's first window.
 
         Raises:
             DocumentError: the stage failed on this document.
@@ -245,7 +246,7 @@ class Pipeline:
                 return result
             phrases = [
                 (" ".join(map(self._tokenizer.text_of, phrase.words)), phrase.score)
-                for phrase in cast("list[Generated]", made)
+                for phrase in cast("list[Generated]", generated)
                 if phrase.score >= self.thresholds["generated"]
             ]
             return with_generated(result, document, phrases, layout_of(document, text))

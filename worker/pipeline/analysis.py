@@ -17,7 +17,7 @@ from worker.pipeline.generator import MOST_AT_ONCE
 from worker.pipeline.records import Answer, IntArray, Prediction, TokenizedDocument
 
 
-class Ask(Protocol):
+class RunWindows(Protocol):
     """Runs windows on a device."""
 
     def __call__(self, windows: Sequence[IntArray], *, generates: bool = False) -> Sequence[Answer]:
@@ -52,8 +52,8 @@ def analyse(
     generate: bool = False,
 ) -> list[Result | Failure]:
     """`outcomes_of` in this thread, in micro-batches of at most `budget` padded tokens."""
-    ask = in_this_thread(pipeline, budget)
-    return outcomes_of(pipeline, texts, ask, explain=explain, generate=generate)
+    run = in_this_thread(pipeline, budget)
+    return outcomes_of(pipeline, texts, run, explain=explain, generate=generate)
 
 
 def analyse_stream(
@@ -70,21 +70,21 @@ def analyse_stream(
         yield from analyse(pipeline, some, explain=explain, generate=generate)
 
 
-def in_this_thread(pipeline: Pipeline, budget: int = BUDGET) -> Ask:
-    """An `Ask` that runs windows in micro-batches of at most `budget` padded tokens."""
+def in_this_thread(pipeline: Pipeline, budget: int = BUDGET) -> RunWindows:
+    """Runs windows in micro-batches of at most `budget` padded tokens."""
 
-    def ask(windows: Sequence[IntArray], *, generates: bool = False) -> Sequence[Answer]:
+    def run(windows: Sequence[IntArray], *, generates: bool = False) -> Sequence[Answer]:
         if generates:
             return _run(pipeline.generate, windows, min(budget, MOST_AT_ONCE))
         return _run(pipeline.predict, windows, budget)
 
-    return ask
+    return run
 
 
 def outcomes_of(
     pipeline: Pipeline,
     texts: Iterable[str],
-    ask: Ask,
+    run: RunWindows,
     *,
     explain: bool = False,
     generate: bool = False,
@@ -94,26 +94,26 @@ def outcomes_of(
     Args:
         pipeline: the stages of one task.
         texts: the documents.
-        ask: runs the windows.
+        run: runs the windows.
         explain: whether results say what moved their scores.
         generate: whether results give keywords that do not occur in the text.
 
     Returns:
         One result or failure per document, in their order.
     """
-    found = predicted(pipeline, texts, ask, explain=explain, generate=generate)
-    made: Iterator[Answer | None] = repeat(None)
+    items = predicted(pipeline, texts, run, explain=explain, generate=generate)
+    generated: Iterator[Answer | None] = repeat(None)
     if generate:
-        windows = [item.document.first_window() for item in found if isinstance(item, Predicted)]
-        made = iter(ask(windows, generates=True))
-    finish = partial(_outcome, pipeline, ask=ask, explain=explain)
-    return [item if isinstance(item, Failure) else finish(item, next(made)) for item in found]
+        windows = [item.document.first_window() for item in items if isinstance(item, Predicted)]
+        generated = iter(run(windows, generates=True))
+    finish = partial(_outcome, pipeline, run=run, explain=explain)
+    return [item if isinstance(item, Failure) else finish(item, next(generated)) for item in items]
 
 
 def predicted(
     pipeline: Pipeline,
     texts: Iterable[str],
-    ask: Ask,
+    run: RunWindows,
     *,
     explain: bool = False,
     generate: bool = False,
@@ -123,7 +123,7 @@ def predicted(
     Args:
         pipeline: the stages of one task.
         texts: the documents.
-        ask: runs the windows of all documents at once.
+        run: runs the windows of all documents at once.
         explain: see `Pipeline.prepare`.
         generate: see `Pipeline.prepare`.
 
@@ -135,8 +135,8 @@ def predicted(
     ]
     documents = [item for _, item in prepared if isinstance(item, TokenizedDocument)]
     windows = [ids for document in documents for ids in document.window_ids()]
-    shown = (text for document in documents for text in document.window_texts())
-    answers = iter(_pooled(pipeline, ask(windows), shown))
+    window_texts = (text for document in documents for text in document.window_texts())
+    answers = iter(_pooled(pipeline, run(windows), window_texts))
     return [
         item
         if isinstance(item, Failure)
@@ -169,23 +169,27 @@ def _prepared(
 
 
 def _outcome(
-    pipeline: Pipeline, item: Predicted, made: Answer | None, *, ask: Ask, explain: bool
+    pipeline: Pipeline,
+    item: Predicted,
+    generated: Answer | None,
+    *,
+    run: RunWindows,
+    explain: bool,
 ) -> Result | Failure:
     """The outcome of one document.
 
-    Its explanation is asked for on its own: its windows fill micro-batches, and memory stays
-    bounded.
+    Each document is explained on its own: its windows fill micro-batches, and memory stays bounded.
     """
     text, document, answers = item
     try:
         predictions = values(answers)
         result = pipeline.finish(text, document, predictions)
-        asked = pipeline.question(result, document, predictions) if explain else None
-        if asked is not None:
-            without = pipeline.pooled(values(ask(asked.windows)), asked.texts)
-            result = pipeline.explained(result, document, asked, without)
-        if made is not None:
-            result = pipeline.completed(result, text, document, values([made])[0])
+        occlusion = pipeline.occlude(result, document, predictions) if explain else None
+        if occlusion is not None:
+            occluded = pipeline.pooled(values(run(occlusion.windows)), occlusion.texts)
+            result = pipeline.with_explanation(result, document, occlusion, occluded)
+        if generated is not None:
+            result = pipeline.with_generated(result, text, document, values([generated])[0])
     except DocumentError as error:
         return _failed(error)
     return result
@@ -197,13 +201,13 @@ def _failed(error: DocumentError) -> Failure:
 
 def _pooled(pipeline: Pipeline, answers: Sequence[Answer], texts: Iterable[str]) -> list[Answer]:
     """Answers after `Pipeline.pooled`; errors stay where they are."""
-    good = [answer for answer in answers if not isinstance(answer, DocumentError)]
-    shown = (
+    predictions = [answer for answer in answers if not isinstance(answer, DocumentError)]
+    pooled_texts = (
         text
         for answer, text in zip(answers, texts, strict=True)
         if not isinstance(answer, DocumentError)
     )
-    pooled = iter(pipeline.pooled(good, shown))
+    pooled = iter(pipeline.pooled(predictions, pooled_texts))
     return [answer if isinstance(answer, DocumentError) else next(pooled) for answer in answers]
 
 

@@ -48,11 +48,11 @@ class Buckets(NamedTuple):
     """The buckets of the character n-grams of some texts.
 
     Attributes:
-        found: numbers below 2 ** BITS, text after text, each once per text, (buckets,).
+        ids: numbers below 2 ** BITS, text after text, each once per text, (buckets,).
         counts: how many buckets each text has, at least one, (texts,).
     """
 
-    found: NDArray[np.uint32]
+    ids: NDArray[np.uint32]
     counts: NDArray[np.intp]
 
 
@@ -137,8 +137,8 @@ class CharacterNgrams:
         return np.concatenate([np.empty((0, len(self.bias)), np.float32), *blocks])
 
     def _block(self, texts: Sequence[str]) -> FloatArray:
-        found, counts = buckets(texts)
-        sums = np.add.reduceat(self.weights.take(found, axis=0), counts.cumsum() - counts, axis=0)
+        ids, counts = buckets(texts)
+        sums = np.add.reduceat(self.weights.take(ids, axis=0), counts.cumsum() - counts, axis=0)
         lengths = np.sqrt(counts, dtype=np.float32)[:, None]
         return np.asarray(sums / lengths + np.array(self.bias, np.float32))
 
@@ -185,11 +185,11 @@ def softmax(logits: NDArray[FloatT]) -> NDArray[FloatT]:
 def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Ranges of texts that are processed together, so that memory is bounded."""
     first = characters = 0
-    for place, text in enumerate(texts):
-        full = place - first == _MOST_TEXTS or characters + len(text) > _MOST_CHARACTERS
-        if place > first and full:
-            yield first, place
-            first, characters = place, 0
+    for index, text in enumerate(texts):
+        full = index - first == _MOST_TEXTS or characters + len(text) > _MOST_CHARACTERS
+        if index > first and full:
+            yield first, index
+            first, characters = index, 0
         characters += len(text)
     if texts:
         yield first, len(texts)

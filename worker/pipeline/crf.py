@@ -96,13 +96,10 @@ class LinearChainCrf(nn.Module):
         return _spans(ahead, scaled, closing, step, longest).permute(1, 0, 2)
 
     def _transitions(self) -> Tensor:
-        return self.transition + self._buffer("_rule")
+        return self.transition + self.get_buffer("_rule")
 
     def _starts(self) -> Tensor:
-        return self.start + self._buffer("_start_rule")
-
-    def _buffer(self, name: str) -> Tensor:
-        return self.get_buffer(name)
+        return self.start + self.get_buffer("_start_rule")
 
     def _path_score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         emitted = emissions.gather(2, tags[:, :, None]).squeeze(2) * mask

@@ -162,9 +162,11 @@ class CrfDecoder(Decoder):
         spans = self.crf.span_probabilities(emissions, encoded.mask, LONGEST_PHRASE)
         rows, firsts, lengths = torch.nonzero(spans >= LEAST_CANDIDATE, as_tuple=True)
         scores = spans[rows, firsts, lengths].clamp(max=1)
-        found: list[Prediction] = [[] for _ in range(len(spans))]
+        candidates: list[Prediction] = [[] for _ in range(len(spans))]
         for row, first, length, score in zip(
             rows.tolist(), firsts.tolist(), lengths.tolist(), scores.tolist(), strict=True
         ):
-            cast("list[Candidate]", found[row]).append(Candidate(first, first + length + 1, score))
-        return found
+            cast("list[Candidate]", candidates[row]).append(
+                Candidate(first, first + length + 1, score)
+            )
+        return candidates

@@ -125,11 +125,11 @@ def _joined_parts(text: str) -> list[Edit]:
 def _latin_letters(text: str) -> list[Edit]:
     """Replace lookalikes in words of three letters and more that are Latin otherwise."""
     return [
-        Edit(place, place + 1, _LOOKALIKES[text[place]])
+        Edit(index, index + 1, _LOOKALIKES[text[index]])
         for match in _MIXED_WORD.finditer(text)
         if _is_latin(match[0])
-        for place in range(*match.span())
-        if text[place] in _LOOKALIKES
+        for index in range(*match.span())
+        if text[index] in _LOOKALIKES
     ]
 
 
@@ -142,10 +142,10 @@ def _is_latin(word: str) -> bool:
 def _closed_up(text: str, spaced: re.Pattern[str]) -> list[Edit]:
     """Drop the separators of single letters that make up a word."""
     return [
-        Edit(place, place + 1, "")
+        Edit(index, index + 1, "")
         for match in spaced.finditer(text)
         if spaced is _SPACED_HAN or _is_word(match[0][::2])
-        for place in range(match.start() + 1, match.end(), 2)
+        for index in range(match.start() + 1, match.end(), 2)
     ]
 
 

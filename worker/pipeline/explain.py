@@ -40,14 +40,14 @@ class Unit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What to ask the model in order to explain one document.
+class Occlusion:
+    """What is left out of one document in turn, to see how its scores change.
 
     Attributes:
         scores: scores of the whole window, (labels,).
         units: single units in order, then each pair of neighbours.
         singles: how many of the units are single.
-        windows: for each unit the window without it, each (tokens,).
+        windows: for each unit the token ids of the window without it, each (tokens,).
         texts: the cleaned text of each of `windows`.
     """
 
@@ -58,12 +58,12 @@ class Question:
     texts: Sequence[str]
 
 
-def question(
+def occlude(
     result: SentimentResult | ModerationResult,
     document: TokenizedDocument,
     predictions: Sequence[FloatArray],
-) -> Question:
-    """Ask about the window of a document in which the result's first label scores highest.
+) -> Occlusion:
+    """Leave units out of the window in which the result's first label scores highest.
 
     Args:
         result: the document's result.
@@ -71,24 +71,24 @@ def question(
         predictions: a probability per label, (labels,), for each window.
     """
     label = next(iter(_chosen(result).values()))
-    place = max(range(len(predictions)), key=lambda window: float(predictions[window][label]))
-    first, last = document.windows[place]
+    index = max(range(len(predictions)), key=lambda window: float(predictions[window][label]))
+    first, last = document.windows[index]
     singles = _units(document, first, last)
-    pairs = [Unit(one.first, two.last) for one, two in pairwise(singles)]
+    pairs = [Unit(left.first, right.last) for left, right in pairwise(singles)]
     # The model needs at least one token.
     units = [unit for unit in (*singles, *pairs) if unit.last - unit.first < last - first]
     ids = document.ids
-    windows = [np.concatenate((ids[first:one], ids[two:last])) for one, two in units]
+    windows = [np.concatenate((ids[first:start], ids[end:last])) for start, end in units]
     count = len(singles) if len(units) > 1 else 0
-    texts = [_without(document, document.window_bounds(place), unit) for unit in units]
-    return Question(predictions[place], units, count, windows, texts)
+    texts = [_without(document, document.window_bounds(index), unit) for unit in units]
+    return Occlusion(predictions[index], units, count, windows, texts)
 
 
-def explained(
+def with_explanation(
     result: SentimentResult | ModerationResult,
     document: TokenizedDocument,
-    asked: Question,
-    answers: Sequence[FloatArray],
+    occlusion: Occlusion,
+    occluded: Sequence[FloatArray],
 ) -> SentimentResult | ModerationResult:
     """A result with the spans that moved the score of its label.
 
@@ -97,17 +97,20 @@ def explained(
     Args:
         result: the result without an explanation.
         document: the document, with spans.
-        asked: what was asked about it.
-        answers: one prediction for each of its windows.
+        occlusion: what was left out of it.
+        occluded: one prediction for each window of `occlusion`.
     """
-    told = {label: evidence(document, asked, answers, at) for label, at in _chosen(result).items()}
-    return result.model_copy(update={"explanation": told})
+    explanation = {
+        label: evidence(document, occlusion, occluded, index)
+        for label, index in _chosen(result).items()
+    }
+    return result.model_copy(update={"explanation": explanation})
 
 
 def evidence(
     document: TokenizedDocument,
-    asked: Question,
-    answers: Sequence[FloatArray],
+    occlusion: Occlusion,
+    occluded: Sequence[FloatArray],
     label: int,
 ) -> list[Evidence]:
     """The spans that moved the score of a label most, strongest first.
@@ -116,27 +119,28 @@ def evidence(
 
     Args:
         document: the document, with spans.
-        asked: what was asked about it.
-        answers: one prediction for each of its windows.
+        occlusion: what was left out of it.
+        occluded: one prediction for each window of `occlusion`.
         label: the label that is explained.
     """
-    weights = [float(asked.scores[label] - answer[label]) for answer in answers]
-    single = dict(zip(asked.units[: asked.singles], weights, strict=False))
-    found = dict(single)
+    weights = [float(occlusion.scores[label] - scores[label]) for scores in occluded]
+    singles = occlusion.singles
+    single = dict(zip(occlusion.units[:singles], weights, strict=False))
+    moved = dict(single)
     taken: set[Unit] = set()
-    pairs = zip(asked.units[asked.singles :], weights[asked.singles :], strict=True)
+    pairs = zip(occlusion.units[singles:], weights[singles:], strict=True)
     for pair, weight in sorted(pairs, key=lambda item: -abs(item[1])):
         parts = {unit for unit in single if pair.first <= unit.first and unit.last <= pair.last}
         if parts & taken or abs(weight) <= sum(abs(single[part]) for part in parts):
             continue
         taken |= parts
-        found = {unit: value for unit, value in found.items() if unit not in parts}
-        found[pair] = weight
-    strongest = sorted(found, key=lambda unit: (-abs(found[unit]), unit))[:MOST_SPANS]
+        moved = {unit: value for unit, value in moved.items() if unit not in parts}
+        moved[pair] = weight
+    strongest = sorted(moved, key=lambda unit: (-abs(moved[unit]), unit))[:MOST_SPANS]
     return [
-        Evidence(span=_span(document, unit), weight=round(found[unit], DECIMALS))
+        Evidence(span=_span(document, unit), weight=round(moved[unit], DECIMALS))
         for unit in strongest
-        if abs(found[unit]) >= LEAST_WEIGHT
+        if abs(moved[unit]) >= LEAST_WEIGHT
     ]
 
 
@@ -153,7 +157,7 @@ def _units(document: TokenizedDocument, first: int, last: int) -> list[Unit]:
     borders = [first, *(first + 1 + np.flatnonzero(np.diff(words))).tolist(), last]
     step = -(-(len(borders) - 1) // MOST_UNITS)
     chosen = [*borders[:-1:step], last]
-    return [Unit(one, two) for one, two in pairwise(chosen)]
+    return [Unit(start, end) for start, end in pairwise(chosen)]
 
 
 def _without(document: TokenizedDocument, window: tuple[int, int], unit: Unit) -> str:

@@ -32,7 +32,7 @@ _LEAST: Final = 1e-9
 
 
 class _Memory(NamedTuple):
-    """The decoder's place in each phrase: its state and what it attended to last.
+    """What the decoder knows in each phrase: its state and what it attended to last.
 
     Both are (windows, phrases, states).
     """
@@ -99,12 +99,12 @@ class Generator(nn.Module):
             given = wanted.clamp(min=END)
         inside = target >= 0
         wanted = target[inside]
-        copies, made = self._probabilities(torch.stack(both, 2)[inside])
-        places = self._places()[wanted]
-        made = made.gather(1, places.clamp(min=0)[:, None])[:, 0] * (places >= 0)
+        copies, generated = self._probabilities(torch.stack(both, 2)[inside])
+        index = self._output_index()[wanted]
+        generated = generated.gather(1, index.clamp(min=0)[:, None])[:, 0] * (index >= 0)
         ids = (source.ids + SIGNS)[:, None, None].expand(*target.shape, -1)[inside]
         copied = (torch.stack(weights, 2)[inside] * (ids == wanted[:, None])).sum(1)
-        return ((1 - copies) * made + copies * copied).clamp(min=_LEAST).log()
+        return ((1 - copies) * generated + copies * copied).clamp(min=_LEAST).log()
 
     @torch.inference_mode()
     def generate(self, source: Encoded) -> list[list[Generated]]:
@@ -116,16 +116,16 @@ class Generator(nn.Module):
         outputs = self._output_ids()
         # The tokens that can occur here: far fewer than the vocabulary.
         known = torch.unique(torch.cat([outputs, (source.ids + SIGNS).flatten()]))
-        made_at = torch.searchsorted(known, outputs)
+        generated_at = torch.searchsorted(known, outputs)
         copied_at = torch.searchsorted(known, source.ids + SIGNS)
         beam = self._begin(source)
         ended: list[tuple[Tensor, Tensor]] = []
         best = beam.probabilities.new_zeros(len(source.ids), BEAM)
         for _ in range(MOST_TOKENS):
             memory, weight = self._step(beam.tokens[:, :, -1], beam.memory, source)
-            copies, made = self._probabilities(torch.cat(memory, dim=2))
-            probabilities = made.new_zeros(*made.shape[:2], len(known))
-            probabilities[:, :, made_at] = (1 - copies)[:, :, None] * made
+            copies, generated = self._probabilities(torch.cat(memory, dim=2))
+            probabilities = generated.new_zeros(*generated.shape[:2], len(known))
+            probabilities[:, :, generated_at] = (1 - copies)[:, :, None] * generated
             index = copied_at[:, None].expand_as(weight)
             probabilities.scatter_add_(2, index, copies[:, :, None] * weight)
             probabilities *= beam.probabilities[:, :, None]
@@ -144,12 +144,12 @@ class Generator(nn.Module):
         outputs = self.get_buffer("outputs").long()
         return torch.cat([torch.arange(SIGNS, device=outputs.device), outputs + SIGNS])
 
-    def _places(self) -> Tensor:
-        """Position of each id in `_output_ids`, or -1, (SIGNS + vocabulary,)."""
+    def _output_index(self) -> Tensor:
+        """Index of each id in `_output_ids`, or -1, (SIGNS + vocabulary,)."""
         ids = self._output_ids()
-        places = torch.full((SIGNS + self._shared[0].num_embeddings,), -1, device=ids.device)
-        places[ids] = torch.arange(len(ids), device=ids.device)
-        return places
+        index = torch.full((SIGNS + self._shared[0].num_embeddings,), -1, device=ids.device)
+        index[ids] = torch.arange(len(ids), device=ids.device)
+        return index
 
     def _first(self, source: Encoded, phrases: int) -> _Memory:
         inside = source.mask[:, :, None]
@@ -190,15 +190,15 @@ class Generator(nn.Module):
         best = closed.topk(BEAM)
         slope, shift = self.get_buffer("calibration")
         scores = torch.sigmoid(slope * best.values.clamp(min=_LEAST).log() + shift)
-        found: list[list[Generated]] = [[] for _ in closed]
-        for row, (places, given, score) in enumerate(
+        phrases: list[list[Generated]] = [[] for _ in closed]
+        for row, columns in enumerate(
             zip(best.indices.tolist(), best.values.tolist(), scores.tolist(), strict=True)
         ):
-            for place, probability, value in zip(places, given, score, strict=True):
-                tokens = ended[place // BEAM][0][row, place % BEAM].tolist()[1:]
+            for index, probability, score in zip(*columns, strict=True):
+                tokens = ended[index // BEAM][0][row, index % BEAM].tolist()[1:]
                 if tokens and probability > 0:
-                    found[row].append(Generated(_words(tokens), value))
-        return found
+                    phrases[row].append(Generated(_words(tokens), score))
+        return phrases
 
 
 def _longer(beam: _Beam, probabilities: Tensor, known: Tensor) -> _Beam:

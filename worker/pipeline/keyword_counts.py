@@ -50,7 +50,7 @@ def hash_of(text: str) -> int:
 
 
 def stored(counts: NDArray[np.int64]) -> ByteArray:
-    """KeywordCounts in the form that is stored: in steps of their logarithm."""
+    """Counts, (n,), as uint8 steps of their logarithm; see `STEPS`."""
     steps: ByteArray = np.minimum(np.rint(STEPS * np.log2(1 + counts)), 255).astype(np.uint8)
     return steps
 
@@ -60,5 +60,5 @@ def look_up(hashes: HashArray, known: HashArray, *steps: ByteArray) -> list[NDAr
     if not len(known):
         return [np.zeros(hashes.shape) for _ in steps]
     at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-    found = known[at] == hashes
-    return [np.where(found, np.exp2(each[at] / STEPS) - 1, 0.0) for each in steps]
+    is_known = known[at] == hashes
+    return [np.where(is_known, np.exp2(each[at] / STEPS) - 1, 0.0) for each in steps]

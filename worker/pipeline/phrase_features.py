@@ -9,29 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.pipeline.keyword_counts import HashArray, KeywordCounts, hash_of, look_up
-from worker.pipeline.phrases import places
-from worker.pipeline.records import FloatArray, IntArray, Layout, Phrase, TokenizedDocument
+from worker.pipeline.phrase_hashes import (
+    NO_BUCKET,
+    PhraseWords,
+    buckets_of,
+    word_hashes,
+    words_of,
+)
+from worker.pipeline.phrases import occurrences_of
+from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocument
 
 DENSE: Final = 51
 """Number of dense features of a phrase."""
-
-KINDS: Final = (
-    "first word",
-    "last word",
-    "before",
-    "after",
-    "first two characters",
-    "last character",
-    "last two characters",
-    "last three characters",
-)
-"""The parts of a phrase that are hashed, in this order."""
-
-BUCKETS: Final = 2**15
-"""Number of buckets for `KINDS`; parts in the same bucket share its weight."""
-
-NO_BUCKET: Final = BUCKETS
-"""Bucket of parts of which the training texts say nothing."""
 
 _FAR: Final = 1e-4
 _BEFORE_A_SENTENCE: Final = '.!?:;…。"“‘「'
@@ -49,22 +38,6 @@ class Features(NamedTuple):
     buckets: HashArray
 
 
-class _Words(NamedTuple):
-    """The words of a document, and which of them make up each phrase.
-
-    Attributes:
-        starts: where each word begins in the cleaned text, (words,).
-        ends: where each word ends, (words,).
-        first: first word of each phrase, (phrases,).
-        last: the word after the last word of each phrase, (phrases,).
-    """
-
-    starts: IntArray
-    ends: IntArray
-    first: NDArray[np.intp]
-    last: NDArray[np.intp]
-
-
 def features(
     document: TokenizedDocument, phrases: Sequence[Phrase], layout: Layout, counts: KeywordCounts
 ) -> Features:
@@ -76,10 +49,10 @@ def features(
         layout: the document's layout.
         counts: of the training texts; if no word is counted, every bucket is `NO_BUCKET`.
     """
-    words = _words(document, phrases)
+    words = words_of(document, phrases)
     columns = [
         *_by_tagger(phrases),
-        *_by_place(document, phrases),
+        *_by_position(document, phrases),
         *_by_title(document, phrases, layout),
         *_by_neighbours(document, phrases),
         *_by_shape(document, phrases),
@@ -89,44 +62,12 @@ def features(
         *_by_word_counts(document, words, counts),
     ]
     dense = np.empty((len(phrases), DENSE), dtype=np.float32)
-    for place, column in zip(range(DENSE), columns, strict=True):
-        dense[:, place] = column  # a single number applies to all phrases
-    buckets = _buckets(document.clean.text, phrases, words)
+    for index, column in zip(range(DENSE), columns, strict=True):
+        dense[:, index] = column  # a single number applies to all phrases
+    buckets = buckets_of(document.clean.text, phrases, words)
     if not len(counts.word_hashes):
         buckets = np.full_like(buckets, NO_BUCKET)
     return Features(dense, buckets)
-
-
-def _words(document: TokenizedDocument, phrases: Sequence[Phrase]) -> _Words:
-    firsts = np.flatnonzero(np.diff(document.words, prepend=-1))
-    lasts = np.append(firsts[1:], len(document.words)) - 1
-    starts, ends = document.starts[firsts], document.ends[lasts]
-    first = np.searchsorted(starts, [phrase.first for phrase in phrases], side="right") - 1
-    last = np.searchsorted(ends, [phrase.last for phrase in phrases], side="left") + 1
-    return _Words(starts, ends, first, last)
-
-
-def _buckets(text: str, phrases: Sequence[Phrase], words: _Words) -> HashArray:
-    """The buckets of `KINDS` (feature hashing, Weinberger et al. 2009), (phrases, kinds).
-
-    The words before and after the phrase include the blank or sign that parts them from it, so that
-    they show where a sentence or a title ends.
-    """
-    starts, ends = words.starts.tolist(), words.ends.tolist()
-    rows = []
-    for phrase, first, last in zip(phrases, words.first.tolist(), words.last.tolist(), strict=True):
-        parts = (
-            text[starts[first] : ends[first]],
-            text[starts[last - 1] : ends[last - 1]],
-            text[starts[max(first - 1, 0)] : phrase.first],
-            text[phrase.last : ends[min(last, len(ends) - 1)]],
-            phrase.text[:2],
-            *(phrase.text[-size:] for size in (1, 2, 3)),
-        )
-        rows.append(
-            [hash_of(f"{kind}: {part}") % BUCKETS for kind, part in zip(KINDS, parts, strict=True)]
-        )
-    return np.array(rows, dtype=np.uint32)
 
 
 def _by_tagger(phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:
@@ -142,7 +83,9 @@ def _by_tagger(phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:
     ]
 
 
-def _by_place(document: TokenizedDocument, phrases: Sequence[Phrase]) -> list[NDArray[np.float64]]:
+def _by_position(
+    document: TokenizedDocument, phrases: Sequence[Phrase]
+) -> list[NDArray[np.float64]]:
     text = document.clean.text
     length = len(text)
     first = np.array([text.find(phrase.text) for phrase in phrases])
@@ -150,7 +93,7 @@ def _by_place(document: TokenizedDocument, phrases: Sequence[Phrase]) -> list[ND
     count = np.array([text.count(phrase.text) for phrase in phrases])
     size = np.array([len(phrase.text) for phrase in phrases])
     proposed = np.array([phrase.proposed for phrase in phrases])
-    left = np.array([_border(text[place - 1 : place]) for place in first])
+    left = np.array([_border(text[at - 1 : at]) for at in first])
     right = np.array([_border(text[at : at + 1]) for at in first + size])
     return [
         np.log(count),
@@ -174,8 +117,8 @@ def _by_title(
 ) -> list[NDArray[np.float64]]:
     """Whether a phrase occurs in the title, whether there is one, and how long it is."""
     title = document.clean.text[: layout.title]
-    stands = np.array([phrase.text in title for phrase in phrases], dtype=float)
-    return [stands, np.atleast_1d(float(len(title) > 0)), np.atleast_1d(math.log1p(len(title)))]
+    occurs = np.array([phrase.text in title for phrase in phrases], dtype=float)
+    return [occurs, np.atleast_1d(float(len(title) > 0)), np.atleast_1d(math.log1p(len(title)))]
 
 
 def _by_neighbours(
@@ -227,8 +170,8 @@ def _by_case(
     begun = {0, *(end + text.startswith(" ", end) for end in layout.ends)}
     capitals = np.zeros((len(phrases), 3))
     for row, phrase in enumerate(phrases):
-        stands = [first for first, _ in places(text, phrase.text, layout.ends)]
-        for first in {phrase.first, *stands[:1], *stands[-1:]}:
+        firsts = [first for first, _ in occurrences_of(text, phrase.text, layout.ends)]
+        for first in {phrase.first, *firsts[:1], *firsts[-1:]}:
             shown = written[first : first + len(phrase.text)]
             if shown != phrase.text:
                 before = text[max(first - 2, 0) : first].rstrip()
@@ -240,7 +183,7 @@ def _by_case(
 
 
 def _capitals(phrase: str, shown: str, *, begins: bool) -> tuple[float, float, float]:
-    """How a phrase is written at one place.
+    """How one occurrence of a phrase is written.
 
     Args:
         phrase: as it reads in the cleaned text.
@@ -282,22 +225,22 @@ def _by_phrase_counts(
     phrases: Sequence[Phrase], counts: KeywordCounts
 ) -> list[NDArray[np.float64]]:
     hashes = np.array([hash_of(phrase.text) for phrase in phrases], dtype=np.uint32)
-    stands, key = look_up(hashes, counts.phrase_hashes, counts.phrase_texts, counts.phrase_keys)
+    texts, keys = look_up(hashes, counts.phrase_hashes, counts.phrase_texts, counts.phrase_keys)
     return [
-        np.log1p(key),
-        np.log1p(stands),
-        np.log((key + 0.3) / (stands + 3)),
-        (key > 0).astype(float),
+        np.log1p(keys),
+        np.log1p(texts),
+        np.log((keys + 0.3) / (texts + 3)),
+        (keys > 0).astype(float),
     ]
 
 
 def _by_word_counts(
-    document: TokenizedDocument, words: _Words, counts: KeywordCounts
+    document: TokenizedDocument, words: PhraseWords, counts: KeywordCounts
 ) -> list[NDArray[np.float64]]:
-    inside, hashes = _word_hashes(document.clean.text, words)
-    stands, key = look_up(hashes, counts.word_hashes, counts.word_texts, counts.word_keys)
-    rarity = np.log((counts.texts[0] + 1) / (stands + 1))
-    keyness = np.log((key + 0.5) / (stands + 5))
+    inside, hashes = word_hashes(document.clean.text, words)
+    texts, keys = look_up(hashes, counts.word_hashes, counts.word_texts, counts.word_keys)
+    rarity = np.log((counts.texts[0] + 1) / (texts + 1))
+    keyness = np.log((keys + 0.5) / (texts + 5))
     number = inside.sum(axis=1)
     row = np.arange(len(number))
     return [
@@ -310,24 +253,6 @@ def _by_word_counts(
         (keyness * inside).sum(axis=1) / number,
         np.where(inside, keyness, np.inf).min(axis=1),
     ]
-
-
-def _word_hashes(text: str, words: _Words) -> tuple[NDArray[np.bool_], HashArray]:
-    """The words of each phrase, at least one: which places are filled, and the hash at each.
-
-    Both are (phrases, most words).
-    """
-    most = int((words.last - words.first).max())
-    numbers = words.first[:, None] + np.arange(most)  # (phrases, most)
-    inside = numbers < words.last[:, None]
-    hashes = np.zeros(numbers.shape, dtype=np.uint32)
-    known: dict[int, int] = {}
-    for row, column in zip(*np.nonzero(inside), strict=True):
-        word = int(numbers[row, column])
-        if word not in known:
-            known[word] = hash_of(text[words.starts[word] : words.ends[word]])
-        hashes[row, column] = known[word]
-    return inside, hashes
 
 
 def _logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,8 +23,8 @@ def phrases_of(
     Candidates are widened to whole words; those that cross the end of the title or of a paragraph,
     which cleaning folds into a blank, are dropped. Candidates that read the same in the cleaned
     text, in which case, width, script and blanks are folded, form one phrase. Its score is the
-    probability that at least one of its places is a keyword, `1 - ∏(1 - p)`, with places taken as
-    independent.
+    probability that at least one of its occurrences is a keyword, `1 - ∏(1 - p)`, with occurrences
+    taken as independent.
 
     Args:
         document: the document, with spans.
@@ -37,11 +37,11 @@ def phrases_of(
             span = _whole_words(document, offset + candidate.first, offset + candidate.last)
             if span is not None and not _reaches_over(span, layout.ends):
                 best[span] = max(best.get(span, 0.0), min(candidate.score, 1.0))
-    found: dict[str, Phrase] = {}
+    phrases: dict[str, Phrase] = {}
     for (start, end), score in best.items():
         text = document.clean.text[start:end]
-        known = found.get(text)
-        found[text] = (
+        known = phrases.get(text)
+        phrases[text] = (
             Phrase(text, score, score, 1, start, end)
             if known is None
             else known._replace(
@@ -50,7 +50,7 @@ def phrases_of(
                 proposed=known.proposed + 1,
             )
         )
-    return sorted(found.values(), key=lambda phrase: (-phrase.score, phrase.text))
+    return sorted(phrases.values(), key=lambda phrase: (-phrase.score, phrase.text))
 
 
 def layout_of(document: TokenizedDocument, original: str) -> Layout:
@@ -62,7 +62,7 @@ def layout_of(document: TokenizedDocument, original: str) -> Layout:
     return Layout(original, title, sorted({title, *others} - {0}))
 
 
-def places(text: str, phrase: str, ends: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
+def occurrences_of(text: str, phrase: str, ends: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
     """Where a phrase occurs in the cleaned text, except as a part of a longer Latin word.
 
     Args:

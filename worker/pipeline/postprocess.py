@@ -13,7 +13,7 @@ from schema.outcomes import (
     ModerationResult,
     SentimentResult,
 )
-from worker.pipeline.phrases import places
+from worker.pipeline.phrases import occurrences_of
 from worker.pipeline.records import Cut, FloatArray, IntArray, Layout, Phrase, TokenizedDocument
 
 DECIMALS = 6
@@ -94,8 +94,8 @@ def keywords_result(
 ) -> KeywordsResult:
     """Choose among ranked phrases and find their spans.
 
-    The spans of a keyword are all places where it occurs as whole words, found by the model or not,
-    except across the end of the title or of a paragraph. A phrase that occurs only inside places of
+    The spans of a keyword are all its occurrences as whole words, found by the model or not, except
+    across the end of the title or of a paragraph. A phrase that occurs only inside occurrences of
     better ones is dropped.
 
     Args:
@@ -110,10 +110,10 @@ def keywords_result(
     for phrase in phrases:
         if phrase.score < cut.threshold or len(kept) == cut.limit:
             break
-        stands = list(places(document.clean.text, phrase.text, layout.ends))
-        if not _adds(stands, reach):
+        occurrences = list(occurrences_of(document.clean.text, phrase.text, layout.ends))
+        if not _adds(occurrences, reach):
             continue
-        spans = [document.clean.original_span(*place) for place in stands]
+        spans = [document.clean.original_span(*occurrence) for occurrence in occurrences]
         first = slice(*spans[0])
         score = round(phrase.score, DECIMALS)
         kept.append(Keyword(text=layout.original[first], score=score, spans=spans))
@@ -142,20 +142,20 @@ def with_generated(
         layout: the document's layout; spans point into its original text.
     """
     known = {span for keyword in result.keywords for span in keyword.spans}
-    made: dict[str, Keyword] = {}
+    generated: dict[str, Keyword] = {}
     for text, score in phrases:
-        if not text or text in made or UNFIT.search(text) or STUTTER.fullmatch(text):
+        if not text or text in generated or UNFIT.search(text) or STUTTER.fullmatch(text):
             continue
         spans = [
-            document.clean.original_span(*place)
-            for place in places(document.clean.text, text, layout.ends)
+            document.clean.original_span(*occurrence)
+            for occurrence in occurrences_of(document.clean.text, text, layout.ends)
         ]
         if known.isdisjoint(spans):
             shown = layout.original[slice(*spans[0])] if spans else text
-            made[text] = Keyword(
+            generated[text] = Keyword(
                 text=shown, score=round(score, DECIMALS), spans=spans, generated=True
             )
-    return result.model_copy(update={"keywords": [*result.keywords, *made.values()]})
+    return result.model_copy(update={"keywords": [*result.keywords, *generated.values()]})
 
 
 def _columns(predictions: Sequence[FloatArray]) -> Iterator[tuple[float, ...]]:
@@ -174,17 +174,17 @@ def _most_promising(scores: Sequence[float], total: float) -> int:
     return int(np.argmax(np.cumsum(scores) / (counts + total))) + 1
 
 
-def _adds(places: Sequence[tuple[int, int]], reach: IntArray) -> bool:
-    """Whether any place lies outside all kept ones; if so, all of `places` are kept.
+def _adds(occurrences: Sequence[tuple[int, int]], reach: IntArray) -> bool:
+    """Whether any occurrence lies outside all kept ones; if so, all of `occurrences` are kept.
 
     Args:
-        places: where a phrase occurs; empty for a piece of a run that is too long for a word.
-        reach: for each character, the farthest end of a kept place that begins at or before it, or
-            0; updated here.
+        occurrences: where a phrase occurs; empty for a piece of a run that is too long for a word.
+        reach: for each character, the farthest end of a kept occurrence that begins at or before
+            it, or 0; updated here.
     """
-    if not places:
+    if not occurrences:
         return False
-    starts, ends = np.array(places, dtype=np.int32).T
+    starts, ends = np.array(occurrences, dtype=np.int32).T
     if np.all(reach[starts] >= ends):
         return False
     reach[starts] = np.maximum(reach[starts], ends)

@@ -16,18 +16,28 @@ from worker.pipeline.model import Model, token_mask
 from worker.pipeline.out_of_memory import is_out_of_memory
 from worker.pipeline.records import Candidate, Encoded, IntArray, Prediction
 
-NEAR: Final = 1e-3
+SCORE_TOLERANCE: Final = 1e-3
 """Difference of a score from which half precision counts as too coarse."""
 
 
-class Serves(Protocol):
-    """A serving form of a network."""
+class ServingForm(Protocol):
+    """A network that runs micro-batches on one device.
+
+    The prediction for a window does not depend on the other windows, to within 1e-5 on the CPU and
+    1e-3 on a GPU.
+
+    Attributes:
+        pads: whether a shorter row costs as much as the longest one in its micro-batch.
+    """
+
+    pads: bool
 
     def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:
         """Predict one micro-batch.
 
         Args:
-            windows: token ids of each window, each (tokens,) with at least one token.
+            windows: token ids of each window, each (tokens,) with at least one token; at least
+                one window.
 
         Returns:
             One prediction per window, in their order.
@@ -37,38 +47,23 @@ class Serves(Protocol):
         """The encoder's states of one micro-batch, in the order of its windows."""
 
 
-class Predictor:
-    """Runs micro-batches of a network on one device.
-
-    The prediction for a window does not depend on the other windows, to within 1e-5 on the CPU and
-    1e-3 on a GPU.
-
-    Attributes:
-        pads: whether a shorter row costs as much as the longest one in its micro-batch.
+def serving_form(model: Model, device: str) -> ServingForm:
+    """The form in which a device runs a network best.
 
     Args:
         model: the network, in evaluation mode; later changes to it may have no effect.
         device: `cpu` or `cuda:N`.
     """
-
-    def __init__(self, model: Model, device: str) -> None:
-        self.pads = device != "cpu"
-        self._run: Serves = Kernel(model) if device == "cpu" else _OnGpu(model, device)
-
-    def __call__(self, windows: Sequence[IntArray]) -> list[Prediction]:
-        """Predict one micro-batch, or return nothing for no windows; see `Serves`."""
-        return self._run(windows) if windows else []
-
-    def encode(self, windows: Sequence[IntArray]) -> Encoded:
-        """Encode one micro-batch, at least one window; see `Serves`."""
-        return self._run.encode(windows)
+    return Kernel(model) if device == "cpu" else _OnGpu(model, device)
 
 
 class _OnGpu:
     """Runs the training form on a GPU, since cuDNN's kernels need padded rows.
 
-    Uses half precision unless that moves a score of a trial by `NEAR` or more.
+    Uses half precision unless that moves a score of a trial by `SCORE_TOLERANCE` or more.
     """
+
+    pads = True
 
     def __init__(self, model: Model, device: str) -> None:
         self._device = torch.device(device)
@@ -76,7 +71,8 @@ class _OnGpu:
         trial = _trial(model.encoder.embedding.num_embeddings)
         exact = self(trial)
         self._model = deepcopy(self._model).half()
-        if not distance(exact, self(trial)) < NEAR:  # not a number, if a score overflowed
+        # Not `>=`: the distance is NaN if a score overflowed.
+        if not distance(exact, self(trial)) < SCORE_TOLERANCE:
             self._model = model
 
     @torch.inference_mode()
@@ -119,17 +115,19 @@ def distance(one: Sequence[Prediction], other: Sequence[Prediction]) -> float:
 
 def _apart(one: Prediction, other: Prediction) -> float:
     if isinstance(one, list) or isinstance(other, list):
-        scores, others = _by_place(one), _by_place(other)
-        places = scores.keys() | others.keys()
+        scores, others = _by_tokens(one), _by_tokens(other)
         least = LEAST_CANDIDATE
-        apart = [abs(scores.get(place, least) - others.get(place, least)) for place in places]
+        apart = [
+            abs(scores.get(tokens, least) - others.get(tokens, least))
+            for tokens in scores.keys() | others.keys()
+        ]
         return float(np.max(apart, initial=0.0))
     return float(np.abs(one - other).max())
 
 
-def _by_place(candidates: Prediction) -> dict[tuple[int, int], float]:
-    found = cast("list[Candidate]", candidates)
-    return {(candidate.first, candidate.last): candidate.score for candidate in found}
+def _by_tokens(prediction: Prediction) -> dict[tuple[int, int], float]:
+    candidates = cast("list[Candidate]", prediction)
+    return {(candidate.first, candidate.last): candidate.score for candidate in candidates}
 
 
 def _trial(vocabulary: int) -> list[IntArray]:

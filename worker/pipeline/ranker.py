@@ -1,9 +1,9 @@
 """Scores a document's phrases by more than the tagger knows.
 
-The tagger sees a place in its sentence. Whether a phrase is a keyword also depends on where and how
-often it occurs in the document, on its rivals there, and on how often such words are keywords at
-all (Witten et al. 1999, KEA). A small network weighs these, beside a linear model over the words
-at the ends of a phrase and next to it ("wide and deep", Cheng et al. 2016).
+The tagger sees one occurrence in its sentence. Whether a phrase is a keyword also depends on where
+and how often it occurs in the document, on its rivals there, and on how often such words are
+keywords at all (Witten et al. 1999, KEA). A small network weighs these, beside a linear model over
+the words at the ends of a phrase and next to it ("wide and deep", Cheng et al. 2016).
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,11 @@ from safetensors.numpy import load_file, save
 
 from schema.errors import ArtifactError
 from worker.pipeline.keyword_counts import KeywordCounts
-from worker.pipeline.phrase_features import DENSE, NO_BUCKET, Features, features
+from worker.pipeline.phrase_features import DENSE, Features, features
+from worker.pipeline.phrase_hashes import NO_BUCKET
 from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocument
 
-MOST: Final = 64
+MOST_PHRASES: Final = 64
 """Most phrases of a document that are ranked, the tagger's best; bounds the work."""
 
 
@@ -114,7 +115,7 @@ class Ranker:
             phrases: best first.
             layout: the document's layout.
         """
-        chosen = phrases[:MOST]
+        chosen = phrases[:MOST_PHRASES]
         if not chosen:
             return []
         scores = self.weights(features(document, chosen, layout, self.counts)).tolist()

@@ -138,10 +138,10 @@ class Phrase(NamedTuple):
     Attributes:
         text: as it reads in the cleaned text.
         score: probability that it is a keyword.
-        best: highest probability among its places.
-        proposed: number of places at which the model proposes it.
-        first: where the first of these places begins in the cleaned text.
-        last: where that place ends.
+        best: highest probability among its occurrences.
+        proposed: number of occurrences that the model proposes.
+        first: where the first of these begins in the cleaned text.
+        last: where that one ends.
     """
 
     text: str

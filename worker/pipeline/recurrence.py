@@ -103,10 +103,9 @@ def gru(products: Tensor, index: Tensor, counts: list[int], hidden: list[Tensor]
         )
         gates = step.narrow(1, 0, 2 * size).addmm_(state, gates_weight).sigmoid_()
         new = torch.addmm(new_bias, state, new_weight, out=inner.narrow(0, 0, count))
-        fresh = step.narrow(1, 2 * size, size).addcmul_(gates.narrow(1, 0, size), new).sigmoid_()
-        state = torch.lerp(
-            fresh, state, gates.narrow(1, size, size), out=states.narrow(0, at, count)
-        )
+        reset_gate, update_gate = gates.narrow(1, 0, size), gates.narrow(1, size, size)
+        candidate = step.narrow(1, 2 * size, size).addcmul_(reset_gate, new).sigmoid_()
+        state = torch.lerp(candidate, state, update_gate, out=states.narrow(0, at, count))
         at += count
     return states.mul_(2.0).sub_(1.0)
 
@@ -119,19 +118,20 @@ def lstm(products: Tensor, index: Tensor, counts: list[int], hidden: list[Tensor
     states = products.new_empty(index.shape[0], size)
     buffer, outer = products.new_empty(rows, 4 * size), products.new_empty(rows, size)
     state = products.new_zeros(rows, size)
-    twice = products.new_zeros(rows, size)  # the cell state, doubled
+    doubled_cell = products.new_zeros(rows, size)
     at = 0
     for count in counts:
-        state, twice = state.narrow(0, 0, count), twice.narrow(0, 0, count)
+        state, doubled_cell = state.narrow(0, 0, count), doubled_cell.narrow(0, 0, count)
         step = torch.index_select(
             products, 0, index.narrow(0, at, count), out=buffer.narrow(0, 0, count)
         )
         step.addmm_(state, weight).sigmoid_()
-        put, kept = step.narrow(1, 0, size), step.narrow(1, size, size)
-        fresh, shown = step.narrow(1, 2 * size, size), step.narrow(1, 3 * size, size)
-        twice.mul_(kept).addcmul_(put, fresh, value=4.0).sub_(put, alpha=2.0)
-        squashed = torch.sigmoid(twice, out=outer.narrow(0, 0, count)).mul_(2.0).sub_(1.0)
-        state = torch.mul(shown, squashed, out=states.narrow(0, at, count))
+        input_gate, forget_gate = step.narrow(1, 0, size), step.narrow(1, size, size)
+        candidate, output_gate = step.narrow(1, 2 * size, size), step.narrow(1, 3 * size, size)
+        doubled_cell.mul_(forget_gate).addcmul_(input_gate, candidate, value=4.0)
+        doubled_cell.sub_(input_gate, alpha=2.0)
+        squashed = torch.sigmoid(doubled_cell, out=outer.narrow(0, 0, count)).mul_(2.0).sub_(1.0)
+        state = torch.mul(output_gate, squashed, out=states.narrow(0, at, count))
         at += count
     return states
 

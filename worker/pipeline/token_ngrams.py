@@ -42,8 +42,8 @@ class TokenNgrams(nn.Module):
             mask: (batch, time), True for tokens.
         """
         pairs = self.vocabulary + (ids[:, :-1] * _MULTIPLIER + ids[:, 1:]) % BUCKETS
-        found = torch.cat([ids * mask, pairs * mask[:, 1:]], dim=1)  # `PAD` outside the text
-        total = functional.embedding_bag(found, self.scores.weight, mode="sum", padding_idx=PAD)
+        entries = torch.cat([ids * mask, pairs * mask[:, 1:]], dim=1)  # `PAD` outside the text
+        total = functional.embedding_bag(entries, self.scores.weight, mode="sum", padding_idx=PAD)
         total = total * (_GAIN / mask.sum(1, keepdim=True).sqrt())
         if not self.training:
             return total

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import rjieba
-from tokenizers import Tokenizer as Encoder
+from tokenizers import Tokenizer as BpeTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from schema.errors import ArtifactError, DocumentError
@@ -52,7 +52,7 @@ class _Subwords(NamedTuple):
     ends: bytes
 
 
-class _Places(NamedTuple):
+class _TokenSpans(NamedTuple):
     """Where tokens are; see `TokenizedDocument`."""
 
     starts: IntArray
@@ -61,35 +61,35 @@ class _Places(NamedTuple):
 
 
 _NOTHING = np.empty(0, dtype=np.int32)
-_NOWHERE = _Places(_NOTHING, _NOTHING, _NOTHING)
+_NO_SPANS = _TokenSpans(_NOTHING, _NOTHING, _NOTHING)
 
 
 class Tokenizer:
     """Segmentation and vocabulary of one artifact."""
 
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+    def __init__(self, bpe: BpeTokenizer) -> None:
+        self._bpe = bpe
         self._known: dict[str, _Subwords] = {}
 
     @classmethod
     def train(cls, texts: Iterable[CleanText], size: int) -> "Tokenizer":
         """Learn a vocabulary of `size` entries; the same texts give the same vocabulary."""
-        encoder = Encoder(models.BPE())
-        encoder.pre_tokenizer = pre_tokenizers.Sequence(
+        bpe = BpeTokenizer(models.BPE())
+        bpe.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.WhitespaceSplit(),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
-        encoder.decoder = decoders.ByteLevel()
+        bpe.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=size,
             special_tokens=["<pad>"],  # the first of them has the id `PAD`
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        encoder.train_from_iterator((" ".join(words(clean.text)) for clean in texts), trainer)
-        return cls(encoder)
+        bpe.train_from_iterator((" ".join(words(clean.text)) for clean in texts), trainer)
+        return cls(bpe)
 
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
@@ -100,19 +100,19 @@ class Tokenizer:
         """
         vocabulary = path.read_bytes()
         try:
-            return cls(Encoder.from_buffer(vocabulary))
+            return cls(BpeTokenizer.from_buffer(vocabulary))
         except Exception as error:  # the library raises nothing more specific
             msg = f"cannot read the tokenizer {path}: {error}; install the artifact again"
             raise ArtifactError(msg) from error
 
     def save(self, path: Path) -> None:
         """Write the vocabulary as one JSON file."""
-        self._encoder.save(str(path))
+        self._bpe.save(str(path))
 
     @property
     def size(self) -> int:
         """Number of vocabulary entries."""
-        return int(self._encoder.get_vocab_size())
+        return int(self._bpe.get_vocab_size())
 
     def tokenize(
         self, clean: CleanText, *, spans: bool, window: int, overlap: int
@@ -121,7 +121,7 @@ class Tokenizer:
 
         Args:
             clean: the cleaned document.
-            spans: whether the place of each token is wanted.
+            spans: whether the span of each token is wanted.
             window: most tokens of a window.
             overlap: tokens that neighbouring windows share, less than `window`.
 
@@ -134,34 +134,34 @@ class Tokenizer:
         if not len(ids):
             msg = "the text contains no word"
             raise DocumentError(ErrorCode.NO_CONTENT, Stage.TOKENIZE, msg)
-        places = _places(subwords) if spans else _NOWHERE
-        return TokenizedDocument(clean, ids, *places, windows(len(ids), window, overlap))
+        token_spans = _token_spans(subwords) if spans else _NO_SPANS
+        return TokenizedDocument(clean, ids, *token_spans, windows(len(ids), window, overlap))
 
     def ids_of(self, word: str) -> list[int]:
         """Vocabulary entries of a text without blanks."""
         pieces = [entry.ids for entry in self._subwords(words(word))]
-        found: list[int] = _joined(pieces).tolist()
-        return found
+        ids: list[int] = _joined(pieces).tolist()
+        return ids
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The text of vocabulary entries; bytes that form no character are replaced."""
-        return str(self._encoder.decode(list(ids)))
+        return str(self._bpe.decode(list(ids)))
 
-    def _subwords(self, found: Sequence[str]) -> list[_Subwords]:
+    def _subwords(self, parts: Sequence[str]) -> list[_Subwords]:
         known = self._known
         try:
-            return [known[word] for word in found]
+            return [known[part] for part in parts]
         except KeyError:
-            known = self._learn(found)
-            return [known[word] for word in found]
+            known = self._learn(parts)
+            return [known[part] for part in parts]
 
-    def _learn(self, found: Sequence[str]) -> dict[str, _Subwords]:
+    def _learn(self, parts: Sequence[str]) -> dict[str, _Subwords]:
         """Encode unknown words. A full memory is replaced, never emptied: threads share it."""
         memory = self._known if len(self._known) < REMEMBERED_WORDS else {}
-        for word in set(found):
+        for word in set(parts):
             if word not in memory:
                 # One at a time: the library's batches wake threads on every core for a few words.
-                encoding = self._encoder.encode(word)
+                encoding = self._bpe.encode(word)
                 spans = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
                 memory[word] = _Subwords(
                     characters=len(word),
@@ -193,23 +193,23 @@ def windows(length: int, window: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def _cut(pattern: re.Pattern[str], text: str) -> list[str]:
-    found: list[str] = []
+    parts: list[str] = []
     for run in pattern.findall(text):
         # For most runs, this comparison alone rules out Chinese.
         if run >= _FIRST_HAN and _HAN_FIRST.match(run):
-            found += rjieba.cut(run, False)  # noqa: FBT003  # positional only: no guessed words
+            parts += rjieba.cut(run, False)  # noqa: FBT003  # positional only: no guessed words
         else:
-            found.append(run)
-    return found
+            parts.append(run)
+    return parts
 
 
-def _places(subwords: Sequence[_Subwords]) -> _Places:
+def _token_spans(subwords: Sequence[_Subwords]) -> _TokenSpans:
     """Where each token begins and ends, and the number of its word, not counting blanks."""
     all_lengths, all_counts, _, starts, ends = zip(*subwords, strict=True)
     lengths, counts = np.array(all_lengths, np.int32), np.array(all_counts, np.int32)
     offsets = (lengths.cumsum(dtype=np.int32) - lengths).repeat(counts)
     numbers = (counts > 0).cumsum(dtype=np.int32) - np.int32(1)
-    return _Places(
+    return _TokenSpans(
         starts=offsets + _joined(starts),
         ends=offsets + _joined(ends),
         words=numbers.repeat(counts),

@@ -47,7 +47,7 @@ def fit_character_ngrams(
     """
     labelled = [pair for rows in sets for pair in _labelled(rows, any_label=False)]
     labelled += _labelled(judged, any_label=True)
-    text_buckets = [buckets([text]).found.astype(np.int32) for text, _ in labelled]
+    text_buckets = [buckets([text]).ids.astype(np.int32) for text, _ in labelled]
     gold = torch.from_numpy(np.array([values for _, values in labelled]))
     start, rate = (_nothing(), RATE) if start is None else (start, REFINING_RATE)
     weights = torch.tensor(start.weights, requires_grad=True)

@@ -18,7 +18,7 @@ from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse_stream
 from worker.pipeline.artifact import Additions, ArtifactConfig
 from worker.pipeline.model import Model
-from worker.pipeline.predict import Predictor
+from worker.pipeline.predict import serving_form
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training import metrics
@@ -91,8 +91,8 @@ def in_memory(
     config: ArtifactConfig, tokenizer: Tokenizer, model: Model, ranker: Ranker | None = None
 ) -> Pipeline:
     """A pipeline over a network still in training; puts the network in evaluation mode."""
-    predictor = Predictor(model.eval(), "cpu")
-    return Pipeline(config, tokenizer, predictor, "unfinished", Additions(ranker=ranker))
+    network = serving_form(model.eval(), "cpu")
+    return Pipeline(config, tokenizer, network, "unfinished", Additions(ranker=ranker))
 
 
 def _phrases(result: Result | Failure, *, generated: bool) -> tuple[list[str], list[float]]:

@@ -11,7 +11,7 @@ from schema.errors import DocumentError
 from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS, SentimentLabel
 from worker.pipeline.crf import BEGIN, INSIDE
 from worker.pipeline.decoders import UNKNOWN
-from worker.pipeline.phrases import places
+from worker.pipeline.phrases import occurrences_of
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.records import FloatArray, IntArray, TokenizedDocument
 from worker.pipeline.tokenize import Tokenizer
@@ -140,7 +140,7 @@ def _tags(document: TokenizedDocument, keywords: Iterable[str]) -> GoldArray:
     last_at = {end: token + 1 for token, end in enumerate(document.ends.tolist())}
     phrases = sorted({*map(cleaned, keywords)} - {""})  # a set has no order
     for phrase in sorted(phrases, key=len, reverse=True):
-        for start, end in places(document.clean.text, phrase):
+        for start, end in occurrences_of(document.clean.text, phrase):
             first, last = first_at.get(start), last_at.get(end)
             if first is not None and last is not None and not tags[first:last].any():
                 tags[first:last] = INSIDE

@@ -18,9 +18,10 @@ from schema.outcomes import Failure
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import in_this_thread, predicted, values
 from worker.pipeline.keyword_counts import ByteArray, HashArray, KeywordCounts, hash_of, stored
-from worker.pipeline.phrase_features import NO_BUCKET, Features, features
+from worker.pipeline.phrase_features import Features, features
+from worker.pipeline.phrase_hashes import NO_BUCKET
 from worker.pipeline.phrases import layout_of
-from worker.pipeline.ranker import MOST, Ranker, Weights
+from worker.pipeline.ranker import MOST_PHRASES, Ranker, Weights
 from worker.pipeline.records import FloatArray, Layout, Phrase, TokenizedDocument
 from worker.pipeline.tokenize import parts_of
 from worker.training.cleaning import cleaned
@@ -140,7 +141,7 @@ def label_phrases(
             if isinstance(item, Failure) or not gold:
                 continue
             layout = layout_of(item.document, row.text)
-            phrases = pipeline.phrases(item.document, values(item.answers), layout)[:MOST]
+            phrases = pipeline.phrases(item.document, values(item.answers), layout)[:MOST_PHRASES]
             if phrases:
                 hits = [folded(phrase.text) in gold for phrase in phrases]
                 views = _views(item.document, phrases, layout, counts)

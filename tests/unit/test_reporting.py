@@ -7,7 +7,8 @@ import urllib.request
 import pytest
 
 from tests.fixtures.waiting import until
-from worker.meter import Counts, Meter, Reporter, summary
+from worker.meter import Counts, Meter
+from worker.reporting import reporting, summary
 
 
 def test_summary_tells_of_its_stretch_alone() -> None:
@@ -30,7 +31,7 @@ def test_prometheus_reads_what_was_counted() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
 
-    with Reporter(meter, port):
+    with reporting(meter, lambda: 3, port):
         meter.count_documents(succeeded=7, failed=2)
         meter.count_batch(tokens=90, padded=100, seconds=0.5)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
@@ -40,15 +41,15 @@ def test_prometheus_reads_what_was_counted() -> None:
     assert 'textmill_documents_total{status="failed"} 2.0' in text
     assert "textmill_padded_tokens_total 100.0" in text
     assert "textmill_device_busy_seconds_total 0.5" in text
-    assert "textmill_waiting_windows 0.0" in text
+    assert "textmill_waiting_windows 3.0" in text
 
 
 def test_log_speaks_when_something_happened(caplog: pytest.LogCaptureFixture) -> None:
     """Without it a slow worker goes unnoticed, or an idle one fills the disk with zeros."""
     meter = Meter()
-    caplog.set_level(logging.INFO, "worker.meter")
+    caplog.set_level(logging.INFO, "worker.reporting")
 
-    with Reporter(meter, None, interval=0.01):
+    with reporting(meter, lambda: 0, None, interval=0.01):
         meter.count_documents(succeeded=1, failed=0)
         until(lambda: bool(caplog.messages))
 
@@ -65,7 +66,7 @@ def test_a_taken_port_leaves_a_process_without_metrics_alone(
         taken.listen()
         port = taken.getsockname()[1]
 
-        with Reporter(Meter(), port):
+        with reporting(Meter(), lambda: 0, port):
             pass
 
     assert f"no metrics on port {port}" in caplog.text
