@@ -19,7 +19,7 @@ from schema.errors import ArtifactError, NotLoadedError, TextmillError
 from schema.settings import WorkerSettings
 from worker.folders import take_place
 from worker.pipeline import Pipeline
-from worker.pipeline.artifact import SHIPPED, model_version, read_config
+from worker.pipeline.artifact import CARD, READABLE_CARD, SHIPPED, model_version, read_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,14 @@ class ArtifactFolders:
     def _copy(self, folder: Path, version: str) -> None:
         self.models.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.models, prefix=".") as aside:
-            whole = shutil.copytree(folder, Path(aside) / version)
+            whole = Path(aside) / version
+            whole.mkdir()
+            # Nothing else that the folder holds or links to: others can read the models folder.
+            for file in (folder / name for name in read_config(folder).files()):
+                shutil.copy(file, whole)
+            for card in (folder / CARD, folder / READABLE_CARD):
+                if card.is_file() and not card.is_symlink():
+                    shutil.copy(card, whole)
             try:
                 take_place(whole, self.models / version)
             except OSError:
@@ -125,12 +132,13 @@ def written(models: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:  # `shutil.Error` lists several errors; the first is reported
-        if error.filename is not None and not _concerns(models, Path(error.filename)):
+    except OSError as error:
+        # Of a copy that fails, the second file is the one that was written.
+        files = [Path(name) for name in (error.filename, error.filename2) if name is not None]
+        if files and not any(_concerns(models, file) for file in files):
             raise
-        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         msg = (
-            f"cannot write to the models folder {models} ({reason});"
+            f"cannot write to the models folder {models} ({error.strerror or error});"
             " make room, give this login the right, or name another with TEXTMILL_MODELS_DIR"
         )
         raise NotLoadedError(msg) from error

@@ -72,7 +72,7 @@ def default_processes(device: Device) -> int:
 def _count_gpus() -> int:
     """Ask torch in a separate process: importing it in this one would claim a device."""
     counted = subprocess.run(
-        [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"],
+        [sys.executable, "-P", "-c", "import torch; print(torch.cuda.device_count())"],
         capture_output=True,
         check=True,
         text=True,

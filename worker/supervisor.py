@@ -147,6 +147,7 @@ class Supervisor:
         slot.process = subprocess.Popen(
             [
                 sys.executable,
+                "-P",  # a file named torch.py in the working directory is not ours
                 "-m",
                 "worker.process",
                 "--name",

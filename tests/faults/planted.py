@@ -71,7 +71,10 @@ def _supervisor() -> None:
     spawn = subprocess.Popen
 
     def planted(arguments: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":  # noqa: ANN401
-        changed = [MODULE if part == "worker.process" else part for part in arguments]
+        # Without -P, since the tests are found by way of the working directory.
+        changed = [
+            MODULE if part == "worker.process" else part for part in arguments if part != "-P"
+        ]
         return spawn(changed, **options)
 
     silent = float(os.environ.get("PLANTED_SILENT", "120"))

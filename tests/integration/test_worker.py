@@ -58,6 +58,21 @@ def running(start: Start, producer_engine: sa.Engine) -> subprocess.Popen[str]:
     return supervisor
 
 
+def test_files_of_the_working_directory_are_not_imported(
+    start: Start, producer_engine: sa.Engine, tmp_path: Path
+) -> None:
+    """Without it, a worker started in a folder of uploads runs a file that is named torch.py."""
+    for name in ("torch.py", "celery.py", "redis.py"):
+        (tmp_path / name).write_text("raise SystemExit('not ours')")
+
+    supervisor = start(
+        "worker.cli", "run", "--devices", "auto", "--processes", "1", folder=tmp_path
+    )
+
+    until(lambda: supervisor.poll() is not None or len(workers(producer_engine)) == 1)
+    assert supervisor.poll() is None
+
+
 @pytest.mark.usefixtures("running")
 def test_every_document_gets_its_outcome(producer_engine: sa.Engine) -> None:
     """Without it, nothing of Textmill works."""

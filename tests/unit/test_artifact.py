@@ -16,12 +16,18 @@ from worker import pipeline as pipeline_module
 from worker.pipeline import Pipeline
 from worker.pipeline import artifact as artifact_module
 from worker.pipeline.analysis import analyse, analyse_stream
-from worker.pipeline.artifact import SHIPPED, model_version, read_config, read_model
+from worker.pipeline.artifact import (
+    CARD,
+    READABLE_CARD,
+    SHIPPED,
+    model_version,
+    read_config,
+    read_model,
+)
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model, ModelConfig
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import CARD, READABLE_CARD
 from worker.training.card import Card
 from worker.training.card_page import readable
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from schema.documents import Task
-from worker.pipeline.artifact import SHIPPED
-from worker.training.artifact import CARD
+from worker.pipeline.artifact import CARD, SHIPPED
 from worker.training.card import Card, limits_of
 from worker.training.data_sets import FINDS_ONLY, GENERATES, LIMITS
 

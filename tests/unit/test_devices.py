@@ -1,5 +1,7 @@
 """Which worker processes run on which devices."""
 
+from pathlib import Path
+
 import pytest
 
 from schema.errors import UsageError
@@ -17,6 +19,16 @@ def test_unknown_device_is_refused_with_the_remedy(text: str) -> None:
     """Without it, a typing error makes a worker run on another device than intended."""
     with pytest.raises(UsageError, match="use auto, cpu, or"):
         parse_devices(text)
+
+
+def test_gpus_are_counted_by_the_installed_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a worker started in a folder of uploads runs a file that is named torch.py."""
+    (tmp_path / "torch.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+
+    assert parse_devices("auto")
 
 
 def test_gpu_process_sees_its_own_gpu_only() -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,23 @@ def test_added_artifact_is_whole_or_absent(tmp_path: Path) -> None:
     assert card["model_version"] == version
 
 
+def test_what_else_a_folder_holds_is_not_copied(tmp_path: Path) -> None:
+    """Without it, a link in a folder from elsewhere shows any file to all who read the models."""
+    secret = tmp_path / "secret"
+    secret.write_text("a secret")
+    folder = shutil.copytree(SHIPPED / SENTIMENT, tmp_path / "given")
+    (folder / "notes.txt").symlink_to(secret)
+    (folder / "CARD.md").unlink()
+    (folder / "CARD.md").symlink_to(secret)
+    folders = ArtifactFolders(SHIPPED, tmp_path / "models")
+
+    copy = tmp_path / "models" / folders.add(folder)
+
+    assert {file.name for file in copy.iterdir()} == {
+        *(file.name for file in (SHIPPED / SENTIMENT).iterdir())
+    } - {"CARD.md"}
+
+
 def test_damaged_copy_is_replaced(tmp_path: Path) -> None:
     """Without it, copying the model again, the remedy that errors name, does nothing."""
     folders = ArtifactFolders(SHIPPED, tmp_path / "models")
@@ -230,12 +248,13 @@ def test_models_folder_that_takes_nothing_is_said_and_left_as_it_is(
     folders = ArtifactFolders(SHIPPED, tmp_path / "models")
     no_folder = tmp_path / "file"
     no_folder.write_bytes(b"")
-    full = raising(shutil.Error([("weights", "copy", "[Errno 28] No space left on device")]))
+    copy = str(tmp_path / "models" / "copy")
+    full = raising(OSError(ENOSPC, "No space left on device", "weights", None, copy))
 
     with pytest.raises(NotLoadedError, match=r"cannot write .*file.*; make room") as refused:
         ArtifactFolders(SHIPPED, no_folder).add(SHIPPED / SENTIMENT)
-    monkeypatch.setattr(shutil, "copytree", full)
-    with pytest.raises(NotLoadedError, match=r"models \(\[Errno 28\] No space left on device\);"):
+    monkeypatch.setattr(shutil, "copy", full)
+    with pytest.raises(NotLoadedError, match=r"models \(No space left on device\);"):
         folders.add(SHIPPED / SENTIMENT)
 
     assert exit_code(refused.value) == EXIT_UNREACHABLE

@@ -1,5 +1,6 @@
 """Words, subwords and windows."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -187,6 +188,18 @@ def test_what_is_remembered_does_not_change_the_tokens(monkeypatch: pytest.Monke
     ]
 
     assert found == expected
+
+
+def test_a_file_at_which_the_library_panics_is_refused(tmp_path: Path) -> None:
+    """Without it a worker dies of it again and again, instead of saying what to install."""
+    path = tmp_path / "tokenizer.json"
+    TOKENIZER.save(path)
+    content = json.loads(path.read_text())
+    content["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+    path.write_text(json.dumps(content))
+
+    with pytest.raises(ArtifactError, match="install the artifact again"):
+        Tokenizer.load(path)
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from worker.pipeline.out_of_memory import is_out_of_memory
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 
+CARD: Final = "card.json"
+READABLE_CARD: Final = "CARD.md"
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 WEIGHTS: Final = "weights.safetensors"

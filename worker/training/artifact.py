@@ -10,11 +10,13 @@ from torch.nn import Module
 
 from worker.folders import replacing
 from worker.pipeline.artifact import (
+    CARD,
     CHARACTER_NGRAMS,
     CONFIG,
     CONFIG_ADAPTER,
     GENERATOR,
     RANKER,
+    READABLE_CARD,
     TOKENIZER,
     WEIGHTS,
     Additions,
@@ -26,9 +28,6 @@ from worker.pipeline.tokenize import Tokenizer
 from worker.training.card import Card
 from worker.training.card_page import readable
 from worker.training.checkpoint import CHECKPOINT
-
-CARD = "card.json"
-READABLE_CARD = "CARD.md"
 
 OWN: Final = frozenset(
     {

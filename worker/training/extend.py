@@ -12,6 +12,7 @@ from schema.documents import Task
 from schema.errors import ArtifactError, InputError
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import (
+    CARD,
     TOKENIZER,
     ArtifactConfig,
     model_version,
@@ -21,7 +22,7 @@ from worker.pipeline.artifact import (
 from worker.pipeline.generator import Generator
 from worker.pipeline.model import Encoder
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import CARD, replaced, round_weights, write_card, write_generator
+from worker.training.artifact import replaced, round_weights, write_card, write_generator
 from worker.training.calibrate import generator_calibration
 from worker.training.card import Card, GeneratorCard, entry_of, limits_of
 from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints

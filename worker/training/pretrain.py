@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 
 from schema.documents import Task
 from schema.errors import DocumentError, InputError
-from worker.pipeline.artifact import TOKENIZER, WEIGHTS
+from worker.pipeline.artifact import CARD, TOKENIZER, WEIGHTS
 from worker.pipeline.model import Cell, ModelConfig
 from worker.pipeline.records import CleanText, IntArray
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import CARD, replaced
+from worker.training.artifact import replaced
 from worker.training.card import LanguageModelCard, entry_of
 from worker.training.checkpoint import (
     CHECKPOINT,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from schema.errors import ArtifactError
 from worker.pipeline.artifact import (
+    CARD,
     CHARACTER_NGRAMS,
     CONFIG,
     RANKER,
@@ -23,7 +24,6 @@ from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
-from worker.training.artifact import CARD
 from worker.training.card import SourceEntry, TeacherCard
 from worker.training.hashing import content_hash
 
