@@ -10,6 +10,7 @@ It provides each server whose URL is not set. Everything is in one data director
         passfile         passwords of the database logins for psql, mode 0600
         stack.json       URLs and processes of the running stack, mode 0600
         postgres/        the cluster; a link if root's Postgres account cannot enter here
+        postgres.port    port of the last start
         redis/           append-only file
         logs/            one file per process
 
