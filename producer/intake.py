@@ -18,7 +18,7 @@ NAME_SHOWN = 100
 MAX_EXACT = 2**53
 """Largest whole number for which a float, such as 3.0, is surely the number that was written."""
 
-_CONTROL = re.compile(r"[\x01-\x1f]")  # NUL has a separate error code
+_CONTROL = re.compile(r"[\x01-\x1f\x7f-\x9f]")  # NUL has a separate error code
 
 
 def from_mapping(

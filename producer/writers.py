@@ -5,7 +5,6 @@ CSV and Parquet have additional columns for what people look at first.
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from producer.outcomes import FIELDS, TEXT
+from schema.base import json_text
 
 COLUMNS = (*FIELDS[:2], "label", "score", "keywords", "code", "message", *FIELDS[2:])
 """Columns of CSV and Parquet: `FIELDS`, and before `result`, parts of `result` and `error`."""
@@ -88,7 +88,7 @@ def _write_jsonl(
     rows: Iterable[Mapping[str, object]], out: BinaryIO, fields: Sequence[str]
 ) -> None:
     for row in rows:
-        line = _json({name: row[name] for name in fields})
+        line = json_text({name: row[name] for name in fields})
         out.write(line.encode() + b"\n")
 
 
@@ -132,7 +132,7 @@ def _groups(rows: Iterable[dict[str, object]]) -> Iterator[list[dict[str, object
 def _flat(row: Mapping[str, object], columns: Sequence[str]) -> dict[str, object]:
     fields = {name: row[name] for name in (*FIELDS, TEXT) if name in columns}
     objects = {
-        name: _json(value)
+        name: json_text(value)
         for name, value in fields.items()
         if name in ("result", "error", "metadata") and value is not None
     }
@@ -163,7 +163,3 @@ def _fault(error: object) -> dict[str, object]:
         case {"code": code, "message": message}:
             return {"code": code, "message": message}
     return {}
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

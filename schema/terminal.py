@@ -24,16 +24,30 @@ WIDEST = 1000
 
 _FOLDED = 30  # characters of a line that a folded column keeps
 
+_ESCAPED = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+}
+
 
 def make_console(*, stderr: bool = False) -> Console:
     """A console that is wide enough for any table if it is not a terminal.
 
-    It prints what it is given: names and texts that people wrote are not markup.
+    It prints what it is given: names and texts that people wrote are not markup, but those that
+    reach it outside a table must be `printable`.
     """
     console = Console(stderr=stderr, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDEST
     return console
+
+
+def printable(text: str) -> str:
+    r"""`text` with its control characters written like `\x1b`; line feeds and tabs stay.
+
+    A terminal obeys sequences that begin with such a character: they clear it, set its title and
+    write the clipboard.
+    """
+    return text.translate(_ESCAPED)
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,7 @@ def _table(
             max_width=limits.get(name),
         )
     for row in rows:
-        table.add_row(*(row[name] for name in kept))
+        table.add_row(*(printable(row[name]) for name in kept))
     return table
 
 
@@ -138,7 +152,7 @@ def ended_well(program: str) -> Iterator[None]:
         with interruptible(), printing():
             yield
     except TextmillError as error:
-        click.echo(f"{program}: {error}", err=True)
+        click.echo(f"{program}: {printable(str(error))}", err=True)
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
         click.echo(f"{program}: interrupted", err=True)

@@ -34,7 +34,7 @@ begin
     elsif jsonb_typeof(id) <> 'string' then
         return null;
     end if;
-    if btrim(own, textmill.blanks()) = '' or own ~ '[\u0001-\u001f]'
+    if btrim(own, textmill.blanks()) = '' or own ~ '[\u0001-\u001f\u007f-\u009f]'
             or char_length(own) > textmill.limit_of('max_id_characters') then
         return null;
     end if;

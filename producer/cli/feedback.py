@@ -18,6 +18,7 @@ from producer.feedback import Verdict
 from producer.feedback_files import FORMATS, read_rows
 from producer.readers.formats import Format
 from producer.readers.rows import Row
+from schema.base import json_text
 from schema.documents import JobId, Rejected, Task
 from schema.errors import InputError
 from schema.exit_codes import EXIT_FAILURES
@@ -119,7 +120,7 @@ def import_(file: str, file_format: str | None, job: JobId | str | None, *, as_j
                 kind = _kind(row, error)
                 rejected[kind] += 1
                 if rejected[kind] <= NAMED:
-                    click.echo(f"{file}:{row.line}: {error}", err=True)
+                    say(f"{file}:{row.line}: {error}")
     for kind, count in rejected.items():
         if count > NAMED:
             say(f"and {count - NAMED:,} more of this kind: {kind}")
@@ -148,7 +149,7 @@ def export(task: str, *, gold: bool) -> None:
     """
     with connected() as textmill:
         for row in verdicts.export(textmill.engine, Task(task), gold=gold):
-            click.echo(json.dumps(row, ensure_ascii=False))
+            click.echo(json_text(row))
 
 
 def _take(textmill: Textmill, row: Row | Rejected, job_id: JobId | None, submitter: str) -> str:

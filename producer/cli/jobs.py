@@ -17,6 +17,7 @@ from producer.cli.options import json_lines_option
 from producer.cli.show import job_progress, job_view, status_table, tell_if_nothing_runs
 from producer.jobs import POLL_INTERVAL, JobStatus
 from producer.writers import OutputFormat, replacing, write_outcomes
+from schema.base import controls_escaped
 from schema.documents import JobId
 from schema.errors import InputError
 from schema.terminal import make_console
@@ -140,7 +141,7 @@ def _until_finished(
 
 def _print_json(statuses: Iterable[JobStatus]) -> None:
     for status in statuses:
-        click.echo(status.model_dump_json())
+        click.echo(controls_escaped(status.model_dump_json()))
 
 
 def _format_of(output: Path | None) -> OutputFormat:

@@ -1,10 +1,13 @@
 """`textmill review`."""
 
+import html
 import json
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -65,9 +68,22 @@ def review(
         else:
             click.echo(page)
         console.print(f"{name} reviews; end it with Ctrl-C", style="dim")
-        if opens:
-            webbrowser.open(page)
-        stop.wait()
+        with _in_browser(page) if opens else nullcontext():
+            stop.wait()
+
+
+@contextmanager
+def _in_browser(url: str) -> Iterator[None]:
+    """Open `url` in the web browser through a private file, which is removed after the block.
+
+    Every account of the machine sees the arguments of a browser.
+    """
+    with TemporaryDirectory(prefix="textmill-") as folder:
+        file = Path(folder, "review.html")
+        file.touch(0o600)
+        file.write_text(f'<meta http-equiv="refresh" content="0; url={html.escape(url)}">', "utf-8")
+        webbrowser.open(file.as_uri())
+        yield
 
 
 @contextmanager

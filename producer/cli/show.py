@@ -18,7 +18,7 @@ from producer.client import Textmill
 from producer.jobs import JobStatus
 from producer.workers import any_alive
 from schema.states import RUNNABLE_JOB_STATES
-from schema.terminal import Columns, cell, fitting, fitting_table, make_console
+from schema.terminal import Columns, cell, fitting, fitting_table, make_console, printable
 
 
 def _count(count: float) -> str:
@@ -94,7 +94,7 @@ console = make_console(stderr=True)
 
 def say(line: str) -> None:
     """Print a line for people as it is: neither wrapped nor coloured."""
-    console.print(line, highlight=False, soft_wrap=True)
+    console.print(printable(line), highlight=False, soft_wrap=True)
 
 
 def tell_if_nothing_runs(
@@ -129,7 +129,7 @@ def job_view(status: JobStatus, width: int) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     for name, text_of in LINES.items():
         if text := text_of(status):
-            lines.add_row(f"{name}:", text)
+            lines.add_row(f"{name}:", printable(text))
     return lines
 
 

@@ -24,6 +24,7 @@ from producer.readers import Format, naming_file, read_documents
 from producer.readers.source import display_name, rereadable
 from producer.submit import Submission
 from producer.submit import submit as submit_records
+from schema.base import json_text
 from schema.documents import JobOptions, Lane, Record, Rejected, Task
 from schema.errors import InputError, TextmillError
 from schema.exit_codes import EXIT_FAILURES
@@ -271,7 +272,7 @@ def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None 
     }
     if final is not None:
         fields |= json.loads(final.model_dump_json())
-    click.echo(json.dumps(fields, ensure_ascii=False) if as_json else submission.job_id)
+    click.echo(json_text(fields) if as_json else submission.job_id)
     if submission.repeated:
         say("these documents were submitted before with this key; this is that job")
 

@@ -18,7 +18,7 @@ from schema.base import json_line
 from schema.database import closing_engine
 from schema.settings import ServiceSettings, SweepSettings, read
 from schema.stack import database_url
-from schema.terminal import Columns, cell, fitting_table, make_console
+from schema.terminal import Columns, cell, fitting_table, make_console, printable
 
 RUNS_LISTED = 30
 """Runs that `textmill sweep history` lists."""
@@ -176,7 +176,7 @@ def run(name: str, *, now: bool) -> None:
             up_to = source.highest(watermark)
     above = "" if is_lowest(watermark) else f" above {column} {watermark}"
     reach = "" if up_to is None else f", up to {column} {up_to}"
-    click.echo(f"{count:,} row{'' if count == 1 else 's'}{above}{reach}")
+    click.echo(printable(f"{count:,} row{'' if count == 1 else 's'}{above}{reach}"))
 
 
 @sweep.command()

@@ -9,13 +9,15 @@ from datetime import timedelta
 import click
 
 from producer.cli.options import json_option
-from producer.cli.show import console
+from producer.cli.show import console, say
 from producer.cli.stopping import until_told_to_stop
 from producer.local import Stack, running
 from producer.local.binaries import psql
+from producer.local.folder import PASSFILE
 from producer.workers import Worker, database_time, started_since
 from schema.database import closing_engine
 from schema.settings import ServiceSettings, read
+from schema.urls import without_passwords
 
 LONG_START = 60.0
 """Seconds after which a start with no worker ready is reported."""
@@ -32,7 +34,7 @@ def up(*, workers: int | None, as_json: bool) -> None:
     """Run Postgres, Redis, dispatch and workers until SIGTERM.
 
     Ctrl-C stops it, too. Servers that TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL name are used
-    instead of started. What it prints once ready contains passwords.
+    instead of started. What it prints with --json contains passwords.
 
     \b
     Examples:
@@ -44,7 +46,8 @@ def up(*, workers: int | None, as_json: bool) -> None:
     )
     began = time.monotonic()
     console.print("starting …", style="dim")
-    with running(read(ServiceSettings), workers) as stack:
+    services = read(ServiceSettings)
+    with running(services, workers) as stack:
         expected = 1 if workers is None else workers
         alive = _wait_for_workers(stack, expected, began, stop)
         if stop.is_set():
@@ -62,12 +65,22 @@ def up(*, workers: int | None, as_json: bool) -> None:
             click.echo(json.dumps(ready))
         else:
             console.print("ready; in another terminal:  textmill submit sentiment FILE --wait")
-            console.print("to look at rows with SQL, read-only and without texts:")
-            click.echo(shlex.join([psql(), stack.urls.reader]))
-            console.print("to submit and to give feedback with SQL, too:")
-            click.echo(shlex.join([psql(), stack.urls.producer]))
+            _show_logins(stack, services)
         while not stop.wait(0.5):
             stack.check()
+
+
+def _show_logins(stack: Stack, services: ServiceSettings) -> None:
+    """Print commands without passwords: every account of the machine sees a running command."""
+    embedded = services.database_url is None
+    passfile = services.data_dir.absolute() / PASSFILE
+    prefix = f"PGPASSFILE={shlex.quote(str(passfile))} " if embedded else ""
+    console.print("to look at rows with SQL, read-only and without texts:")
+    click.echo(prefix + shlex.join([psql(), without_passwords(stack.urls.reader)]))
+    console.print("to submit and to give feedback with SQL, too:")
+    click.echo(prefix + shlex.join([psql(), without_passwords(stack.urls.producer)]))
+    if embedded:
+        say(f"for other database clients, the passwords are at the ends of the lines of {passfile}")
 
 
 def _wait_for_workers(

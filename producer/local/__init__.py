@@ -7,8 +7,10 @@ It provides each server whose URL is not set. Everything is in one data director
         users.lock       shared lock of the processes that joined it; it ends after them
         servers.lock     held by the process that runs it, and inherited by all that it started
         passwords.json   generated once, mode 0600
+        passfile         passwords of the database logins for psql, mode 0600
         stack.json       URLs and processes of the running stack, mode 0600
         postgres/        the cluster; a link if root's Postgres account cannot enter here
+        postgres.port    port of the last start
         redis/           append-only file
         logs/            one file per process
 

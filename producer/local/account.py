@@ -18,9 +18,13 @@ class Account:
     user: int
     group: int
 
-    def own(self, path: Path) -> None:
-        """Hand `path` over to this account."""
-        os.chown(path, self.user, self.group)
+    def own(self, file: Path | int) -> None:
+        """Hand a file over to this account.
+
+        Args:
+            file: its file descriptor, or a path that this account cannot change in between.
+        """
+        os.chown(file, self.user, self.group)
 
 
 def postgres_account() -> Account | None:

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from schema.errors import SettingsError, UsageError
 from schema.stack import OWNER_LOCK, lock_at_once, open_lock
+
+PASSFILE = "passfile"
+"""File in the data directory with the password of each database login, as libpq reads it."""
 
 _PASSWORDS = ("owner", "producer", "worker", "reader", "annotator", "redis")
 _OWNER_WAIT = 0.5  # seconds; others hold the lock either for a moment only, or for good
@@ -49,16 +51,16 @@ def passwords(data_dir: Path) -> dict[str, str]:
     # A data directory may be older than a role.
     if lacking := [name for name in _PASSWORDS if name not in found]:
         found |= {name: secrets.token_urlsafe(24) for name in lacking}
-        write_private(path, found)
+        write_private(path, json.dumps(found))
     return found
 
 
-def write_private(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` as JSON, readable by its owner only; never seen half written."""
+def write_private(path: Path, content: str) -> None:
+    """Write `content`, readable by its owner only; never seen half written."""
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(content, file)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)

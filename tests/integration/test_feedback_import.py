@@ -51,6 +51,24 @@ def test_import_takes_the_good_lines_and_names_the_bad(
     assert labels == [["fraud", "spam"], []]
 
 
+def test_import_shows_control_characters_and_sends_none(
+    database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path
+) -> None:
+    """Without it, a file that someone sent controls the terminal of whoever imports it."""
+    file = tmp_path / "reviewed.csv"
+    job = jobs[Task.MODERATION]
+    file.write_text(
+        f"job_id,external_id,verdict,\x1b[2Jcolumn\n{job},\x9b31m,agree,\n", encoding="utf-8"
+    )
+
+    imported = invoke(database, "feedback", "import", file)
+
+    assert imported.exit_code == 1
+    assert r"\x1b[2Jcolumn" in imported.stderr
+    assert "\x1b" not in imported.stderr
+    assert "\x9b" not in imported.stderr
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_rows_without_a_job_judge_the_one_that_is_named(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path, form: str

@@ -6,14 +6,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from sysconfig import get_config_var, get_path
+from tempfile import NamedTemporaryFile
+from typing import IO
 
 import psycopg
 import pytest
 
 from producer.local import binaries, postgres, remove, servers
-from schema.errors import SettingsError
+from schema.errors import ServiceUnavailableError, SettingsError
 from schema.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +99,60 @@ def test_root_runs_a_stack_where_the_server_may_not_go(
 
     assert not cluster.exists()
     assert not services.data_dir.exists()
+
+
+@as_root
+def test_root_writes_nothing_where_the_account_of_the_server_leads_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, any process of that account makes root change files that are root's alone."""
+    folder.chmod(0o711)
+    closed, file = folder / "closed", folder / "file"
+    closed.mkdir(mode=0o700)
+    file.write_text("untouched")
+    install = _installed_in(closed)
+    monkeypatch.setattr(postgres, "postgres_install", lambda: install)
+    before = sorted(closed.iterdir())
+    services = ServiceSettings(data_dir=folder / "data dir")
+    services.data_dir.mkdir(mode=0o711)
+    cluster = services.data_dir / "postgres"
+    cluster.mkdir(mode=0o700)
+    (cluster / "port").symlink_to(file)
+    (cluster / "programs.draft").symlink_to(closed)
+    os.chown(cluster, NOBODY, NOBODY)
+
+    with servers(services, durable=False) as stack, psycopg.connect(stack.urls.reader):
+        pass
+
+    assert file.read_text() == "untouched"
+    assert sorted(closed.iterdir()) == before
+    assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@as_root
+def test_root_hands_over_the_file_that_it_made_and_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, any process of that account becomes the owner of a file of its choice."""
+    folder.chmod(0o711)
+    secret = folder / "secret"
+    secret.touch(0o600)
+
+    services = ServiceSettings(data_dir=folder / "data dir")
+
+    @contextmanager
+    def swapped(*_: str, **__: Path | str) -> Iterator[IO[str]]:
+        with NamedTemporaryFile("w", dir=services.data_dir / "postgres") as file:
+            Path(file.name).unlink()
+            Path(file.name).symlink_to(secret)
+            yield file
+
+    monkeypatch.setattr(postgres, "NamedTemporaryFile", swapped)
+
+    with pytest.raises(ServiceUnavailableError, match="initdb"), servers(services, durable=False):
+        pass
+
+    assert secret.stat().st_uid == 0
 
 
 def test_a_missing_wheel_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

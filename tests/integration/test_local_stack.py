@@ -170,12 +170,12 @@ def test_secrets_are_for_the_owner_alone(folder: Path) -> None:
         ).stdout
         modes = [
             (services.data_dir / name).stat().st_mode & 0o777
-            for name in ("passwords.json", "stack.json")
+            for name in ("passwords.json", "stack.json", "passfile")
         ]
 
     assert "postgres" in listed
     assert not [secret for secret in secrets if secret in listed or secret in repr(stack)]
-    assert modes == [0o600, 0o600]
+    assert modes == [0o600] * 3
 
 
 def test_the_end_of_the_block_leaves_no_process(folder: Path) -> None:

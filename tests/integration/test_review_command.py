@@ -5,7 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+from html import escape
 from importlib import import_module
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -42,6 +45,41 @@ def test_page_is_served_until_a_signal(database: DatabaseUrls, number: signal.Si
     assert "Nothing left here" in page.text
     assert (process.returncode, out) == (0, "")
     assert err == "kim reviews; end it with Ctrl-C\n"
+
+
+BROWSER = """#!/bin/sh
+echo "$@" > arguments
+stat -c %a "${1#file://}" > mode || stat -f %Lp "${1#file://}" > mode
+cat "${1#file://}" > page
+kill -TERM $PPID
+"""
+"""A browser that keeps what it was told, and then ends the review."""
+
+
+def test_browser_gets_the_address_where_no_other_account_sees_it(
+    database: DatabaseUrls, tmp_path: Path
+) -> None:
+    """Without it, the list of processes lets every account of the machine judge."""
+    browser = tmp_path / "browser"
+    browser.write_text(BROWSER)
+    browser.chmod(0o700)
+    variables = environment(database.annotator, "redis://127.0.0.1:1/0", "unused")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "producer.cli", *REVIEW, "--open"],
+        env=variables | {"BROWSER": str(browser)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=PATIENCE,
+    )
+
+    told = {name: (tmp_path / name).read_text().strip() for name in ("arguments", "mode", "page")}
+    url = json.loads(ended.stdout)["url"]
+    assert "token" not in told["arguments"]
+    assert told["mode"] == "600"
+    assert f"url={escape(url)}" in told["page"]
+    assert not Path(urlsplit(told["arguments"]).path).exists()
 
 
 def test_request_that_cannot_be_carried_out_says_what_to_do(database: DatabaseUrls) -> None:

@@ -74,6 +74,8 @@ def test_a_text_that_cannot_be_analysed_is_refused(text: object, code: ErrorCode
         ("  ", ErrorCode.INVALID_ID),
         ("x\ny", ErrorCode.INVALID_ID),
         ("\x01\x02", ErrorCode.INVALID_ID),
+        ("a\x7f", ErrorCode.INVALID_ID),
+        ("a\x9b31m", ErrorCode.INVALID_ID),
         ("12345678901", ErrorCode.INVALID_ID),
         (True, ErrorCode.INVALID_ID),
         (1.5, ErrorCode.INVALID_ID),

@@ -103,6 +103,15 @@ def test_predict_reads_standard_input_and_draws_a_table(artifacts: Path) -> None
     assert "hello" in result.stdout
 
 
+def test_predict_shows_control_characters_and_sends_none(artifacts: Path) -> None:
+    """Without it, a document writes the clipboard of whoever analyses it."""
+    arguments = ["predict", "sentiment", "-", "--artifact", artifacts / "sentiment"]
+
+    result = run(*arguments, stdin="good \x1b]52;c;aGk=\x07 \x9b31m tea\n")
+
+    assert r"good \x1b]52;c;aGk=\x07 \x9b31m tea" in result.stdout
+
+
 def test_a_model_of_another_task_is_refused(artifacts: Path) -> None:
     """Without it moderation scores could be read as sentiment."""
     result = run("predict", "sentiment", "hello", "--artifact", artifacts / "moderation")

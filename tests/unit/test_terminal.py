@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from schema.errors import InputError
 from schema.terminal import Columns, ended_well, fitting_table, interruptible
 
 
@@ -102,6 +103,33 @@ def test_narrow_table_leaves_columns_out_and_cuts_no_cell(width: int, kept: list
     assert first.startswith(ROW["id"])
     assert capture.get().split()[len(kept) :].count("word") == 9
     assert "…" not in capture.get()
+
+
+CONTROLS = "\x1b]52;c;aGk=\x07 \x1b[2J \x9b31m \x7f\r\b"
+"""What a terminal would obey: it writes the clipboard, clears the screen and turns red."""
+SHOWN = r"\x1b]52;c;aGk=\x07 \x1b[2J \x9b31m \x7f\x0d\x08"
+
+
+def test_a_table_shows_control_characters_and_sends_none() -> None:
+    """Without it, the name of a job takes over the terminal of everyone who lists jobs."""
+    console = Console(width=200)
+
+    with console.capture() as capture:
+        console.print(fitting_table([ROW | {"parent": CONTROLS}], COLUMNS, 200))
+
+    assert SHOWN in capture.get()
+
+
+def test_an_error_shows_control_characters_and_sends_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without it, a column's name that an error repeats takes over the terminal."""
+    error = InputError(f"first line\n{CONTROLS}好")
+
+    with pytest.raises(SystemExit), ended_well("textmill"):
+        raise error
+
+    assert capsys.readouterr().err == f"textmill: first line\n{SHOWN}好\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is full")

@@ -109,6 +109,19 @@ def test_tables_have_columns_for_what_people_look_at_first() -> None:
     ]
 
 
+def test_json_lines_hold_no_control_character() -> None:
+    """Without it, results that are shown on a terminal control it: JSON escapes only some."""
+    text = "\x00\x1b\x7f\x80\x9b31m\x9f\xa0好"
+    out = io.BytesIO()
+
+    write_outcomes([ROWS[0] | {"text": text}], OutputFormat.JSONL, out, texts=True)
+
+    [line] = out.getvalue().decode().splitlines()
+    assert r"\u001b\u007f\u0080\u009b31m\u009f" in line
+    assert "\xa0好" in line
+    assert json.loads(line)["text"] == text
+
+
 @pytest.mark.parametrize("form", OutputFormat)
 def test_a_job_without_documents_gives_a_file_that_can_be_read(form: OutputFormat) -> None:
     """A nightly consumer must not break on an empty night."""

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from schema.documents import Task
 from schema.errors import InputError
-from schema.terminal import make_console
+from schema.terminal import make_console, printable
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import Pipeline
 from worker.training.evaluate import evaluate
@@ -69,7 +69,7 @@ def command(
             plots.mkdir(parents=True, exist_ok=True)
             plot(pipeline, rows, plots / f"{number:02}-{_name(file)}.png")
         for name, value in _lines(measures):
-            table.add_row(str(file), f"{measures.documents:,}", name, value)
+            table.add_row(printable(str(file)), f"{measures.documents:,}", name, value)
     if not as_json:
         make_console().print(table)
 

@@ -8,7 +8,7 @@ import click
 from schema.base import json_line
 from schema.documents import Task
 from schema.settings import WorkerSettings, read
-from schema.terminal import Columns, cell, fitting_table, make_console
+from schema.terminal import Columns, cell, fitting_table, make_console, printable
 from worker.artifact_folders import ArtifactFolders
 from worker.commands.database import connected
 from worker.commands.options import TASK, json_option
@@ -90,7 +90,7 @@ def show(*, version: str, as_json: bool) -> None:
     if as_json:
         _print_json([model])
         return
-    click.echo("\n".join(_lines(model)))
+    click.echo(printable("\n".join(_lines(model))))
 
 
 @command.command("add", short_help="Copy an artifact into the models folder.")

@@ -1,6 +1,5 @@
 """`textmill-worker predict`."""
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import TypeVar
 import click
 from rich.table import Table
 
+from schema.base import json_text
 from schema.documents import Task
 from schema.errors import ArtifactError, InputError
 from schema.exit_codes import EXIT_FAILURES
@@ -21,7 +21,7 @@ from schema.outcomes import (
     Result,
     SentimentResult,
 )
-from schema.terminal import check_options, make_console
+from schema.terminal import check_options, make_console, printable
 from worker.commands.options import TASK, artifact_option, json_option, open_pipeline
 from worker.pipeline import NO_GENERATOR
 from worker.pipeline.analysis import analyse_stream
@@ -83,7 +83,7 @@ def command(
         if as_json:
             click.echo(_json_line(outcome))
         else:
-            table.add_row(*_cells(text, outcome))
+            table.add_row(*map(printable, _cells(text, outcome)))
     if not as_json:
         make_console().print(table)
     if failed:
@@ -118,7 +118,7 @@ def _json_line(outcome: Result | Failure) -> str:
     name = "error" if isinstance(outcome, Failure) else "result"
     status = "failed" if isinstance(outcome, Failure) else "succeeded"
     line = {"status": status, name: outcome.model_dump(mode="json")}
-    return json.dumps(line, ensure_ascii=False)
+    return json_text(line)
 
 
 def _cells(text: str, outcome: Result | Failure) -> tuple[str, str, str]:
