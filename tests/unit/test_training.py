@@ -161,10 +161,10 @@ def test_training_halves_the_loss(data_folder: Path, artifacts: Path) -> None:
 def test_a_start_does_not_bring_its_calibration_along(data_folder: Path, artifacts: Path) -> None:
     """Without it a refined model would be calibrated on top of another's temperature."""
     start = Start.load(artifacts / Task.SENTIMENT)
+    start.weights[TEMPERATURE].fill_(2)
 
     state = fresh_state(recipe(data_folder, Task.SENTIMENT), start)
 
-    assert start.weights[TEMPERATURE].item() != 1
     assert state.model.decoder.get_buffer("temperature").item() == 1
 
 

@@ -11,7 +11,7 @@ import torch
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS
 from worker.pipeline import Pipeline
-from worker.pipeline.artifact import Additions, ArtifactConfig
+from worker.pipeline.artifact import Additions
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
@@ -37,7 +37,7 @@ from worker.training.ranker import RankerRows, Tagger, count, fit_ranker
 from worker.training.recipe import Recipe
 from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
-from worker.training.start import Start
+from worker.training.start import TEMPERATURE, Start
 from worker.training.training_rows import TrainingRows
 from worker.training.validation import Validation
 from worker.training.written import written_entries
@@ -75,9 +75,9 @@ def finish(
     tokenizer = start.tokenizer
     ranker = _ranker(recipe, start, rows.ranker, state.model, fold_taggers)
     config = replace(recipe.config(tokenizer), ranker=ranker is not None)
-    config = _calibrated(
-        recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
-    )
+    uncalibrated = in_memory(config, tokenizer, state.model, ranker)
+    thresholds = _calibrate(recipe, start, uncalibrated, state.model)
+    config = replace(config, thresholds=thresholds)
     pipeline = in_memory(config, tokenizer, state.model)
     ngrams = _character_ngrams(recipe, start, rows, pipeline, averaged=averaged)
     config = replace(config, character_ngrams=ngrams is not None)
@@ -125,25 +125,35 @@ def _ranker(
     return fit_ranker([Tagger(pipeline, rows), *fold_taggers], recipe.training.seed)
 
 
-def _calibrated(
-    recipe: Recipe, config: ArtifactConfig, pipeline: Pipeline, model: Model
-) -> ArtifactConfig:
-    """Set the model's temperatures in place; returns the config with its thresholds."""
+def _calibrate(recipe: Recipe, start: Start, pipeline: Pipeline, model: Model) -> dict[str, float]:
+    """Set the model's temperatures in place, and return its thresholds.
+
+    A value that too few rows would decide stays as it is in `start`, or uncalibrated if `start` has
+    not learned the labels.
+    """
     sets = [source.rows("valid") for source in recipe.sources()]
     rows = [row for rows in sets for row in rows]
+    known = start.has_decoder_of(model)
+    kept = start.thresholds if known else pipeline.thresholds
+    weights = start.weights if known else model.state_dict()
     match recipe.task:
         case Task.SENTIMENT:
-            sentiment = of_type(SentimentRow, rows)
-            _set_temperature(model, sentiment_temperature(pipeline, sentiment))
-            return config
+            temperature = sentiment_temperature(
+                pipeline, of_type(SentimentRow, rows), weights[TEMPERATURE].tolist()
+            )
+            _set_temperature(model, temperature)
+            return {}
         case Task.MODERATION:
             moderation, ordinary = of_type(ModerationRow, rows), recipe.ordinary("valid")
-            _set_temperature(model, moderation_temperatures(pipeline, [*moderation, *ordinary]))
+            temperatures = moderation_temperatures(
+                pipeline, moderation, ordinary, weights[TEMPERATURE].tolist()
+            )
+            _set_temperature(model, temperatures)
             parted = [of_type(ModerationRow, rows) for rows in sets]
-            return replace(config, thresholds=moderation_thresholds(pipeline, parted, ordinary))
+            return moderation_thresholds(pipeline, parted, ordinary, kept)
         case Task.KEYWORDS:
-            threshold = keyword_threshold(pipeline, [of_type(KeywordsRow, rows) for rows in sets])
-            return replace(config, thresholds={"keyword": threshold})
+            parts = [of_type(KeywordsRow, rows) for rows in sets]
+            return {"keyword": keyword_threshold(pipeline, parts, kept["keyword"])}
 
 
 def _set_temperature(model: Model, values: list[float]) -> None:
