@@ -285,6 +285,20 @@ def test_ordinary_texts_are_clean_of_what_their_source_rules_out(data_folder: Pa
     assert "hate" not in known["awful service, dirty room"]
 
 
+def test_texts_that_moderation_knows_are_no_ordinary_text(tmp_path: Path) -> None:
+    """Without it, a text labelled as spam is taught as clean, or a test text is learned."""
+    labelled = [{"text": text, "label": "neutral"} for text in ("Win a prize", "A calm day")]
+    write_source(tmp_path / "sentiment" / "notes", labelled)
+    write_source(tmp_path / "keywords" / "papers", [{"text": "Solar cells", "keywords": []}])
+    write_source(tmp_path / "moderation" / "mail", [{"text": "WIN a  prize", "labels": ["spam"]}])
+    for split in ("train", "valid"):
+        (tmp_path / "moderation" / "mail" / f"{split}.jsonl.gz").unlink()
+
+    rows = recipe(tmp_path, Task.MODERATION).ordinary("train")
+
+    assert {row.text for row in rows} == {"A calm day", "Solar cells"}
+
+
 def test_ordinary_text_that_names_an_identity_is_taken_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,6 @@ from worker.training.evaluate import evaluate, in_memory, moderation_scores
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
 from worker.training.measures import decided, folded, keywords_measures, majority
-from worker.training.ordinary import ordinary_rows
 from worker.training.ranker import RankerRows, Tagger, count, fit_ranker
 from worker.training.recipe import Recipe
 from worker.training.robustness import evasion_kept
@@ -175,8 +174,8 @@ def _card(
         *(entry_of(source, "labels", source.rows("train")) for source in labelled),
         *(
             entry_of(source, "ordinary text", texts)
-            for source in recipe.ordinary_sources()
-            if (texts := ordinary_rows(source, "train"))
+            for source, texts in recipe.ordinary_sets("train")
+            if texts
         ),
         *written_entries(recipe.task),
     ]

@@ -10,6 +10,7 @@ from worker.pipeline.artifact import ArtifactConfig
 from worker.pipeline.model import Cell, ModelConfig
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.corpus import (
+    SPLITS,
     LicenceClass,
     Source,
     Split,
@@ -121,9 +122,31 @@ class Recipe:
         """Sources of other tasks that a sentiment teacher may judge, too; otherwise none."""
         return self._other_sources() if self.task is Task.SENTIMENT else []
 
+    def ordinary_sets(self, split: Split) -> list[tuple[Source, list[ModerationRow]]]:
+        """Ordinary text of each of `ordinary_sources`, as weak negatives.
+
+        Texts of any split of the labelled sources are left out: their labels are known, or they
+        must remain unseen.
+        """
+        taken = self.ordinary_sources()
+        known = self.texts(*SPLITS) if taken else frozenset()
+        return [
+            (source, [row for row in ordinary_rows(source, split) if folded(row.text) not in known])
+            for source in taken
+        ]
+
     def ordinary(self, split: Split) -> list[ModerationRow]:
-        """Ordinary text, as weak negatives; empty unless the task is moderation."""
-        return [row for source in self.ordinary_sources() for row in ordinary_rows(source, split)]
+        """The rows of all `ordinary_sets`; empty unless the task is moderation."""
+        return [row for _, rows in self.ordinary_sets(split) for row in rows]
+
+    def texts(self, *splits: Split) -> frozenset[str]:
+        """The texts of these splits of the labelled sources, folded."""
+        return frozenset(
+            folded(row.text)
+            for source in self.sources()
+            for split in splits
+            for row in source.rows(split)
+        )
 
     def folds(self) -> list["Recipe"]:
         """For keywords without feedback, the same training without each fold; otherwise none."""
