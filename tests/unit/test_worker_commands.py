@@ -86,6 +86,18 @@ def test_an_artifact_is_refined_gently(
     assert [recipe.training for recipe in begun] == [training[Task.SENTIMENT]]
 
 
+def test_a_start_of_less_permissive_sources_is_refused(
+    data_folder: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it, weights learned without a licence would ship under a permissive card."""
+    options = ("--start", artifacts / "sentiment", "--out", tmp_path / "out")
+
+    result = run("train", "sentiment", "--data", data_folder, *options, "--licence-class", "A")
+
+    assert result.exit_code == 2
+    assert "learned from sources beyond class A (reviews)" in result.stderr
+
+
 def test_the_command_on_a_card_can_be_given_again() -> None:
     """Without it an artifact could not be made again from its card."""
     line = command_line(

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from schema.errors import ArtifactError
+from schema.errors import ArtifactError, InputError
 from worker.pipeline.artifact import (
     CHARACTER_NGRAMS,
     CONFIG,
@@ -26,6 +26,7 @@ from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import CARD
 from worker.training.card import SourceEntry, TeacherCard
+from worker.training.corpus import LicenceClass
 from worker.training.hashing import content_hash
 
 TEMPERATURE: Final = "decoder.temperature"
@@ -95,6 +96,19 @@ class Start:
             card.sources,
             card.teachers,
         )
+
+    def check(self, licence_class: LicenceClass) -> None:
+        """Check that nothing it learned from, or its teachers, is beyond a licence class.
+
+        Raises:
+            InputError: a source is; the message names it.
+        """
+        learned = [*self.sources, *(entry for card in self.teachers for entry in card.sources)]
+        beyond = sorted({entry.name for entry in learned if entry.licence_class > licence_class})
+        if beyond:
+            msg = f"{self.folder} learned from sources beyond class {licence_class}"
+            msg += f" ({', '.join(beyond)}); start from another, or widen --licence-class"
+            raise InputError(msg)
 
     def has_decoder_of(self, model: Model) -> bool:
         """Whether it has learned the labels of the model's task."""
