@@ -3,7 +3,7 @@
 import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,12 +97,15 @@ def retrain(
     Raises:
         ArtifactError: the serving model is not found here.
         NotLoadedError: the models folder cannot be written to.
-        InputError: too few documents are judged, or the data is missing or broken.
+        InputError: too few documents are judged, the data is missing or broken, or nothing is
+            promoted and a worker serves another model than the default found here.
     """
     registry, runs = Registry(database), TrainingRuns(database)
     serving = registry.promoted(wanted.task)
     start = folders.find(wanted.task, serving.version)
     parent = folders.load(wanted.task, serving.version, "cpu")
+    if serving.version is None:
+        _check_default(registry.served(wanted.task), wanted.task, parent.model_version)
     registry.add(wanted.task, parent.model_version)
     with written(folders.models), _aside(folders.models, runs) as aside:
         recipe = _recipe(wanted, database, start, aside / _FEEDBACK)
@@ -126,6 +129,16 @@ def retrain(
             runs.fail(run_id, run.data_hash, error)
             raise
     yield Retrained(run_id, run, candidate, comparisons, decision)
+
+
+def _check_default(served: Iterable[str], task: Task, default: str) -> None:
+    others = [version for version in served if version != default]
+    if others:
+        msg = (
+            f"workers serve {task} with {', '.join(others)}, but the default here is {default};"
+            " set TEXTMILL_ARTIFACTS as it is for the workers, or promote a model"
+        )
+        raise InputError(msg)
 
 
 @contextmanager

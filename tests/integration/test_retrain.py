@@ -250,6 +250,27 @@ def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
     assert list((tmp_path / "models").iterdir()) == []
 
 
+def test_default_that_no_worker_serves_is_not_trained_further(
+    engine: sa.Engine, data_folder: Path, tmp_path: Path
+) -> None:
+    """Without it, a shell that lacks a setting replaces the serving model with another's child."""
+    served = "b" * 16
+    Registry(engine).add(SENTIMENT, served)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "insert into textmill.worker (worker, host, pid, device, tasks, threads, models)"
+                " values ('w1', 'here', 1, 'cpu', '{sentiment}', 1, cast(:models as jsonb))"
+            ),
+            {"models": json.dumps({SENTIMENT: served})},
+        )
+
+    with pytest.raises(InputError, match=f"workers serve sentiment with {served}, but"):
+        list(
+            retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, tmp_path / "models"))
+        )
+
+
 def test_models_folder_that_takes_nothing_is_told_from_a_model_that_is_no_better(
     engine: sa.Engine, data_folder: Path, tmp_path: Path
 ) -> None:
