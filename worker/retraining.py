@@ -207,9 +207,11 @@ def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) 
         start=start,
         feedback=Feedback(source, wanted.replay),
     )
-    if not any(source.rows("test") for source in recipe.original_sources()):
+    *original, _ = recipe.sets("test")
+    if not any(rows for _, rows in original):
         msg = (
-            f"{wanted.data} has no test set of {wanted.task}, so nothing would show what got worse"
+            f"{wanted.data} has no test set of {wanted.task} beyond what was judged,"
+            " so nothing would show what got worse"
         )
         raise InputError(msg)
     return recipe
@@ -234,6 +236,6 @@ def _run_of(wanted: Retraining, recipe: Recipe, parent: Pipeline) -> TrainingRun
 
 
 def _compare(recipe: Recipe, parent: Pipeline, candidate: Pipeline) -> Comparisons:
-    *original, feedback = recipe.sources()
-    sets = {source.name: rows for source in original if (rows := source.rows("test"))}
-    return compare(parent, candidate, feedback.rows("test"), sets)
+    *original, (_, held_out) = recipe.sets("test")
+    sets = {source.name: rows for source, rows in original if rows}
+    return compare(parent, candidate, held_out, sets)

@@ -1,5 +1,6 @@
 """Verdicts as training data."""
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from producer.feedback import Verdict, add, export
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
 from schema.settings import IntakeSettings
+from tests.fixtures.corpus import PRAISE, recipe
 from tests.fixtures.outcomes import RESULTS, work_off
 from worker.gold import read_gold
+from worker.training.corpus import Split
 from worker.training.feedback import (
     MOST_TIMES,
     SHARE,
@@ -176,6 +179,23 @@ def test_a_part_of_the_data_is_replayed_without_what_people_judged(tmp_path: Pat
     assert len(large) + len(small) == 300
     assert len(large) == pytest.approx(9 * len(small), abs=1)
     assert {row.text for row in [*large, *small]}.isdisjoint(row.text for row in MANY[:100])
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_nothing_is_measured_on_what_people_judged_but_what_they_said(
+    data_folder: Path, tmp_path: Path, split: Split
+) -> None:
+    """Without it, learned texts show what got worse, and held-out ones choose the epoch."""
+    gold = [SentimentRow(text=f" {text.upper()}", label="neutral") for text in PRAISE]
+    source = write_source(tmp_path / "feedback", Task.SENTIMENT, [*gold, *MANY[:20]])
+    judged = replace(recipe(data_folder, Task.SENTIMENT), feedback=Feedback(source, replay=9))
+
+    *original, (last, said) = judged.sets(split)
+
+    assert (last, said) == (source, source.rows(split))
+    left = {row.text for _, rows in original for row in rows}
+    assert left
+    assert left.isdisjoint(PRAISE)
 
 
 @pytest.mark.parametrize(("beside", "times"), [(0, 1), (1000, 4), (10**6, MOST_TIMES)])

@@ -99,7 +99,7 @@ def _character_ngrams(
     )
     if averaged and start.character_ngrams is not None:
         ngrams = mean_of(start.character_ngrams, ngrams)
-    valid = [row for source in recipe.sources() for row in source.rows("valid")]
+    valid = [row for _, rows in recipe.sets("valid") for row in rows]
     weights = pool_weights(pipeline, ngrams, of_type(SentimentRow, valid))
     return replace(ngrams, pool_weights=weights)
 
@@ -130,7 +130,7 @@ def _calibrate(recipe: Recipe, start: Start, pipeline: Pipeline, model: Model) -
     A value that too few rows would decide stays as it is in `start`, or uncalibrated if `start` has
     not learned the labels.
     """
-    sets = [source.rows("valid") for source in recipe.sources()]
+    sets = [rows for _, rows in recipe.sets("valid")]
     rows = [row for rows in sets for row in rows]
     known = start.has_decoder_of(model)
     kept = start.thresholds if known else pipeline.thresholds
@@ -170,6 +170,7 @@ def _card(
     averaged: bool,
 ) -> Card:
     labelled, ordinary = recipe.sources(), recipe.ordinary("test")
+    tests = [(source, rows) for source, rows in recipe.sets("test") if rows]
     own = [
         *(entry_of(source, "labels", source.rows("train")) for source in labelled),
         *(
@@ -197,21 +198,17 @@ def _card(
         epochs=state.best_epoch,
         validation_score=state.best_score,
         stored_score=Validation(recipe, start.tokenizer)(state.model),
-        tests=tuple(
-            figures(pipeline, source, rows) for source in labelled if (rows := source.rows("test"))
-        ),
+        tests=tuple(figures(pipeline, source, rows) for source, rows in tests),
         ordinary_flagged=_flagged(pipeline, ordinary),
-        evasion_kept=_kept(pipeline, labelled) if recipe.task is Task.MODERATION else {},
+        evasion_kept=_kept(pipeline, tests) if recipe.task is Task.MODERATION else {},
         limits=limits_of(LIMITS[recipe.task], known),
     )
 
 
-def _kept(pipeline: Pipeline, labelled: Sequence[Source]) -> dict[str, dict[Evasion, float]]:
-    return {
-        source.name: evasion_kept(pipeline, rows)
-        for source in labelled
-        if (rows := source.rows("test"))
-    }
+def _kept(
+    pipeline: Pipeline, tests: Sequence[tuple[Source, list[LabelledRow]]]
+) -> dict[str, dict[Evasion, float]]:
+    return {source.name: evasion_kept(pipeline, rows) for source, rows in tests}
 
 
 def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:

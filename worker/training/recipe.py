@@ -110,6 +110,18 @@ class Recipe:
         own = [] if self.feedback is None else [self.feedback.source]
         return [*self.original_sources(), *own]
 
+    def sets(self, split: Split) -> list[tuple[Source, list[LabelledRow]]]:
+        """The rows of each of `sources`, without rows of the data folder whose text was judged.
+
+        These may be learned or held out by feedback, and people may have judged them otherwise.
+        """
+        used = self.sources()
+        if self.feedback is None:
+            return [(source, source.rows(split)) for source in used]
+        *original, judged = [source.rows(split) for source in used]
+        rows = [*self.feedback.unjudged(original), judged]
+        return list(zip(used, rows, strict=True))
+
     def original_sources(self) -> list[Source]:
         """The labelled sources of the data folder."""
         return sources(self.data, self.task, self.licence_class)
