@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +27,7 @@ from worker.training.generator import TRAINING
 from worker.training.loop import TrainingConfig
 from worker.training.recipe import Recipe
 from worker.training.run import Report, train_artifact
-from worker.training_runs import Decision, TrainedModel, TrainingRun, TrainingRuns
+from worker.training_runs import Decision, RunKey, TrainedModel, TrainingRun, TrainingRuns
 
 LEAST: Final = 20
 """Fewest judged documents; with fewer, those held out would tell nothing."""
@@ -36,7 +37,7 @@ _FEEDBACK: Final = "feedback"
 _LOCK: Final = "lock"
 """A file that its training keeps locked; over NFS, hosts share locks on files, not on folders."""
 _RUN: Final = "run"
-"""A file with the number and data hash of the training."""
+"""A file with the number of the training and the time at which it started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,9 @@ def retrain(
     with written(folders.models), _aside(folders.models, runs) as aside:
         recipe = _recipe(wanted, database, start, aside / _FEEDBACK)
         run = _run_of(wanted, recipe, parent)
-        run_id = runs.begin(run)
+        key = runs.begin(run)
         try:
-            (aside / _RUN).write_text(f"{run_id} {run.data_hash}")
+            (aside / _RUN).write_text(f"{key.run_id} {key.started_at.isoformat()}")
             yield from train_artifact(recipe, aside / "artifact", resume=False)
             if parent.generates:
                 yield from _extended(wanted, aside / "artifact")
@@ -120,15 +121,15 @@ def retrain(
             candidate = folders.add(aside / "artifact")
             comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
             decision = runs.finish(
-                run_id,
+                key.run_id,
                 TrainedModel(wanted.task, candidate, parent.model_version),
                 comparisons,
                 serving if wanted.promotes else None,
             )
         except BaseException as error:
-            runs.fail(run_id, run.data_hash, error)
+            runs.fail(key, error)
             raise
-    yield Retrained(run_id, run, candidate, comparisons, decision)
+    yield Retrained(key.run_id, run, candidate, comparisons, decision)
 
 
 def _check_default(served: Iterable[str], task: Task, default: str) -> None:
@@ -152,8 +153,9 @@ def _aside(models: Path, runs: TrainingRuns) -> Iterator[Path]:
     for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
         if not _lives(feedback.parent):
             with suppress(FileNotFoundError, ValueError):  # killed before the file was complete
-                run_id, data_hash = (feedback.parent / _RUN).read_text().split()
-                runs.fail(int(run_id), data_hash, TextmillError("it was killed"))
+                run_id, started_at = (feedback.parent / _RUN).read_text().split()
+                key = RunKey(int(run_id), datetime.fromisoformat(started_at))
+                runs.fail(key, TextmillError("it was killed"))
             shutil.rmtree(feedback.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,

@@ -1,5 +1,8 @@
 """Verdicts as training data."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -159,6 +162,31 @@ def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
     assert 0.25 < len(held_out) / len(MANY) < 0.35
     sizes = [len(all_of_them.rows(split)) for split in ("train", "valid", "test")]
     assert sum(sizes) == len(MANY)
+
+
+def test_the_same_feedback_has_the_same_hash(tmp_path: Path) -> None:
+    """Without it, `data_hash` cannot tell whether two trainings learned from the same feedback."""
+    code = (
+        "import sys, time; from pathlib import Path; from schema.documents import Task;"
+        "from worker.training.corpus import data_hash;"
+        "from worker.training.feedback import write_source;"
+        "from worker.training.rows import ModerationRow;"
+        "time.time = lambda: float(sys.argv[2]);"
+        "row = ModerationRow(text='tea', labels={'spam', 'fraud', 'hate', 'abuse'});"
+        "print(data_hash([write_source(Path(sys.argv[1]) / 'feedback', Task.MODERATION, [row])]))"
+    )
+
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / seed), seed],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+
+    assert len(hashes) == 1
 
 
 def test_documents_chosen_by_their_hash_part_as_others_do(tmp_path: Path) -> None:

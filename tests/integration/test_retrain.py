@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +261,7 @@ def test_default_that_no_worker_serves_is_not_trained_further(
         connection.execute(
             sa.text(
                 "insert into textmill.worker (worker, host, pid, device, tasks, threads, models)"
-                " values ('w1', 'here', 1, 'cpu', '{sentiment}', 1, cast(:models as jsonb))"
+                " values ('w1', 'here', 1, 'cpu', '{sentiment}', 4, cast(:models as jsonb))"
             ),
             {"models": json.dumps({SENTIMENT: served})},
         )
@@ -287,7 +288,8 @@ def test_training_of_another_database_with_the_same_number_goes_on(engine: sa.En
     Registry(engine).add(SENTIMENT, parent)
     run = runs.begin(TrainingRun(SENTIMENT, parent, {}, "hash", 1, 1))
 
-    runs.fail(run, "another hash", ServiceUnavailableError("the server does not answer"))
+    elsewhere = run._replace(started_at=run.started_at - timedelta(microseconds=1))
+    runs.fail(elsewhere, ServiceUnavailableError("the server does not answer"))
 
     with engine.connect() as connection:
         row = connection.execute(sa.text("select * from textmill.training_status")).one()
@@ -300,9 +302,9 @@ def test_finished_training_stays_finished_when_the_answer_is_lost(engine: sa.Eng
     Registry(engine).add(SENTIMENT, parent)
     run = runs.begin(TrainingRun(SENTIMENT, parent, {}, "hash", 1, 1))
     made = TrainedModel(SENTIMENT, candidate, parent)
-    runs.finish(run, made, better(), Registry(engine).promoted(SENTIMENT))
+    runs.finish(run.run_id, made, better(), Registry(engine).promoted(SENTIMENT))
 
-    runs.fail(run, "hash", ServiceUnavailableError("the server does not answer"))
+    runs.fail(run, ServiceUnavailableError("the server does not answer"))
 
     with engine.connect() as connection:
         row = connection.execute(sa.text("select * from textmill.training_status")).one()

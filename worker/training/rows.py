@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_serializer
 
 from schema.documents import Task
 from schema.errors import InputError
@@ -55,6 +55,11 @@ class ModerationRow(Row):
 
     labels: frozenset[ModerationLabel]
     annotated: frozenset[ModerationLabel] = frozenset(MODERATION_LABELS)
+
+    @field_serializer("labels", "annotated")
+    def _in_order(self, labels: frozenset[ModerationLabel]) -> list[ModerationLabel]:
+        """Always the same order, since files are compared by their hash."""
+        return sorted(labels)
 
 
 class TaughtModerationRow(ModerationRow):
@@ -139,9 +144,9 @@ def of_type(row_type: type[RowType], rows: Iterable[Row]) -> list[RowType]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write a gzip-compressed file that `RowFile` reads."""
-    with gzip.open(path, "wt", encoding="utf-8") as file:
-        file.writelines(row.model_dump_json() + "\n" for row in rows)
+    """Write a gzip-compressed file that `RowFile` reads; the same rows give the same bytes."""
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        file.writelines(row.model_dump_json().encode() + b"\n" for row in rows)
 
 
 def read_lines(path: Path) -> Iterator[str]:
