@@ -144,6 +144,24 @@ def test_a_training_is_not_resumed_with_other_options(data_folder: Path, tmp_pat
         version(train_artifact(recipe(data_folder, Task.SENTIMENT, seed=9), tmp_path, resume=True))
 
 
+def test_data_that_changes_during_a_training_makes_no_artifact(
+    data_folder: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it, a card would name data that the model did not learn."""
+    data, out = shutil.copytree(data_folder, tmp_path / "data"), tmp_path / "out"
+    reports = train_artifact(
+        recipe(data, Task.SENTIMENT, epochs=1, start=language_model), out, resume=False
+    )
+    next(report for report in reports if isinstance(report, EpochReport))
+    train_file = data / "sentiment" / "notes" / "train.jsonl.gz"
+    shutil.copy(train_file.with_name("test.jsonl.gz"), train_file)
+
+    with pytest.raises(InputError, match="changed during the training"):
+        list(reports)
+
+    assert [path.name for path in out.iterdir()] == [CHECKPOINT]
+
+
 def test_training_halves_the_loss(data_folder: Path, artifacts: Path) -> None:
     """Without it a training that learns nothing would pass."""
     chosen = recipe(data_folder, Task.SENTIMENT, epochs=6)

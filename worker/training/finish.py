@@ -15,7 +15,7 @@ from worker.pipeline.artifact import Additions
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
-from worker.training.artifact import replaced, round_weights, write_artifact, write_card
+from worker.training.artifact import round_weights, write_artifact, write_card
 from worker.training.averaging import mean_of, take_mean
 from worker.training.calibrate import (
     keyword_threshold,
@@ -61,7 +61,7 @@ def finish(
         rows: what it learned from.
         fold_taggers: for keywords, the taggers from which the ranker learns beside the one that
             ships.
-        out: folder of the artifact; its checkpoint is removed.
+        out: folder of the artifact.
 
     Returns:
         The card, which is also written to `out`.
@@ -81,10 +81,9 @@ def finish(
     ngrams = _character_ngrams(recipe, start, rows, pipeline, averaged=averaged)
     config = replace(config, character_ngrams=ngrams is not None)
     additions = Additions(character_ngrams=ngrams, ranker=ranker)
-    with replaced(out) as whole:
-        write_artifact(whole, config, tokenizer, state.model, additions)
-        card = _card(recipe, start, state, Pipeline.load(whole, "cpu"), ngrams, averaged=averaged)
-        write_card(whole, card)
+    write_artifact(out, config, tokenizer, state.model, additions)
+    card = _card(recipe, start, state, Pipeline.load(out, "cpu"), ngrams, averaged=averaged)
+    write_card(out, card)
     return card
 
 

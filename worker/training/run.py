@@ -11,6 +11,7 @@ import numpy as np
 from schema.documents import LABELS
 from schema.errors import InputError
 from worker.pipeline.model import Model
+from worker.training.artifact import replaced
 from worker.training.card import Card
 from worker.training.checkpoint import (
     CHECKPOINT,
@@ -67,8 +68,8 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
         resume: continue from the checkpoint in `out` instead of starting over.
 
     Raises:
-        InputError: the data is missing, broken or not what the teacher learned from, no source has
-            rows to train or to validate on, or there is nothing to resume.
+        InputError: the data is missing, broken or not what the teacher learned from, it changes
+            meanwhile, no source has rows to train or to validate on, or there is nothing to resume.
         ArtifactError: what the recipe starts from is missing or broken.
     """
     check_rows(recipe.sources(), "train", "valid")
@@ -102,8 +103,21 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     del examples
     fold_taggers = yield from _fold_taggers(recipe, start, checkpoint, resume=resume)
     yield "calibrating on validation, measuring on test"
-    card = finish(recipe, start, state, rows, fold_taggers, out)
+    with replaced(out) as whole:
+        card = finish(recipe, start, state, rows, fold_taggers, whole)
+        _check_unchanged(recipe, start, identity)
     yield Finished(card)
+
+
+def _check_unchanged(recipe: Recipe, start: Start, identity: str) -> None:
+    """Check that the data is what the training began with, since the card names it by its hash.
+
+    Raises:
+        InputError: it is not.
+    """
+    if recipe.identity(start) != identity:
+        msg = f"the data in {recipe.data} changed during the training; start it anew"
+        raise InputError(msg)
 
 
 def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:
