@@ -1,6 +1,7 @@
 """The sources that a training finds in the data folder, and whether they suffice."""
 
 import gzip
+import json
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def test_a_licence_limit_leaves_other_sources_out(data_folder: Path) -> None:
 
     assert [source.name for source in permissive] == ["notes"]
     assert len(sources(data_folder, Task.SENTIMENT)) == 2
+
+
+@pytest.mark.parametrize("licence_class", [None, "a", "B (share-alike)", ["A"]])
+def test_a_class_that_there_is_not_is_refused(data: Path, licence_class: object) -> None:
+    """Without it, it counts as permissive, as class C, or fails when the training is over."""
+    classes = {"notes": {"klass": licence_class}}
+    (data / "counts.json").write_text(json.dumps(classes), encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"counts.json: notes has the class .* A, B or C"):
+        sources(data, Task.SENTIMENT)
 
 
 def test_a_folder_without_sources_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from schema.documents import Task
 from schema.errors import InputError
@@ -88,7 +88,7 @@ def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[S
     """The sources of a task up to a licence class, ordered by name.
 
     Raises:
-        InputError: the folder holds no such source.
+        InputError: the folder holds no such source, or names a class that there is not.
     """
     classes = _licence_classes(data)
     known = [
@@ -173,10 +173,15 @@ def _licence_classes(data: Path) -> dict[str, LicenceClass]:
         return {}
     try:
         counts = json.loads(path.read_bytes())
-        return {name: entry["klass"] for name, entry in counts.items() if "klass" in entry}
+        classes = {name: entry["klass"] for name, entry in counts.items() if "klass" in entry}
     except (ValueError, TypeError, AttributeError) as error:
         msg = f"{path} is broken ({error}); restore it"
         raise InputError(msg) from error
+    for name, licence_class in classes.items():
+        if licence_class not in get_args(LicenceClass):
+            msg = f"{path}: {name} has the class {licence_class!r}; it must be A, B or C"
+            raise InputError(msg)
+    return classes
 
 
 def _unmask(row: LabelledRow) -> LabelledRow:
