@@ -60,6 +60,16 @@ def test_a_split_need_not_be_compressed(data: Path) -> None:
     assert [source.rows(split) for source in plain for split in SPLITS] == rows
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_source_may_have_one_split_alone(data: Path, split: Split) -> None:
+    """Without it, validation texts in a folder of their own are ignored without a word."""
+    (notes,) = sources(data, Task.SENTIMENT, "A")
+    for other in set(SPLITS) - {split}:
+        notes.path(other).unlink()
+
+    assert sources(data, Task.SENTIMENT, "A") == [notes]
+
+
 @pytest.mark.parametrize("empty", [False, True], ids=["missing", "empty"])
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_a_training_without_rows_for_it_does_not_begin(

@@ -99,12 +99,12 @@ def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[S
         source
         for source in known
         if source.licence_class <= licence_class
-        and (source.path("train").is_file() or source.path("test").is_file())
+        and any(source.path(split).is_file() for split in SPLITS)
     ]
     if not allowed:
         msg = (
             f"{data / task} holds no source of class {licence_class}, which is a folder with"
-            " train.jsonl.gz or test.jsonl.gz; --data names the folder of all tasks"
+            " train.jsonl.gz, valid.jsonl.gz or test.jsonl.gz; --data names the folder of all tasks"
         )
         raise InputError(msg)
     return allowed
