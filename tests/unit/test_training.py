@@ -230,6 +230,14 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         list(RowFile(path, SentimentRow))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    """Without it, files as Windows programs write them are refused as broken."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "fine", "label": "neutral"}\n', encoding="utf-8-sig")
+
+    assert list(RowFile(path, SentimentRow)) == [SentimentRow(text="fine", label="neutral")]
+
+
 def test_a_cut_off_file_is_an_input_error(tmp_path: Path) -> None:
     """Without it half a download would be a traceback."""
     path = tmp_path / "rows.jsonl.gz"

@@ -3,6 +3,7 @@
 import gzip
 import sys
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -152,13 +153,16 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 text file, possibly gzip-compressed (`.gz`); `-` is standard input.
 
+    A byte order mark at its beginning is left out.
+
     Raises:
         InputError: the file cannot be read; the message says why.
     """
     try:
         with _open(path) as file:
             for number, line in enumerate(file, start=1):
-                yield _decode(path, number, line)
+                content = line.removeprefix(BOM_UTF8) if number == 1 else line
+                yield _decode(path, number, content)
     except (OSError, EOFError, zlib.error) as error:
         msg = f"{_name(path)} cannot be read ({error}); name a .jsonl or .jsonl.gz file"
         raise InputError(msg) from error
