@@ -62,6 +62,14 @@ def test_train_says_what_is_missing(tmp_path: Path) -> None:
     assert "holds no source" in result.stderr
 
 
+def test_a_seed_below_zero_is_refused(tmp_path: Path) -> None:
+    """Without it, a training ends in a traceback of a library."""
+    result = run("train", "keywords", "--data", tmp_path, "--seed", "-1")
+
+    assert result.exit_code == 2
+    assert "-1 is not in the range x>=0" in result.stderr
+
+
 @pytest.mark.parametrize(("start", "training"), [("artifact", REFINING), ("language", TRAINING)])
 def test_an_artifact_is_refined_gently(
     start: str,
