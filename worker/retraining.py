@@ -30,7 +30,9 @@ from worker.training.run import Report, train_artifact
 from worker.training_runs import Decision, RunKey, TrainedModel, TrainingRun, TrainingRuns
 
 LEAST: Final = 20
-"""Fewest judged documents; with fewer, those held out would tell nothing."""
+"""Fewest judged documents; with fewer, there would be too little to learn from."""
+LEAST_HELD_OUT: Final = 10
+"""Fewest judged documents that are held out; with fewer, chance would often seem surely better."""
 _ASIDE: Final = ".retrain-"
 """Prefix of the folders in which trainings keep their working files."""
 _FEEDBACK: Final = "feedback"
@@ -193,9 +195,11 @@ def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:
 def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) -> Recipe:
     gold = read_gold(database, wanted.task)
     source = write_source(folder, wanted.task, gold)
-    if len(gold) < LEAST or not source.rows("train") or not source.rows("test"):
+    held_out = len(source.rows("test"))
+    if len(gold) < LEAST or held_out < LEAST_HELD_OUT or not source.rows("train"):
         msg = (
             f"people agree on {len(gold)} documents of {wanted.task}, and {LEAST} are needed;"
+            f" {held_out} are held out, about three in ten, and {LEAST_HELD_OUT} are needed;"
             " textmill.feedback_status shows which are disputed"
         )
         raise InputError(msg)

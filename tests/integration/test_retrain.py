@@ -39,6 +39,7 @@ from worker.registry import Registry
 from worker.retraining import Retraining, retrain
 from worker.training.compare import Comparison, Comparisons
 from worker.training.recipe import REFINING
+from worker.training.rows import SentimentRow
 from worker.training.run import train_artifact
 from worker.training_runs import TrainedModel, TrainingRun, TrainingRuns
 
@@ -227,6 +228,22 @@ def test_too_little_feedback_is_said(loop: Loop) -> None:
     assert refused.returncode == 2
     assert "people agree on 0 documents of sentiment, and 20 are needed" in refused.stderr
     assert refused.stdout == ""
+
+
+def test_few_held_out_documents_are_no_proof(
+    engine: sa.Engine,
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, a model that is equally good is promoted by chance, one time in five."""
+    gold = [SentimentRow(text=f"text {n}", label="neutral") for n in range(30)]
+    monkeypatch.setattr("worker.retraining.read_gold", lambda *_: gold)
+
+    with pytest.raises(InputError, match=r"agree on 30 .*; [1-9] are held out, .* 10 are needed"):
+        list(
+            retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, tmp_path / "models"))
+        )
 
 
 def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
