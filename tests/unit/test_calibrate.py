@@ -86,6 +86,24 @@ def test_ordinary_texts_that_name_an_identity_bound_hate_by_themselves(
     assert bound["abuse"] == free["abuse"]
 
 
+def test_few_ordinary_texts_bound_a_threshold_by_the_same_share(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a label flags one in forty ordinary texts if there are but forty."""
+    pipeline = Pipeline.load(artifacts / "moderation", "cpu")
+    monkeypatch.setattr(calibrate, "moderation_scores", told_by_text)
+    spam = [
+        ModerationRow(text="0.3 prize", labels=frozenset({"spam"})),
+        ModerationRow(text="0.1 train", labels=frozenset()),
+    ]
+    calm = [ModerationRow(text="0.1 tea", labels=frozenset())] * 39
+    alarming = ModerationRow(text="0.6 tea", labels=frozenset())
+
+    thresholds = moderation_thresholds(pipeline, [spam * 20], [*calm, alarming], KEPT)
+
+    assert thresholds["spam"] > 0.6
+
+
 def test_a_large_source_does_not_choose_a_threshold_for_small_ones(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

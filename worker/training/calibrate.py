@@ -168,7 +168,7 @@ def _suffices(holds: metrics.Bools, known: metrics.Bools) -> metrics.Bools:
 
 def _spares(scores: metrics.Floats, share: float) -> float:
     """A score that at most `share` of `scores` exceed."""
-    return float(np.quantile(scores, 1 - share)) if len(scores) else 0.0
+    return float(np.quantile(scores, 1 - share, method="higher")) if len(scores) else 0.0
 
 
 class ScoredPhrases(NamedTuple):
