@@ -60,6 +60,17 @@ def test_a_split_need_not_be_compressed(data: Path) -> None:
     assert [source.rows(split) for source in plain for split in SPLITS] == rows
 
 
+def test_two_files_of_a_split_are_refused(data: Path) -> None:
+    """Without it, rows in the plain file are not learned, and nobody notices."""
+    plain = data / "sentiment" / "notes" / "train.jsonl"
+    plain.touch()
+
+    with pytest.raises(InputError) as refused:
+        sources(data, Task.SENTIMENT)
+
+    assert f"{plain} and {plain}.gz are both there" in str(refused.value)
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_source_may_have_one_split_alone(data: Path, split: Split) -> None:
     """Without it, validation texts in a folder of their own are ignored without a word."""

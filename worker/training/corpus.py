@@ -60,10 +60,19 @@ class Source:
     folder: Path
 
     def path(self, split: Split) -> Path:
-        """The file of a split, `.jsonl.gz` unless there is only `.jsonl`; it need not exist."""
+        """The file of a split, `.jsonl.gz` unless there is only `.jsonl`; it need not exist.
+
+        Raises:
+            InputError: there are both.
+        """
         packed = self.folder / f"{split}.jsonl.gz"
         plain = packed.with_suffix("")
-        return plain if plain.is_file() and not packed.is_file() else packed
+        if not plain.is_file():
+            return packed
+        if packed.is_file():
+            msg = f"{plain} and {packed} are both there; remove one"
+            raise InputError(msg)
+        return plain
 
     def rows(self, split: Split) -> list[LabelledRow]:
         """The rows of a split; none if it has no file.
@@ -88,7 +97,8 @@ def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[S
     """The sources of a task up to a licence class, ordered by name.
 
     Raises:
-        InputError: the folder holds no such source, or names a class that there is not.
+        InputError: the folder holds no such source, names a class that there is not, or has both
+            files of a split.
     """
     classes = _licence_classes(data)
     known = [
