@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from schema.documents import Task
 from schema.errors import InputError, TextmillError
 from worker.artifact_folders import ArtifactFolders, written
+from worker.folders import locked
 from worker.gold import read_gold
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import read_config
@@ -37,7 +38,7 @@ _ASIDE: Final = ".retrain-"
 """Prefix of the folders in which trainings keep their working files."""
 _FEEDBACK: Final = "feedback"
 _LOCK: Final = "lock"
-"""A file that its training keeps locked; over NFS, hosts share locks on files, not on folders."""
+"""A file that its training keeps locked."""
 _RUN: Final = "run"
 """A file with the number of the training and the time at which it started."""
 
@@ -161,10 +162,8 @@ def _aside(models: Path, runs: TrainingRuns) -> Iterator[Path]:
             shutil.rmtree(feedback.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,
-        (Path(name) / _LOCK).open("wb") as lock,
+        locked(Path(name) / _LOCK),  # without locks, no training removes another's folder
     ):
-        with suppress(OSError):  # without locks, no training removes another's folder
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield Path(name)  # feedback is written after the lock, so it never looks left behind
 
 

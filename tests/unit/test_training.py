@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from schema.documents import Task
-from schema.errors import InputError, TextmillError
+from schema.errors import ArtifactError, InputError, TextmillError
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import SPLITS, broken_off, recipe, write_source
 from tests.fixtures.training import examples_of, interrupt, version
@@ -134,6 +134,36 @@ def test_nothing_to_resume_is_said(data_folder: Path, tmp_path: Path) -> None:
     """Without it a mistyped folder would begin hours of training anew."""
     with pytest.raises(InputError, match="no training to resume"):
         version(train_artifact(recipe(data_folder, Task.SENTIMENT), tmp_path, resume=True))
+
+
+def test_two_trainings_do_not_write_to_one_folder(
+    data_folder: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it, the second one deletes the checkpoint of the first."""
+    chosen = recipe(data_folder, Task.SENTIMENT, epochs=1, start=language_model)
+    first = train_artifact(chosen, tmp_path, resume=False)
+    next(report for report in first if isinstance(report, EpochReport))
+
+    for resume in (False, True):
+        with pytest.raises(InputError, match="another training writes to"):
+            next(train_artifact(chosen, tmp_path, resume=resume))
+
+    list(first)
+    assert {path.name for path in tmp_path.iterdir()}.isdisjoint({CHECKPOINT, ".lock"})
+    assert model_version(tmp_path, read_config(tmp_path))
+
+
+def test_a_wrong_start_leaves_an_interrupted_training_as_it_is(
+    data_folder: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it, a mistyped option costs the hours that can be resumed."""
+    chosen = recipe(data_folder, Task.SENTIMENT, start=language_model)
+    interrupt(train_artifact(chosen, tmp_path, resume=False))
+
+    with pytest.raises(ArtifactError):
+        list(train_artifact(replace(chosen, start=data_folder), tmp_path, resume=False))
+
+    assert version(train_artifact(chosen, tmp_path, resume=True))
 
 
 def test_a_training_is_not_resumed_with_other_options(data_folder: Path, tmp_path: Path) -> None:
