@@ -1,5 +1,6 @@
-"""Folders that are replaced whole or not at all."""
+"""Folders that are replaced whole or not at all, and locks on what is in them."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -51,6 +52,25 @@ def take_place(whole: Path, folder: Path) -> None:
         with suppress(OSError):
             before.rename(folder)
         raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock on a file, which is created; a file system without locks grants it to everyone.
+
+    Over NFS, hosts share locks on files, not on folders.
+
+    Raises:
+        BlockingIOError: it is locked.
+    """
+    with path.open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # no locks
+            pass
+        yield
 
 
 def _link_others(folder: Path, whole: Path, own: frozenset[str]) -> None:

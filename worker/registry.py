@@ -42,6 +42,14 @@ class Registry:
             row = connection.execute(sa.text(query), {"task": task}).one()
         return Promoted(row.model_version, row.number)
 
+    def served(self, task: Task) -> list[str]:
+        """The models with which living worker processes serve a task, whatever is promoted."""
+        query = (
+            "select model_version from textmill.model_status where task = :task and workers > 0"
+            " order by model_version"
+        )
+        return [str(row["model_version"]) for row in self._rows(query, task=task)]
+
     def add(self, task: Task, version: str) -> None:
         """Register a model that no training run here made; one that is known stays as it is."""
         with self._begin() as connection:

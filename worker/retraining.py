@@ -3,9 +3,10 @@
 import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from schema.documents import Task
 from schema.errors import InputError, TextmillError
 from worker.artifact_folders import ArtifactFolders, written
+from worker.folders import locked
 from worker.gold import read_gold
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import read_config
@@ -26,17 +28,19 @@ from worker.training.generator import TRAINING
 from worker.training.loop import TrainingConfig
 from worker.training.recipe import Recipe
 from worker.training.run import Report, train_artifact
-from worker.training_runs import Decision, TrainedModel, TrainingRun, TrainingRuns
+from worker.training_runs import Decision, RunKey, TrainedModel, TrainingRun, TrainingRuns
 
 LEAST_JUDGED: Final = 20
-"""Fewest judged documents; with fewer, those held out would tell nothing."""
+"""Fewest judged documents; with fewer, there would be too little to learn from."""
+LEAST_HELD_OUT: Final = 10
+"""Fewest judged documents that are held out; with fewer, chance would often seem surely better."""
 _ASIDE: Final = ".retrain-"
 """Prefix of the folders in which trainings keep their working files."""
 _FEEDBACK: Final = "feedback"
 _LOCK: Final = "lock"
-"""A file that its training keeps locked; over NFS, hosts share locks on files, not on folders."""
+"""A file that its training keeps locked."""
 _RUN: Final = "run"
-"""A file with the number and data hash of the training."""
+"""A file with the number of the training and the time at which it started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +101,22 @@ def retrain(
     Raises:
         ArtifactError: the serving model is not found here.
         NotLoadedError: the models folder cannot be written to.
-        InputError: too few documents are judged, or the data is missing or broken.
+        InputError: too few documents are judged, the data is missing or broken, or nothing is
+            promoted and a worker serves another model than the default found here.
     """
     registry, runs = Registry(database), TrainingRuns(database)
     serving = registry.promoted(wanted.task)
     start = folders.find(wanted.task, serving.version)
     parent = folders.load(wanted.task, serving.version, "cpu")
+    if serving.version is None:
+        _check_default(registry.served(wanted.task), wanted.task, parent.model_version)
     registry.add(wanted.task, parent.model_version)
     with written(folders.models), _aside(folders.models, runs) as aside:
         recipe = _recipe(wanted, database, start, aside / _FEEDBACK)
         run = _run_of(wanted, recipe, parent)
-        run_id = runs.begin(run)
+        key = runs.begin(run)
         try:
-            (aside / _RUN).write_text(f"{run_id} {run.data_hash}")
+            (aside / _RUN).write_text(f"{key.run_id} {key.started_at.isoformat()}")
             yield from train_artifact(recipe, aside / "artifact", resume=False)
             if parent.generates:
                 yield from _extended(wanted, aside / "artifact")
@@ -117,15 +124,25 @@ def retrain(
             candidate = folders.add(aside / "artifact")
             comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
             decision = runs.finish(
-                run_id,
+                key.run_id,
                 TrainedModel(wanted.task, candidate, parent.model_version),
                 comparisons,
                 serving if wanted.promotes else None,
             )
         except BaseException as error:
-            runs.fail(run_id, run.data_hash, error)
+            runs.fail(key, error)
             raise
-    yield Retrained(run_id, run, candidate, comparisons, decision)
+    yield Retrained(key.run_id, run, candidate, comparisons, decision)
+
+
+def _check_default(served: Iterable[str], task: Task, default: str) -> None:
+    others = [version for version in served if version != default]
+    if others:
+        msg = (
+            f"workers serve {task} with {', '.join(others)}, but the default here is {default};"
+            " set TEXTMILL_ARTIFACTS as it is for the workers, or promote a model"
+        )
+        raise InputError(msg)
 
 
 @contextmanager
@@ -139,15 +156,14 @@ def _aside(models: Path, runs: TrainingRuns) -> Iterator[Path]:
     for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
         if not _lives(feedback.parent):
             with suppress(FileNotFoundError, ValueError):  # killed before the file was complete
-                run_id, data_hash = (feedback.parent / _RUN).read_text().split()
-                runs.fail(int(run_id), data_hash, TextmillError("it was killed"))
+                run_id, started_at = (feedback.parent / _RUN).read_text().split()
+                key = RunKey(int(run_id), datetime.fromisoformat(started_at))
+                runs.fail(key, TextmillError("it was killed"))
             shutil.rmtree(feedback.parent, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,
-        (Path(name) / _LOCK).open("wb") as lock,
+        locked(Path(name) / _LOCK),  # without locks, no training removes another's folder
     ):
-        with suppress(OSError):  # without locks, no training removes another's folder
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield Path(name)  # feedback is written after the lock, so it never looks left behind
 
 
@@ -178,9 +194,11 @@ def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:
 def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) -> Recipe:
     gold = read_gold(database, wanted.task)
     source = write_source(folder, wanted.task, gold)
-    if len(gold) < LEAST_JUDGED or not source.rows("train") or not source.rows("test"):
+    held_out = len(source.rows("test"))
+    if len(gold) < LEAST_JUDGED or held_out < LEAST_HELD_OUT or not source.rows("train"):
         msg = (
             f"people agree on {len(gold)} documents of {wanted.task}, and {LEAST_JUDGED} are"
+            f" needed; {held_out} are held out, about three in ten, and {LEAST_HELD_OUT} are"
             " needed; textmill.feedback_status shows which are disputed"
         )
         raise InputError(msg)
@@ -194,9 +212,11 @@ def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) 
         start=start,
         feedback=Feedback(source, wanted.replay),
     )
-    if not any(source.rows("test") for source in recipe.original_sources()):
+    *original, _ = recipe.sets("test")
+    if not any(rows for _, rows in original):
         msg = (
-            f"{wanted.data} has no test set of {wanted.task}, so nothing would show what got worse"
+            f"{wanted.data} has no test set of {wanted.task} beyond what was judged,"
+            " so nothing would show what got worse"
         )
         raise InputError(msg)
     return recipe
@@ -221,6 +241,6 @@ def _run_of(wanted: Retraining, recipe: Recipe, parent: Pipeline) -> TrainingRun
 
 
 def _compare(recipe: Recipe, parent: Pipeline, candidate: Pipeline) -> Comparisons:
-    *original, feedback = recipe.sources()
-    sets = {source.name: rows for source in original if (rows := source.rows("test"))}
-    return compare(parent, candidate, feedback.rows("test"), sets)
+    *original, (_, held_out) = recipe.sets("test")
+    sets = {source.name: rows for source, rows in original if rows}
+    return compare(parent, candidate, held_out, sets)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -51,6 +52,18 @@ class TrainedModel:
     parent: str
 
 
+class RunKey(NamedTuple):
+    """Names one training run among those of all databases.
+
+    Attributes:
+        run_id: its number, which another database has, too.
+        started_at: when it started, aware.
+    """
+
+    run_id: int
+    started_at: datetime
+
+
 class Decision(NamedTuple):
     """What becomes of a candidate.
 
@@ -71,11 +84,11 @@ class TrainingRuns:
     def __init__(self, database: sa.Engine) -> None:
         self._database = database
 
-    def begin(self, run: TrainingRun) -> int:
-        """Record that a training run begins, and return its number."""
+    def begin(self, run: TrainingRun) -> RunKey:
+        """Record that a training run begins."""
         values = {**asdict(run), "options": json.dumps(run.options)}
         with reachable(self._database), self._database.begin() as connection:
-            return int(connection.execute(_BEGIN, values).scalar_one())
+            return RunKey(*connection.execute(_BEGIN, values).one())
 
     def finish(
         self,
@@ -118,14 +131,13 @@ class TrainingRuns:
             )
         return Decision(better, promoted, reason)
 
-    def fail(self, run_id: int, data_hash: str, error: BaseException) -> None:
+    def fail(self, run: RunKey, error: BaseException) -> None:
         """Record that a run failed, quoting only a `TextmillError`: others may hold texts.
 
         A finished run stays finished: the error may be that the answer to its commit was lost.
 
         Args:
-            run_id: number of the training run.
-            data_hash: hash over what it learns from, since another database has the same numbers.
+            run: the training run; nothing happens if it is one of another database.
             error: why it failed.
         """
         said = str(error) if isinstance(error, TextmillError) else type(error).__name__
@@ -133,8 +145,7 @@ class TrainingRuns:
             connection.execute(
                 _FAIL,
                 {
-                    "run": run_id,
-                    "data_hash": data_hash,
+                    **run._asdict(),
                     "running": TrainingRunState.RUNNING,
                     "failed": TrainingRunState.FAILED,
                     "error": said,
@@ -145,7 +156,7 @@ class TrainingRuns:
 _BEGIN = sa.text("""
     insert into textmill.training_run (task, parent, options, data_hash, trained, held_out)
     values (:task, :parent, cast(:options as jsonb), :data_hash, :trained, :held_out)
-    returning run_id
+    returning run_id, started_at
 """)
 _MODEL = sa.text("""
     insert into textmill.model_version (model_version, task, parent, run_id)
@@ -159,5 +170,5 @@ _FINISH = sa.text("""
 """)
 _FAIL = sa.text("""
     update textmill.training_run set state = :failed, error = :error, finished_at = now()
-    where run_id = :run and data_hash = :data_hash and state = :running
+    where run_id = :run_id and started_at = :started_at and state = :running
 """)

@@ -1,5 +1,9 @@
 """Verdicts as training data."""
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,8 +15,10 @@ from producer.feedback import Verdict, add, export
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
 from schema.settings import IntakeSettings
+from tests.fixtures.corpus import PRAISE, recipe
 from tests.fixtures.outcomes import RESULTS, work_off
 from worker.gold import read_gold
+from worker.training.corpus import Split
 from worker.training.feedback import (
     MOST_TIMES,
     SHARE,
@@ -158,6 +164,31 @@ def test_what_is_held_out_stays_held_out(tmp_path: Path) -> None:
     assert sum(sizes) == len(MANY)
 
 
+def test_the_same_feedback_has_the_same_hash(tmp_path: Path) -> None:
+    """Without it, `data_hash` cannot tell whether two trainings learned from the same feedback."""
+    code = (
+        "import sys, time; from pathlib import Path; from schema.documents import Task;"
+        "from worker.training.corpus import data_hash;"
+        "from worker.training.feedback import write_source;"
+        "from worker.training.rows import ModerationRow;"
+        "time.time = lambda: float(sys.argv[2]);"
+        "row = ModerationRow(text='tea', labels={'spam', 'fraud', 'hate', 'abuse'});"
+        "print(data_hash([write_source(Path(sys.argv[1]) / 'feedback', Task.MODERATION, [row])]))"
+    )
+
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / seed), seed],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+
+    assert len(hashes) == 1
+
+
 def test_documents_chosen_by_their_hash_part_as_others_do(tmp_path: Path) -> None:
     """Without it, a sample that was chosen by the hash of the texts is held out as a whole."""
     chosen = sorted(MANY, key=lambda row: sha256(row.text.encode()).digest())[:200]
@@ -176,6 +207,23 @@ def test_a_part_of_the_data_is_replayed_without_what_people_judged(tmp_path: Pat
     assert len(large) + len(small) == 300
     assert len(large) == pytest.approx(9 * len(small), abs=1)
     assert {row.text for row in [*large, *small]}.isdisjoint(row.text for row in MANY[:100])
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_nothing_is_measured_on_what_people_judged_but_what_they_said(
+    data_folder: Path, tmp_path: Path, split: Split
+) -> None:
+    """Without it, learned texts show what got worse, and held-out ones choose the epoch."""
+    gold = [SentimentRow(text=f" {text.upper()}", label="neutral") for text in PRAISE]
+    source = write_source(tmp_path / "feedback", Task.SENTIMENT, [*gold, *MANY[:20]])
+    judged = replace(recipe(data_folder, Task.SENTIMENT), feedback=Feedback(source, replay=9))
+
+    *original, (last, said) = judged.sets(split)
+
+    assert (last, said) == (source, source.rows(split))
+    left = {row.text for _, rows in original for row in rows}
+    assert left
+    assert left.isdisjoint(PRAISE)
 
 
 @pytest.mark.parametrize(("beside", "times"), [(0, 1), (1000, 4), (10**6, MOST_TIMES)])

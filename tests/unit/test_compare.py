@@ -107,6 +107,18 @@ def test_worse_elsewhere_is_not_promoted() -> None:
     ]
 
 
+def test_sets_of_the_same_size_are_drawn_from_independently() -> None:
+    """Without it, chance does not cancel out over sets, and the interval of their mean is wide."""
+    parent, candidate = oracle(range(30)), oracle(range(30, 60))
+
+    one, four = (
+        compare(parent, candidate, ROWS, {str(number): ROWS for number in range(sets)}).elsewhere
+        for sets in (1, 4)
+    )
+
+    assert four.high - four.low < 0.6 * (one.high - one.low)
+
+
 def test_a_bad_set_is_not_hidden_by_good_ones() -> None:
     """Without it, a language can be lost while the mean rises."""
     sets = {"good": ROWS[100:200], "bad": ROWS[200:]}

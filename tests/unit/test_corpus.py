@@ -1,6 +1,7 @@
 """The sources that a training finds in the data folder, and whether they suffice."""
 
 import gzip
+import json
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,16 @@ def test_a_licence_limit_leaves_other_sources_out(data_folder: Path) -> None:
     assert len(sources(data_folder, Task.SENTIMENT)) == 2
 
 
+@pytest.mark.parametrize("licence_class", [None, "a", "B (share-alike)", ["A"]])
+def test_a_class_that_there_is_not_is_refused(data: Path, licence_class: object) -> None:
+    """Without it, it counts as permissive, as class C, or fails when the training is over."""
+    classes = {"notes": {"klass": licence_class}}
+    (data / "counts.json").write_text(json.dumps(classes), encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"counts.json: notes has the class .* A, B or C"):
+        sources(data, Task.SENTIMENT)
+
+
 def test_a_folder_without_sources_is_refused(tmp_path: Path) -> None:
     """Without it a training with a mistyped path would learn from nothing."""
     with pytest.raises(InputError, match="holds no source"):
@@ -47,6 +58,27 @@ def test_a_split_need_not_be_compressed(data: Path) -> None:
 
     assert plain == packed
     assert [source.rows(split) for source in plain for split in SPLITS] == rows
+
+
+def test_two_files_of_a_split_are_refused(data: Path) -> None:
+    """Without it, rows in the plain file are not learned, and nobody notices."""
+    plain = data / "sentiment" / "notes" / "train.jsonl"
+    plain.touch()
+
+    with pytest.raises(InputError) as refused:
+        sources(data, Task.SENTIMENT)
+
+    assert f"{plain} and {plain}.gz are both there" in str(refused.value)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_source_may_have_one_split_alone(data: Path, split: Split) -> None:
+    """Without it, validation texts in a folder of their own are ignored without a word."""
+    (notes,) = sources(data, Task.SENTIMENT, "A")
+    for other in set(SPLITS) - {split}:
+        notes.path(other).unlink()
+
+    assert sources(data, Task.SENTIMENT, "A") == [notes]
 
 
 @pytest.mark.parametrize("empty", [False, True], ids=["missing", "empty"])

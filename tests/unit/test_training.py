@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from schema.documents import Task
-from schema.errors import InputError, TextmillError
+from schema.errors import ArtifactError, InputError, TextmillError
 from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import SPLITS, broken_off, recipe, write_source
 from tests.fixtures.training import examples_of, interrupt, version
@@ -136,12 +136,60 @@ def test_nothing_to_resume_is_said(data_folder: Path, tmp_path: Path) -> None:
         version(train_artifact(recipe(data_folder, Task.SENTIMENT), tmp_path, resume=True))
 
 
+def test_two_trainings_do_not_write_to_one_folder(
+    data_folder: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it, the second one deletes the checkpoint of the first."""
+    chosen = recipe(data_folder, Task.SENTIMENT, epochs=1, start=language_model)
+    first = train_artifact(chosen, tmp_path, resume=False)
+    next(report for report in first if isinstance(report, EpochReport))
+
+    for resume in (False, True):
+        with pytest.raises(InputError, match="another training writes to"):
+            next(train_artifact(chosen, tmp_path, resume=resume))
+
+    list(first)
+    assert {path.name for path in tmp_path.iterdir()}.isdisjoint({CHECKPOINT, ".lock"})
+    assert model_version(tmp_path, read_config(tmp_path))
+
+
+def test_a_wrong_start_leaves_an_interrupted_training_as_it_is(
+    data_folder: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it, a mistyped option costs the hours that can be resumed."""
+    chosen = recipe(data_folder, Task.SENTIMENT, start=language_model)
+    interrupt(train_artifact(chosen, tmp_path, resume=False))
+
+    with pytest.raises(ArtifactError):
+        list(train_artifact(replace(chosen, start=data_folder), tmp_path, resume=False))
+
+    assert version(train_artifact(chosen, tmp_path, resume=True))
+
+
 def test_a_training_is_not_resumed_with_other_options(data_folder: Path, tmp_path: Path) -> None:
     """Without it weights of one recipe would be sold under the card of another."""
     interrupt(train_artifact(recipe(data_folder, Task.SENTIMENT), tmp_path, resume=False))
 
     with pytest.raises(InputError, match="other data or options"):
         version(train_artifact(recipe(data_folder, Task.SENTIMENT, seed=9), tmp_path, resume=True))
+
+
+def test_data_that_changes_during_a_training_makes_no_artifact(
+    data_folder: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Without it, a card would name data that the model did not learn."""
+    data, out = shutil.copytree(data_folder, tmp_path / "data"), tmp_path / "out"
+    reports = train_artifact(
+        recipe(data, Task.SENTIMENT, epochs=1, start=language_model), out, resume=False
+    )
+    next(report for report in reports if isinstance(report, EpochReport))
+    train_file = data / "sentiment" / "notes" / "train.jsonl.gz"
+    shutil.copy(train_file.with_name("test.jsonl.gz"), train_file)
+
+    with pytest.raises(InputError, match="changed during the training"):
+        list(reports)
+
+    assert [path.name for path in out.iterdir()] == [CHECKPOINT]
 
 
 def test_training_halves_the_loss(data_folder: Path, artifacts: Path) -> None:
@@ -161,10 +209,10 @@ def test_training_halves_the_loss(data_folder: Path, artifacts: Path) -> None:
 def test_a_start_does_not_bring_its_calibration_along(data_folder: Path, artifacts: Path) -> None:
     """Without it a refined model would be calibrated on top of another's temperature."""
     start = Start.load(artifacts / Task.SENTIMENT)
+    start.weights[TEMPERATURE].fill_(2)
 
     state = fresh_state(recipe(data_folder, Task.SENTIMENT), start)
 
-    assert start.weights[TEMPERATURE].item() != 1
     assert state.model.decoder.get_buffer("temperature").item() == 1
 
 
@@ -210,6 +258,14 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="line 2: label"):
         list(RowFile(path, SentimentRow))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    """Without it, files as Windows programs write them are refused as broken."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "fine", "label": "neutral"}\n', encoding="utf-8-sig")
+
+    assert list(RowFile(path, SentimentRow)) == [SentimentRow(text="fine", label="neutral")]
 
 
 def test_a_cut_off_file_is_an_input_error(tmp_path: Path) -> None:
@@ -283,6 +339,20 @@ def test_ordinary_texts_are_clean_of_what_their_source_rules_out(data_folder: Pa
     assert all(row.annotated == set(MODERATION_LABELS) for row in papers)
     assert "hate" in known["lovely staff, great room"]
     assert "hate" not in known["awful service, dirty room"]
+
+
+def test_texts_that_moderation_knows_are_no_ordinary_text(tmp_path: Path) -> None:
+    """Without it, a text labelled as spam is taught as clean, or a test text is learned."""
+    labelled = [{"text": text, "label": "neutral"} for text in ("Win a prize", "A calm day")]
+    write_source(tmp_path / "sentiment" / "notes", labelled)
+    write_source(tmp_path / "keywords" / "papers", [{"text": "Solar cells", "keywords": []}])
+    write_source(tmp_path / "moderation" / "mail", [{"text": "WIN a  prize", "labels": ["spam"]}])
+    for split in ("train", "valid"):
+        (tmp_path / "moderation" / "mail" / f"{split}.jsonl.gz").unlink()
+
+    rows = recipe(tmp_path, Task.MODERATION).ordinary("train")
+
+    assert {row.text for row in rows} == {"A calm day", "Solar cells"}
 
 
 def test_ordinary_text_that_names_an_identity_is_taken_first(

@@ -62,6 +62,14 @@ def test_train_says_what_is_missing(tmp_path: Path) -> None:
     assert "holds no source" in result.stderr
 
 
+def test_a_seed_below_zero_is_refused(tmp_path: Path) -> None:
+    """Without it, a training ends in a traceback of a library."""
+    result = run("train", "keywords", "--data", tmp_path, "--seed", "-1")
+
+    assert result.exit_code == 2
+    assert "-1 is not in the range x>=0" in result.stderr
+
+
 @pytest.mark.parametrize(("start", "training"), [("artifact", REFINING), ("language", TRAINING)])
 def test_an_artifact_is_refined_gently(
     start: str,
@@ -84,6 +92,18 @@ def test_an_artifact_is_refined_gently(
     run("train", "sentiment", "--data", data_folder, "--start", folder)
 
     assert [recipe.training for recipe in begun] == [training[Task.SENTIMENT]]
+
+
+def test_a_start_of_less_permissive_sources_is_refused(
+    data_folder: Path, artifacts: Path, tmp_path: Path
+) -> None:
+    """Without it, weights learned without a licence would ship under a permissive card."""
+    options = ("--start", artifacts / "sentiment", "--out", tmp_path / "out")
+
+    result = run("train", "sentiment", "--data", data_folder, *options, "--licence-class", "A")
+
+    assert result.exit_code == 2
+    assert "learned from sources beyond class A (reviews)" in result.stderr
 
 
 def test_the_command_on_a_card_can_be_given_again() -> None:

@@ -25,7 +25,11 @@ data_option = click.option(
     help="Folder with TASK/SOURCE/{train,valid,test}.jsonl.gz.",
 )
 seed_option = click.option(
-    "--seed", default=0, show_default=True, help="Random seed; runs are repeatable."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Random seed; runs are repeatable.",
 )
 cell_option = click.option(
     "--cell",

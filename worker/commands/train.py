@@ -23,6 +23,7 @@ from worker.training.corpus import LicenceClass
 from worker.training.recipe import REFINING, TRAINING, Recipe
 from worker.training.run import train_artifact
 from worker.training.soft_labels import SoftLabels
+from worker.training.start import Start
 
 
 @click.command("train")
@@ -78,6 +79,8 @@ def command(  # noqa: PLR0913 - one parameter per option
     chosen = Task(task)
     folder = out or Path("models") / task
     refines = start is not None and (start / CONFIG).is_file()
+    if start is not None:
+        Start.load(start).check(licence_class)
     training = (REFINING if refines else TRAINING)[chosen]
     recipe = Recipe(
         task=chosen,

@@ -1,6 +1,6 @@
 """What is chosen on validation after training: temperatures, pool weights and thresholds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -30,6 +30,9 @@ _NETWORK_WEIGHTS: Final = np.linspace(0.3, 1.2, 19)
 _NGRAM_WEIGHTS: Final = np.linspace(0, 1, 21)
 _FEWEST: Final = 500
 """Fewest validation rows from which pool weights are chosen; with fewer they would be chance."""
+_FEWEST_OF_A_CLASS: Final = 20
+"""Fewest rows with a label, and fewest without it, from which a temperature or a threshold is
+chosen; with fewer, a single row would move recall or false alarms by more than 5 %."""
 _THRESHOLDS: Final = np.linspace(0.05, 0.95, 91)
 _PHRASE_THRESHOLDS: Final = np.linspace(0, 0.8, 41)
 _SLOPES: Final = np.linspace(0.1, 2, 39)
@@ -40,15 +43,20 @@ _IDENTITY_FALSE_ALARMS: Final = 0.05
 """Share of ordinary texts naming an identity that `hate` may flag; such words attract it."""
 
 
-def sentiment_temperature(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> list[float]:
+def sentiment_temperature(
+    pipeline: Pipeline, rows: Sequence[SentimentRow], kept: Sequence[float]
+) -> list[float]:
     """The softmax temperature with the least validation loss (Guo et al. 2017).
 
     Args:
         pipeline: with a temperature of 1.
         rows: validation rows.
+        kept: the temperature if fewer than two labels have 20 rows each.
     """
-    logits = np.log(np.clip(sentiment_scores(pipeline, rows), LEAST_PROBABILITY, 1))
     gold = sentiment_gold(rows)
+    if np.count_nonzero(np.bincount(gold.astype(int)) >= _FEWEST_OF_A_CLASS) <= 1:
+        return list(kept)
+    logits = np.log(np.clip(sentiment_scores(pipeline, rows), LEAST_PROBABILITY, 1))
     losses = [metrics.log_loss(gold, softmax(logits / value)) for value in _TEMPERATURES]
     return [float(_TEMPERATURES[int(np.argmin(losses))])]
 
@@ -78,17 +86,26 @@ def pool_weights(
     return min(losses, key=losses.__getitem__)
 
 
-def moderation_temperatures(pipeline: Pipeline, rows: Sequence[ModerationRow]) -> list[float]:
+def moderation_temperatures(
+    pipeline: Pipeline,
+    rows: Sequence[ModerationRow],
+    ordinary: Sequence[ModerationRow],
+    kept: Sequence[float],
+) -> list[float]:
     """The sigmoid temperature of each label with the least validation loss.
 
     Args:
         pipeline: with temperatures of 1.
-        rows: validation rows; only annotated labels count, and a label annotated nowhere keeps 1.
+        rows: labelled validation rows; only annotated labels count.
+        ordinary: clean validation texts, which count beside them.
+        kept: the temperature of each label, for those that have fewer than 20 labelled rows with
+            the label or without it.
     """
-    logits = _log_odds(moderation_scores(pipeline, rows))
-    holds, known = moderation_gold(rows)
-    chosen = [1.0] * len(MODERATION_LABELS)
-    for column in np.flatnonzero(known.any(axis=0)):
+    both = [*rows, *ordinary]
+    logits = _log_odds(moderation_scores(pipeline, both))
+    holds, known = moderation_gold(both)
+    chosen = list(kept)
+    for column in np.flatnonzero(_suffices(*moderation_gold(rows))):
         at = known[:, column]
         signed = np.where(holds[at, column], 1, -1) * logits[at, column]
         losses = [np.logaddexp(0, -signed / value).mean() for value in _TEMPERATURES]
@@ -100,6 +117,7 @@ def moderation_thresholds(
     pipeline: Pipeline,
     sets: Sequence[Sequence[ModerationRow]],
     ordinary: Sequence[ModerationRow],
+    kept: Mapping[str, float],
 ) -> dict[str, float]:
     """The threshold of each label with the best F1 among those that spare ordinary text.
 
@@ -112,13 +130,17 @@ def moderation_thresholds(
         sets: validation rows of each source; only annotated labels count.
         ordinary: clean validation texts; each label may flag 0.45 % of those annotated as clean of
             it, and hate at most 5 % of those among them that name an identity.
+        kept: the threshold of each label, for those that have fewer than 20 rows in `sets` with the
+            label or without it.
     """
     given = [moderation_scores(pipeline, rows) for rows in sets]
     gold = [moderation_gold(rows) for rows in sets]
     calm, (_, clean) = moderation_scores(pipeline, ordinary), moderation_gold(ordinary)
     named = np.array([names_identity(row.text) for row in ordinary], dtype=bool)
-    thresholds: dict[str, float] = {}
-    for column, label in enumerate(MODERATION_LABELS):
+    thresholds = dict(kept)
+    enough = _suffices(*moderation_gold([row for rows in sets for row in rows]))
+    for column in np.flatnonzero(enough):
+        label = MODERATION_LABELS[column]
         judged = [
             (holds[known[:, column], column], scores[known[:, column], column])
             for scores, (holds, known) in zip(given, gold, strict=True)
@@ -138,9 +160,15 @@ def moderation_thresholds(
     return thresholds
 
 
+def _suffices(holds: metrics.Bools, known: metrics.Bools) -> metrics.Bools:
+    """Whether each label has enough rows with it, and enough without it, to choose values by."""
+    held, free = (holds & known).sum(axis=0), (~holds & known).sum(axis=0)
+    return np.asarray(np.minimum(held, free) >= _FEWEST_OF_A_CLASS)
+
+
 def _spares(scores: metrics.Floats, share: float) -> float:
     """A score that at most `share` of `scores` exceed."""
-    return float(np.quantile(scores, 1 - share)) if len(scores) else 0.0
+    return float(np.quantile(scores, 1 - share, method="higher")) if len(scores) else 0.0
 
 
 class ScoredPhrases(NamedTuple):
@@ -157,12 +185,15 @@ class ScoredPhrases(NamedTuple):
     scores: metrics.Floats
 
 
-def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]]) -> float:
+def keyword_threshold(
+    pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]], kept: float
+) -> float:
     """The score from which a phrase is a keyword, with the best F1@5; all sources count alike.
 
     Args:
         pipeline: with a threshold of 0.
         sets: validation rows of each source.
+        kept: the threshold if fewer than 20 rows have a keyword that occurs in their text.
     """
     scored = [
         [
@@ -172,6 +203,8 @@ def keyword_threshold(pipeline: Pipeline, sets: Sequence[Sequence[KeywordsRow]])
         ]
         for rows in sets
     ]
+    if sum(map(len, scored)) < _FEWEST_OF_A_CLASS:
+        return kept
     return _best_threshold(scored)
 
 

@@ -10,6 +10,7 @@ paired bootstrap (Efron & Tibshirani 1993, chapter 13; for language processing K
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,9 +153,9 @@ def compare(
         feedback: judged documents that neither has learned from, at least one.
         sets: rows of the fixed test sets, by name; at least one set, none without rows.
     """
-    samples = {name: _sample(parent, candidate, rows) for name, rows in sets.items()}
+    samples = {name: _sample(parent, candidate, rows, f"set {name}") for name, rows in sets.items()}
     return Comparisons(
-        feedback=_sample(parent, candidate, feedback).compared(),
+        feedback=_sample(parent, candidate, feedback, "feedback").compared(),
         elsewhere=_mean(list(samples.values())).compared(),
         sets={name: sample.compared() for name, sample in samples.items()},
     )
@@ -169,10 +170,13 @@ def shown(compared: Comparison) -> str:
     )
 
 
-def _sample(parent: Pipeline, candidate: Pipeline, rows: Sequence[LabelledRow]) -> _Sample:
+def _sample(
+    parent: Pipeline, candidate: Pipeline, rows: Sequence[LabelledRow], name: str
+) -> _Sample:
+    """Compare on some rows; `name` decides the draws, so that sets of one size differ in them."""
     both = [_agreement(pipeline, rows) for pipeline in (parent, candidate)]
     whole = np.ones((1, len(rows)), dtype=np.float32)
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng([_SEED, crc32(name.encode())])
     probabilities = np.full(len(rows), 1 / len(rows))
     differences = []
     for _ in range(0, DRAWS, _BLOCK):

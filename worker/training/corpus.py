@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from schema.documents import Task
 from schema.errors import InputError
@@ -60,10 +60,19 @@ class Source:
     folder: Path
 
     def path(self, split: Split) -> Path:
-        """The file of a split, `.jsonl.gz` unless there is only `.jsonl`; it need not exist."""
+        """The file of a split, `.jsonl.gz` unless there is only `.jsonl`; it need not exist.
+
+        Raises:
+            InputError: there are both.
+        """
         packed = self.folder / f"{split}.jsonl.gz"
         plain = packed.with_suffix("")
-        return plain if plain.is_file() and not packed.is_file() else packed
+        if not plain.is_file():
+            return packed
+        if packed.is_file():
+            msg = f"{plain} and {packed} are both there; remove one"
+            raise InputError(msg)
+        return plain
 
     def rows(self, split: Split) -> list[LabelledRow]:
         """The rows of a split; none if it has no file.
@@ -88,7 +97,8 @@ def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[S
     """The sources of a task up to a licence class, ordered by name.
 
     Raises:
-        InputError: the folder holds no such source.
+        InputError: the folder holds no such source, names a class that there is not, or has both
+            files of a split.
     """
     classes = _licence_classes(data)
     known = [
@@ -99,12 +109,12 @@ def sources(data: Path, task: Task, licence_class: LicenceClass = "C") -> list[S
         source
         for source in known
         if source.licence_class <= licence_class
-        and (source.path("train").is_file() or source.path("test").is_file())
+        and any(source.path(split).is_file() for split in SPLITS)
     ]
     if not allowed:
         msg = (
             f"{data / task} holds no source of class {licence_class}, which is a folder with"
-            " train.jsonl.gz or test.jsonl.gz; --data names the folder of all tasks"
+            " train.jsonl.gz, valid.jsonl.gz or test.jsonl.gz; --data names the folder of all tasks"
         )
         raise InputError(msg)
     return allowed
@@ -173,10 +183,15 @@ def _licence_classes(data: Path) -> dict[str, LicenceClass]:
         return {}
     try:
         counts = json.loads(path.read_bytes())
-        return {name: entry["klass"] for name, entry in counts.items() if "klass" in entry}
+        classes = {name: entry["klass"] for name, entry in counts.items() if "klass" in entry}
     except (ValueError, TypeError, AttributeError) as error:
         msg = f"{path} is broken ({error}); restore it"
         raise InputError(msg) from error
+    for name, licence_class in classes.items():
+        if licence_class not in get_args(LicenceClass):
+            msg = f"{path}: {name} has the class {licence_class!r}; it must be A, B or C"
+            raise InputError(msg)
+    return classes
 
 
 def _unmask(row: LabelledRow) -> LabelledRow:

@@ -11,11 +11,11 @@ import torch
 from schema.documents import Task
 from schema.outcomes import MODERATION_LABELS
 from worker.pipeline import Pipeline
-from worker.pipeline.artifact import Additions, ArtifactConfig
+from worker.pipeline.artifact import Additions
 from worker.pipeline.character_ngrams import CharacterNgrams
 from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
-from worker.training.artifact import replaced, round_weights, write_artifact, write_card
+from worker.training.artifact import round_weights, write_artifact, write_card
 from worker.training.averaging import mean_of, take_mean
 from worker.training.calibrate import (
     keyword_threshold,
@@ -32,12 +32,11 @@ from worker.training.evaluate import evaluate, in_memory, moderation_scores
 from worker.training.evasion import Evasion
 from worker.training.loop import TrainingState
 from worker.training.measures import decided, folded, keywords_measures, majority
-from worker.training.ordinary import ordinary_rows
 from worker.training.ranker import RankerRows, Tagger, count, fit_ranker
 from worker.training.recipe import Recipe
 from worker.training.robustness import evasion_kept
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
-from worker.training.start import Start
+from worker.training.start import TEMPERATURE, Start
 from worker.training.training_rows import TrainingRows
 from worker.training.validation import Validation
 from worker.training.written import written_entries
@@ -62,7 +61,7 @@ def finish(
         rows: what it learned from.
         fold_taggers: for keywords, the taggers from which the ranker learns beside the one that
             ships.
-        out: folder of the artifact; its checkpoint is removed.
+        out: folder of the artifact.
 
     Returns:
         The card, which is also written to `out`.
@@ -75,17 +74,16 @@ def finish(
     tokenizer = start.tokenizer
     ranker = _ranker(recipe, start, rows.ranker, state.model, fold_taggers)
     config = replace(recipe.config(tokenizer), ranker=ranker is not None)
-    config = _calibrated(
-        recipe, config, in_memory(config, tokenizer, state.model, ranker), state.model
-    )
+    uncalibrated = in_memory(config, tokenizer, state.model, ranker)
+    thresholds = _calibrate(recipe, start, uncalibrated, state.model)
+    config = replace(config, thresholds=thresholds)
     pipeline = in_memory(config, tokenizer, state.model)
     ngrams = _character_ngrams(recipe, start, rows, pipeline, averaged=averaged)
     config = replace(config, character_ngrams=ngrams is not None)
     additions = Additions(character_ngrams=ngrams, ranker=ranker)
-    with replaced(out) as whole:
-        write_artifact(whole, config, tokenizer, state.model, additions)
-        card = _card(recipe, start, state, Pipeline.load(whole, "cpu"), ngrams, averaged=averaged)
-        write_card(whole, card)
+    write_artifact(out, config, tokenizer, state.model, additions)
+    card = _card(recipe, start, state, Pipeline.load(out, "cpu"), ngrams, averaged=averaged)
+    write_card(out, card)
     return card
 
 
@@ -100,7 +98,7 @@ def _character_ngrams(
     )
     if averaged and start.character_ngrams is not None:
         ngrams = mean_of(start.character_ngrams, ngrams)
-    valid = [row for source in recipe.sources() for row in source.rows("valid")]
+    valid = [row for _, rows in recipe.sets("valid") for row in rows]
     weights = pool_weights(pipeline, ngrams, of_type(SentimentRow, valid))
     return replace(ngrams, pool_weights=weights)
 
@@ -125,25 +123,35 @@ def _ranker(
     return fit_ranker([Tagger(pipeline, rows), *fold_taggers], recipe.training.seed)
 
 
-def _calibrated(
-    recipe: Recipe, config: ArtifactConfig, pipeline: Pipeline, model: Model
-) -> ArtifactConfig:
-    """Set the model's temperatures in place; returns the config with its thresholds."""
-    sets = [source.rows("valid") for source in recipe.sources()]
+def _calibrate(recipe: Recipe, start: Start, pipeline: Pipeline, model: Model) -> dict[str, float]:
+    """Set the model's temperatures in place, and return its thresholds.
+
+    A value that too few rows would decide stays as it is in `start`, or uncalibrated if `start` has
+    not learned the labels.
+    """
+    sets = [rows for _, rows in recipe.sets("valid")]
     rows = [row for rows in sets for row in rows]
+    known = start.has_decoder_of(model)
+    kept = start.thresholds if known else pipeline.thresholds
+    weights = start.weights if known else model.state_dict()
     match recipe.task:
         case Task.SENTIMENT:
-            sentiment = of_type(SentimentRow, rows)
-            _set_temperature(model, sentiment_temperature(pipeline, sentiment))
-            return config
+            temperature = sentiment_temperature(
+                pipeline, of_type(SentimentRow, rows), weights[TEMPERATURE].tolist()
+            )
+            _set_temperature(model, temperature)
+            return {}
         case Task.MODERATION:
             moderation, ordinary = of_type(ModerationRow, rows), recipe.ordinary("valid")
-            _set_temperature(model, moderation_temperatures(pipeline, [*moderation, *ordinary]))
+            temperatures = moderation_temperatures(
+                pipeline, moderation, ordinary, weights[TEMPERATURE].tolist()
+            )
+            _set_temperature(model, temperatures)
             parted = [of_type(ModerationRow, rows) for rows in sets]
-            return replace(config, thresholds=moderation_thresholds(pipeline, parted, ordinary))
+            return moderation_thresholds(pipeline, parted, ordinary, kept)
         case Task.KEYWORDS:
-            threshold = keyword_threshold(pipeline, [of_type(KeywordsRow, rows) for rows in sets])
-            return replace(config, thresholds={"keyword": threshold})
+            parts = [of_type(KeywordsRow, rows) for rows in sets]
+            return {"keyword": keyword_threshold(pipeline, parts, kept["keyword"])}
 
 
 def _set_temperature(model: Model, values: list[float]) -> None:
@@ -161,12 +169,13 @@ def _card(
     averaged: bool,
 ) -> Card:
     labelled, ordinary = recipe.sources(), recipe.ordinary("test")
+    tests = [(source, rows) for source, rows in recipe.sets("test") if rows]
     own = [
         *(entry_of(source, "labels", source.rows("train")) for source in labelled),
         *(
             entry_of(source, "ordinary text", texts)
-            for source in recipe.ordinary_sources()
-            if (texts := ordinary_rows(source, "train"))
+            for source, texts in recipe.ordinary_sets("train")
+            if texts
         ),
         *written_entries(recipe.task),
     ]
@@ -188,21 +197,17 @@ def _card(
         epochs=state.best_epoch,
         validation_score=state.best_score,
         stored_score=Validation(recipe, start.tokenizer)(state.model),
-        tests=tuple(
-            figures(pipeline, source, rows) for source in labelled if (rows := source.rows("test"))
-        ),
+        tests=tuple(figures(pipeline, source, rows) for source, rows in tests),
         ordinary_flagged=_flagged(pipeline, ordinary),
-        evasion_kept=_kept(pipeline, labelled) if recipe.task is Task.MODERATION else {},
+        evasion_kept=_kept(pipeline, tests) if recipe.task is Task.MODERATION else {},
         limits=limits_of(LIMITS[recipe.task], known),
     )
 
 
-def _kept(pipeline: Pipeline, labelled: Sequence[Source]) -> dict[str, dict[Evasion, float]]:
-    return {
-        source.name: evasion_kept(pipeline, rows)
-        for source in labelled
-        if (rows := source.rows("test"))
-    }
+def _kept(
+    pipeline: Pipeline, tests: Sequence[tuple[Source, list[LabelledRow]]]
+) -> dict[str, dict[Evasion, float]]:
+    return {source.name: evasion_kept(pipeline, rows) for source, rows in tests}
 
 
 def figures(pipeline: Pipeline, source: Source, rows: Sequence[LabelledRow]) -> SetFigures:

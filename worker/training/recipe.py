@@ -10,6 +10,7 @@ from worker.pipeline.artifact import ArtifactConfig
 from worker.pipeline.model import Cell, ModelConfig
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.corpus import (
+    SPLITS,
     LicenceClass,
     Source,
     Split,
@@ -109,6 +110,18 @@ class Recipe:
         own = [] if self.feedback is None else [self.feedback.source]
         return [*self.original_sources(), *own]
 
+    def sets(self, split: Split) -> list[tuple[Source, list[LabelledRow]]]:
+        """The rows of each of `sources`, without rows of the data folder whose text was judged.
+
+        These may be learned or held out by feedback, and people may have judged them otherwise.
+        """
+        used = self.sources()
+        if self.feedback is None:
+            return [(source, source.rows(split)) for source in used]
+        *original, judged = [source.rows(split) for source in used]
+        rows = [*self.feedback.unjudged(original), judged]
+        return list(zip(used, rows, strict=True))
+
     def original_sources(self) -> list[Source]:
         """The labelled sources of the data folder."""
         return sources(self.data, self.task, self.licence_class)
@@ -121,9 +134,31 @@ class Recipe:
         """Sources of other tasks that a sentiment teacher may judge, too; otherwise none."""
         return self._other_sources() if self.task is Task.SENTIMENT else []
 
+    def ordinary_sets(self, split: Split) -> list[tuple[Source, list[ModerationRow]]]:
+        """Ordinary text of each of `ordinary_sources`, as weak negatives.
+
+        Texts of any split of the labelled sources are left out: their labels are known, or they
+        must remain unseen.
+        """
+        taken = self.ordinary_sources()
+        known = self.texts(*SPLITS) if taken else frozenset()
+        return [
+            (source, [row for row in ordinary_rows(source, split) if folded(row.text) not in known])
+            for source in taken
+        ]
+
     def ordinary(self, split: Split) -> list[ModerationRow]:
-        """Ordinary text, as weak negatives; empty unless the task is moderation."""
-        return [row for source in self.ordinary_sources() for row in ordinary_rows(source, split)]
+        """The rows of all `ordinary_sets`; empty unless the task is moderation."""
+        return [row for _, rows in self.ordinary_sets(split) for row in rows]
+
+    def texts(self, *splits: Split) -> frozenset[str]:
+        """The texts of these splits of the labelled sources, folded."""
+        return frozenset(
+            folded(row.text)
+            for source in self.sources()
+            for split in splits
+            for row in source.rows(split)
+        )
 
     def folds(self) -> list["Recipe"]:
         """For keywords without feedback, the same training without each fold; otherwise none."""

@@ -3,12 +3,13 @@
 import gzip
 import sys
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_serializer
 
 from schema.documents import Task
 from schema.errors import InputError
@@ -55,6 +56,11 @@ class ModerationRow(Row):
 
     labels: frozenset[ModerationLabel]
     annotated: frozenset[ModerationLabel] = frozenset(MODERATION_LABELS)
+
+    @field_serializer("labels", "annotated")
+    def _in_order(self, labels: frozenset[ModerationLabel]) -> list[ModerationLabel]:
+        """Always the same order, since files are compared by their hash."""
+        return sorted(labels)
 
 
 class TaughtModerationRow(ModerationRow):
@@ -139,13 +145,15 @@ def of_type(row_type: type[RowType], rows: Iterable[Row]) -> list[RowType]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write a gzip-compressed file that `RowFile` reads."""
-    with gzip.open(path, "wt", encoding="utf-8") as file:
-        file.writelines(row.model_dump_json() + "\n" for row in rows)
+    """Write a gzip-compressed file that `RowFile` reads; the same rows give the same bytes."""
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        file.writelines(row.model_dump_json().encode() + b"\n" for row in rows)
 
 
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 text file, possibly gzip-compressed (`.gz`); `-` is standard input.
+
+    A byte order mark at its beginning is left out.
 
     Raises:
         InputError: the file cannot be read; the message says why.
@@ -153,7 +161,8 @@ def read_lines(path: Path) -> Iterator[str]:
     try:
         with _open(path) as file:
             for number, line in enumerate(file, start=1):
-                yield _decode(path, number, line)
+                content = line.removeprefix(BOM_UTF8) if number == 1 else line
+                yield _decode(path, number, content)
     except (OSError, EOFError, zlib.error) as error:
         msg = f"{_name(path)} cannot be read ({error}); name a .jsonl or .jsonl.gz file"
         raise InputError(msg) from error

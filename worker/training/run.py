@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,9 @@ import numpy as np
 
 from schema.documents import LABELS
 from schema.errors import InputError
+from worker.folders import locked
 from worker.pipeline.model import Model
+from worker.training.artifact import replaced
 from worker.training.card import Card
 from worker.training.checkpoint import (
     CHECKPOINT,
@@ -35,6 +38,9 @@ from worker.training.validation import Validation
 
 LANGUAGE_MODEL: Final = "language-model"
 """Subfolder of the checkpoint for the language model, which is made if no start is given."""
+
+_LOCK: Final = ".lock"
+"""A file in the output folder that its training keeps locked, and removes at the end."""
 
 FOLD: Final = "training without fold {} of the texts, for the ranker"
 """Report before a tagger that the ranker learns from is trained."""
@@ -67,8 +73,9 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
         resume: continue from the checkpoint in `out` instead of starting over.
 
     Raises:
-        InputError: the data is missing, broken or not what the teacher learned from, no source has
-            rows to train or to validate on, or there is nothing to resume.
+        InputError: the data is missing, broken or not what the teacher learned from, it changes
+            meanwhile, no source has rows to train or to validate on, there is nothing to resume, or
+            another training writes to `out`.
         ArtifactError: what the recipe starts from is missing or broken.
     """
     check_rows(recipe.sources(), "train", "valid")
@@ -80,17 +87,44 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
                 *recipe.unlabelled_sources(),
             ]
         )
+    given = None if recipe.start is None else Start.load(recipe.start)
+    with _alone(out):
+        yield from _train_artifact(recipe, given, out, resume=resume)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other trainings out of a folder, whose checkpoint they would remove.
+
+    Raises:
+        InputError: another training writes to it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out / _LOCK):
+            try:
+                yield
+            finally:
+                (out / _LOCK).unlink(missing_ok=True)
+    except BlockingIOError as error:
+        msg = f"another training writes to {out}; wait for it, or name another folder with --out"
+        raise InputError(msg) from error
+
+
+def _train_artifact(
+    recipe: Recipe, given: Start | None, out: Path, *, resume: bool
+) -> Iterator[Report]:
     checkpoint = out / CHECKPOINT
     if not resume:
         shutil.rmtree(checkpoint, ignore_errors=True)  # left by another training
-    folder = recipe.start
-    if folder is None:
+    start = given
+    if start is None:
         folder = checkpoint / LANGUAGE_MODEL
         yield from pretrain(recipe.language_model(), folder, resume=resume)
-    start = Start.load(folder)
+        start = Start.load(folder)
     identity = recipe.identity(start)
     state = fresh_state(recipe, start)
-    if resume and (recipe.start is not None or is_checkpoint(checkpoint)):
+    if resume and (given is not None or is_checkpoint(checkpoint)):
         load_checkpoint(checkpoint, state, identity)
     own: dict[str, SoftLabel] = {}
     if recipe.task in LABELS and start.has_decoder_of(state.model):
@@ -102,8 +136,21 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Repor
     del examples
     fold_taggers = yield from _fold_taggers(recipe, start, checkpoint, resume=resume)
     yield "calibrating on validation, measuring on test"
-    card = finish(recipe, start, state, rows, fold_taggers, out)
+    with replaced(out) as whole:
+        card = finish(recipe, start, state, rows, fold_taggers, whole)
+        _check_unchanged(recipe, start, identity)
     yield Finished(card)
+
+
+def _check_unchanged(recipe: Recipe, start: Start, identity: str) -> None:
+    """Check that the data is what the training began with, since the card names it by its hash.
+
+    Raises:
+        InputError: it is not.
+    """
+    if recipe.identity(start) != identity:
+        msg = f"the data in {recipe.data} changed during the training; start it anew"
+        raise InputError(msg)
 
 
 def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:

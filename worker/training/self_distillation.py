@@ -8,7 +8,6 @@ it, who need not be asked again.
 from schema.documents import LABELS, Task
 from worker.pipeline import Pipeline
 from worker.training.evaluate import moderation_scores, sentiment_scores
-from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
 from worker.training.rows import LabelledRow
 from worker.training.soft_labels import SoftLabel
@@ -35,9 +34,9 @@ def own_soft_labels(recipe: Recipe, start: Start) -> dict[str, SoftLabel]:
     ]
     rows += [
         row
-        for source in recipe.ordinary_sources()
+        for source, ordinary in recipe.ordinary_sets("train")
         if source.name in learned
-        for row in ordinary_rows(source, "train")
+        for row in ordinary
     ]
     scores = _scores(Pipeline.load(start.folder, "cpu"), rows)
     labels = LABELS[recipe.task]

@@ -1,5 +1,6 @@
 """What a training starts from: a vocabulary, and weights that were trained before."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from schema.errors import ArtifactError
+from schema.errors import ArtifactError, InputError
 from worker.pipeline.artifact import (
     CARD,
     CHARACTER_NGRAMS,
@@ -25,6 +26,7 @@ from worker.pipeline.model import Model
 from worker.pipeline.ranker import Ranker
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.card import SourceEntry, TeacherCard
+from worker.training.corpus import LicenceClass
 from worker.training.hashing import content_hash
 
 TEMPERATURE: Final = "decoder.temperature"
@@ -39,6 +41,7 @@ class Start:
         folder: where it was read from.
         tokenizer: its vocabulary.
         weights: by name, as `Model` names them.
+        thresholds: those of an artifact; empty for a language model.
         character_ngrams: those of an artifact, if it has any.
         ranker: the one of an artifact, if it has one.
         version: the model version of an artifact, or the content hash of a language model.
@@ -49,6 +52,7 @@ class Start:
     folder: Path
     tokenizer: Tokenizer
     weights: dict[str, Tensor]
+    thresholds: Mapping[str, float]
     character_ngrams: CharacterNgrams | None
     ranker: Ranker | None
     version: str
@@ -69,9 +73,11 @@ class Start:
             msg = f"cannot read {folder} ({error}); name another folder with --start"
             raise ArtifactError(msg) from error
         ngrams, ranker = None, None
+        thresholds: Mapping[str, float] = {}
         if (folder / CONFIG).is_file():
             config = read_config(folder)
             version = model_version(folder, config)
+            thresholds = config.thresholds
             if config.character_ngrams:
                 ngrams = CharacterNgrams.load(folder / CHARACTER_NGRAMS)
             if config.ranker:
@@ -79,7 +85,30 @@ class Start:
         else:
             version = content_hash((folder / name).read_bytes() for name in (TOKENIZER, WEIGHTS))
         card = _read_card(folder)
-        return cls(folder, tokenizer, weights, ngrams, ranker, version, card.sources, card.teachers)
+        return cls(
+            folder,
+            tokenizer,
+            weights,
+            thresholds,
+            ngrams,
+            ranker,
+            version,
+            card.sources,
+            card.teachers,
+        )
+
+    def check(self, licence_class: LicenceClass) -> None:
+        """Check that nothing it learned from, or its teachers, is beyond a licence class.
+
+        Raises:
+            InputError: a source is; the message names it.
+        """
+        learned = [*self.sources, *(entry for card in self.teachers for entry in card.sources)]
+        beyond = sorted({entry.name for entry in learned if entry.licence_class > licence_class})
+        if beyond:
+            msg = f"{self.folder} learned from sources beyond class {licence_class}"
+            msg += f" ({', '.join(beyond)}); start from another, or widen --licence-class"
+            raise InputError(msg)
 
     def has_decoder_of(self, model: Model) -> bool:
         """Whether it has learned the labels of the model's task."""

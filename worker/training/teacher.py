@@ -32,7 +32,6 @@ from worker.training.examples import Example, known_labels, label_gold
 from worker.training.excerpts import excerpts
 from worker.training.loop import EpochReport, StepReport, TrainingConfig, TrainingState
 from worker.training.measures import Measures, folded, moderation_measures, sentiment_measures
-from worker.training.ordinary import ordinary_rows
 from worker.training.recipe import Recipe
 from worker.training.rows import ModerationRow, Row, SentimentRow, of_type
 from worker.training.soft_labels import SoftLabel, SoftLabels, version_of
@@ -186,10 +185,7 @@ def _labelled(recipe: Recipe, split: Split) -> list[_Rows]:
 
 
 def _ordinary(recipe: Recipe) -> list[_Rows]:
-    return [
-        (source, "ordinary text", ordinary_rows(source, "train"))
-        for source in recipe.ordinary_sources()
-    ]
+    return [(source, "ordinary text", rows) for source, rows in recipe.ordinary_sets("train")]
 
 
 def _alone(
@@ -203,12 +199,7 @@ def _alone(
         return []
     recipe = teaching.recipe
     rng = np.random.default_rng(recipe.training.seed)
-    left_out = {
-        folded(row.text)
-        for split in ("valid", "test")
-        for _, _, rows in _labelled(recipe, split)
-        for row in rows
-    }
+    left_out = recipe.texts("valid", "test")
     texts: list[tuple[Source, Use, Iterable[str]]] = [
         (source, "unlabelled text", unlabelled_texts(source))
         for source in recipe.unlabelled_sources()

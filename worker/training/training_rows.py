@@ -141,7 +141,7 @@ def _ranker_rows(
     written = _once(row for rows in drawn for row in _kept(recipe, rows))
     counted = [row for rows in (*sets, written) for row in rows]
     if recipe.left_out is None:
-        new = [*(source.rows("valid") for source in recipe.sources()), *([] for _ in drawn)]
+        new = [*(rows for _, rows in recipe.sets("valid")), *([] for _ in drawn)]
     else:
         new = [list(filter(recipe.leaves_out, rows)) for rows in (*whole, *map(_once, drawn))]
     return RankerRows(of_type(KeywordsRow, counted), [of_type(KeywordsRow, rows) for rows in new])

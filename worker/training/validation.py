@@ -24,7 +24,7 @@ class Validation:
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
         self._config = recipe.config(tokenizer)
         self._tokenizer = tokenizer
-        self._sets = [rows for source in recipe.sources() if (rows := source.rows("valid"))]
+        self._sets = [rows for _, rows in recipe.sets("valid") if rows]
 
     def __call__(self, model: Model) -> float:
         """Score `model`, which is left in evaluation mode."""
