@@ -76,12 +76,12 @@ class Heartbeat:
         with reachable(self._database):
             self._beat()
         try:
-            with every(interval, partial(self._look_after, leases), "heartbeat"):
+            with every(interval, partial(self._beat_or_end, leases), "heartbeat"):
                 yield
         finally:
             self._remove()
 
-    def _look_after(self, leases: Leases) -> None:
+    def _beat_or_end(self, leases: Leases) -> None:
         try:
             leases.look_after()  # first, since the row of the process may be locked
             self._beat()

@@ -1,4 +1,4 @@
-"""What a process tells Postgres about the chunks it holds, all of them at once."""
+"""What a process asks and tells Postgres about the chunks it holds, all of them at once."""
 
 from collections.abc import Sequence
 

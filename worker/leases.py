@@ -59,12 +59,12 @@ class Leases:
     """The leases and messages that this process holds; the heartbeat has them looked after.
 
     Args:
-        chunks: what it holds, in Postgres.
+        held_chunks: asks and tells Postgres about them.
         settings: heartbeat interval, lease, and how long a chunk may be in work, in seconds.
     """
 
-    def __init__(self, chunks: HeldChunks, settings: WorkerSettings) -> None:
-        self._chunks = chunks
+    def __init__(self, held_chunks: HeldChunks, settings: WorkerSettings) -> None:
+        self._held_chunks = held_chunks
         self._settings = settings
         self._lock = threading.Lock()
         self._held: dict[Claim, Lease] = {}
@@ -105,19 +105,19 @@ class Leases:
             held = list(self._held.values())
             messages = list(self._messages)
         if held:
-            self._look_after(held)
+            self._renew_or_lose(held)
         if messages:
             self._keep(messages)
 
     def _keep(self, messages: Sequence[ChunkMessage]) -> None:
         try:
-            self._chunks.keep(messages)
+            self._held_chunks.keep(messages)
         except sa.exc.DBAPIError as error:
             # Dispatch publishes the chunk again, which costs time only.
             logger.warning("cannot tell dispatch which messages wait here: %s", condition(error))
 
-    def _look_after(self, held: Sequence[Lease]) -> None:
-        owned = self._chunks.owned()
+    def _renew_or_lose(self, held: Sequence[Lease]) -> None:
+        owned = self._held_chunks.owned()
         due = time.monotonic() - self._settings.lease / 3  # most chunks are done sooner
         for lease in held:
             if lease.claim.fence not in owned:
@@ -126,7 +126,7 @@ class Leases:
             lease.beats += 1
         old = [lease for lease in held if not lease.lost.is_set() and lease.renewed < due]
         if old:
-            self._chunks.renew([lease.claim for lease in old])
+            self._held_chunks.renew([lease.claim for lease in old])
             for lease in old:
                 lease.renewed = time.monotonic()
         self._end_if_stuck(held)

@@ -12,13 +12,16 @@ one.
 """
 
 import logging
-from queue import Empty
 from typing import Any
 
 import kombu.connection
 from kombu.transport import redis, virtual
 
 logger = logging.getLogger(__name__)
+
+_UNREADABLE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What kombu and Celery raise over the content of a message. Kombu takes KeyError for a lost
+connection: such a message would come back each time that another connection is made."""
 
 
 class _QoS(redis.QoS):
@@ -45,9 +48,7 @@ class _Channel(redis.Channel):
         held = {*self.qos.held()}
         try:
             return bool(super()._brpop_read(**options))  # type: ignore[no-untyped-call]
-        except (Empty, *self.connection_errors, *self.connection.channel_errors):
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever a message makes of Celery's code
+        except _UNREADABLE as error:
             logger.warning("dropped a message that is not Textmill's: %s", type(error).__name__)
             for delivery_tag in self.qos.held():
                 if delivery_tag not in held:
@@ -65,7 +66,7 @@ class _Transport(redis.Transport):
             ValueError: it is compressed, as no message of Textmill is: a small one could fill the
                 memory.
         """
-        if message["headers"].get("compression"):
+        if (message.get("headers") or {}).get("compression"):
             msg = "the message is compressed"
             raise ValueError(msg)
         super()._deliver(message, queue)  # type: ignore[no-untyped-call]

@@ -95,7 +95,8 @@ def test_bytes_that_are_no_message_end_no_worker_and_lose_nothing(
     bomb = enveloped(zlib.compress(bytes(1_000_000)), compression="application/x-gzip")
     bodies = (b"null", b"[]", b"[[], {}]", b'[[], {}, {"callbacks": 5}]')
     items = [b"", b"\xff", b"[" * 200_000, b'{"body": "?"}', bomb, *map(enveloped, bodies)]
-    items += [enveloped(timelimit=5), enveloped(task=["a"]), enveloped(retries="x")]
+    items += [enveloped(timelimit=5), enveloped(task=["a"]), enveloped(id=None)]
+    items += [enveloped().replace(b'"id"', b'"di"'), enveloped().replace(b"headers", b"headless")]
     with redis.Redis.from_url(broker_url) as client:
         client.lpush(key_prefix + QUEUE, *items)
 
@@ -103,6 +104,7 @@ def test_bytes_that_are_no_message_end_no_worker_and_lose_nothing(
 
     assert mill.finished(job_id).succeeded == 20
     assert mill.pids() == pids
+    assert "Connection to broker lost" not in mill.log()
     with redis.Redis.from_url(broker_url) as client:
         assert not client.exists(key_prefix + "unacked")
 

@@ -36,7 +36,7 @@ def test_labels_that_are_often_wrong_lower_the_confidence(artifacts: Path) -> No
     assert sure[0] < unsure[0]
 
 
-def test_ordinary_texts_stay_below_every_threshold(artifacts: Path) -> None:
+def test_ordinary_texts_stay_below_the_threshold(artifacts: Path) -> None:
     """Without it the threshold with the best F1 could flag what everyone writes."""
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     adverts = [ModerationRow(text=text, labels=frozenset({"spam"})) for text in ADVERTS]
@@ -72,7 +72,7 @@ def test_ordinary_texts_that_name_an_identity_bound_hate_by_themselves(
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     monkeypatch.setattr(calibrate, "moderation_scores", told_by_text)
     hate = [
-        ModerationRow(text="0.3 of them", labels=frozenset({"hate"})),
+        ModerationRow(text="0.3 of them", labels=frozenset({"hate", "abuse"})),
         ModerationRow(text="0.2 of us", labels=frozenset()),
     ]
     calm = [ModerationRow(text="0.1 the train leaves", labels=frozenset())] * 1000
@@ -83,7 +83,7 @@ def test_ordinary_texts_that_name_an_identity_bound_hate_by_themselves(
 
     assert 0.2 < free["hate"] <= 0.3
     assert bound["hate"] > 0.5
-    assert bound["abuse"] == free["abuse"]
+    assert 0.2 < bound["abuse"] == free["abuse"] <= 0.3
 
 
 def test_few_ordinary_texts_bound_a_threshold_by_the_same_share(

@@ -153,15 +153,22 @@ def test_two_trainings_do_not_write_to_one_folder(
     assert model_version(tmp_path, read_config(tmp_path))
 
 
+@pytest.mark.parametrize("mistake", ["no artifact", "another cell"])
 def test_a_wrong_start_leaves_an_interrupted_training_as_it_is(
-    data_folder: Path, language_model: Path, tmp_path: Path
+    data_folder: Path, language_model: Path, tmp_path: Path, mistake: str
 ) -> None:
     """Without it, a mistyped option costs the hours that can be resumed."""
     chosen = recipe(data_folder, Task.SENTIMENT, start=language_model)
     interrupt(train_artifact(chosen, tmp_path, resume=False))
 
+    wrong = (
+        replace(chosen, start=data_folder)
+        if mistake == "no artifact"
+        else replace(chosen, cell="lstm")
+    )
+
     with pytest.raises(ArtifactError):
-        list(train_artifact(replace(chosen, start=data_folder), tmp_path, resume=False))
+        list(train_artifact(wrong, tmp_path, resume=False))
 
     assert version(train_artifact(chosen, tmp_path, resume=True))
 

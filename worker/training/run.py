@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -100,30 +100,32 @@ def _alone(out: Path) -> Iterator[None]:
         InputError: another training writes to it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(out / _LOCK):
-            try:
-                yield
-            finally:
-                (out / _LOCK).unlink(missing_ok=True)
-    except BlockingIOError as error:
-        msg = f"another training writes to {out}; wait for it, or name another folder with --out"
-        raise InputError(msg) from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out / _LOCK))
+        except BlockingIOError as error:
+            msg = (
+                f"another training writes to {out}; wait for it, or name another folder with --out"
+            )
+            raise InputError(msg) from error
+        stack.callback((out / _LOCK).unlink, missing_ok=True)
+        yield
 
 
 def _train_artifact(
     recipe: Recipe, given: Start | None, out: Path, *, resume: bool
 ) -> Iterator[Report]:
-    checkpoint = out / CHECKPOINT
+    checkpoint, start = out / CHECKPOINT, given
+    # A start that does not fit is refused before anything is removed.
+    state = None if start is None else fresh_state(recipe, start)
     if not resume:
         shutil.rmtree(checkpoint, ignore_errors=True)  # left by another training
-    start = given
-    if start is None:
+    if start is None or state is None:
         folder = checkpoint / LANGUAGE_MODEL
         yield from pretrain(recipe.language_model(), folder, resume=resume)
         start = Start.load(folder)
+        state = fresh_state(recipe, start)
     identity = recipe.identity(start)
-    state = fresh_state(recipe, start)
     if resume and (given is not None or is_checkpoint(checkpoint)):
         load_checkpoint(checkpoint, state, identity)
     own: dict[str, SoftLabel] = {}
