@@ -9,11 +9,11 @@ from producer.loading import purge_part
 logger = logging.getLogger(__name__)
 
 UPKEEP_INTERVAL = 60
-"""Seconds between checks for abandoned loads, missing partitions and rows of dead hosts."""
+"""Seconds between checks for abandoned loads, missing partitions and rows of dead processes."""
 
 
 def tidy(connection: sa.Connection) -> None:
-    """Forget hosts that have not reported for a day, and make partitions ahead."""
+    """Forget worker processes that have not reported for a day, and make partitions ahead."""
     connection.execute(
         sa.text("delete from textmill.worker where heartbeat_at < now() - interval '1 day'")
     )
@@ -24,7 +24,7 @@ def purge_abandoned(connection: sa.Connection, after: float) -> bool:
     """Remove a part of a load that was abandoned.
 
     Args:
-        connection: in whose transaction.
+        connection: the part is removed in its transaction.
         after: seconds without a batch after which a load counts as abandoned.
 
     Returns:

@@ -221,6 +221,9 @@ begin
         exception when integrity_constraint_violation then
             raise warning 'chunk % of job % cannot be rescued: %', lapsed.chunk_no, lapsed.job_id,
                 sqlerrm;
+            -- Tried again in a minute, and not at each step.
+            update textmill.chunk set lease_expires_at = now() + interval '1 minute'
+                where job_id = lapsed.job_id and chunk_no = lapsed.chunk_no;
         end;
     end loop;
     return rescued;

@@ -143,6 +143,10 @@ begin
         raise exception 'job % cannot be opened with % documents: its last one has another number',
             of_job, total using errcode = 'check_violation';
     end if;
+    if rejected <> (select count(*) from textmill.failure f where f.job_id = of_job) then
+        raise exception 'job % cannot be opened with % rejected documents: it has another number of'
+            ' failures', of_job, rejected using errcode = 'check_violation';
+    end if;
     delete from textmill.chunk c
         where c.job_id = of_job and not exists (
             select from textmill.document d

@@ -125,8 +125,8 @@ def results(job: JobId | str, file_format: str | None, output: Path | None, *, t
 
 
 def _shown(statuses: list[JobStatus], *, console: Console, alone: bool) -> RenderableType:
-    width = console.width  # it may change while a job is watched
-    return job_view(statuses[0], width) if alone else status_table(statuses, width)
+    # The width may change while a job is watched.
+    return job_view(statuses[0], console) if alone else status_table(statuses, console.width)
 
 
 def _until_finished(

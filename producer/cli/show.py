@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -117,15 +117,16 @@ def status_table(statuses: Iterable[JobStatus], width: int) -> Table:
     return fitting_table(map(_cells, statuses), _COLUMNS, width)
 
 
-def job_view(status: JobStatus, width: int) -> RenderableType:
-    """One job as a table, or line by line if the table would leave columns out.
+def job_view(status: JobStatus, console: Console) -> RenderableType:
+    """One job as a table on a terminal that is wide enough, or else line by line, which says more.
 
     Args:
         status: the job.
-        width: characters of a line.
+        console: where it is shown.
     """
-    if fitting([_cells(status)], _COLUMNS, width) == list(_COLUMNS.names):
-        return status_table([status], width)
+    whole = fitting([_cells(status)], _COLUMNS, console.width) == list(_COLUMNS.names)
+    if console.is_terminal and whole:
+        return status_table([status], console.width)
     lines = Table.grid(padding=(0, 2))
     for name, text_of in LINES.items():
         if text := text_of(status):

@@ -278,6 +278,6 @@ def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None 
 
 
 def _tell_end(final: JobStatus) -> None:
-    console.print(job_view(final, console.width))
+    console.print(job_view(final, console))
     if final.failed:
         console.print(f"see the failures with: textmill results {final.job_id}")

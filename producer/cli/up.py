@@ -74,7 +74,10 @@ def _show_logins(stack: Stack, services: ServiceSettings) -> None:
     """Print commands without passwords: every account of the machine sees a running command."""
     embedded = services.database_url is None
     passfile = services.data_dir.absolute() / PASSFILE
-    prefix = f"PGPASSFILE={shlex.quote(str(passfile))} " if embedded else ""
+    # Without the second variable, psql sends the password in clear to whoever took the port.
+    prefix = (
+        f"PGPASSFILE={shlex.quote(str(passfile))} PGREQUIREAUTH=scram-sha-256 " if embedded else ""
+    )
     console.print("to look at rows with SQL, read-only and without texts:")
     click.echo(prefix + shlex.join([psql(), without_passwords(stack.urls.reader)]))
     console.print("to submit and to give feedback with SQL, too:")

@@ -1,5 +1,6 @@
 """The embedded Postgres: its cluster on disk and its server."""
 
+import re
 import shutil
 import signal
 from collections.abc import Sequence
@@ -98,7 +99,7 @@ class _Server:
 
 def _port_in(file: Path) -> int:
     text = file.read_text(encoding="utf-8") if file.exists() else ""
-    return int(text) if text.isdecimal() else 0
+    return int(text) if re.fullmatch("[0-9]{4,5}", text) and int(text) < 1 << 16 else 0
 
 
 def _home(link: Path, account: Account | None) -> Path:

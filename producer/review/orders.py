@@ -108,7 +108,10 @@ def unjudged(selection: Selection) -> str:
 
 
 def judging(selection: Selection) -> str:
-    """SQL condition, beginning with `and`, that a verdict `f` leaves `:annotator` none to give."""
+    """SQL condition, beginning with `and`, that a verdict `f` settles a result for `:annotator`.
+
+    Empty if any verdict does.
+    """
     return " and (f.annotator = :annotator or f.adjudicates)" if selection.second else ""
 
 

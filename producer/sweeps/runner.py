@@ -140,9 +140,9 @@ class Sweeper:
         _check_is_above(claim, highest)
         self._runs.settle(claim, highest)
 
-    def _hand_over(self, claim: RunClaim, source: Source, looked: str) -> None:
+    def _hand_over(self, claim: RunClaim, source: Source, highest: str) -> None:
         """Submit the rows as a job, and advance the watermark with it."""
-        up_to = self._reach(claim, source, looked)
+        up_to = self._reach(claim, source, highest)
         rows = source.rows(claim.from_watermark, up_to)
         submission = submit(
             self._engine,
@@ -162,8 +162,8 @@ class Sweeper:
             "sweep %s: job %s of %d rows", claim.name, submission.job_id, submission.accepted
         )
 
-    def _reach(self, claim: RunClaim, source: Source, looked: str) -> str:
-        """The watermark up to which a job may hold all rows: `looked`, or a lower one.
+    def _reach(self, claim: RunClaim, source: Source, highest: str) -> str:
+        """The watermark up to which a job may hold all rows: `highest`, or a lower one.
 
         It is found after the time to settle, since rows that were committed late count, too. Rows
         with the same value stay together: the next run begins above it.
@@ -177,11 +177,11 @@ class Sweeper:
         beyond = source.value_after(
             claim.from_watermark,
             most,
-            up_to=looked,
+            up_to=highest,
             each_statement=lambda: self._runs.renew(claim),
         )
         if beyond is None:
-            return looked
+            return highest
         reach = source.highest(claim.from_watermark, below=beyond)
         self._runs.renew(claim)
         if reach is None and most < highest_allowance(self._limits):

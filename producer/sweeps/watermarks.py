@@ -1,4 +1,4 @@
-"""Which types of columns may tell new rows, and where their values begin."""
+"""Which types of columns tell which rows are new, and where their values begin."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
