@@ -61,7 +61,7 @@ Report = str | StepReport | EpochReport | Finished
 """What a training reports while it runs; a string says what is being prepared."""
 
 
-def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Iterator[Report]:
+def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Generator[Report]:
     """Train, calibrate, write and measure an artifact.
 
     Every epoch ends with a checkpoint; a training that was interrupted and resumed gives the same
