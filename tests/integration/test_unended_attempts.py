@@ -61,6 +61,9 @@ def test_a_chunk_that_cannot_be_ended_holds_up_no_other(
     if ended_by == "rescue":
         with producer_engine.begin() as connection:
             assert rescue(connection) == 1
+        with engine.connect() as connection:  # it is not tried again at each step
+            left = "select lease_expires_at > now() from textmill.chunk where state = 'running'"
+            assert connection.scalar(sa.text(left))
     else:
         with worker_engine.begin() as connection:
             ended = connection.scalar(sa.text("select textmill.end_attempts('w1', 'crashed')"))

@@ -1,6 +1,5 @@
 """Training, on a few sentences."""
 
-import gzip
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 
 from schema.documents import Task
 from schema.errors import ArtifactError, InputError, TextmillError
-from schema.outcomes import MODERATION_LABELS
 from tests.fixtures.corpus import SPLITS, broken_off, recipe, write_source
 from tests.fixtures.training import examples_of, interrupt, version
 from worker.pipeline import Pipeline
@@ -20,14 +18,11 @@ from worker.pipeline.decoders import UNKNOWN
 from worker.pipeline.model import Model
 from worker.pipeline.preprocess import preprocess
 from worker.pipeline.tokenize import Tokenizer
-from worker.training import ordinary
 from worker.training.checkpoint import CHECKPOINT
-from worker.training.corpus import sources
 from worker.training.examples import examples
 from worker.training.loop import EpochReport, TrainingConfig, TrainingState, train
-from worker.training.ordinary import ordinary_rows
 from worker.training.pretrain import pretrain
-from worker.training.rows import KeywordsRow, RowFile, SentimentRow
+from worker.training.rows import KeywordsRow, SentimentRow
 from worker.training.run import fresh_state, train_artifact
 from worker.training.start import TEMPERATURE, Start
 from worker.training.validation import Validation
@@ -258,32 +253,6 @@ def test_a_training_that_diverges_is_an_error(data_folder: Path, artifacts: Path
         list(train(state, examples, lambda _: float("nan"), TrainingConfig(epochs=2)))
 
 
-def test_a_broken_line_is_named(tmp_path: Path) -> None:
-    """Without it one bad line among thousands could not be found."""
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"text": "fine", "label": "neutral"}\n{"text": "x", "label": "great"}\n')
-
-    with pytest.raises(InputError, match="line 2: label"):
-        list(RowFile(path, SentimentRow))
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
-    """Without it, files as Windows programs write them are refused as broken."""
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"text": "fine", "label": "neutral"}\n', encoding="utf-8-sig")
-
-    assert list(RowFile(path, SentimentRow)) == [SentimentRow(text="fine", label="neutral")]
-
-
-def test_a_cut_off_file_is_an_input_error(tmp_path: Path) -> None:
-    """Without it half a download would be a traceback."""
-    path = tmp_path / "rows.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"text": "fine", "label": "neutral"}\n' * 100)[:-12])
-
-    with pytest.raises(InputError, match="cannot be read"):
-        list(RowFile(path, SentimentRow))
-
-
 def test_a_class_that_a_source_lacks_is_masked() -> None:
     """Without it reviews would teach that nothing is ever neutral."""
     rows = [SentimentRow(text="good", label="positive"), SentimentRow(text="bad", label="negative")]
@@ -333,49 +302,6 @@ def test_a_text_without_its_keywords_teaches_nothing() -> None:
     rows = [KeywordsRow(text="art party", keywords=("absent",))]
 
     assert list(examples(rows, tokenizer())) == []
-
-
-def test_ordinary_texts_are_clean_of_what_their_source_rules_out(data_folder: Path) -> None:
-    """Without it a model trained on offence alone would flag what is merely ordinary."""
-    papers = ordinary_rows(sources(data_folder, Task.KEYWORDS)[0], "train")
-    [reviews] = [
-        source for source in sources(data_folder, Task.SENTIMENT) if source.name == "reviews"
-    ]
-    known = {row.text: row.annotated for row in ordinary_rows(reviews, "train")}
-
-    assert all(row.annotated == set(MODERATION_LABELS) for row in papers)
-    assert "hate" in known["lovely staff, great room"]
-    assert "hate" not in known["awful service, dirty room"]
-
-
-def test_texts_that_moderation_knows_are_no_ordinary_text(tmp_path: Path) -> None:
-    """Without it, a text labelled as spam is taught as clean, or a test text is learned."""
-    labelled = [{"text": text, "label": "neutral"} for text in ("Win a prize", "A calm day")]
-    write_source(tmp_path / "sentiment" / "notes", labelled)
-    write_source(tmp_path / "keywords" / "papers", [{"text": "Solar cells", "keywords": []}])
-    write_source(tmp_path / "moderation" / "mail", [{"text": "WIN a  prize", "labels": ["spam"]}])
-    for split in ("train", "valid"):
-        (tmp_path / "moderation" / "mail" / f"{split}.jsonl.gz").unlink()
-
-    rows = recipe(tmp_path, Task.MODERATION).ordinary("train")
-
-    assert {row.text for row in rows} == {"A calm day", "Solar cells"}
-
-
-def test_ordinary_text_that_names_an_identity_is_taken_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without it such words would stand in attacks alone, and be flagged wherever they stand."""
-    monkeypatch.setattr(ordinary, "_ROWS_A_SOURCE", 2)
-    named = ["My lesbian aunt won the chess cup", "女权组织办的读书会真好"]
-    plain = [f"The train {n} leaves on time" for n in range(50)]
-    rows = [{"text": text, "label": "positive"} for text in plain + named]
-    write_source(tmp_path / "sentiment" / "notes", rows)
-    [source] = sources(tmp_path, Task.SENTIMENT)
-
-    taken = ordinary_rows(source, "train")
-
-    assert all(row.text in named for row in taken)
 
 
 def tokenizer() -> Tokenizer:
