@@ -2,19 +2,25 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import click
 import sqlalchemy as sa
 
+from producer.cli.options import json_lines_option
 from producer.cli.show import console
+from producer.retention import Month, drop_old_months, forget_jobs, old_months
+from schema.base import json_line
 from schema.database import check_version, closing_engine, reachable
 from schema.settings import ServiceSettings, read
 from schema.stack import database_url
 
+OWNER = "the role that owns the schema textmill"
+
 
 @click.group()
 def db() -> None:
-    """Migrate and check the database."""
+    """Migrate, check and prune the database."""
 
 
 @db.command()
@@ -50,8 +56,54 @@ def check() -> None:
     console.print("the database answers, and is up to date")
 
 
+@db.command()
+@click.option(
+    "--months",
+    type=click.IntRange(0, 1200),
+    required=True,
+    help="Keep the current month, and so many before it.",
+)
+@click.option(
+    "--job-months",
+    type=click.IntRange(0, 1200),
+    help="Also delete the rows of jobs that are older; default: keep them.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be dropped.")
+@json_lines_option
+def prune(*, months: int, job_months: int | None, dry_run: bool, as_json: bool) -> None:
+    """Drop the documents and outcomes of old months.
+
+    A month with a job that is not over is kept. Feedback stays, and so do the rows of jobs, with
+    their counters; --job-months deletes those of which nothing else is left. Run it as the owner.
+
+    \b
+    Examples:
+      textmill db prune --months 3 --dry-run
+      textmill db prune --months 3 --job-months 24
+    """
+    with _database() as engine:
+        found = old_months(engine, months) if dry_run else drop_old_months(engine, months)
+        none = True
+        with console.status("each month waits for open transactions that have read it"):
+            for month in found:
+                none = False
+                click.echo(json_line(asdict(month)) if as_json else _line(month, dry_run=dry_run))
+        if none:
+            console.print("no month is older than those to keep")
+        if job_months is not None and not dry_run:
+            console.print(f"rows of jobs deleted: {forget_jobs(engine, job_months):,}")
+
+
+def _line(month: Month, *, dry_run: bool) -> str:
+    if month.unfinished is not None:
+        return f"{month.month} kept: job {month.unfinished} is not over"
+    done = "would be dropped" if dry_run else "dropped"
+    jobs = f"{month.jobs:,} job{'' if month.jobs == 1 else 's'}"
+    return f"{month.month} {done}: {jobs}, {month.size / 1e6:,.1f} MB"
+
+
 @contextmanager
 def _database() -> Iterator[sa.Engine]:
     url = database_url(read(ServiceSettings))
-    with closing_engine(url, application="textmill-db") as engine, reachable(engine):
+    with closing_engine(url, application="textmill-db", role=OWNER) as engine, reachable(engine):
         yield engine
