@@ -125,12 +125,9 @@ class Textmill:
                 "documents are a list or another iterable of documents; put a single one in a list"
             )
             raise TypeError(msg)
-        if task not in list(Task):
-            msg = f"there is no task {task!r}; the tasks are {', '.join(Task)}"
-            raise ValueError(msg)
         return submit(
             self.engine,
-            Task(task),
+            _task(task),
             (self._record(document) for document in documents),
             options or JobOptions(),
             submitter=self._intake.submitter,
@@ -146,13 +143,25 @@ class Textmill:
         """
         return jobs.status(self.engine, _job_id(job_id))
 
-    def jobs(self, limit: int = 20) -> list[JobStatus]:
-        """The latest jobs, newest first; at most `limit`.
+    def jobs(
+        self,
+        limit: int = 20,
+        *,
+        task: Task | str | None = None,
+        state: JobState | str | None = None,
+    ) -> list[JobStatus]:
+        """The latest jobs, newest first; at most `limit`, of any task or state unless one is given.
 
         Raises:
             ServiceUnavailableError: Postgres does not answer.
+            ValueError: there is no such task or state.
         """
-        return jobs.latest(self.engine, limit)
+        return jobs.latest(
+            self.engine,
+            limit,
+            task=None if task is None else _task(task),
+            state=None if state is None else JobState(state),
+        )
 
     def wait(self, job_id: UUID | str, timeout: float | None = None) -> JobStatus:
         """Wait until a job is finished, for at most `timeout` seconds.
@@ -287,6 +296,13 @@ class Textmill:
         stack = self._exits.enter_context(joined(services, servers))
         self._bare = None if stack.has_dispatch else stack
         return stack.urls.producer
+
+
+def _task(given: Task | str) -> Task:
+    if given not in list(Task):
+        msg = f"there is no task {given!r}; the tasks are {', '.join(Task)}"
+        raise ValueError(msg)
+    return Task(given)
 
 
 def _job_id(given: UUID | str) -> JobId:

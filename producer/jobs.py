@@ -103,19 +103,30 @@ def beginning_with(engine: sa.Engine, digits: str) -> JobId:
     return JobId(matches[0])
 
 
-def latest(engine: sa.Engine, limit: int) -> list[JobStatus]:
+def latest(
+    engine: sa.Engine, limit: int, *, task: Task | None = None, state: JobState | None = None
+) -> list[JobStatus]:
     """The latest jobs, newest first.
+
+    Args:
+        engine: the database.
+        limit: most jobs.
+        task: only jobs of this task; None: of any.
+        state: only jobs in this state; None: in any.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.
     """
+    wanted = {"task": task, "state": state}
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    where = "".join(f" and {name} = :{name}" for name in filters)
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
             sa.text(
-                f"select {_COLUMNS} from textmill.job_status"  # noqa: S608
+                f"select {_COLUMNS} from textmill.job_status where true{where}"  # noqa: S608
                 " order by job_id desc limit :limit"
             ),
-            {"limit": limit},
+            {**filters, "limit": limit},
         )
         return [JobStatus.model_validate(row._asdict()) for row in rows]
 

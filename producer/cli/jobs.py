@@ -13,17 +13,18 @@ from rich.live import Live
 from producer import jobs
 from producer.cli.connected import connected, is_served
 from producer.cli.job_ids import job_argument, resolved
-from producer.cli.options import json_lines_option
+from producer.cli.options import TASK, json_lines_option
 from producer.cli.show import job_progress, job_view, status_table, tell_if_nothing_runs
 from producer.jobs import POLL_INTERVAL, JobStatus
 from producer.writers import OutputFormat, replacing, write_outcomes
 from schema.base import controls_escaped
-from schema.documents import JobId
+from schema.documents import JobId, Task
 from schema.errors import InputError
+from schema.states import JobState
 from schema.terminal import make_console
 
-LATEST = 20
-"""Jobs that `textmill status` lists."""
+STATE = click.Choice([state.value for state in JobState if state is not JobState.LOADING])
+"""States of jobs that can be seen."""
 
 WATCH_JSON_INTERVAL = 1
 """Seconds between the lines of `--watch --json`."""
@@ -38,17 +39,39 @@ class _Job(click.Argument):
 
 @click.command()
 @click.argument("job", cls=_Job, type=job_argument, required=False)
+@click.option("--task", type=TASK, help="List only jobs of this task.")
+@click.option("--state", type=STATE, metavar="STATE", help="List only jobs in this state.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Most jobs listed."
+)
 @click.option("--watch", is_flag=True, help="Keep showing until finished.")
 @json_lines_option
-def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
-    """Show one job, or the 20 latest.
+def status(  # a parameter for each option
+    job: JobId | str | None,
+    *,
+    task: str | None,
+    state: str | None,
+    limit: int,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    """Show one job, or list the latest.
 
     \b
     Examples:
       textmill status
       textmill status 0190f3c2-… --watch
-      textmill status --json | jq .state
+      textmill status --state running --json | jq .eta
     """
+    if job is not None and (task or state):
+        msg = "JOB names the job to show; leave --task and --state out"
+        raise click.UsageError(msg)
+    listed = partial(
+        jobs.latest,
+        limit=limit,
+        task=Task(task) if task else None,
+        state=JobState(state) if state else None,
+    )
     served = is_served()
     with connected() as textmill:
         job_id = None if job is None else resolved(textmill.engine, job)
@@ -56,7 +79,7 @@ def status(job: JobId | str | None, *, watch: bool, as_json: bool) -> None:
         def look() -> list[JobStatus]:
             if job_id is not None:
                 return [textmill.status(job_id)]
-            return jobs.latest(textmill.engine, LATEST)
+            return listed(textmill.engine)
 
         printed = make_console()
         shown = partial(_shown, console=printed, alone=job_id is not None)

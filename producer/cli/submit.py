@@ -63,6 +63,13 @@ of 5 ms, the loading thread waits that long after every block it sends, while Po
     show_default=True,
     help="Interactive jobs go first.",
 )
+@click.option(
+    "--weight",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Share of its lane, beside other jobs.",
+)
 @click.option("--idempotency-key", help="Submitting again with this key returns the first job.")
 @click.option(
     "--deadline",
@@ -84,6 +91,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     id_field: str,
     name: str | None,
     lane: str,
+    weight: int,
     idempotency_key: str | None,
     deadline: str | None,
     explain: bool,
@@ -112,6 +120,7 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     options = _options(
         name=name,
         lane=lane,
+        weight=weight,
         idempotency_key=idempotency_key,
         deadline_at=_time(deadline),
         explain=explain,

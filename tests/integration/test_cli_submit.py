@@ -49,11 +49,14 @@ def test_submit_prints_the_job_id_and_nothing_else_to_stdout(
     """Without it, `job=$(textmill submit …)` breaks in every script."""
     file = write_lines(tmp_path / "reviews.jsonl", {"id": "a", "text": "很好"}, {"text": ""})
 
-    ended = textmill("submit", "sentiment", file, "--name", "night", "--lane", "interactive")
+    options = ("--name", "night", "--lane", "interactive", "--weight", "3")
+
+    ended = textmill("submit", "sentiment", file, *options)
 
     assert ended.returncode == 0
     with producer_engine.connect() as connection:
         job = connection.execute(sa.text("select * from textmill.job_status")).one()
+        assert connection.scalar(sa.text("select weight from textmill.job")) == 3
     assert ended.stdout == f"{job.job_id}\n"
     assert "1 of 2 documents rejected" in ended.stderr
     assert (job.task, job.name, job.lane) == ("sentiment", "night", "interactive")

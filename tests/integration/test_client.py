@@ -72,6 +72,21 @@ def test_latest_jobs_come_newest_first(database_url: str) -> None:
         assert [job.job_id for job in textmill.jobs(limit=2)] == [ids[2], ids[1]]
 
 
+def test_jobs_can_be_listed_by_task_and_state(database_url: str) -> None:
+    """Without it, the job that runs is lost among those that every sweep adds."""
+    with Textmill(database_url) as textmill:
+        paused, _, other = (
+            textmill.submit(task, [{"text": "good"}]).job_id
+            for task in ("sentiment", "sentiment", "moderation")
+        )
+        for job_id in (paused, other):
+            textmill.pause(job_id)
+
+        found = textmill.jobs(task="sentiment", state="paused")
+
+        assert [job.job_id for job in found] == [paused]
+
+
 def test_errors_that_methods_raise_can_be_imported_beside_them() -> None:
     """Without it, anyone who handles such an error imports it from a module that may change."""
     methods = [vars(Textmill)[name].__doc__ or "" for name in vars(Textmill) if name[0] != "_"]
