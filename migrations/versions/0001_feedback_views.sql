@@ -95,11 +95,11 @@ with judged as (
     group by task, model_version, given, gold
 ), word as (
     select task, model_version, word, documents,
-        word is null or word = any (given) as was_given,
-        word is null or word = any (gold) as is_gold
+        case when word is null then given = '{}' else word = any (given) end as was_given,
+        case when word is null then gold = '{}' else word = any (gold) end as is_gold
     from judged cross join lateral (
         select unnest(given) union select unnest(gold)
-        union select null where given = '{}' and gold = '{}'
+        union select null where task = 'moderation' and (given = '{}' or gold = '{}')
     ) as words (word)
 )
 select task, model_version,
@@ -120,7 +120,7 @@ comment on view textmill.model_quality is
 comment on column textmill.model_quality.task is 'sentiment, keywords or moderation.';
 comment on column textmill.model_quality.model_version is 'Which model made the results.';
 comment on column textmill.model_quality.label is
-    'The label; clean: no label was given and none is right; null: all keywords together.';
+    'The label, or clean, which means no label; null: all keywords together.';
 comment on column textmill.model_quality.agreed is
     'How often the model gave it and people say that it is right.';
 comment on column textmill.model_quality.wrong is 'How often only the model gave it.';

@@ -9,6 +9,7 @@ from producer.feedback import add, export
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError
+from schema.outcomes import ModerationResult
 from schema.settings import IntakeSettings
 from tests.fixtures.commands import invoke
 from tests.fixtures.feedback import verdict
@@ -91,11 +92,43 @@ def test_agreement_is_cohens_kappa(reader_engine: sa.Engine) -> None:
 def test_quality_counts_settled_answers(reader_engine: sa.Engine) -> None:
     """Without it, a label that is always wrong looks as good as one that is always right."""
     with reader_engine.connect() as connection:
-        (row,) = connection.execute(sa.text("select * from textmill.model_quality")).all()
+        clean, spam = connection.execute(
+            sa.text("select * from textmill.model_quality order by label")
+        ).all()
 
-    assert (row.task, row.model_version, row.label) == ("moderation", "test", "spam")
-    assert (row.agreed, row.wrong, row.missed) == (20, 15, 0)
-    assert (row.precision, row.recall) == (pytest.approx(20 / 35), 1)
+    assert (spam.task, spam.model_version, spam.label) == ("moderation", "test", "spam")
+    assert (spam.agreed, spam.wrong, spam.missed) == (20, 15, 0)
+    assert (spam.precision, spam.recall) == (pytest.approx(20 / 35), 1)
+    assert (clean.label, clean.agreed, clean.wrong, clean.missed) == ("clean", 0, 0, 15)
+    assert (clean.precision, clean.recall) == (None, 0)
+
+
+def test_quality_of_clean_can_be_bad(producer_engine: sa.Engine, worker_engine: sa.Engine) -> None:
+    """Without it, a model that calls everything clean looks perfect at that."""
+    job_id = submit(
+        producer_engine,
+        Task.MODERATION,
+        [Document(text=f"post {n}") for n in range(1, 4)],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    found = RESULTS[Task.MODERATION]
+    assert isinstance(found, ModerationResult)
+    calm = found.model_copy(update={"flagged": False, "labels": ()})
+    work_off(producer_engine, worker_engine, job_id, calm)
+    add(producer_engine, verdict(job_id, "1", verdict="agree"))
+    for n in ("2", "3"):
+        add(producer_engine, verdict(job_id, n, labels=["spam"]))
+
+    with producer_engine.connect() as connection:
+        rows = connection.execute(
+            sa.text(
+                "select label, agreed, wrong, missed from textmill.model_quality order by label"
+            )
+        ).all()
+
+    assert [tuple(row) for row in rows] == [("clean", 1, 2, 0), ("spam", 0, 0, 2)]
 
 
 def test_quality_of_every_task(producer_engine: sa.Engine, jobs: dict[Task, JobId]) -> None:

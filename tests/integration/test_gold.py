@@ -18,7 +18,7 @@ from schema.settings import IntakeSettings
 from tests.fixtures.corpus import PRAISE, recipe
 from tests.fixtures.outcomes import RESULTS, work_off
 from worker.gold import read_gold
-from worker.training.corpus import Split
+from worker.training.corpus import SPLITS, Split
 from worker.training.feedback import (
     MOST_TIMES,
     SHARE,
@@ -196,6 +196,17 @@ def test_documents_chosen_by_their_hash_part_as_others_do(tmp_path: Path) -> Non
     source = write_source(tmp_path / "feedback", Task.SENTIMENT, chosen)
 
     assert 0.2 < len(source.rows("test")) / len(chosen) < 0.4
+
+
+def test_copies_that_models_see_alike_are_held_out_together(tmp_path: Path) -> None:
+    """Without it, a model learns a held-out text from a repost with an invisible sign in it."""
+    disguised = [row.model_copy(update={"text": f"\u200b{row.text.upper()}"}) for row in MANY[:50]]
+
+    source = write_source(tmp_path / "feedback", Task.SENTIMENT, [*MANY[:50], *disguised])
+
+    for split in SPLITS:
+        texts = [row.text for row in source.rows(split)]
+        assert len(texts) == 2 * len({text.strip("\u200b").lower() for text in texts})
 
 
 def test_a_part_of_the_data_is_replayed_without_what_people_judged(tmp_path: Path) -> None:

@@ -104,10 +104,10 @@ def test_few_ordinary_texts_bound_a_threshold_by_the_same_share(
     assert thresholds["spam"] > 0.6
 
 
-def test_a_large_source_does_not_choose_a_threshold_for_small_ones(
+def test_neither_a_large_source_nor_a_few_rows_choose_a_threshold(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it the label would be found in the largest source, and hardly elsewhere."""
+    """Without it a label is found in the largest source alone, or two verdicts flag everything."""
     pipeline = Pipeline.load(artifacts / "moderation", "cpu")
     monkeypatch.setattr(calibrate, "moderation_scores", told_by_text)
     clear, veiled = (
@@ -119,11 +119,13 @@ def test_a_large_source_does_not_choose_a_threshold_for_small_ones(
     )
     calm = [ModerationRow(text="0.0 the train leaves", labels=frozenset())]
 
-    apart = moderation_thresholds(pipeline, [clear * 50, veiled, veiled], calm, KEPT)
-    together = moderation_thresholds(pipeline, [clear * 50 + veiled + veiled], calm, KEPT)
+    apart = moderation_thresholds(pipeline, [clear * 50, veiled * 10, veiled * 10], calm, KEPT)
+    together = moderation_thresholds(pipeline, [clear * 50 + veiled * 20], calm, KEPT)
+    few = moderation_thresholds(pipeline, [clear * 50, veiled, veiled], calm, KEPT)
 
     assert 0.1 < apart["hate"] <= 0.2
     assert 0.4 < together["hate"] <= 0.6
+    assert 0.4 < few["hate"] <= 0.6
 
 
 def test_rows_of_sources_that_hold_a_label_or_lack_it_are_judged_together(

@@ -176,3 +176,35 @@ def test_keywords_count_the_best_five(monkeypatch: pytest.MonkeyPatch) -> None:
     both = compare(wrong, right, rows, {"set": rows})
 
     assert (both.feedback.parent, both.feedback.candidate) == (0, 1)
+
+
+def test_keywords_of_every_document_count_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it documents of many keywords decide, and a model is promoted that is worse."""
+
+    class Tagger:
+        task = Task.KEYWORDS
+
+        def __init__(self, *, short: int, long: int) -> None:
+            self.found = {"short": short, "long": long}
+
+    keywords = tuple("abcde")
+    monkeypatch.setattr(
+        module,
+        "ranked_phrases",
+        lambda one, rows: [(list(keywords[: one.found[row.text.split()[0]]]), []) for row in rows],
+    )
+    rows = [
+        *[KeywordsRow(text="short a", keywords=("a",))] * 20,
+        *[KeywordsRow(text="long a b c d e", keywords=keywords)] * 20,
+        *[KeywordsRow(text="long", keywords=("absent",))] * 20,
+    ]
+    before, after = (
+        cast("Pipeline", Tagger(short=short, long=long)) for short, long in ((1, 2), (0, 5))
+    )
+
+    both = compare(before, after, rows, {"set": rows}).feedback
+
+    assert both.documents == 40
+    assert both.parent == pytest.approx((1 + 4 / 7) / 2)
+    assert both.candidate == pytest.approx((0 + 1) / 2)
+    assert both.high < 0

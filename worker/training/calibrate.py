@@ -24,6 +24,7 @@ from worker.training.measures import (
 )
 from worker.training.ordinary import names_identity
 from worker.training.rows import KeywordsRow, ModerationRow, SentimentRow
+from worker.training.validation import FEWEST_ROWS
 
 _TEMPERATURES: Final = np.geomspace(0.4, 4, 60)
 _NETWORK_WEIGHTS: Final = np.linspace(0.3, 1.2, 19)
@@ -121,9 +122,9 @@ def moderation_thresholds(
 ) -> dict[str, float]:
     """The threshold of each label with the best F1 among those that spare ordinary text.
 
-    The F1 is a mean over the sources that have rows with and without the label, with all rows
-    together as one more source. So neither the largest source nor one of a few rows decides alone,
-    and sources whose rows all have the label count, too.
+    The F1 is a mean over the sources of 20 rows or more that have rows with and without the label,
+    with all rows together as one more source. So neither the largest source nor one of a few rows
+    decides alone, and sources whose rows all have the label count, too.
 
     Args:
         pipeline: with its final temperatures.
@@ -146,7 +147,11 @@ def moderation_thresholds(
             for scores, (holds, known) in zip(given, gold, strict=True)
         ]
         together = [np.concatenate(parts) for parts in zip(*judged, strict=True)]
-        counted = [(holds, scores) for holds, scores in judged if len(np.unique(holds)) > 1]
+        counted = [
+            (holds, scores)
+            for holds, scores in judged
+            if len(holds) >= FEWEST_ROWS and len(np.unique(holds)) > 1
+        ]
         least = _spares(calm[clean[:, column], column], _FALSE_ALARMS)
         if label == "hate":
             of_identity = calm[clean[:, column] & named, column]

@@ -9,7 +9,7 @@ paired bootstrap (Efron & Tibshirani 1993, chapter 13; for language processing K
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -20,8 +20,15 @@ from schema.documents import Task
 from schema.outcomes import SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.pipeline.records import FloatArray
+from worker.training import metrics
 from worker.training.evaluate import moderation_scores, ranked_phrases, sentiment_scores
-from worker.training.measures import decided, moderation_gold, present_keywords, sentiment_gold
+from worker.training.measures import (
+    best_labels,
+    decided,
+    moderation_gold,
+    present_keywords,
+    sentiment_gold,
+)
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 
 TOLERANCE: Final = 0.01
@@ -38,10 +45,10 @@ class Comparison(Frozen):
     """F1 of two models on the same documents.
 
     F1 is the mean over the labels that occur. For moderation, `clean` (no label holds) is one more
-    label; for keywords, F1 is that of the best five.
+    label. For keywords, F1 is that of the best five, as the mean over documents.
 
     Attributes:
-        documents: number of documents.
+        documents: number of documents; for keywords, of those that contain one of their keywords.
         parent: F1 of the parent.
         candidate: F1 of the candidate.
         difference: candidate minus parent.
@@ -99,7 +106,18 @@ class Comparisons(Frozen):
         )
 
 
-class _Agreement(NamedTuple):
+class _Judged(Protocol):
+    """The answers of a model beside the gold."""
+
+    @property
+    def documents(self) -> int:
+        """How many documents count."""
+
+    def f1(self, drawn: FloatArray) -> NDArray[np.float64]:
+        """F1 for each row of `drawn`, how often each document was drawn, (draws, documents)."""
+
+
+class _Labels(NamedTuple):
     """How far a model and the gold agree, each (documents, labels).
 
     Attributes:
@@ -113,9 +131,45 @@ class _Agreement(NamedTuple):
     gold: FloatArray
 
     @classmethod
-    def of(cls, given: FloatArray, gold: FloatArray) -> "_Agreement":
+    def of(cls, given: FloatArray, gold: FloatArray) -> "_Labels":
         """From labels, each of which is 1 if it holds and 0 if not."""
         return cls(given * gold, given, gold)
+
+    @property
+    def documents(self) -> int:
+        """All documents."""
+        return len(self.gold)
+
+    def f1(self, drawn: FloatArray) -> NDArray[np.float64]:
+        """Mean F1 of the labels that occur, (draws,)."""
+        occurs = self.gold.any(axis=0)
+        if not occurs.any():
+            return np.zeros(len(drawn))
+        hits = drawn @ self.hit[:, occurs]
+        total = drawn @ (self.given + self.gold)[:, occurs]
+        return np.asarray((2 * hits / np.maximum(total, 1)).mean(axis=1), dtype=np.float64)
+
+
+class _Keywords(NamedTuple):
+    """How good a model's keywords are, each (documents,).
+
+    Attributes:
+        counts: 1 if the document contains one of its gold keywords, else 0.
+        scores: F1 of the best five; 0 if the document does not count.
+    """
+
+    counts: FloatArray
+    scores: FloatArray
+
+    @property
+    def documents(self) -> int:
+        """Those that count."""
+        return int(self.counts.sum())
+
+    def f1(self, drawn: FloatArray) -> NDArray[np.float64]:
+        """Mean F1 of the documents that count, (draws,)."""
+        mean = (drawn @ self.scores) / np.maximum(drawn @ self.counts, 1)
+        return np.asarray(mean, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +228,17 @@ def _sample(
     parent: Pipeline, candidate: Pipeline, rows: Sequence[LabelledRow], name: str
 ) -> _Sample:
     """Compare on some rows; `name` decides the draws, so that sets of one size differ in them."""
-    both = [_agreement(pipeline, rows) for pipeline in (parent, candidate)]
+    both = [_judged(pipeline, rows) for pipeline in (parent, candidate)]
     whole = np.ones((1, len(rows)), dtype=np.float32)
     rng = np.random.default_rng([_SEED, crc32(name.encode())])
     probabilities = np.full(len(rows), 1 / len(rows))
     differences = []
     for _ in range(0, DRAWS, _BLOCK):
         drawn = rng.multinomial(len(rows), probabilities, size=_BLOCK).astype(np.float32)
-        before, after = (_f1(agreement, drawn) for agreement in both)
+        before, after = (judged.f1(drawn) for judged in both)
         differences.append(after - before)
-    old, new = (float(_f1(agreement, whole)[0]) for agreement in both)
-    return _Sample(len(rows), old, new, np.concatenate(differences))
+    old, new = (float(judged.f1(whole)[0]) for judged in both)
+    return _Sample(both[0].documents, old, new, np.concatenate(differences))
 
 
 def _mean(samples: Sequence[_Sample]) -> _Sample:
@@ -197,28 +251,18 @@ def _mean(samples: Sequence[_Sample]) -> _Sample:
     )
 
 
-def _f1(agreement: _Agreement, drawn: FloatArray) -> NDArray[np.float64]:
-    """Mean F1 of the labels that occur, for each row of `drawn` (draws, documents): (draws,)."""
-    occurs = agreement.gold.any(axis=0)
-    if not occurs.any():
-        return np.zeros(len(drawn))
-    hits = drawn @ agreement.hit[:, occurs]
-    total = drawn @ (agreement.given + agreement.gold)[:, occurs]
-    return np.asarray((2 * hits / np.maximum(total, 1)).mean(axis=1), dtype=np.float64)
-
-
-def _agreement(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> _Agreement:
+def _judged(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> _Judged:
     match pipeline.task:
         case Task.SENTIMENT:
             gold = sentiment_gold(of_type(SentimentRow, rows))
-            one_hot = np.eye(len(SENTIMENT_LABELS), dtype=np.float32)
-            return _Agreement.of(
-                one_hot[sentiment_scores(pipeline, rows).argmax(axis=1)], one_hot[gold]
-            )
+            # The last row, which -1 names, has no label.
+            one_hot = np.eye(len(SENTIMENT_LABELS) + 1, len(SENTIMENT_LABELS), dtype=np.float32)
+            given = best_labels(sentiment_scores(pipeline, of_type(SentimentRow, rows)))
+            return _Labels.of(one_hot[given], one_hot[gold])
         case Task.MODERATION:
             holds, known = moderation_gold(of_type(ModerationRow, rows))
             decisions = decided(moderation_scores(pipeline, rows), pipeline.thresholds) & known
-            return _Agreement.of(_with_clean(decisions), _with_clean(holds))
+            return _Labels.of(_with_clean(decisions), _with_clean(holds))
         case Task.KEYWORDS:
             return _keywords(pipeline, of_type(KeywordsRow, rows))
 
@@ -229,17 +273,11 @@ def _with_clean(holds: NDArray[np.bool_]) -> FloatArray:
     return np.concatenate([holds, clean], axis=1).astype(np.float32)
 
 
-def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> _Agreement:
-    """Counts of keywords, (documents, 1); all 0 if none of a document's keywords occurs in it."""
+def _keywords(pipeline: Pipeline, rows: Sequence[KeywordsRow]) -> _Keywords:
     golds = [present_keywords(row) for row in rows]
-    best = [set(phrases[:BEST]) for phrases, _ in ranked_phrases(pipeline, rows)]
-    pairs = [(gold, given if gold else set()) for gold, given in zip(golds, best, strict=True)]
-
-    def column(numbers: list[int]) -> FloatArray:
-        return np.array(numbers, dtype=np.float32)[:, None]
-
-    return _Agreement(
-        column([len(gold & given) for gold, given in pairs]),
-        column([len(given) for _, given in pairs]),
-        column([len(gold) for gold, _ in pairs]),
-    )
+    given = [phrases for phrases, _ in ranked_phrases(pipeline, rows)]
+    scores = [
+        metrics.f1_at(gold, phrases, BEST) if gold else 0.0
+        for gold, phrases in zip(golds, given, strict=True)
+    ]
+    return _Keywords(np.array(list(map(bool, golds)), np.float32), np.array(scores, np.float32))

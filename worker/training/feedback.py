@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from schema.documents import Task
+from worker.training.cleaning import cleaned
 from worker.training.corpus import SPLITS, Source, Split
 from worker.training.measures import folded
 from worker.training.rows import LabelledRow, write_rows
@@ -51,8 +52,8 @@ class Feedback:
 
     def unjudged(self, sets: Sequence[Sequence[LabelledRow]]) -> list[list[LabelledRow]]:
         """The rows of each set whose text was not judged."""
-        judged = {folded(row.text) for split in SPLITS for row in self.source.rows(split)}
-        return [[row for row in rows if folded(row.text) not in judged] for rows in sets]
+        judged = {_seen(row.text) for split in SPLITS for row in self.source.rows(split)}
+        return [[row for row in rows if _seen(row.text) not in judged] for rows in sets]
 
     def repeated(self, beside: int) -> list[LabelledRow]:
         """The judged rows to learn from, repeated to make up `SHARE` next to `beside` others."""
@@ -64,8 +65,8 @@ class Feedback:
 def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Source:
     """Split judged documents and write them as a source.
 
-    The hash of a text decides its split. So a document that was held out once is held out for ever,
-    and a model is never measured on feedback that it learned from.
+    The hash of a text, as models see it, decides its split. So a document that was held out once is
+    held out for ever, and a model is never measured on feedback that it learned from.
 
     Args:
         folder: created; its name becomes the source's.
@@ -84,7 +85,12 @@ def write_source(folder: Path, task: Task, gold: Iterable[LabelledRow]) -> Sourc
 
 def _split(text: str) -> Split:
     # Salted, so that documents which were chosen by a hash of their text are split like others.
-    place = draw_of(f"held out: {folded(text)}")
+    place = draw_of(f"held out: {_seen(text)}")
     if place < HELD_OUT:
         return "test"
     return "valid" if place < HELD_OUT + VALID else "train"
+
+
+def _seen(text: str) -> str:
+    """What models see of a text: invisible signs, for instance, do not make it another one."""
+    return folded(cleaned(text) or text)

@@ -17,7 +17,8 @@ class SentimentMeasures(Frozen):
     """Measures of sentiment; means are over the classes that occur in the gold.
 
     Attributes:
-        documents: rows measured; if one cannot be analysed, all its labels have the same score.
+        documents: rows measured; one that cannot be analysed has the same score for all labels,
+            and counts as wrong.
         loss: mean negative log-likelihood of the gold label.
         accuracy: share of rows whose best label is the gold one.
         macro_f1: mean F1 of the classes.
@@ -56,7 +57,7 @@ class ModerationMeasures(Frozen):
 
     Attributes:
         documents: rows measured; if one cannot be analysed, all its labels have score 0.
-        flag_f1: F1 of "any annotated label holds".
+        flag_f1: F1 of "any annotated label holds", over rows with annotations.
         flag_auc: area under the ROC curve of the highest annotated score; null if a class is
             missing.
         ece: expected calibration error over all annotated scores.
@@ -101,7 +102,7 @@ Measures = SentimentMeasures | ModerationMeasures | KeywordsMeasures
 def sentiment_measures(rows: Sequence[SentimentRow], scores: metrics.Floats) -> SentimentMeasures:
     """Measure scores of each label, (rows, labels)."""
     gold = sentiment_gold(rows)
-    predicted = scores.argmax(axis=1)
+    predicted = best_labels(scores)
     return SentimentMeasures(
         documents=len(rows),
         loss=metrics.log_loss(gold, scores),
@@ -118,11 +119,13 @@ def moderation_measures(
     """Measure scores of each label, (rows, labels), decided by the label's threshold."""
     decisions = decided(scores, thresholds)
     holds, known = moderation_gold(rows)
+    judged = known.any(axis=1)
     flag, flag_score = np.any(holds, axis=1), np.where(known, scores, 0).max(axis=1)
+    flagged = np.any(decisions & known, axis=1)
     return ModerationMeasures(
         documents=len(rows),
-        flag_f1=metrics.f1(flag, np.any(decisions & known, axis=1)),
-        flag_auc=metrics.auc(flag, flag_score),
+        flag_f1=metrics.f1(flag[judged], flagged[judged]),
+        flag_auc=metrics.auc(flag[judged], flag_score[judged]),
         ece=metrics.calibration_error(holds[known], scores[known]) if known.any() else 0.0,
         labels={
             label: _label(holds[at, column], decisions[at, column], scores[at, column])
@@ -180,6 +183,11 @@ def keywords_measures(
 def decided(scores: metrics.Floats, thresholds: Mapping[str, float]) -> metrics.Bools:
     """Which moderation labels reach their thresholds, (rows, labels)."""
     return np.asarray(scores >= [thresholds[label] for label in MODERATION_LABELS])
+
+
+def best_labels(scores: metrics.Floats) -> metrics.Ints:
+    """The place of each row's best label, (rows,); -1, which is no label, if all score alike."""
+    return np.where(scores.max(axis=1) > scores.min(axis=1), scores.argmax(axis=1), -1)
 
 
 def sentiment_gold(rows: Sequence[SentimentRow]) -> metrics.Ints:

@@ -1,6 +1,7 @@
 """How a network is scored while it is trained."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from worker.pipeline.model import Model
 from worker.pipeline.tokenize import Tokenizer
@@ -13,18 +14,23 @@ from worker.training.measures import (
 )
 from worker.training.recipe import Recipe
 
+FEWEST_ROWS: Final = 20
+"""Fewest validation rows of a source that has a score of its own."""
+
 
 class Validation:
     """Scores a network on the validation splits, higher is better.
 
     The score is the mean of macro F1 over the sources for sentiment, of AUC over the labels of each
-    source for moderation, and of F1@5 over the sources for keywords.
+    source for moderation, and of F1@5 over the sources for keywords. Sources of fewer than 20
+    validation rows count only if no source has more: their scores would be chance.
     """
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer) -> None:
         self._config = recipe.config(tokenizer)
         self._tokenizer = tokenizer
-        self._sets = [rows for _, rows in recipe.sets("valid") if rows]
+        sets = [rows for _, rows in recipe.sets("valid") if rows]
+        self._sets = [rows for rows in sets if len(rows) >= FEWEST_ROWS] or sets
 
     def __call__(self, model: Model) -> float:
         """Score `model`, which is left in evaluation mode."""
