@@ -15,14 +15,17 @@ from schema.errors import (
     SettingsError,
     TextmillError,
 )
+from schema.states import DocumentStatus, JobState
 
 __all__ = [
     "Document",
+    "DocumentStatus",
     "DocumentsGoneError",
     "IdempotencyConflictError",
     "InputError",
     "JobNotFoundError",
     "JobOptions",
+    "JobState",
     "Lane",
     "PendingLimitError",
     "SchemaVersionError",

@@ -2,8 +2,9 @@
 
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack
+from enum import StrEnum
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,7 +20,9 @@ from schema.database import create_engine
 from schema.documents import Document, JobId, JobOptions, Record, Rejected, Task
 from schema.errors import JobNotFoundError
 from schema.settings import IntakeSettings, ServiceSettings, read
-from schema.states import JobState
+from schema.states import DocumentStatus, JobState
+
+_Kind = TypeVar("_Kind", bound=StrEnum)
 
 
 class Textmill:
@@ -127,7 +130,7 @@ class Textmill:
             raise TypeError(msg)
         return submit(
             self.engine,
-            _task(task),
+            _member(Task, "task", task),
             (self._record(document) for document in documents),
             options or JobOptions(),
             submitter=self._intake.submitter,
@@ -149,18 +152,23 @@ class Textmill:
         *,
         task: Task | str | None = None,
         state: JobState | str | None = None,
+        name: str | None = None,
     ) -> list[JobStatus]:
-        """The latest jobs, newest first; at most `limit`, of any task or state unless one is given.
+        """The latest jobs, newest first: at most `limit`, and only those of a task, state or name.
 
         Raises:
             ServiceUnavailableError: Postgres does not answer.
-            ValueError: there is no such task or state.
+            ValueError: there is no such task or state, or `limit` is below 1.
         """
+        if limit < 1:
+            msg = f"limit is {limit}; it must be at least 1"
+            raise ValueError(msg)
         return jobs.latest(
             self.engine,
             limit,
-            task=None if task is None else _task(task),
-            state=None if state is None else JobState(state),
+            task=None if task is None else _member(Task, "task", task),
+            state=None if state is None else _member(JobState, "state", state),
+            name=name,
         )
 
     def wait(self, job_id: UUID | str, timeout: float | None = None) -> JobStatus:
@@ -198,18 +206,27 @@ class Textmill:
         for stack in self._watched:
             stack.check()
 
-    def results(self, job_id: UUID | str, *, texts: bool = False) -> Generator[OutcomeRow]:
+    def results(
+        self,
+        job_id: UUID | str,
+        *,
+        texts: bool = False,
+        status: DocumentStatus | str | None = None,
+    ) -> Generator[OutcomeRow]:
         """Stream every document with its outcome, in order; with its text if `texts` is set.
 
-        Rows are read a thousand at a time, and no transaction is open in between. If the job
-        continues meanwhile, the first rows may be older than the last ones.
+        With `status`, only documents of this status come, such as failed ones. Rows are read a
+        thousand at a time, and no transaction is open in between. If the job continues meanwhile,
+        the first rows may be older than the last ones.
 
         Raises:
             DocumentsGoneError: the job's month was dropped, perhaps while it was read.
             JobNotFoundError: there is no such job.
             ServiceUnavailableError: Postgres does not answer, here or while rows are read.
+            ValueError: there is no such status.
         """
-        return outcomes(self.engine, _job_id(job_id), texts=texts)
+        wanted = None if status is None else _member(DocumentStatus, "status", status)
+        return outcomes(self.engine, _job_id(job_id), texts=texts, status=wanted)
 
     def cancel(self, job_id: UUID | str) -> JobState:
         """Stop a job: existing outcomes stay, all other documents count as cancelled.
@@ -298,11 +315,12 @@ class Textmill:
         return stack.urls.producer
 
 
-def _task(given: Task | str) -> Task:
-    if given not in list(Task):
-        msg = f"there is no task {given!r}; the tasks are {', '.join(Task)}"
+def _member(kind: type[_Kind], what: str, given: str) -> _Kind:
+    """The member of an enumeration that a program names, perhaps by its text."""
+    if given not in list(kind):
+        msg = f"there is no {what} {given!r}; it is one of: {', '.join(kind)}"
         raise ValueError(msg)
-    return Task(given)
+    return kind(given)
 
 
 def _job_id(given: UUID | str) -> JobId:

@@ -1,7 +1,7 @@
 """The status of jobs, and waiting for one to finish."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -44,6 +44,11 @@ class JobStatus(Frozen):
     eta: datetime | None
     age: timedelta
     deadline_at: datetime | None
+    weight: int
+    idempotency_key: str | None
+    explain: bool
+    generate: bool
+    model_version: str | None
 
     @property
     def finished(self) -> bool:
@@ -104,7 +109,12 @@ def beginning_with(engine: sa.Engine, digits: str) -> JobId:
 
 
 def latest(
-    engine: sa.Engine, limit: int, *, task: Task | None = None, state: JobState | None = None
+    engine: sa.Engine,
+    limit: int,
+    *,
+    task: Task | None = None,
+    state: JobState | None = None,
+    name: str | None = None,
 ) -> list[JobStatus]:
     """The latest jobs, newest first.
 
@@ -113,20 +123,34 @@ def latest(
         limit: most jobs.
         task: only jobs of this task; None: of any.
         state: only jobs in this state; None: in any.
+        name: only jobs of this name; None: of any.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.
     """
-    wanted = {"task": task, "state": state}
-    filters = {name: value for name, value in wanted.items() if value is not None}
-    where = "".join(f" and {name} = :{name}" for name in filters)
+    wanted = {"task": task, "state": state, "name": name}
+    filters = {column: value for column, value in wanted.items() if value is not None}
+    where = " and ".join(["true", *(f"{column} = :{column}" for column in filters)])
+    return _found(engine, where, {**filters, "limit": limit})
+
+
+def together(engine: sa.Engine, job_ids: Sequence[JobId]) -> list[JobStatus]:
+    """The status of several jobs, newest first; those that do not exist are left out.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
+    """
+    return _found(engine, "job_id = any(:job_ids)", {"job_ids": job_ids, "limit": len(job_ids)})
+
+
+def _found(engine: sa.Engine, where: str, parameters: Mapping[str, object]) -> list[JobStatus]:
     with reachable(engine), engine.connect() as connection:
         rows = connection.execute(
             sa.text(
-                f"select {_COLUMNS} from textmill.job_status where true{where}"  # noqa: S608
+                f"select {_COLUMNS} from textmill.job_status where {where}"  # noqa: S608
                 " order by job_id desc limit :limit"
             ),
-            {**filters, "limit": limit},
+            parameters,
         )
         return [JobStatus.model_validate(row._asdict()) for row in rows]
 

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 import sqlalchemy as sa
 
-from producer.jobs import status
+from producer import jobs
 from schema.database import reachable
 from schema.documents import JobId
 from schema.errors import DocumentsGoneError
 from schema.outcomes import ErrorCode
+from schema.states import DocumentStatus
 
 ROWS_AT_ONCE = 1000
 """Most outcomes fetched, and held, at once."""
@@ -23,7 +24,7 @@ class OutcomeRow(TypedDict):
 
     Attributes:
         external_id: the producer's id; None if a rejected record had none that could be read.
-        status: succeeded, failed, cancelled or pending.
+        status: a `DocumentStatus`.
         result: the result of the task, as `schema.outcomes` describes it.
         error: `code`, `stage` and `message` of a failure.
         metadata: what was submitted with the text.
@@ -47,7 +48,13 @@ FIELDS = tuple(name for name in OutcomeRow.__annotations__ if name != TEXT)
 """The other fields of a row, in this order."""
 
 
-def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Generator[OutcomeRow]:
+def outcomes(
+    engine: sa.Engine,
+    job_id: JobId,
+    *,
+    texts: bool = False,
+    status: DocumentStatus | None = None,
+) -> Generator[OutcomeRow]:
     """Stream every document of a job with its outcome, in the order of submission.
 
     A slow reader blocks nothing: each page of rows is read by a separate statement, and between two
@@ -60,6 +67,7 @@ def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Genera
         engine: database of the job.
         job_id: the job.
         texts: whether rows also hold the documents' texts.
+        status: only documents of this status; None: of any. All are read all the same.
 
     Raises:
         DocumentsGoneError: the job's month was dropped, perhaps while it was read; the rows read so
@@ -67,10 +75,11 @@ def outcomes(engine: sa.Engine, job_id: JobId, *, texts: bool = False) -> Genera
         JobNotFoundError: there is no such job.
         ServiceUnavailableError: Postgres does not answer, here or while rows are read.
     """
-    accepted = status(engine, job_id).accepted
+    accepted = jobs.status(engine, job_id).accepted
     if are_gone(engine, job_id):
         raise documents_gone(job_id)
-    return _outcomes(engine, job_id, accepted, texts=texts)
+    rows = _outcomes(engine, job_id, accepted, texts=texts)
+    return rows if status is None else (row for row in rows if row["status"] == status)
 
 
 class RejectedCount(NamedTuple):

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from schema.database import reachable
 from schema.documents import JobId
-from schema.errors import ServiceUnavailableError
+from schema.errors import ServiceUnavailableError, SettingsError
 
 _PARENTS: Final = ("document", "result", "failure")
 _JOBS_AT_ONCE: Final = 1000
@@ -123,6 +123,7 @@ def drop_old_months(engine: sa.Engine, kept: int) -> Iterator[Month]:
         SettingsError: the login is not the owner.
     """
     with _autocommit(engine) as connection:
+        _check_owner(connection)
         for row in _rows(connection, kept):
             yield _described(row, _drop(connection, row))
 
@@ -143,6 +144,8 @@ def forget_jobs(engine: sa.Engine, kept: int) -> int:
         ServiceUnavailableError: Postgres does not answer.
         SettingsError: the login is not the owner.
     """
+    with reachable(engine), engine.connect() as connection:
+        _check_owner(connection)
     forgotten = 0
     last: UUID | None = _LOWEST
     while last is not None:
@@ -169,6 +172,23 @@ def _autocommit(engine: sa.Engine) -> Iterator[sa.Connection]:
                 msg = "somebody else is changing the partitions of Textmill's tables; try again"
                 raise ServiceUnavailableError(msg) from error
             raise
+
+
+def _check_owner(connection: sa.Connection) -> None:
+    """Refuse a login that may not drop what there is to drop, even if there is nothing yet.
+
+    Raises:
+        SettingsError: the login is not the owner.
+    """
+    owns = (
+        "select pg_has_role(relowner, 'usage') from pg_class where oid = 'textmill.job'::regclass"
+    )
+    if not connection.scalar(sa.text(owns)):
+        msg = (
+            "only the owner of the tables drops old months;"
+            " let TEXTMILL_DATABASE_URL name a login that is a member of that role"
+        )
+        raise SettingsError(msg)
 
 
 def _rows(connection: sa.Connection, kept: int) -> list[sa.Row[Any]]:

@@ -24,6 +24,15 @@ class JobState(StrEnum):
     EXPIRED = "expired"
 
 
+class DocumentStatus(StrEnum):
+    """What became of a document so far: its outcome, or `pending`."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PENDING = "pending"
+
+
 class ChunkState(StrEnum):
     """The state of a chunk; `split` chunks were replaced by their halves."""
 

@@ -210,7 +210,10 @@ select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
         then now() + make_interval(secs => (accepted - succeeded - failed - cancelled) / rate)
         end as eta,
     coalesce(finished_at, now()) - created_at as age,
-    deadline_at
+    deadline_at, weight, idempotency_key,
+    coalesce((options ->> 'explain')::boolean, false) as explain,
+    coalesce((options ->> 'generate')::boolean, false) as generate,
+    options ->> 'model_version' as model_version
 from textmill.job
 cross join lateral (
     select (succeeded + failed - rejected)
@@ -251,3 +254,12 @@ comment on column textmill.job_status.eta is
 comment on column textmill.job_status.age is
     'Time since created_at; for a job that has ended, from created_at to finished_at.';
 comment on column textmill.job_status.deadline_at is 'When the job expires unless it is done.';
+comment on column textmill.job_status.weight is
+    'Its share against the other jobs of its lane, 1 to 1000.';
+comment on column textmill.job_status.idempotency_key is
+    'The key with which its submitter may submit it again without making another job.';
+comment on column textmill.job_status.explain is 'Whether results say which words moved each score.';
+comment on column textmill.job_status.generate is
+    'Whether results have keywords that the text does not contain.';
+comment on column textmill.job_status.model_version is
+    'The model that the job is pinned to; null if the promoted one serves it.';

@@ -68,7 +68,7 @@ def check() -> None:
     type=click.IntRange(0, 1200),
     help="Also delete the rows of jobs that are older; default: keep them.",
 )
-@click.option("--dry-run", is_flag=True, help="Only show what would be dropped.")
+@click.option("--dry-run", is_flag=True, help="Only show which months would be dropped.")
 @json_lines_option
 def prune(*, months: int, job_months: int | None, dry_run: bool, as_json: bool) -> None:
     """Drop the documents and outcomes of old months.
@@ -87,17 +87,24 @@ def prune(*, months: int, job_months: int | None, dry_run: bool, as_json: bool) 
         with console.status("each month waits for open transactions that have read it"):
             for month in found:
                 none = False
-                click.echo(json_line(asdict(month)) if as_json else _line(month, dry_run=dry_run))
+                done = _done(month, dry_run=dry_run)
+                fields = json_line({**asdict(month), "done": done})
+                click.echo(fields if as_json else _line(month, done))
         if none:
             console.print("no month is older than those to keep")
         if job_months is not None and not dry_run:
             console.print(f"rows of jobs deleted: {forget_jobs(engine, job_months):,}")
 
 
-def _line(month: Month, *, dry_run: bool) -> str:
+def _done(month: Month, *, dry_run: bool) -> str:
     if month.unfinished is not None:
-        return f"{month.month} kept: job {month.unfinished} is not over"
-    done = "would be dropped" if dry_run else "dropped"
+        return "kept"
+    return "would be dropped" if dry_run else "dropped"
+
+
+def _line(month: Month, done: str) -> str:
+    if month.unfinished is not None:
+        return f"{month.month} {done}: job {month.unfinished} is not over"
     jobs = f"{month.jobs:,} job{'' if month.jobs == 1 else 's'}"
     return f"{month.month} {done}: {jobs}, {month.size / 1e6:,.1f} MB"
 

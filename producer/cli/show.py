@@ -54,6 +54,9 @@ LINES: Final[dict[str, _TextOf]] = {
     "name": COLUMNS["name"],
     "task": COLUMNS["task"],
     "lane": lambda job: job.lane,
+    "weight": lambda job: str(job.weight) if job.weight > 1 else "",
+    "model_version": lambda job: job.model_version or "",
+    "idempotency_key": lambda job: job.idempotency_key or "",
     "state": COLUMNS["state"],
     "accepted": COLUMNS["accepted"],
     "succeeded": COLUMNS["succeeded"],
@@ -70,6 +73,10 @@ LINES: Final[dict[str, _TextOf]] = {
     "eta": COLUMNS["eta"],
 }
 """What is shown of one job, by line, if a table of it would leave columns out."""
+
+TELL_EVERY: Final = 30
+"""Seconds between lines of progress if no terminal shows any, and until missing workers are
+reported."""
 
 _COLUMNS: Final = Columns(
     names=tuple(COLUMNS),
@@ -95,6 +102,12 @@ console = make_console(stderr=True)
 def say(line: str) -> None:
     """Print a line for people as it is: neither wrapped nor coloured."""
     console.print(printable(line), highlight=False, soft_wrap=True)
+
+
+def progress_line(job: JobStatus) -> str:
+    """How far a job is, for logs."""
+    done = f"{_count(job.accepted - job.pending)} of {_count(job.accepted)} documents done"
+    return f"{job.state}, {done}, {_count(job.documents_per_second or 0)} a second"
 
 
 def tell_if_nothing_runs(

@@ -16,7 +16,15 @@ from rich.progress import Progress
 from producer.cli.connected import connected, connected_with_workers, is_served
 from producer.cli.durations import parse_duration
 from producer.cli.options import TASK, json_option
-from producer.cli.show import console, job_progress, job_view, say, tell_if_nothing_runs
+from producer.cli.show import (
+    TELL_EVERY,
+    console,
+    job_progress,
+    job_view,
+    progress_line,
+    say,
+    tell_if_nothing_runs,
+)
 from producer.client import Textmill
 from producer.jobs import JobStatus, statuses
 from producer.outcomes import rejected_counts
@@ -34,10 +42,6 @@ from schema.terminal import check_options, interruptible
 
 REASONS = 5
 """Codes of rejected documents that are printed, each with an example."""
-
-TELL_EVERY = 30
-"""Seconds between lines of progress if no terminal shows a bar, and until missing workers are
-reported."""
 
 SWITCH_INTERVAL = 0.0005
 """Seconds after which the reading thread must hand over the interpreter's lock. At Python's default
@@ -160,21 +164,20 @@ def submit(  # noqa: PLR0913  # a parameter for each option
                 progress=partial(progress.advance, loading),
             )
             progress.remove_task(loading)
-            lost = _explain_rejected(textmill, submission)
-            if not waits:
-                _announce(submission, as_json=as_json)
-                if not served and submission.accepted > submission.rejected:
-                    say("nothing runs yet; the job begins with: textmill up")
-                sys.exit(EXIT_FAILURES if lost else 0)
             with _told_if_broken_off(submission, as_json=as_json):
-                if not as_json:
-                    _announce(submission, as_json=False)
-                final = _follow(progress, textmill, submission)
-        if as_json:
-            _announce(submission, as_json=True, final=final)
-        else:
-            _tell_end(final)
-    if final.failed or final.cancelled:
+                lost = _explain_rejected(textmill, submission)
+                job = textmill.status(submission.job_id)
+                if not (waits and as_json):
+                    _announce(submission, job, as_json=as_json)
+                if waits:
+                    job = _follow(progress, textmill, submission)
+        if waits and as_json:
+            _announce(submission, job, as_json=True)
+        elif waits:
+            _tell_end(job)
+        elif not served and not job.finished:
+            say("nothing runs yet; the job begins with: textmill up")
+    if lost or job.cancelled or (waits and job.failed):
         sys.exit(EXIT_FAILURES)
 
 
@@ -250,8 +253,7 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
             continue
         told = time.monotonic()
         if progress.disable:
-            rate = seen.documents_per_second or 0
-            say(f"{done:,} of {seen.accepted:,} documents done, {rate:,.0f} a second")
+            say(progress_line(seen))
         if others_work:
             others_work = False  # said once
             tell_if_nothing_runs(textmill, [seen], served=True)
@@ -260,33 +262,41 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
 
 @contextmanager
 def _told_if_broken_off(submission: Submission, *, as_json: bool) -> Iterator[None]:
-    """If the wait is broken off, name the job: submitting again would make a second one."""
+    """If what follows is broken off, name the job: submitting again would make a second one."""
     try:
         with interruptible():
             yield
     except (KeyboardInterrupt, TextmillError):
         if as_json:
-            _announce(submission, as_json=True)
+            click.echo(json_text(_fields(submission)))
         say(f"job {submission.job_id} stays, and continues where workers run: see textmill status")
         say(f"to end it: textmill cancel {submission.job_id}")
         raise
 
 
-def _announce(submission: Submission, *, as_json: bool, final: JobStatus | None = None) -> None:
-    fields = {
+def _announce(submission: Submission, job: JobStatus, *, as_json: bool) -> None:
+    """Print the job's id, or with `as_json` all that is known of it."""
+    fields = _fields(submission) | json.loads(job.model_dump_json())
+    click.echo(json_text(fields) if as_json else submission.job_id)
+    if submission.repeated:
+        say(f"these documents were submitted before with this key; their job is {job.state}")
+    if submission.repeated and job.cancelled:
+        say(
+            f"{job.cancelled:,} of its documents were cancelled;"
+            " to run them all again, submit with another key"
+        )
+
+
+def _fields(submission: Submission) -> dict[str, object]:
+    return {
         "job_id": str(submission.job_id),
         "accepted": submission.accepted,
         "rejected": submission.rejected,
         "repeated": submission.repeated,
     }
-    if final is not None:
-        fields |= json.loads(final.model_dump_json())
-    click.echo(json_text(fields) if as_json else submission.job_id)
-    if submission.repeated:
-        say("these documents were submitted before with this key; this is that job")
 
 
 def _tell_end(final: JobStatus) -> None:
     console.print(job_view(final, console))
     if final.failed:
-        console.print(f"see the failures with: textmill results {final.job_id}")
+        console.print(f"see them with: textmill results {final.job_id} --status failed")

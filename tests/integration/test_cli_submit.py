@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from producer import control, jobs
 from producer.cli import main
+from producer.jobs import JobStatus
 from schema.documents import JobId
 from schema.errors import ServiceUnavailableError
 from tests.fixtures.commands import GOOD, invoke
@@ -128,7 +129,8 @@ def test_submit_json_has_the_promised_fields(database: DatabaseUrls) -> None:
     ended = invoke(database, "submit", "sentiment", "-", "--json", stdin=lines)
 
     answer = json.loads(ended.stdout)
-    assert list(answer) == ["job_id", "accepted", "rejected", "repeated"]
+    assert list(answer)[:4] == ["job_id", "accepted", "rejected", "repeated"]
+    assert {*answer} == {*JobStatus.model_fields, "repeated"}
     assert UUID(answer["job_id"]).version == 7
     assert (answer["accepted"], answer["rejected"]) == (2, 1)
 
@@ -208,6 +210,23 @@ def test_repeated_submit_prints_the_first_job_and_other_content_is_refused(
     assert told == [True, False]
     assert "choose another key" in changed.stderr
     assert count_jobs(producer_engine) == 2
+
+
+def test_repeated_submit_of_a_job_that_was_ended_is_no_success(
+    database: DatabaseUrls, producer_engine: sa.Engine
+) -> None:
+    """Without it, a nightly job that was cancelled counts as done once it is submitted again."""
+    submit = ("submit", "sentiment", "-", "--idempotency-key", "night-1")
+    job_id = invoke(database, *submit, stdin=GOOD).stdout.strip()
+    control.cancel(producer_engine, JobId(UUID(job_id)))
+
+    again = invoke(database, *submit, stdin=GOOD)
+
+    assert (again.exit_code, again.stdout) == (1, f"{job_id}\n")
+    assert "submitted before with this key; their job is cancelled" in again.stderr
+    assert "1 of its documents were cancelled; to run them all again, submit with another key" in (
+        again.stderr
+    )
 
 
 def test_wait_exits_with_1_when_documents_failed_and_with_0_otherwise(

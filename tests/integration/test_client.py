@@ -58,7 +58,7 @@ def test_options_that_are_none_are_refused_at_once(database_url: str) -> None:
 
 def test_task_that_is_none_is_refused_with_the_names_of_all(database_url: str) -> None:
     """Without it, anyone who mistypes a task has to look up the list."""
-    tasks = "'sentimnt'; the tasks are sentiment, keywords, moderation"
+    tasks = "'sentimnt'; it is one of: sentiment, keywords, moderation"
 
     with Textmill(database_url) as textmill, pytest.raises(ValueError, match=tasks):
         textmill.submit("sentimnt", [])
