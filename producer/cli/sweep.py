@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from producer.cli.durations import parse_duration
 from producer.cli.options import json_lines_option
-from producer.cli.show import console
+from producer.cli.show import console, say
 from producer.sweeps import definitions, listing
 from producer.sweeps.definitions import define
 from producer.sweeps.source import OWN_DATABASE, open_source
@@ -217,8 +217,10 @@ def remove(name: str) -> None:
       textmill sweep remove posts
     """
     with _operator() as engine:
-        definitions.remove(engine, name)
+        watermark = definitions.remove(engine, name)
     console.print(f"sweep {name} is removed")
+    if not is_lowest(watermark):
+        say(f"one that goes on where it ended: textmill sweep add … --from {watermark!r}")
 
 
 @contextmanager

@@ -64,10 +64,17 @@ def up(*, workers: int | None, as_json: bool) -> None:
             }
             click.echo(json.dumps(ready))
         else:
-            console.print("ready; in another terminal:  textmill submit sentiment FILE --wait")
+            say(f"ready; in another terminal:  {_elsewhere(services)}submit sentiment FILE --wait")
             _show_logins(stack, services)
         while not stop.wait(0.5):
             stack.check()
+
+
+def _elsewhere(services: ServiceSettings) -> str:
+    """How another terminal, which has none of this one's variables, calls this stack."""
+    if services.database_url is not None or "data_dir" not in services.model_fields_set:
+        return "textmill "
+    return f"TEXTMILL_DATA_DIR={shlex.quote(str(services.data_dir.absolute()))} textmill "
 
 
 def _show_logins(stack: Stack, services: ServiceSettings) -> None:

@@ -100,7 +100,10 @@ def add(
             {**definition.model_dump(), "kind": kind, "watermark": watermark, "due": due},
         )
     if added.rowcount == 0:
-        msg = f"there is a sweep {definition.name!r}; remove it first, or choose another name"
+        msg = (
+            f"there is a sweep {definition.name!r}; choose another name, change it with SQL, or"
+            " remove it, which tells the --from with which another one goes on"
+        )
         raise InputError(msg)
     return due
 
@@ -190,8 +193,8 @@ def make_due(engine: sa.Engine, name: str) -> None:
             raise UsageError(msg)
 
 
-def remove(engine: sa.Engine, name: str) -> None:
-    """Remove a sweep with its history; its jobs stay.
+def remove(engine: sa.Engine, name: str) -> str:
+    """Remove a sweep with its history; its jobs stay. Returns its watermark.
 
     Raises:
         UsageError: there is no sweep of this name.
@@ -199,11 +202,13 @@ def remove(engine: sa.Engine, name: str) -> None:
         ServiceUnavailableError: Postgres does not answer.
     """
     with reachable(engine), engine.begin() as connection:
-        removed = connection.execute(
-            sa.text("delete from textmill.sweep where name = :name"), {"name": name}
+        watermark: str | None = connection.scalar(
+            sa.text("delete from textmill.sweep where name = :name returning watermark"),
+            {"name": name},
         )
-        if removed.rowcount == 0:
+        if watermark is None:
             raise _unknown(connection, name)
+        return watermark
 
 
 def _due(connection: sa.Connection, cron: str, timezone: str) -> datetime:

@@ -1,6 +1,7 @@
 """`textmill up`: what it prints is enough to continue with."""
 
 import json
+import shlex
 import signal
 import subprocess
 from itertools import islice
@@ -44,6 +45,8 @@ def test_up_prints_a_login_that_reads_and_one_that_also_writes_and_answers_ctrl_
     passwords = json.loads((data / "passwords.json").read_text("utf-8"))
 
     reads, reader, writes, producer, others = shown[-5:]
+    call = f"TEXTMILL_DATA_DIR={shlex.quote(str(data))} textmill submit sentiment FILE --wait"
+    assert shown[1] == f"ready; in another terminal:  {call}\n"
     assert "read-only" in reads
     assert "submit" in writes
     assert "(0 rows)" in run(reader, "select * from textmill.job_status")

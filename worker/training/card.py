@@ -89,7 +89,7 @@ class TeacherCard(Frozen):
 
 
 class SetFigures(Frozen):
-    """One final measurement, on rows that influenced nothing before.
+    """A final measurement, on rows from which this training learned and chose nothing.
 
     Attributes:
         name: the source.

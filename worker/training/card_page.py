@@ -46,8 +46,9 @@ def readable(card: Card) -> str:
         "## Training data\n",
         f"Licence class: {_CLASSES}.\n",
         _table(("source", "use", "class", "rows"), data),
-        "## Test splits, measured once\n",
+        "## Test splits, measured after training\n",
         _tests(card),
+        *_without_negatives(card),
         *_generated(card),
         *_ordinary(card),
         *_evasions(card),
@@ -109,7 +110,7 @@ def _generated(card: Card) -> list[str]:
         ("likelihood of a token", f"{card.generator.likelihood:.3f}"),
     ]
     return [
-        "## Generated keywords, measured once\n",
+        "## Generated keywords, measured after training\n",
         "Against the keywords that do not occur in the text.\n",
         _table(("set", "documents", "F1@5", "recall@10"), rows),
         _table(("generator", ""), facts),
@@ -158,11 +159,23 @@ def _test_rows(entry: SetFigures) -> Iterable[Sequence[str]]:
             flags = map(_number, (measures.flag_f1, measures.flag_auc))
             yield (entry.name, "(any)", f"{measures.documents:,} in all", "", "", *flags)
             for name, label in measures.labels.items():
-                numbers = map(_number, (label.precision, label.recall, label.f1, label.auc))
+                precision = None if label.auc is None else label.precision
+                numbers = map(_number, (precision, label.recall, label.f1, label.auc))
                 yield (entry.name, name, f"{label.support:,}", *numbers)
         case KeywordsMeasures():
             numbers = map(_number, (measures.f1_at_5, measures.f1_at_10, entry.majority))
             yield (entry.name, f"{measures.present_documents:,}", *numbers)
+
+
+def _without_negatives(card: Card) -> list[str]:
+    if all(
+        label.auc is not None
+        for test in card.tests
+        if isinstance(test.measures, ModerationMeasures)
+        for label in test.measures.labels.values()
+    ):
+        return []
+    return ["–: all annotated rows have the label, so nothing can be flagged wrongly there.\n"]
 
 
 def _number(value: float | None, decimals: int = 3) -> str:
