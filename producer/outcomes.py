@@ -136,7 +136,7 @@ def _are_gone(connection: sa.Connection, job_id: JobId) -> bool:
 def documents_gone(job_id: JobId) -> DocumentsGoneError:
     """The error for a job whose month was dropped."""
     return DocumentsGoneError(
-        f"the documents of job {job_id} are gone, or their outcomes: their month was dropped;"
+        f"the documents of job {job_id} are gone, or their outcomes: their month was pruned;"
         " `textmill status` has what was counted"
     )
 

@@ -1,13 +1,13 @@
-"""Old months are dropped with their documents and outcomes, and at last the jobs' own rows.
+"""Old months are emptied of their documents and outcomes, and at last of the jobs' own rows.
 
-`document`, `result` and `failure` have a partition for each month of job ids. A partition is
-detached, which waits for open transactions that have read the table without holding up anybody,
-and is then dropped. `document` goes first: a document whose outcome is gone could be run again, but
-without documents a job cannot be retried. Whatever is interrupted is completed by the next call.
+`document`, `result` and `failure` have a partition for each month of job ids. The three of a month
+are locked and truncated in one transaction, which first sees that no job needs them. So a job has
+all of its documents or none, and whatever is interrupted has changed nothing. The partitions
+themselves stay: to detach one would hide a month before anybody could know that nobody needs it.
 """
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -15,13 +15,20 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
-from schema.database import reachable
+from schema.database import reachable, unblocked
 from schema.documents import JobId
 from schema.errors import ServiceUnavailableError, SettingsError
 
+LOCK_TIMEOUT: Final = "500ms"
+"""How long others may wait behind a lock that is not granted; shorter than Postgres takes to find a
+deadlock, so that no other session is ended."""
+PAUSE: Final = 1.0
+"""Seconds between two tries to lock a month."""
+PATIENCE: Final = 600.0
+"""Seconds after which a month that others hold is given up."""
+
 _PARENTS: Final = ("document", "result", "failure")
 _JOBS_AT_ONCE: Final = 1000
-_LOWEST: Final = UUID(int=0)
 
 _FIRST_KEPT: Final = sa.text(
     "select (date_trunc('month', now() at time zone 'UTC') - make_interval(months => :kept))"
@@ -32,10 +39,12 @@ _OLD_MONTHS: Final = sa.text(
     """
     with held as (
         select right(relname, 6) as month, sum(pg_total_relation_size(oid))::bigint as size
-        from pg_class
-        where relnamespace = 'textmill'::regnamespace and relkind = 'r'
-            and relname ~ '^(document|result|failure)_[0-9]{6}$'
+        from pg_inherits join pg_class on oid = inhrelid
+        where inhparent in ('textmill.document'::regclass, 'textmill.result'::regclass,
+                'textmill.failure'::regclass)
+            and relname ~ '^(document|result|failure)_[0-9]{4}(0[1-9]|1[0-2])$'
         group by 1
+        having sum(pg_relation_size(oid)) > 0
     )
     select month, size, first_id, end_id,
         (select count(*) from textmill.job where job_id >= first_id and job_id < end_id) as jobs
@@ -50,13 +59,21 @@ _OLD_MONTHS: Final = sa.text(
     """
 )
 
-_UNFINISHED: Final = sa.text(
-    "select job_id from textmill.job"
-    " where job_id >= :first_id and job_id < :end_id and finished_at is null"
-    " order by job_id limit 1"
+_NEEDED: Final = sa.text(
+    """
+    (select job_id from textmill.job
+        where job_id >= :first_id and job_id < :end_id and finished_at is null
+        order by job_id limit 1)
+    union all
+    -- A run of a sweep counts what its job flagged once that is over.
+    (select job_id from textmill.sweep_run
+        where job_id >= :first_id and job_id < :end_id and state = 'running' limit 1)
+    limit 1
+    """
 )
 
 _FORGET: Final = sa.text(
+    # Without `offset 0`, Postgres would read all documents and outcomes for each page.
     """
     with page as (
         select job_id from textmill.job
@@ -65,10 +82,12 @@ _FORGET: Final = sa.text(
     ), forgotten as (
         delete from textmill.job j using page
         where j.job_id = page.job_id and j.finished_at is not null
-            and not exists (select from textmill.document d where d.job_id = j.job_id)
-            and not exists (select from textmill.result r where r.job_id = j.job_id)
-            and not exists (select from textmill.failure f where f.job_id = j.job_id)
-            and not exists (select from textmill.feedback b where b.job_id = j.job_id)
+            and not exists (select from textmill.document d where d.job_id = j.job_id offset 0)
+            and not exists (select from textmill.result r where r.job_id = j.job_id offset 0)
+            and not exists (select from textmill.failure f where f.job_id = j.job_id offset 0)
+            and not exists (select from textmill.feedback b where b.job_id = j.job_id offset 0)
+            and not exists (select from textmill.sweep_run s
+                where s.job_id = j.job_id and s.state = 'running')
         returning j.job_id
     )
     select (select max(job_id::text)::uuid from page) as last, (select count(*) from forgotten)
@@ -78,24 +97,24 @@ _FORGET: Final = sa.text(
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A month that is older than those to keep.
+    """A month that is older than those to keep, and not empty.
 
     Attributes:
         month: as in 2026-03; months are those of UTC.
         jobs: number of jobs that were created in it.
         size: bytes that its documents and outcomes take, indexes included.
-        unfinished: a job of it that is not over, for which the month is kept; None if there is
-            none.
+        needed_by: a job of it that is not over, or that a sweep has not counted yet, for which the
+            month is kept; None if there is none.
     """
 
     month: str
     jobs: int
     size: int
-    unfinished: JobId | None
+    needed_by: JobId | None
 
 
 def old_months(engine: sa.Engine, kept: int) -> list[Month]:
-    """The months that `drop_old_months` would drop, or keep for an unfinished job, oldest first.
+    """The months that `empty_old_months` would empty, or keep for a job, oldest first.
 
     Args:
         engine: the database.
@@ -104,28 +123,30 @@ def old_months(engine: sa.Engine, kept: int) -> list[Month]:
     Raises:
         ServiceUnavailableError: Postgres does not answer.
     """
-    with _autocommit(engine) as connection:
-        return [_described(row, _unfinished(connection, row)) for row in _rows(connection, kept)]
+    with reachable(engine), engine.connect() as connection:
+        return [_described(row, _needed(connection, row)) for row in _rows(connection, kept)]
 
 
-def drop_old_months(engine: sa.Engine, kept: int) -> Iterator[Month]:
-    """Drop the documents and outcomes of old months, oldest first; jobs and feedback stay.
+def empty_old_months(engine: sa.Engine, kept: int) -> Iterator[Month]:
+    """Delete the documents and outcomes of old months, oldest first; jobs and feedback stay.
 
     Args:
         engine: the database, as its owner.
         kept: number of months to keep beside the current one.
 
     Yields:
-        Each month once it is dropped, or left because a job of it is unfinished.
+        Each month once it is empty, or kept because a job needs it.
 
     Raises:
-        ServiceUnavailableError: Postgres does not answer, or somebody else changes the partitions.
+        ServiceUnavailableError: Postgres does not answer, or others hold a month for minutes.
         SettingsError: the login is not the owner.
     """
-    with _autocommit(engine) as connection:
+    with reachable(engine), engine.connect() as connection:
         _check_owner(connection)
-        for row in _rows(connection, kept):
-            yield _described(row, _drop(connection, row))
+        rows = _rows(connection, kept)
+    for row in rows:
+        with reachable(engine):
+            yield _described(row, _empty(engine, row))
 
 
 def forget_jobs(engine: sa.Engine, kept: int) -> int:
@@ -147,7 +168,7 @@ def forget_jobs(engine: sa.Engine, kept: int) -> int:
     with reachable(engine), engine.connect() as connection:
         _check_owner(connection)
     forgotten = 0
-    last: UUID | None = _LOWEST
+    last: UUID | None = UUID(int=0)
     while last is not None:
         with reachable(engine), engine.begin() as connection:
             before = connection.scalar(_FIRST_KEPT, {"kept": kept})
@@ -157,25 +178,8 @@ def forget_jobs(engine: sa.Engine, kept: int) -> int:
     return forgotten
 
 
-@contextmanager
-def _autocommit(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection without transactions, since none may detach a partition concurrently."""
-    own = engine.execution_options(isolation_level="AUTOCOMMIT")
-    with reachable(engine), own.connect() as connection:
-        try:
-            yield connection
-        except sa.exc.DBAPIError as error:
-            if isinstance(
-                error.orig,
-                psycopg.errors.ObjectNotInPrerequisiteState | psycopg.errors.UndefinedTable,
-            ):
-                msg = "somebody else is changing the partitions of Textmill's tables; try again"
-                raise ServiceUnavailableError(msg) from error
-            raise
-
-
 def _check_owner(connection: sa.Connection) -> None:
-    """Refuse a login that may not drop what there is to drop, even if there is nothing yet.
+    """Refuse a login that may not delete what there is to delete, even if there is nothing yet.
 
     Raises:
         SettingsError: the login is not the owner.
@@ -185,7 +189,7 @@ def _check_owner(connection: sa.Connection) -> None:
     )
     if not connection.scalar(sa.text(owns)):
         msg = (
-            "only the owner of the tables drops old months;"
+            "only the owner of the tables empties old months;"
             " let TEXTMILL_DATABASE_URL name a login that is a member of that role"
         )
         raise SettingsError(msg)
@@ -196,52 +200,44 @@ def _rows(connection: sa.Connection, kept: int) -> list[sa.Row[Any]]:
     return list(connection.execute(_OLD_MONTHS, {"before": before}).all())
 
 
-def _described(row: sa.Row[Any], unfinished: JobId | None) -> Month:
-    return Month(f"{row.month[:4]}-{row.month[4:]}", row.jobs, row.size, unfinished)
+def _described(row: sa.Row[Any], needed_by: JobId | None) -> Month:
+    return Month(f"{row.month[:4]}-{row.month[4:]}", row.jobs, row.size, needed_by)
 
 
-def _unfinished(connection: sa.Connection, row: sa.Row[Any]) -> JobId | None:
-    job_id: JobId | None = connection.scalar(
-        _UNFINISHED, {"first_id": row.first_id, "end_id": row.end_id}
-    )
+def _needed(connection: sa.Connection, row: sa.Row[Any]) -> JobId | None:
+    ids = {"first_id": row.first_id, "end_id": row.end_id}
+    job_id: JobId | None = connection.scalar(_NEEDED, ids)
     return job_id
 
 
-def _drop(connection: sa.Connection, row: sa.Row[Any]) -> JobId | None:
-    """Drop a month, or return a job of it that is not over."""
-    document, *outcomes = (f"{parent}_{row.month}" for parent in _PARENTS)
-    if unfinished := _unfinished(connection, row):
-        return unfinished
-    _detach(connection, "document", document)
-    if unfinished := _unfinished(connection, row):
-        # Somebody retried it just before; from here on nobody can.
-        _attach(connection, "document", document, row)
-        return unfinished
-    for parent, partition in zip(_PARENTS[1:], outcomes, strict=True):
-        _detach(connection, parent, partition)
-    names = ", ".join(f"textmill.{name}" for name in (document, *outcomes))
-    connection.exec_driver_sql(f"drop table if exists {names}")
+def _empty(engine: sa.Engine, row: sa.Row[Any]) -> JobId | None:
+    """Empty a month as soon as nobody reads it, or return a job that needs it.
+
+    Raises:
+        ServiceUnavailableError: others hold it for longer than `PATIENCE`.
+    """
+    ends = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with unblocked(engine, lock_timeout=LOCK_TIMEOUT) as connection:
+                return _emptied(connection, row)
+        except sa.exc.OperationalError as error:
+            if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                raise
+            if time.monotonic() > ends:
+                msg = (
+                    f"open transactions have read the month {row.month} for minutes;"
+                    " see pg_stat_activity, and try again"
+                )
+                raise ServiceUnavailableError(msg) from error
+        time.sleep(PAUSE)
+
+
+def _emptied(connection: sa.Connection, row: sa.Row[Any]) -> JobId | None:
+    partitions = ", ".join(f"textmill.{parent}_{row.month}" for parent in _PARENTS)
+    connection.exec_driver_sql(f"lock table {partitions} in access exclusive mode")
+    # Whoever opened a job meanwhile had locked a partition, and is seen from here on.
+    if needed_by := _needed(connection, row):
+        return needed_by
+    connection.exec_driver_sql(f"truncate {partitions}")
     return None
-
-
-def _detach(connection: sa.Connection, parent: str, partition: str) -> None:
-    """Detach a partition, or complete that; nothing if it is detached, or not there."""
-    pending = connection.scalar(
-        sa.text(
-            "select inhdetachpending from pg_inherits"
-            " where inhrelid = to_regclass('textmill.' || :partition)"
-        ),
-        {"partition": partition},
-    )
-    if pending is not None:
-        how = "finalize" if pending else "concurrently"
-        connection.exec_driver_sql(
-            f"alter table textmill.{parent} detach partition textmill.{partition} {how}"
-        )
-
-
-def _attach(connection: sa.Connection, parent: str, partition: str, row: sa.Row[Any]) -> None:
-    connection.exec_driver_sql(
-        f"alter table textmill.{parent} attach partition textmill.{partition}"
-        f" for values from ('{row.first_id}') to ('{row.end_id}')"
-    )

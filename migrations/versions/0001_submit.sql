@@ -113,6 +113,10 @@ declare
 begin
     select job_id, content_hash into first from textmill.job
         where submitted_by = session_user and idempotency_key = key;
+    if not found then
+        raise exception 'the job with the idempotency key "%" was deleted meanwhile', key
+            using errcode = 'serialization_failure', hint = 'Submit the documents again.';
+    end if;
     if first.content_hash = hash then
         return first.job_id;
     end if;

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from producer.cli.options import json_lines_option
 from producer.cli.show import console
-from producer.retention import Month, drop_old_months, forget_jobs, old_months
+from producer.retention import Month, empty_old_months, forget_jobs, old_months
 from schema.base import json_line
 from schema.database import check_version, closing_engine, reachable
 from schema.settings import ServiceSettings, read
@@ -68,10 +68,10 @@ def check() -> None:
     type=click.IntRange(0, 1200),
     help="Also delete the rows of jobs that are older; default: keep them.",
 )
-@click.option("--dry-run", is_flag=True, help="Only show which months would be dropped.")
+@click.option("--dry-run", is_flag=True, help="Only show which months would be pruned.")
 @json_lines_option
 def prune(*, months: int, job_months: int | None, dry_run: bool, as_json: bool) -> None:
-    """Drop the documents and outcomes of old months.
+    """Delete the documents and outcomes of old months.
 
     A month with a job that is not over is kept. Feedback stays, and so do the rows of jobs, with
     their counters; --job-months deletes those of which nothing else is left. Run it as the owner.
@@ -82,9 +82,9 @@ def prune(*, months: int, job_months: int | None, dry_run: bool, as_json: bool) 
       textmill db prune --months 3 --job-months 24
     """
     with _database() as engine:
-        found = old_months(engine, months) if dry_run else drop_old_months(engine, months)
+        found = old_months(engine, months) if dry_run else empty_old_months(engine, months)
         none = True
-        with console.status("each month waits for open transactions that have read it"):
+        with console.status("waiting for open transactions that have read a month"):
             for month in found:
                 none = False
                 done = _done(month, dry_run=dry_run)
@@ -97,14 +97,14 @@ def prune(*, months: int, job_months: int | None, dry_run: bool, as_json: bool) 
 
 
 def _done(month: Month, *, dry_run: bool) -> str:
-    if month.unfinished is not None:
+    if month.needed_by is not None:
         return "kept"
-    return "would be dropped" if dry_run else "dropped"
+    return "would be pruned" if dry_run else "pruned"
 
 
 def _line(month: Month, done: str) -> str:
-    if month.unfinished is not None:
-        return f"{month.month} {done}: job {month.unfinished} is not over"
+    if month.needed_by is not None:
+        return f"{month.month} {done}: job {month.needed_by} is not over"
     jobs = f"{month.jobs:,} job{'' if month.jobs == 1 else 's'}"
     return f"{month.month} {done}: {jobs}, {month.size / 1e6:,.1f} MB"
 

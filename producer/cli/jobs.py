@@ -54,7 +54,11 @@ class _Job(click.Argument):
 @click.option("--state", type=STATE, help="List only jobs in this state.")
 @click.option("--name", help="List only jobs of this name.")
 @click.option(
-    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Most jobs listed."
+    "--limit",
+    type=click.IntRange(1, 1_000_000),
+    default=20,
+    show_default=True,
+    help="Most jobs listed.",
 )
 @click.option("--watch", is_flag=True, help="Keep showing until finished.")
 @json_lines_option

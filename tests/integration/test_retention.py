@@ -1,4 +1,4 @@
-"""Old months are dropped while people submit, read and retry."""
+"""Old months are emptied while people submit, read and retry."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from producer.feedback import add
 from producer.jobs import status
 from producer.outcomes import outcomes
-from producer.retention import drop_old_months, forget_jobs, old_months
+from producer.retention import empty_old_months, forget_jobs, old_months
+from producer.sweeps.counting import finish_runs
 from schema.documents import JobId
 from schema.errors import DocumentsGoneError, JobNotFoundError, ServiceUnavailableError
 from schema.outcomes import ErrorCode, Failure, Stage
@@ -23,6 +24,17 @@ from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.waiting import until_blocked
 
 FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it broke")
+
+SWEEP = """
+    with added as (
+        insert into textmill.sweep (name, cron, timezone, source, query, watermark_column,
+            watermark_kind, watermark, next_run_at)
+        values ('posts', '0 2 * * *', 'UTC', 'textmill', 'select', 'id', 'number', '0', now())
+        returning sweep_id
+    )
+    insert into textmill.sweep_run (sweep_id, state, scheduled_for, from_watermark, job_id)
+    select sweep_id, 'running', now(), '0', :job_id from added
+"""
 
 AddOld = Callable[..., JobId]
 
@@ -44,18 +56,23 @@ def add_old(engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Eng
     return add
 
 
-def test_old_months_are_dropped_and_others_are_kept(
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.retention.PAUSE", 0.05)
+
+
+def test_old_months_are_emptied_and_others_are_kept(
     engine: sa.Engine, producer_engine: sa.Engine, add_old: AddOld
 ) -> None:
     """Without it, either nothing is ever freed, or documents vanish that were to be kept."""
     old, older, kept, recent = add_old(4), add_old(14), add_old(3), add_job(producer_engine, 2)
 
-    dropped = list(drop_old_months(engine, 3))
+    emptied = list(empty_old_months(engine, 3))
 
-    assert [(month.jobs, month.unfinished) for month in dropped] == [(1, None), (1, None)]
-    assert [month.month for month in dropped] == sorted(month.month for month in dropped)
-    assert all(month.size > 0 for month in dropped)
-    assert list(drop_old_months(engine, 3)) == []
+    assert [(month.jobs, month.needed_by) for month in emptied] == [(1, None), (1, None)]
+    assert [month.month for month in emptied] == sorted(month.month for month in emptied)
+    assert all(month.size > 0 for month in emptied)
+    assert list(empty_old_months(engine, 3)) == []
     for job_id in (old, older):
         with pytest.raises(DocumentsGoneError):
             list(outcomes(producer_engine, job_id))
@@ -68,63 +85,98 @@ def test_month_with_a_job_that_is_not_over_is_kept(engine: sa.Engine, add_old: A
     add_old(5)
     waiting = add_old(5, finished=False)
 
-    (left,) = drop_old_months(engine, 3)
+    (left,) = empty_old_months(engine, 3)
 
-    assert (left.unfinished, left.jobs) == (waiting, 2)
+    assert (left.needed_by, left.jobs) == (waiting, 2)
     assert old_months(engine, 3) == [left]
+
+
+def test_month_is_kept_until_its_sweeps_are_counted(engine: sa.Engine, add_old: AddOld) -> None:
+    """Without it, a sweep says that it flagged nothing, or its run never ends."""
+    job_id = add_old(5)
+    with engine.begin() as connection:
+        connection.execute(sa.text(SWEEP), {"job_id": job_id})
+
+    (kept,) = empty_old_months(engine, 3)
+    forgotten = forget_jobs(engine, 3)
+    finish_runs(engine)
+    (emptied,) = empty_old_months(engine, 3)
+
+    assert (kept.needed_by, forgotten) == (job_id, 0)
+    assert emptied.needed_by is None
+    assert forget_jobs(engine, 3) == 1
 
 
 def test_current_month_is_kept_whatever_is_asked(
     engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine, add_old: AddOld
 ) -> None:
-    """Without it, the partitions go that the next job needs."""
+    """Without it, the documents go that were submitted a minute ago."""
     job_id = add_job(producer_engine, 1)
     work_off(producer_engine, worker_engine, job_id, POSITIVE)
     add_old(1)
 
-    assert len(list(drop_old_months(engine, 0))) == 1
+    assert len(list(empty_old_months(engine, 0))) == 1
 
     assert len(list(outcomes(producer_engine, job_id))) == 1
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "alter table textmill.document detach partition textmill.document_{month}",
-        "drop table textmill.document_{month}",
-        "drop table textmill.document_{month}, textmill.result_{month}",
-    ],
-    ids=["detached", "dropped", "two dropped"],
-)
-def test_month_that_was_dropped_in_part_is_dropped_whole(
-    engine: sa.Engine, add_old: AddOld, sql: str
+def test_submit_over_the_end_of_a_month_keeps_its_documents(
+    engine: sa.Engine, producer_engine: sa.Engine, add_old: AddOld
 ) -> None:
-    """Without it, whatever an interrupted call left keeps its room for ever."""
-    add_old(5)
-    (month,) = old_months(engine, 3)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(sql.format(month=month.month.replace("-", "")))
+    """Without it, the job opens without documents, and counts as done."""
+    add_old(1)
+    with (
+        months_ago(engine, 1),
+        producer_engine.connect() as submitting,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        submitted = submitting.scalar(
+            sa.text("select textmill.submit('sentiment', '[{\"text\": \"good\"}]'::jsonb)")
+        )
+        emptying = pool.submit(lambda: list(empty_old_months(engine, 0)))
+        until_blocked(engine, emptying)
+        submitting.commit()
 
-    assert [month.unfinished for month in drop_old_months(engine, 3)] == [None]
+    assert [month.needed_by for month in emptying.result()] == [submitted]
+    assert [row["status"] for row in outcomes(producer_engine, submitted)] == ["pending"]
 
-    assert _tables(engine, month.month) == []
 
-
-def test_nobody_waits_for_a_month_that_waits_for_a_reader(
+def test_nobody_waits_for_a_month_that_somebody_reads(
     engine: sa.Engine, producer_engine: sa.Engine, reader_engine: sa.Engine, add_old: AddOld
 ) -> None:
     """Without it, one open transaction of an analyst stops every submit and every worker."""
-    add_old(5)
+    old = add_old(5)
     with reader_engine.connect() as reader, ThreadPoolExecutor(1) as pool:
         reader.exec_driver_sql("select count(*) from textmill.document_status")
 
-        dropping = pool.submit(lambda: list(drop_old_months(engine, 3)))
-        until_blocked(engine, dropping)
+        emptying = pool.submit(lambda: list(empty_old_months(engine, 3)))
+        until_blocked(engine, emptying)
         add_job(producer_engine, 1)
-        assert not dropping.done()
+        assert len(list(outcomes(producer_engine, old))) == 2
+        assert not emptying.done()
         reader.rollback()
 
-        assert [month.unfinished for month in dropping.result()] == [None]
+        assert [month.needed_by for month in emptying.result()] == [None]
+
+
+def test_month_that_somebody_reads_for_too_long_is_given_up_whole(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    reader_engine: sa.Engine,
+    add_old: AddOld,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, a nightly call waits for ever behind a forgotten prompt."""
+    old = add_old(5)
+    monkeypatch.setattr("producer.retention.PATIENCE", 0)
+    with reader_engine.connect() as reader:
+        reader.exec_driver_sql("select count(*) from textmill.document_status")
+
+        with pytest.raises(ServiceUnavailableError, match="see pg_stat_activity, and try again"):
+            list(empty_old_months(engine, 3))
+
+    assert len(list(outcomes(producer_engine, old))) == 2
+    assert [month.needed_by for month in empty_old_months(engine, 3)] == [None]
 
 
 def test_job_that_is_retried_meanwhile_keeps_its_month(
@@ -135,52 +187,44 @@ def test_job_that_is_retried_meanwhile_keeps_its_month(
     with producer_engine.connect() as retrying, ThreadPoolExecutor(1) as pool:
         retrying.execute(sa.text("select textmill.retry(:job_id)"), {"job_id": job_id})
 
-        dropping = pool.submit(lambda: list(drop_old_months(engine, 3)))
-        until_blocked(engine, dropping)
+        emptying = pool.submit(lambda: list(empty_old_months(engine, 3)))
+        until_blocked(engine, emptying)
         retrying.commit()
 
-        assert [month.unfinished for month in dropping.result()] == [job_id]
+        assert [month.needed_by for month in emptying.result()] == [job_id]
     work_off(producer_engine, worker_engine, job_id, POSITIVE)
     assert [row["status"] for row in outcomes(producer_engine, job_id)] == ["succeeded"] * 2
-    assert [month.unfinished for month in drop_old_months(engine, 3)] == [None]
+    assert [month.needed_by for month in empty_old_months(engine, 3)] == [None]
 
 
-def test_two_calls_at_once_drop_a_month_once(engine: sa.Engine, add_old: AddOld) -> None:
-    """Without it, a second administrator gets a stack trace, or half a month is left."""
+def test_two_calls_at_once_empty_a_month(engine: sa.Engine, add_old: AddOld) -> None:
+    """Without it, a second administrator gets a stack trace."""
     add_old(5)
     with engine.connect() as reader, ThreadPoolExecutor(2) as pool:
         reader.exec_driver_sql("select count(*) from textmill.document")
 
-        calls = [pool.submit(lambda: list(drop_old_months(engine, 3))) for _ in range(2)]
-        until_blocked(engine, *calls)
+        calls = [pool.submit(lambda: list(empty_old_months(engine, 3))) for _ in range(2)]
+        until_blocked(engine, calls[0])
         reader.rollback()
 
-    errors = [call.exception() for call in calls]
-    assert errors.count(None) >= 1
-    assert all(isinstance(error, ServiceUnavailableError | None) for error in errors)
+        for call in calls:
+            assert {month.needed_by for month in call.result()} <= {None}
     assert old_months(engine, 3) == []
 
 
-def test_call_that_is_interrupted_is_completed_by_the_next(
-    engine: sa.Engine, add_old: AddOld
+@pytest.mark.parametrize("name", ["document_202613", "failure_202600", "result_202401"])
+def test_table_that_is_no_month_is_left_alone(
+    engine: sa.Engine, add_old: AddOld, name: str
 ) -> None:
-    """Without it, a partition that is half detached stands in the way of every later call."""
+    """Without it, an archive of an administrator is deleted, or stops every call."""
     add_old(5)
-    with engine.connect() as reader, ThreadPoolExecutor(1) as pool:
-        reader.exec_driver_sql("select count(*) from textmill.document")
-        dropping = pool.submit(lambda: list(drop_old_months(engine, 3)))
-        until_blocked(engine, dropping)
-        reader.exec_driver_sql(
-            "select pg_cancel_backend(pid) from pg_stat_activity"
-            " where starts_with(query, 'alter table')"
-        )
-        assert dropping.exception() is not None
-        reader.rollback()
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"create table textmill.{name} as select 'archived' as text")
 
-    (month,) = drop_old_months(engine, 3)
+    assert len(list(empty_old_months(engine, 3))) == 1
 
-    assert month.unfinished is None
-    assert _tables(engine, month.month) == []
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text(f"select text from textmill.{name}")) == "archived"
 
 
 def test_jobs_of_which_nothing_is_left_are_forgotten(
@@ -195,7 +239,7 @@ def test_jobs_of_which_nothing_is_left_are_forgotten(
     add(producer_engine, verdict(judged, "1", labels=["neutral"]), annotator="tester")
     assert forget_jobs(engine, 12) == 0
 
-    list(drop_old_months(engine, 3))
+    list(empty_old_months(engine, 3))
 
     assert forget_jobs(engine, 12) == 2
     for job_id in (gone, also_gone):
@@ -208,7 +252,15 @@ def test_jobs_of_which_nothing_is_left_are_forgotten(
     assert left == {judged, recent}
 
 
-def test_command_says_what_it_drops(database: DatabaseUrls, add_old: AddOld) -> None:
+def test_key_whose_job_is_deleted_meanwhile_is_said_to_be_free(producer_engine: sa.Engine) -> None:
+    """Without it, SQL is told to choose another key for what may be submitted again."""
+    with producer_engine.connect() as connection, pytest.raises(sa.exc.OperationalError) as refused:
+        connection.exec_driver_sql("select textmill.same_job('night-1', 'hash'::bytea)")
+
+    assert "was deleted meanwhile" in str(refused.value)
+
+
+def test_command_says_what_it_empties(database: DatabaseUrls, add_old: AddOld) -> None:
     """Without it, administrators cannot see what a call did, or would do."""
     add_old(6)
     waiting = add_old(5, finished=False)
@@ -224,18 +276,18 @@ def test_command_says_what_it_drops(database: DatabaseUrls, add_old: AddOld) -> 
 
     assert [ended.exit_code for ended in (tried, pruned, again)] == [0, 0, 0]
     first, second = map(json.loads, pruned.stdout.splitlines())
-    assert (first["jobs"], first["unfinished"]) == (1, None)
-    assert second["unfinished"] == str(waiting)
-    assert (first["done"], second["done"]) == ("dropped", "kept")
+    assert (first["jobs"], first["needed_by"]) == (1, None)
+    assert second["needed_by"] == str(waiting)
+    assert (first["done"], second["done"]) == ("pruned", "kept")
     assert tried.stdout.splitlines() == [
-        f"{first['month']} would be dropped: 1 job, {first['size'] / 1e6:.1f} MB",
+        f"{first['month']} would be pruned: 1 job, {first['size'] / 1e6:.1f} MB",
         f"{second['month']} kept: job {waiting} is not over",
     ]
     assert "no month is older than those to keep" in again.stderr
     assert "rows of jobs deleted: 1" in again.stderr
 
 
-def test_only_the_owner_drops_months(
+def test_only_the_owner_empties_months(
     database: DatabaseUrls, engine: sa.Engine, add_old: AddOld
 ) -> None:
     """Without it, a nightly call with the wrong login looks healthy until a month is old enough."""
@@ -246,17 +298,5 @@ def test_only_the_owner_drops_months(
 
     for refused in (early, ended):
         assert refused.exit_code == 2
-        assert "only the owner of the tables drops old months" in refused.stderr
+        assert "only the owner of the tables empties old months" in refused.stderr
     assert len(old_months(engine, 3)) == 1
-
-
-def _tables(engine: sa.Engine, month: str) -> list[str]:
-    with engine.connect() as connection:
-        return list(
-            connection.scalars(
-                sa.text(
-                    "select relname from pg_class where relkind = 'r' and relname like :ending"
-                ),
-                {"ending": f"%\\_{month.replace('-', '')}"},
-            )
-        )
