@@ -50,13 +50,13 @@ def resume(engine: sa.Engine, job_id: JobId) -> JobState:
 
 
 def retry(engine: sa.Engine, job_id: JobId) -> int:
-    """Run the failed documents of a completed job again.
+    """Run the failed documents of a job that is over again, and those that were cancelled.
 
     Documents that were rejected at intake, were erased, or held nothing to analyse would fail
     again, and stay failed.
 
     Returns:
-        The number of documents; 0 if there are none, or if the job is not completed.
+        The number of documents; 0 if there are none, or if the job is not over.
 
     Raises:
         DocumentsGoneError: a part of the job's month was dropped or detached.

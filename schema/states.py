@@ -105,8 +105,8 @@ JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     ),
     JobState.CANCELLING: frozenset({JobState.CANCELLED, JobState.EXPIRED}),
     JobState.COMPLETED: frozenset({JobState.RUNNING}),  # retry of its failures
-    JobState.CANCELLED: frozenset(),
-    JobState.EXPIRED: frozenset(),
+    JobState.CANCELLED: frozenset({JobState.PENDING, JobState.RUNNING}),  # retry
+    JobState.EXPIRED: frozenset({JobState.PENDING, JobState.RUNNING}),  # retry
 }
 
 CHUNK_TRANSITIONS: Mapping[ChunkState, frozenset[ChunkState]] = {
@@ -119,7 +119,7 @@ CHUNK_TRANSITIONS: Mapping[ChunkState, frozenset[ChunkState]] = {
     ),
     ChunkState.DONE: frozenset({ChunkState.PENDING}),  # retry of its failures
     ChunkState.SPLIT: frozenset(),
-    ChunkState.CANCELLED: frozenset(),
+    ChunkState.CANCELLED: frozenset({ChunkState.PENDING}),  # retry
 }
 
 SWEEP_RUN_TRANSITIONS: Mapping[SweepRunState, frozenset[SweepRunState]] = {

@@ -46,7 +46,7 @@ as $$
         ('dispatched', 'running'), ('dispatched', 'pending'), ('dispatched', 'cancelled'),
         ('running', 'done'), ('running', 'pending'), ('running', 'split'),
         ('running', 'cancelled'),
-        ('done', 'pending')
+        ('done', 'pending'), ('cancelled', 'pending')
     )
 $$;
 
@@ -62,7 +62,7 @@ begin
         raise exception 'chunk % of job % cannot go from % to %', new.chunk_no, new.job_id,
             old.state, new.state using errcode = 'check_violation';
     end if;
-    if (old.state = 'done' or new.state = 'cancelled')
+    if (old.state in ('done', 'cancelled') or new.state = 'cancelled')
         and not pg_has_role((select relowner from pg_class where oid = tg_relid), 'member') then
         raise exception 'chunk % of job % is reopened by textmill.retry and closed by'
             ' textmill.close_chunks alone', new.chunk_no, new.job_id

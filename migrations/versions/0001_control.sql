@@ -89,21 +89,26 @@ as $$
     from textmill.job j where j.job_id = has_outcomes.job
 $$;
 
--- Run the failed documents of a completed job again; returns how many there are. Documents that were
--- rejected at intake or erased have no text, and one without content would fail again: these stay failed.
--- A deadline that has passed is removed. A chunk with a document that failed with `worker_crashed` stays
--- a suspect.
+-- Run the failed documents of a job that is over again, and those that were cancelled; returns how many
+-- there are. Documents that were rejected at intake or erased have no text, and one without content would
+-- fail again: these stay failed. A deadline that has passed is removed. A chunk with a document that failed
+-- with `worker_crashed` stays a suspect.
 create function textmill.retry(job uuid) returns bigint
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
 as $$
 declare
     again bigint;
+    stopped bigint;
 begin
     perform textmill.limit_idling();
-    if textmill.job_state(retry.job) <> 'completed' then
+    if textmill.job_state(retry.job) not in ('completed', 'cancelled', 'expired') then
         return 0;
     end if;
+    select cancelled into stopped from textmill.job j where j.job_id = retry.job;
+    update textmill.chunk c set state = 'pending', dispatched_at = null, not_before = null,
+        crashes = 0, errors = 0
+        where c.job_id = retry.job and c.state = 'cancelled' and stopped > 0;
     with work as (
         select c.chunk_no, f.seq, f.code
         from textmill.chunk c
@@ -125,11 +130,13 @@ begin
         returning f.seq
     )
     select count(*) into again from gone;
-    if again > 0 then
-        update textmill.job j set state = 'running', failed = j.failed - again,
-            finished_at = null,
+    if again + stopped > 0 then
+        update textmill.job j
+            set state = case when j.started_at is null then 'pending' else 'running' end,
+            failed = j.failed - again, cancelled = 0, expired = false, finished_at = null,
             deadline_at = case when j.deadline_at > now() then j.deadline_at end
-        where j.job_id = retry.job and j.state = 'completed';
+        where j.job_id = retry.job and j.state in ('completed', 'cancelled', 'expired')
+            and j.cancelled = stopped;
         if not found then
             raise exception 'job % changed meanwhile', retry.job
                 using errcode = 'serialization_failure', hint = 'Try again.';
@@ -143,7 +150,7 @@ begin
         end if;
         perform pg_notify('textmill_pending', '');
     end if;
-    return again;
+    return again + stopped;
 end
 $$;
 

@@ -95,7 +95,9 @@ as $$
         ('paused', 'pending'), ('paused', 'running'), ('paused', 'completed'),
         ('paused', 'cancelling'),
         ('cancelling', 'cancelled'), ('cancelling', 'expired'),
-        ('completed', 'running')
+        ('completed', 'running'),
+        ('cancelled', 'pending'), ('cancelled', 'running'),
+        ('expired', 'pending'), ('expired', 'running')
     )
 $$;
 

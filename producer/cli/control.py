@@ -19,11 +19,11 @@ from producer.outcomes import are_gone, documents_gone
 from schema.documents import JobId
 from schema.errors import DocumentsGoneError
 from schema.exit_codes import EXIT_USAGE
-from schema.states import RUNNABLE_JOB_STATES, JobState
+from schema.states import RUNNABLE_JOB_STATES, TERMINAL_JOB_STATES, JobState
 
 _jobs: Final = click.argument("jobs", nargs=-1, required=True, type=job_argument, metavar="JOB…")
 _CLOSED: Final = (JobState.CANCELLING, JobState.CANCELLED)
-_RETRIED: Final = (*RUNNABLE_JOB_STATES, JobState.COMPLETED)
+_RETRIED: Final = (*RUNNABLE_JOB_STATES, *TERMINAL_JOB_STATES)
 """States in which a retry that finds nothing counts as a repeated one, not as refused."""
 
 
@@ -72,9 +72,10 @@ def resume(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 @_jobs
 @json_lines_option
 def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
-    """Run the failed documents of completed jobs again.
+    """Run again what failed or was cancelled.
 
-    Documents that were rejected at intake, were erased or held nothing to analyse stay failed.
+    The jobs must be over; each continues as the same job. Documents that were rejected at intake,
+    were erased or held nothing to analyse stay failed.
 
     \b
     Example:
@@ -139,8 +140,8 @@ def _end_if_all_refused(refused: int, jobs: tuple[JobId | str, ...]) -> None:
 
 
 def _why_nothing(job: JobStatus) -> str:
-    if job.state is not JobState.COMPLETED:
-        return f"job {job.job_id} is {job.state}; only a completed job can be retried"
+    if not job.finished:
+        return f"job {job.job_id} is {job.state}; only a job that is over can be retried"
     if not job.failed:
         return f"job {job.job_id} has no failures; nothing to retry"
     return (

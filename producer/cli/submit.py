@@ -283,7 +283,7 @@ def _announce(submission: Submission, job: JobStatus, *, as_json: bool) -> None:
     if submission.repeated and job.cancelled:
         say(
             f"{job.cancelled:,} of its documents were cancelled;"
-            " to run them all again, submit with another key"
+            f" run them with: textmill retry {job.job_id}"
         )
 
 

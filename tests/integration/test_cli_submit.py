@@ -224,7 +224,7 @@ def test_repeated_submit_of_a_job_that_was_ended_is_no_success(
 
     assert (again.exit_code, again.stdout) == (1, f"{job_id}\n")
     assert "submitted before with this key; their job is cancelled" in again.stderr
-    assert "1 of its documents were cancelled; to run them all again, submit with another key" in (
+    assert f"1 of its documents were cancelled; run them with: textmill retry {job_id}" in (
         again.stderr
     )
 

@@ -3,7 +3,6 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-import pytest
 import sqlalchemy as sa
 
 from schema.outcomes import ErrorCode, Failure, Stage
@@ -53,7 +52,7 @@ def test_commands_say_when_there_was_nothing_to_do(
     hopeless = invoke(database, "retry", refused)
 
     assert early.stdout == f"{job_id} documents to run again: 0\n"
-    assert early.stderr == f"job {job_id} is pending; only a completed job can be retried\n"
+    assert early.stderr == f"job {job_id} is pending; only a job that is over can be retried\n"
     assert said == [
         f"job {job_id} is completed; nothing to pause\n",
         f"job {job_id} is completed; nothing to resume\n",
@@ -64,25 +63,20 @@ def test_commands_say_when_there_was_nothing_to_do(
     assert f"job {refused}: all its failures (1) would fail again" in hopeless.stderr
 
 
-@pytest.mark.parametrize(("command", "state"), [("cancel", "cancelled"), ("pause", "paused")])
-def test_retry_of_a_job_that_was_stopped_is_refused(
-    database: DatabaseUrls,
-    producer_engine: sa.Engine,
-    worker_engine: sa.Engine,
-    command: str,
-    state: str,
+def test_retry_of_a_job_that_is_paused_is_refused(
+    database: DatabaseUrls, producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
     """Without it, a script continues as if the failures were being run again."""
     failed = add_job(producer_engine, 1)
     work_off(producer_engine, worker_engine, failed, FAILURE)
     stopped = add_job(producer_engine, 1)
-    invoke(database, command, stopped)
+    invoke(database, "pause", stopped)
 
     alone = invoke(database, "retry", stopped)
     beside = invoke(database, "retry", stopped, failed)
 
     assert (alone.exit_code, beside.exit_code) == (2, 0)
-    why = f"job {stopped} is {state}; only a completed job can be retried\n"
+    why = f"job {stopped} is paused; only a job that is over can be retried\n"
     assert alone.stderr == beside.stderr == why
 
 
