@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, cast
 
+import psycopg
 import sqlalchemy as sa
 
 from producer.sweeps.row_values import converter, read_as_text
@@ -176,6 +177,8 @@ class Source:
                 yield connection
         except sa.exc.DBAPIError as error:
             msg = f"the source {self._name!r} says: {what_it_says(error)}"
+            if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                msg += f"; grant {self._engine.url.username or 'its login'} what the query reads"
             away = is_outage(error) and not refuses_login(error.orig)
             kind = SourceAwayError if away else SourceError
             raise kind(msg) from None  # its cause may quote a row

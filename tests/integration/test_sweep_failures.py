@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from producer.cli.durations import parse_duration
 from producer.sweeps import Sweeper
 from producer.sweeps.definitions import add, make_due
-from producer.sweeps.source import Source, open_source
+from producer.sweeps.source import OWN_DATABASE, Source, open_source
 from schema.database import create_engine
+from schema.errors import SourceError
 from schema.settings import SweepSettings
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.shop import QUERY, change, definition, one, swept, write
@@ -271,3 +272,18 @@ def test_a_source_without_an_encoding_is_read(engine: sa.Engine, database: Datab
     with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("drop database bytes with (force)")
     admin.dispose()
+
+
+def test_table_that_dispatch_may_not_read_names_the_login_to_grant_it_to(
+    engine: sa.Engine, producer_engine: sa.Engine
+) -> None:
+    """Without it, whoever added the sweep as the owner cannot tell why dispatch fails to run it."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("create table public.notes (id bigint, body text)")
+    query = "select id, body as text from public.notes where id > :watermark"
+
+    with (
+        open_source(producer_engine, SweepSettings(), OWN_DATABASE, query, "id") as source,
+        pytest.raises(SourceError, match="permission denied for table notes; grant producer_login"),
+    ):
+        source.count("0")
