@@ -19,15 +19,14 @@ from schema.database import reachable, unblocked
 from schema.documents import JobId
 from schema.errors import ServiceUnavailableError, SettingsError
 
-LOCK_TIMEOUT: Final = "500ms"
-"""How long others may wait behind a lock that is not granted; shorter than Postgres takes to find a
-deadlock, so that no other session is ended."""
+LOCK_TIMEOUT: Final = "150ms"
+"""How long others may wait behind each of three locks that is not granted. Postgres takes longer to
+find a deadlock (1 s), so no other session is ended."""
 PAUSE: Final = 1.0
 """Seconds between two tries to lock a month."""
 PATIENCE: Final = 600.0
 """Seconds after which a month that others hold is given up."""
 
-_PARENTS: Final = ("document", "result", "failure")
 _JOBS_AT_ONCE: Final = 1000
 
 _FIRST_KEPT: Final = sa.text(
@@ -38,7 +37,8 @@ _FIRST_KEPT: Final = sa.text(
 _OLD_MONTHS: Final = sa.text(
     """
     with held as (
-        select right(relname, 6) as month, sum(pg_total_relation_size(oid))::bigint as size
+        select right(relname, 6) as month, sum(pg_total_relation_size(oid))::bigint as size,
+            string_agg(oid::regclass::text, ', ' order by inhparent) as partitions
         from pg_inherits join pg_class on oid = inhrelid
         where inhparent in ('textmill.document'::regclass, 'textmill.result'::regclass,
                 'textmill.failure'::regclass)
@@ -46,7 +46,7 @@ _OLD_MONTHS: Final = sa.text(
         group by 1
         having sum(pg_relation_size(oid)) > 0
     )
-    select month, size, first_id, end_id,
+    select month, size, partitions, first_id, end_id,
         (select count(*) from textmill.job where job_id >= first_id and job_id < end_id) as jobs
     from held
     cross join lateral (select to_date(month, 'YYYYMM')::timestamp as begins) as dates
@@ -234,10 +234,9 @@ def _empty(engine: sa.Engine, row: sa.Row[Any]) -> JobId | None:
 
 
 def _emptied(connection: sa.Connection, row: sa.Row[Any]) -> JobId | None:
-    partitions = ", ".join(f"textmill.{parent}_{row.month}" for parent in _PARENTS)
-    connection.exec_driver_sql(f"lock table {partitions} in access exclusive mode")
+    connection.exec_driver_sql(f"lock table {row.partitions} in access exclusive mode")
     # Whoever opened a job meanwhile had locked a partition, and is seen from here on.
     if needed_by := _needed(connection, row):
         return needed_by
-    connection.exec_driver_sql(f"truncate {partitions}")
+    connection.exec_driver_sql(f"truncate {row.partitions}")
     return None

@@ -100,15 +100,23 @@ as $$
 declare
     again bigint;
     stopped bigint;
+    reopened bigint;
 begin
     perform textmill.limit_idling();
     if textmill.job_state(retry.job) not in ('completed', 'cancelled', 'expired') then
         return 0;
     end if;
     select cancelled into stopped from textmill.job j where j.job_id = retry.job;
+    -- Before a chunk is locked: whoever deletes a job locks the job first, and its chunks after it.
+    if stopped > 0
+            and not exists (select from textmill.document d where d.job_id = retry.job) then
+        raise exception 'the documents of job % are gone: its month was pruned', retry.job
+            using errcode = 'data_exception', hint = 'Submit them as a job of their own.';
+    end if;
     update textmill.chunk c set state = 'pending', dispatched_at = null, not_before = null,
         crashes = 0, errors = 0
         where c.job_id = retry.job and c.state = 'cancelled' and stopped > 0;
+    get diagnostics reopened = row_count;
     with work as (
         select c.chunk_no, f.seq, f.code
         from textmill.chunk c
@@ -137,7 +145,11 @@ begin
             deadline_at = case when j.deadline_at > now() then j.deadline_at end
         where j.job_id = retry.job and j.state in ('completed', 'cancelled', 'expired')
             and j.cancelled = stopped;
-        if not found then
+        if not found and reopened = 0 and again = 0 then
+            return 0;  -- another retry was first
+        end if;
+        if not found or exists (select from textmill.chunk c
+                where c.job_id = retry.job and c.state = 'cancelled') then
             raise exception 'job % changed meanwhile', retry.job
                 using errcode = 'serialization_failure', hint = 'Try again.';
         end if;
@@ -181,32 +193,34 @@ create function textmill.close_chunks(job uuid, batch integer default 1000) retu
 as $$
 declare
     closed integer;
+    held integer[];
 begin
-    update textmill.chunk c
-        set state = 'cancelled', lease_expires_at = null
-    from (
-        select k.job_id, k.chunk_no from textmill.chunk k
+    held := array(
+        select k.chunk_no from textmill.chunk k
         where k.job_id = close_chunks.job and k.state in ('pending', 'dispatched', 'running')
             and exists (
                 select from textmill.job j
                 where j.job_id = close_chunks.job and j.state = 'cancelling')
         order by k.chunk_no limit batch
-        for update skip locked
-    ) as open
-    where c.job_id = open.job_id and c.chunk_no = open.chunk_no;
+        for update skip locked);
+    -- A statement of its own, which sees a job that was ended and retried before its chunks were locked.
+    update textmill.chunk c
+        set state = 'cancelled', lease_expires_at = null
+        where c.job_id = close_chunks.job and c.chunk_no = any (held) and exists (
+            select from textmill.job j
+            where j.job_id = close_chunks.job and j.state = 'cancelling');
     get diagnostics closed = row_count;
-    update textmill.job j set
-        cancelled = j.accepted - j.succeeded - j.failed,
-        state = case when j.expired then 'expired' else 'cancelled' end,
-        finished_at = now()
-    from (
-        select l.job_id from textmill.job l
-        where l.job_id = close_chunks.job and l.state = 'cancelling' and not exists (
+    perform from textmill.job l
+        where l.job_id = close_chunks.job and l.state = 'cancelling' for update skip locked;
+    if found then
+        update textmill.job j set
+            cancelled = j.accepted - j.succeeded - j.failed,
+            state = case when j.expired then 'expired' else 'cancelled' end,
+            finished_at = now()
+        where j.job_id = close_chunks.job and j.state = 'cancelling' and not exists (
             select from textmill.chunk k where k.job_id = close_chunks.job
-                and k.state in ('pending', 'dispatched', 'running'))
-        for update skip locked
-    ) as ended
-    where j.job_id = ended.job_id;
+                and k.state in ('pending', 'dispatched', 'running'));
+    end if;
     return closed;
 end
 $$;

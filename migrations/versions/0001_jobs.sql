@@ -250,7 +250,8 @@ comment on column textmill.job_status.finished_at is
     'When the last outcome was written; if cancelled or expired, when the last chunk was closed; if'
     ' nothing could run, when the job was opened; null until then.';
 comment on column textmill.job_status.documents_per_second is
-    'Outcomes a second since the first claim, pauses included.';
+    'Outcomes a second since the first claim, pauses included, and the time for which a job that was retried'
+    ' had been over.';
 comment on column textmill.job_status.eta is
     'When a running job will be done at this rate; null beyond a year.';
 comment on column textmill.job_status.age is

@@ -104,7 +104,7 @@ def _done(month: Month, *, dry_run: bool) -> str:
 
 def _line(month: Month, done: str) -> str:
     if month.needed_by is not None:
-        return f"{month.month} {done}: job {month.needed_by} is not over"
+        return f"{month.month} {done}: job {month.needed_by} is not over, or its sweep not counted"
     jobs = f"{month.jobs:,} job{'' if month.jobs == 1 else 's'}"
     return f"{month.month} {done}: {jobs}, {month.size / 1e6:,.1f} MB"
 

@@ -165,59 +165,6 @@ def test_retry_runs_failures_again_and_nothing_else(
     assert control.retry(producer_engine, job_id) == 0
 
 
-@pytest.mark.parametrize("done", [0, 1])
-@pytest.mark.parametrize("expires", [True, False])
-def test_retry_runs_what_was_cancelled(
-    engine: sa.Engine,
-    producer_engine: sa.Engine,
-    worker_engine: sa.Engine,
-    store: ChunkStore,
-    *,
-    done: int,
-    expires: bool,
-) -> None:
-    """Without it, a night that ran out of time has to be submitted and run again as a whole."""
-    job_id = add_job(producer_engine, 6, chunk=2)
-    work_off(producer_engine, worker_engine, job_id, FAILURE, chunks=done)
-    stale = store.claim(mark(producer_engine)[0], alone=False)
-    assert stale is not None
-    (first, *_) = store.load(stale)
-    if expires:
-        with engine.begin() as connection:
-            connection.exec_driver_sql("update textmill.job set deadline_at = now()")
-        with producer_engine.begin() as connection:
-            connection.exec_driver_sql("select textmill.expire_jobs()")
-        control.close_chunks(producer_engine, job_id)
-    else:
-        control.cancel(producer_engine, job_id)
-    state = "expired" if expires else "cancelled"
-    assert counts(producer_engine) == (state, 0, 2 * done, 6 - 2 * done, 0)
-
-    assert control.retry(producer_engine, job_id) == 6
-    assert control.retry(producer_engine, job_id) == 0
-
-    assert counts(producer_engine) == ("running", 0, 0, 0, 6)
-    with pytest.raises(LeaseLostError):
-        store.store(stale, [(first.seq, POSITIVE)])
-    work_off(producer_engine, worker_engine, job_id, POSITIVE)
-    assert counts(producer_engine) == ("completed", 6, 0, 0, 0)
-    assert job(producer_engine).deadline_at is None
-
-
-def test_retry_of_a_job_that_nothing_began_lets_it_begin(
-    producer_engine: sa.Engine, worker_engine: sa.Engine
-) -> None:
-    """Without it, a job counts as running since never, or cannot be claimed."""
-    job_id = add_job(producer_engine, 2)
-    control.cancel(producer_engine, job_id)
-
-    assert control.retry(producer_engine, job_id) == 2
-
-    assert job(producer_engine).state == "pending"
-    work_off(producer_engine, worker_engine, job_id, POSITIVE)
-    assert counts(producer_engine) == ("completed", 2, 0, 0, 0)
-
-
 @pytest.mark.parametrize("succeeded", [0, 1])
 @pytest.mark.parametrize("is_dropped", [True, False])
 def test_job_whose_outcomes_are_gone_is_not_retried(
