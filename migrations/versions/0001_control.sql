@@ -148,8 +148,9 @@ begin
         if not found and reopened = 0 and again = 0 then
             return 0;  -- another retry was first
         end if;
-        if not found or exists (select from textmill.chunk c
-                where c.job_id = retry.job and c.state = 'cancelled') then
+        -- Chunks that were halved and cancelled since the first statement above would stay closed.
+        if not found or (stopped > 0 and exists (select from textmill.chunk c
+                where c.job_id = retry.job and c.state = 'cancelled')) then
             raise exception 'job % changed meanwhile', retry.job
                 using errcode = 'serialization_failure', hint = 'Try again.';
         end if;

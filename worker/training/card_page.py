@@ -7,7 +7,12 @@ from schema.documents import Task
 from worker.pipeline.character_ngrams import BITS
 from worker.training.card import Card, SetFigures
 from worker.training.evasion import EVASIONS
-from worker.training.measures import KeywordsMeasures, ModerationMeasures, SentimentMeasures
+from worker.training.measures import (
+    KeywordsMeasures,
+    LabelMeasures,
+    ModerationMeasures,
+    SentimentMeasures,
+)
 
 _CLASSES: Final = "A permissive; B share-alike or terms of the texts' own; C none found"
 
@@ -159,7 +164,7 @@ def _test_rows(entry: SetFigures) -> Iterable[Sequence[str]]:
             flags = map(_number, (measures.flag_f1, measures.flag_auc))
             yield (entry.name, "(any)", f"{measures.documents:,} in all", "", "", *flags)
             for name, label in measures.labels.items():
-                precision = None if label.auc is None else label.precision
+                precision = None if _cannot_err(label) else label.precision
                 numbers = map(_number, (precision, label.recall, label.f1, label.auc))
                 yield (entry.name, name, f"{label.support:,}", *numbers)
         case KeywordsMeasures():
@@ -168,14 +173,19 @@ def _test_rows(entry: SetFigures) -> Iterable[Sequence[str]]:
 
 
 def _without_negatives(card: Card) -> list[str]:
-    if all(
-        label.auc is not None
+    if any(
+        _cannot_err(label)
         for test in card.tests
         if isinstance(test.measures, ModerationMeasures)
         for label in test.measures.labels.values()
     ):
-        return []
-    return ["–: all annotated rows have the label, so nothing can be flagged wrongly there.\n"]
+        return ["–: all annotated rows have the label, so nothing can be flagged wrongly there.\n"]
+    return []
+
+
+def _cannot_err(label: LabelMeasures) -> bool:
+    """Whether all rows have the label, so that precision is 1 whatever a model does."""
+    return label.auc is None and label.support > 0
 
 
 def _number(value: float | None, decimals: int = 3) -> str:
