@@ -52,6 +52,18 @@ def states(engine: sa.Engine) -> dict[str, tuple[str, list[str] | None]]:
         return {row.external_id: (row.state, row.gold) for row in rows}
 
 
+def posts(engine: sa.Engine, count: int) -> JobId:
+    """Submit so many documents for moderation, with their numbers as ids."""
+    return submit(
+        engine,
+        Task.MODERATION,
+        [Document(text=f"post {n}") for n in range(1, count + 1)],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+
+
 @pytest.fixture
 def judged(producer_engine: sa.Engine, worker_engine: sa.Engine) -> None:
     """Fifty moderated documents, judged by two people: 20 are spam to both, 15 to neither.
@@ -59,14 +71,7 @@ def judged(producer_engine: sa.Engine, worker_engine: sa.Engine) -> None:
     Of the others, 5 are spam only to one and 10 only to the other: the textbook example of
     Cohen's kappa, 0.4.
     """
-    job_id = submit(
-        producer_engine,
-        Task.MODERATION,
-        [Document(text=f"post {n}") for n in range(1, 51)],
-        JobOptions(),
-        submitter="tester",
-        limits=IntakeSettings(),
-    ).job_id
+    job_id = posts(producer_engine, 50)
     work_off(producer_engine, worker_engine, job_id, RESULTS[Task.MODERATION])
     for annotator, spam in (("kim", range(1, 26)), ("lin", [*range(1, 21), *range(26, 36)])):
         for n in range(1, 51):
@@ -105,14 +110,7 @@ def test_quality_counts_settled_answers(reader_engine: sa.Engine) -> None:
 
 def test_quality_of_clean_can_be_bad(producer_engine: sa.Engine, worker_engine: sa.Engine) -> None:
     """Without it, a model that calls everything clean looks perfect at that."""
-    job_id = submit(
-        producer_engine,
-        Task.MODERATION,
-        [Document(text=f"post {n}") for n in range(1, 4)],
-        JobOptions(),
-        submitter="tester",
-        limits=IntakeSettings(),
-    ).job_id
+    job_id = posts(producer_engine, 3)
     found = RESULTS[Task.MODERATION]
     assert isinstance(found, ModerationResult)
     calm = found.model_copy(update={"flagged": False, "labels": ()})

@@ -6,8 +6,10 @@ import pytest
 
 from schema.documents import Task
 from worker.pipeline.artifact import CARD, SHIPPED
-from worker.training.card import Card, limits_of
+from worker.training.card import Card, SetFigures, limits_of
+from worker.training.card_page import readable
 from worker.training.data_sets import FINDS_ONLY, GENERATES, LIMITS
+from worker.training.measures import LabelMeasures, ModerationMeasures
 
 WRITTEN = "written for training"
 
@@ -53,3 +55,31 @@ def test_cards_that_ship_hold_every_limit(task: Task) -> None:
     said = limits_of(limits, card.sources)
 
     assert said == card.limits == tuple(limit.text for limit in limits)
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_page_that_ships_is_that_of_its_card(task: Task) -> None:
+    """Without it, people and programs read different figures of one model."""
+    folder = SHIPPED / task
+
+    card = Card.model_validate_json((folder / CARD).read_bytes())
+
+    assert (folder / "CARD.md").read_text(encoding="utf-8") == readable(card)
+
+
+def test_page_shows_no_precision_where_nothing_can_be_flagged_wrongly() -> None:
+    """Without it, a model that flags everything shows a precision of 1."""
+    card = Card.model_validate_json((SHIPPED / Task.MODERATION / CARD).read_bytes())
+    measured = {"precision": 1, "recall": 0.5, "f1": 0.667, "auc": None}
+    labels = {
+        "spam": LabelMeasures(**measured, support=9),
+        "fraud": LabelMeasures(**measured, support=0),
+    }
+    measures = ModerationMeasures(documents=9, flag_f1=1, flag_auc=None, ece=0, labels=labels)
+    figures = SetFigures(name="mail", majority=None, measures=measures)
+
+    page = readable(card.model_copy(update={"tests": (figures,)}))
+
+    assert "| mail | spam | 9 | – | 0.500 | 0.667 | – |" in page
+    assert "| mail | fraud | 0 | 1.000 | 0.500 | 0.667 | – |" in page
+    assert "nothing can be flagged wrongly there" in page
