@@ -146,7 +146,8 @@ def empty_old_months(engine: sa.Engine, kept: int) -> Iterator[Month]:
         rows = _rows(connection, kept)
     for row in rows:
         with reachable(engine):
-            yield _described(row, _empty(engine, row))
+            needed_by = _empty(engine, row)
+        yield _described(row, needed_by)
 
 
 def forget_jobs(engine: sa.Engine, kept: int) -> int:

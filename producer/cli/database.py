@@ -16,6 +16,7 @@ from schema.settings import ServiceSettings, read
 from schema.stack import database_url
 
 OWNER = "the role that owns the schema textmill"
+"""Whom the login should be a member of, as the error says that names a missing right."""
 
 
 @click.group()
