@@ -7,17 +7,16 @@ from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Rejected, Task
 from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
-from schema.outcomes import RESULT, ErrorCode, Failure, Keyword, KeywordsResult, Result, Stage
+from schema.outcomes import RESULT, ErrorCode, Keyword, KeywordsResult, Result
 from schema.settings import IntakeSettings
 from tests.fixtures.chunks import chunk_store, end_attempt, held_chunks
-from tests.fixtures.outcomes import POSITIVE, SPAM, TEA
+from tests.fixtures.outcomes import FAILURE, POSITIVE, SPAM, TEA
 
 QUOTED = KeywordsResult(
     language="mixed",
     model_version="test",
     keywords=[Keyword(text="{\"a\\b', NULL}\n绿茶", score=0.5, spans=[(0, 16)])],
 )
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 
 
 @pytest.fixture

@@ -16,11 +16,10 @@ from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import DispatchSettings, IntakeSettings
 from tests.fixtures.chunks import add_job, chunk_store, chunks, held_chunks, mark
 from tests.fixtures.commands import invoke
-from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.outcomes import FAILURE, POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
 from worker.chunks import ChunkStore
 
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 EMPTY = Failure(code=ErrorCode.NO_CONTENT, stage=Stage.PREPROCESS, message="nothing left")
 
 

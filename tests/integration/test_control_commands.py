@@ -5,13 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from schema.outcomes import ErrorCode, Failure, Stage
 from tests.fixtures.chunks import add_job
 from tests.fixtures.commands import invoke
-from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.outcomes import FAILURE, POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
-
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 
 
 def test_commands_control_jobs(

@@ -11,15 +11,12 @@ from producer.feedback import add, export, parse
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
 from schema.errors import InputError, LeaseLostError
-from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import IntakeSettings
 from tests.fixtures.chunks import add_job, chunk_store, chunks, claim_one
 from tests.fixtures.invariants import broken, outcomes
-from tests.fixtures.outcomes import POSITIVE, RESULTS, work_off
+from tests.fixtures.outcomes import FAILURE, POSITIVE, RESULTS, work_off
 from tests.fixtures.waiting import until_blocked
 from worker.chunks import ChunkStore
-
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 
 
 @pytest.fixture

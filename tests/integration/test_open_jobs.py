@@ -1,5 +1,7 @@
 """What of a job stays as it was handed over, once it is open, and while it opens."""
 
+from typing import TYPE_CHECKING
+
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -8,13 +10,14 @@ from producer import control
 from producer.jobs import status
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
-from schema.outcomes import ErrorCode, Failure, Result, Stage
 from schema.settings import IntakeSettings
 from tests.fixtures.chunks import add_job
 from tests.fixtures.invariants import broken
-from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.outcomes import FAILURE, POSITIVE, work_off
 
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
+if TYPE_CHECKING:
+    from schema.outcomes import Failure, Result
+
 LOADING_JOB = "insert into textmill.job (task, lane) values ('sentiment', 'bulk')"
 DOCUMENT = (
     "insert into textmill.document (job_id, seq, text) select job_id, 1, 'x' from textmill.job"

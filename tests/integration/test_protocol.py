@@ -1,7 +1,7 @@
 """The statements of the protocol, run in random order on a real Postgres."""
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -20,16 +20,17 @@ from producer import control, jobs
 from producer.rescue import rescue
 from schema.errors import LeaseLostError
 from schema.messages import ChunkMessage
-from schema.outcomes import ErrorCode, Failure, Result, Stage
 from tests.fixtures import invariants
 from tests.fixtures.chunks import add_job, end_attempt, expire, mark, published
-from tests.fixtures.outcomes import POSITIVE
+from tests.fixtures.outcomes import FAILURE, POSITIVE
 from tests.fixtures.waiting import waiting_for_locks
 from worker.chunks import ChunkStore
 from worker.claims import Claim
 from worker.held_chunks import HeldChunks
 
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
+if TYPE_CHECKING:
+    from schema.outcomes import Failure, Result
+
 DOCUMENTS = 7
 WORKERS = 2
 ROUNDS = 40

@@ -16,18 +16,16 @@ import sqlalchemy as sa
 from producer import Textmill
 from producer.outcomes import outcomes
 from schema.documents import Document, JobId
-from schema.outcomes import ErrorCode, Failure, Stage
 from schema.states import DocumentStatus
 from tests.fixtures.chunks import add_job
 from tests.fixtures.commands import invoke
-from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.outcomes import FAILURE, POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.processes import Run, environment
 from tests.fixtures.submits import hand_over
 from tests.fixtures.waiting import until_blocked
 
 GOOD = '{"text": "good"}'
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it broke")
 
 
 def test_results_written_twice_at_once_are_whole(

@@ -14,16 +14,13 @@ from producer.retention import empty_old_months, forget_jobs, old_months
 from producer.sweeps.counting import finish_runs
 from schema.documents import JobId
 from schema.errors import DocumentsGoneError, JobNotFoundError, ServiceUnavailableError
-from schema.outcomes import ErrorCode, Failure, Stage
 from tests.fixtures.chunks import add_job
 from tests.fixtures.commands import invoke
 from tests.fixtures.feedback import verdict
-from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.outcomes import FAILURE, POSITIVE, work_off
 from tests.fixtures.past import months_ago
 from tests.fixtures.postgres import DatabaseUrls
 from tests.fixtures.waiting import until_blocked
-
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it broke")
 
 SWEEP = """
     with added as (

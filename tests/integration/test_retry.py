@@ -9,12 +9,10 @@ import sqlalchemy as sa
 from producer import control
 from schema.documents import JobId
 from schema.errors import LeaseLostError
-from schema.outcomes import ErrorCode, Failure, Stage
 from tests.fixtures.chunks import add_job, chunk_store, mark
-from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.outcomes import FAILURE, POSITIVE, work_off
 from tests.fixtures.waiting import until, until_blocked
 
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 SPLIT = """
     insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens, state)
     select :job_id, 1000000 + number, 1, 2, 1, 'split' from generate_series(1, 20000) as number

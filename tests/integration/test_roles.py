@@ -6,12 +6,10 @@ import sqlalchemy as sa
 from migrations import upgrade
 from producer.submit import submit
 from schema.documents import Document, JobOptions, Task
-from schema.outcomes import ErrorCode, Failure, Stage
 from schema.settings import IntakeSettings
 from tests.fixtures.chunks import add_job
 from tests.fixtures.outcomes import POSITIVE, work_off
 
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it failed")
 RESULT_ROW = (
     "insert into textmill.result (job_id, seq, payload, model_version, attempt)"
     " select job_id, 2, '{}', 'forged', 1 from textmill.job"

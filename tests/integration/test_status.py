@@ -11,13 +11,11 @@ import sqlalchemy as sa
 
 from producer import control
 from schema.documents import JobId
-from schema.outcomes import ErrorCode, Failure, Result, Stage
+from schema.outcomes import Failure, Result
 from tests.fixtures.chunks import add_job
 from tests.fixtures.commands import GOOD, invoke
-from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.outcomes import FAILURE, POSITIVE, work_off
 from tests.fixtures.postgres import DatabaseUrls
-
-FAILURE = Failure(code=ErrorCode.STAGE_ERROR, stage=Stage.PREDICT, message="it broke")
 
 Meanwhile = Callable[[Callable[[], object]], None]
 
