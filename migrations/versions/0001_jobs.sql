@@ -117,6 +117,22 @@ $$;
 create trigger job_state before update of state on textmill.job for each row
     when (old.state is distinct from new.state) execute function textmill.check_job_state();
 
+-- Tells every session that listens, of any role: so there is no name and no count in it.
+create function textmill.announce_end() returns trigger
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pg_notify('textmill_job_ended', json_build_object(
+        'job_id', new.job_id, 'task', new.task, 'state', new.state)::text);
+    return null;
+end
+$$;
+
+create trigger job_ended after update of state on textmill.job for each row
+    when (old.finished_at is null and new.finished_at is not null)
+    execute function textmill.announce_end();
+
 -- Once a job is open, it and its documents stay as they were handed over, its outcomes stay, and only
 -- outcomes move its counters. Only the owner may change any of these, and so may the functions of this
 -- schema that run with the owner's rights. A producer may do anything with a job that is still loading.
