@@ -8,7 +8,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -144,18 +144,6 @@ def unlabelled_texts(source: Source) -> list[str]:
         for row in source.rows("train")
     ]
     return sorted(texts, key=draw_of)[:_UNLABELLED_TEXTS_A_SOURCE]
-
-
-def all_texts(data: Path, licence_class: LicenceClass, split: Split) -> Iterator[str]:
-    """Texts of all tasks, from which the vocabulary and the language model are made.
-
-    Raises:
-        InputError: a line is broken, or no task has a source.
-    """
-    for task in Task:
-        for source in sources(data, task, licence_class):
-            for row in source.rows(split):
-                yield row.text
 
 
 def identity_of(options: Sequence[object], used: list[Source]) -> str:

@@ -32,7 +32,6 @@ from worker.training.corpus import (
     LicenceClass,
     Source,
     Split,
-    all_texts,
     check_rows,
     data_hash,
     identity_of,
@@ -88,9 +87,10 @@ class Pretraining:
 
     def clean_texts(self, split: Split) -> Iterator[CleanText]:
         """The texts of a split as the model sees them."""
-        for text in all_texts(self.data, self.licence_class, split):
-            if (clean := clean_text(text)) is not None:
-                yield clean
+        for source in self.sources():
+            for row in source.rows(split):
+                if (clean := clean_text(row.text)) is not None:
+                    yield clean
 
     def make_tokenizer(self) -> Tokenizer:
         """Learn the vocabulary, from all tasks' training texts."""
