@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter
 
 from schema.base import Frozen
 from schema.documents import Task
@@ -134,8 +133,7 @@ def clean(source: Source) -> list[ModerationRow]:
 
 
 def sentences(language: Language) -> list[Sentence]:
-    adapter = TypeAdapter(Sentence)
-    found = [adapter.validate_json(line) for line in read_lines(IDENTITY)]
+    found = [Sentence.model_validate_json(line) for line in read_lines(IDENTITY)]
     return [item for item in found if item.lang == language]
 
 

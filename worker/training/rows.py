@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from schema.documents import Task
 from schema.errors import InputError
@@ -107,7 +107,7 @@ class RowFile(Generic[RowType]):
 
     def __init__(self, path: Path, row_type: type[RowType]) -> None:
         self._path = path
-        self._adapter = TypeAdapter(row_type)
+        self._row_type = row_type
 
     def __iter__(self) -> Iterator[RowType]:
         """Read the rows.
@@ -121,7 +121,7 @@ class RowFile(Generic[RowType]):
 
     def _parse(self, line: str, number: int) -> RowType:
         try:
-            return self._adapter.validate_json(line)
+            return self._row_type.model_validate_json(line)
         except ValidationError as error:
             fault = error.errors()[0]
             where = ".".join(str(part) for part in fault["loc"]) or "JSON"

@@ -13,7 +13,6 @@ from string import Formatter
 from typing import Final
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from schema.base import Frozen
 from schema.documents import Task
@@ -39,8 +38,7 @@ def template_rows(task: Task, texts: int, rng: np.random.Generator) -> list[Labe
         rng: the source of randomness.
     """
     path = files("worker.training").joinpath(f"{task}_templates.toml")
-    content = tomllib.loads(path.read_text(encoding="utf-8"))
-    templates = TypeAdapter(_Templates).validate_python(content)
+    templates = _Templates.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     draws = range(texts // len(templates.group))
     return [
         _ROW[task](text, group.labels)
