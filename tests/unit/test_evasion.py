@@ -31,12 +31,6 @@ def test_an_evasion_changes_the_scripts_it_is_for(evasion: Evasion) -> None:
     assert (han != "强奸骗钱") == (evasion not in LATIN_ONLY)
 
 
-def test_a_share_of_nothing_changes_nothing() -> None:
-    """Without it the plain side of the comparison would be disguised, too."""
-    for evasion in EVASIONS:
-        assert evade("stupid 骗钱", evasion, np.random.default_rng(0), share=0.0) == "stupid 骗钱"
-
-
 def test_addresses_names_and_numbers_stay() -> None:
     """Without it evasions would change text that nobody disguises."""
     text = "@someone #topic www.example.org 3.5 10:30"

@@ -127,10 +127,10 @@ _INITIALS: Final = (
 _LAST_BY_SOUND: Final = 0xD7F9
 
 
-def evade_randomly(text: str, rng: np.random.Generator, mix: Mapping[Evasion, float] = MIX) -> str:
-    """Apply at most one evasion to a text; the probabilities in `mix` sum to at most 1."""
+def evade_randomly(text: str, rng: np.random.Generator) -> str:
+    """Apply at most one evasion to a text, drawn from `MIX`."""
     draw = float(rng.random())
-    for evasion, probability in mix.items():
+    for evasion, probability in MIX.items():
         if draw < probability:
             return evade(text, evasion, rng)
         draw -= probability
