@@ -59,18 +59,15 @@ def write_artifact(
     """Write the files that decide outputs; weights are stored as float16.
 
     Args:
-        folder: created if missing; the files of an artifact in it are replaced.
+        folder: holds no artifact; see `replaced`.
         config: written to `config.json`.
         tokenizer: written to `tokenizer.json`.
         model: its state is written to `weights.safetensors`.
         additions: those that `config` names, except the generator; see `write_generator`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     (folder / WEIGHTS).write_bytes(save(weights))
     tokenizer.save(folder / TOKENIZER)
-    for name in (CHARACTER_NGRAMS, RANKER, GENERATOR):
-        (folder / name).unlink(missing_ok=True)
     if additions.character_ngrams is not None:
         additions.character_ngrams.save(folder / CHARACTER_NGRAMS)
     if additions.ranker is not None:
