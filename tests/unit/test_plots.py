@@ -9,9 +9,11 @@ import pytest
 
 from schema.documents import Task
 from schema.errors import InputError
+from schema.outcomes import SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.training.corpus import sources
 from worker.training.plots import findings, plot
+from worker.training.rows import SentimentRow
 
 
 @pytest.mark.parametrize("task", list(Task))
@@ -27,7 +29,7 @@ def test_a_picture_is_drawn_for_every_task(
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_row_is_counted_once(artifacts: Path, data_folder: Path) -> None:
+def test_every_analysed_row_is_counted_once(artifacts: Path, data_folder: Path) -> None:
     """Without it a matrix could show other rows than the measures beside it."""
     [source, *_] = sources(data_folder, Task.SENTIMENT)
     rows = source.rows("test")
@@ -36,6 +38,16 @@ def test_every_row_is_counted_once(artifacts: Path, data_folder: Path) -> None:
 
     assert matrix.counts.sum() == len(rows) == len(claims.scores)
     assert np.trace(matrix.counts) == claims.hits.sum()
+
+
+def test_a_document_that_cannot_be_analysed_has_no_decision(artifacts: Path) -> None:
+    """Without it a plot would count such documents as right that the measures count as wrong."""
+    rows = [SentimentRow(text="\u200b", label=label) for label in SENTIMENT_LABELS]
+
+    [matrix], claims = findings(Pipeline.load(artifacts / "sentiment", "cpu"), rows)
+
+    assert matrix.counts.sum() == 0
+    assert not claims.hits.any()
 
 
 def test_only_annotated_labels_have_a_matrix(artifacts: Path, data_folder: Path) -> None:

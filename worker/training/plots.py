@@ -12,7 +12,13 @@ from schema.outcomes import MODERATION_LABELS, SENTIMENT_LABELS
 from worker.pipeline import Pipeline
 from worker.training import metrics
 from worker.training.evaluate import moderation_scores, ranked_phrases, sentiment_scores
-from worker.training.measures import decided, moderation_gold, present_keywords, sentiment_gold
+from worker.training.measures import (
+    best_labels,
+    decided,
+    moderation_gold,
+    present_keywords,
+    sentiment_gold,
+)
 from worker.training.rows import KeywordsRow, LabelledRow, ModerationRow, SentimentRow, of_type
 
 if TYPE_CHECKING:
@@ -39,9 +45,9 @@ class ScoredHits(NamedTuple):
 def plot(pipeline: Pipeline, rows: Sequence[LabelledRow], path: Path) -> None:
     """Draw confusion matrices and a reliability diagram into one picture.
 
-    Sentiment has one matrix of its classes; moderation has one per label, over the rows in which it
-    is annotated; keywords have none. Points below the diagonal of the diagram are scores that
-    promise more than they hold.
+    Sentiment has one matrix of its classes, without documents that cannot be analysed; moderation
+    has one per label, over the rows in which it is annotated; keywords have none. Points below the
+    diagonal of the diagram are scores that promise more than they hold.
 
     Args:
         pipeline: the pipeline to plot.
@@ -78,8 +84,10 @@ def findings(pipeline: Pipeline, rows: Sequence[LabelledRow]) -> tuple[list[Matr
 
 def _sentiment(pipeline: Pipeline, rows: Sequence[SentimentRow]) -> tuple[list[Matrix], ScoredHits]:
     scores = sentiment_scores(pipeline, rows)
-    gold, best = sentiment_gold(rows), scores.argmax(axis=1)
-    matrix = Matrix("polarity", SENTIMENT_LABELS, _counts(gold, best, len(SENTIMENT_LABELS)))
+    gold, best = sentiment_gold(rows), best_labels(scores)
+    given = best >= 0
+    counts = _counts(gold[given], best[given], len(SENTIMENT_LABELS))
+    matrix = Matrix("polarity", SENTIMENT_LABELS, counts)
     return [matrix], ScoredHits(scores.max(axis=1), gold == best)
 
 
