@@ -65,7 +65,7 @@ def test_each_language_may_have_a_teacher_of_its_own(
     assert done.card.teachers == (english.teacher, chinese.teacher)
 
 
-def test_soft_labels_count_beside_the_label_and_unmask_what_a_source_lacks() -> None:
+def test_soft_labels_count_beside_the_label_and_for_what_a_source_lacks() -> None:
     """Without it the label, or what the teacher knows beyond it, would be lost."""
     soft = {"negative": 0.1, "neutral": 0.3, "positive": 0.6}
     row = TaughtSentimentRow.model_validate({"text": "warm tea", "label": "neutral", "soft": soft})
@@ -76,7 +76,7 @@ def test_soft_labels_count_beside_the_label_and_unmask_what_a_source_lacks() -> 
     assert gold.tolist() == pytest.approx(expected)
 
 
-def test_soft_labels_of_moderation_leave_masked_what_a_source_does_not_annotate() -> None:
+def test_soft_labels_of_moderation_leave_unknown_what_a_source_does_not_annotate() -> None:
     """Without it a guess would be taught as if somebody had annotated the label."""
     soft = dict.fromkeys(MODERATION_LABELS, 0.4)
     fields = {"text": "win a prize", "labels": ["spam"], "annotated": ["spam", "fraud"]}

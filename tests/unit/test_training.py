@@ -253,7 +253,7 @@ def test_a_training_that_diverges_is_an_error(data_folder: Path, artifacts: Path
         list(train(state, examples, lambda _: float("nan"), TrainingConfig(epochs=2)))
 
 
-def test_a_class_that_a_source_lacks_is_masked() -> None:
+def test_a_class_that_a_source_lacks_is_unknown() -> None:
     """Without it reviews would teach that nothing is ever neutral."""
     rows = [SentimentRow(text="good", label="positive"), SentimentRow(text="bad", label="negative")]
 

@@ -85,7 +85,7 @@ def augment(text: str, rng: np.random.Generator, mix: Mapping[Noise, float] = MI
         mix: probability of each noise; a noise that does not apply leaves the text unchanged.
 
     Returns:
-        The text, at most twice as long as before plus 16 characters.
+        The text; masks and upper case apart, at most twice as long as before plus 16 characters.
     """
     # One draw per noise for every text, whether or not the noise applies to it.
     for noise, draw in zip(_NOISES, rng.random(len(_NOISES)), strict=True):

@@ -32,7 +32,7 @@ def fit_character_ngrams(
     start: CharacterNgrams | None,
     seed: int,
 ) -> CharacterNgrams:
-    """Train on sentiment rows; labels that a source lacks are masked, see `examples`.
+    """Train on sentiment rows; labels that a source lacks are `UNKNOWN`, see `examples`.
 
     The same rows, start and seed give the same weights on CPU.
 

@@ -55,9 +55,9 @@ def examples(
 ) -> Iterator[Example]:
     """Encode the rows of one source; rows that hold nothing to learn from are left out.
 
-    A label that no sentiment row of the source has is masked: reviews collected without neutral
-    ones do not show that reviews are never neutral. With `any_label` none is masked: the people who
-    labelled the rows could have given every label.
+    A label that no sentiment row of the source has is `UNKNOWN`, see `softmax_loss`: reviews
+    collected without neutral ones hardly show that reviews are never neutral. With `any_label` all
+    are known: the people who labelled the rows could have given every label.
     """
     known = known_labels(rows, any_label=any_label)
     for row in rows:
@@ -94,27 +94,27 @@ def label_gold(row: SentimentRow | ModerationRow, known: set[SentimentLabel]) ->
 
 
 def _sentiment(row: SentimentRow, known: set[SentimentLabel]) -> FloatArray:
-    """With soft labels none is masked: the teacher also judges labels that the source lacks."""
+    """With soft labels all are known: the teacher also judges labels that the source lacks."""
     hard = np.array([label == row.label for label in SENTIMENT_LABELS], dtype=np.float32)
     if isinstance(row, TaughtSentimentRow):
         return _mixed(hard, [row.soft.get(label, 0) for label in SENTIMENT_LABELS])
-    return _masked(hard, [label in known for label in SENTIMENT_LABELS])
+    return _with_unknown(hard, [label in known for label in SENTIMENT_LABELS])
 
 
 def _moderation(row: ModerationRow) -> FloatArray:
-    """Labels that the source does not annotate stay masked, whatever a teacher guesses."""
+    """Labels that the source does not annotate stay unknown, whatever a teacher guesses."""
     gold = np.array([label in row.labels for label in MODERATION_LABELS], dtype=np.float32)
     if isinstance(row, TaughtModerationRow):
         gold = _mixed(gold, [row.soft.get(label, 0) for label in MODERATION_LABELS])
     annotated = row.annotated | row.labels
-    return _masked(gold, [label in annotated for label in MODERATION_LABELS])
+    return _with_unknown(gold, [label in annotated for label in MODERATION_LABELS])
 
 
 def _mixed(hard: FloatArray, soft: Sequence[float]) -> FloatArray:
     return SOFT_SHARE * np.array(soft, dtype=np.float32) + (1 - SOFT_SHARE) * hard
 
 
-def _masked(gold: FloatArray, known: Sequence[bool]) -> FloatArray:
+def _with_unknown(gold: FloatArray, known: Sequence[bool]) -> FloatArray:
     return np.where(known, gold, np.float32(UNKNOWN))
 
 
