@@ -82,18 +82,6 @@ def test_evaluate_measures_only_annotated_labels(artifacts: Path, data_folder: P
     assert line["labels"]["fraud"]["auc"] is None
 
 
-def test_evaluate_names_a_broken_line(artifacts: Path, tmp_path: Path) -> None:
-    """Without it one bad line of thousands could not be found."""
-    file = tmp_path / "rows.jsonl"
-    file.write_text('{"text": "fine", "label": "neutral"}\n{"text": 3}\n', encoding="utf-8")
-
-    result = run("evaluate", "sentiment", file, "--artifact", artifacts / "sentiment")
-
-    assert result.exit_code == 2
-    assert "line 2" in result.stderr
-    assert "Traceback" not in result.output
-
-
 def test_evaluate_measures_generated_keywords(generating: Path, posts: Path) -> None:
     """Without it nobody knows how good generated keywords are."""
     file = posts / "keywords" / "posts" / "test.jsonl.gz"
