@@ -8,6 +8,7 @@ import click
 from schema.documents import Task
 from schema.terminal import make_console
 from worker.commands.options import (
+    artifact_option,
     command_line,
     data_option,
     licence_option,
@@ -23,11 +24,7 @@ from worker.training.generator import TRAINING
 
 @click.command("extend", short_help="Add a generator to a keywords model.")
 @data_option
-@click.option(
-    "--artifact",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the keywords model.  [default: the one that ships]",
-)
+@artifact_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import click
 
@@ -10,6 +10,8 @@ from schema.documents import Task
 from worker.artifact_folders import load_artifact
 from worker.pipeline import Pipeline
 from worker.pipeline.artifact import SHIPPED
+from worker.pipeline.model import Cell
+from worker.training.corpus import LicenceClass
 
 TASK: Final = click.Choice([task.value for task in Task])
 
@@ -33,14 +35,14 @@ seed_option = click.option(
 )
 cell_option = click.option(
     "--cell",
-    type=click.Choice(["rnn", "lstm", "gru"]),
+    type=click.Choice(get_args(Cell)),
     default="gru",
     show_default=True,
     help="Kind of recurrent cell.",
 )
 licence_option = click.option(
     "--licence-class",
-    type=click.Choice(["A", "B", "C"]),
+    type=click.Choice(get_args(LicenceClass)),
     default="C",
     show_default=True,
     help="Least permissive licence class to use: A permissive sources only, C all.",
