@@ -1,12 +1,12 @@
 """`textmill-worker evaluate`."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
 from rich.table import Table
 
+from schema.base import json_text
 from schema.documents import Task
 from schema.errors import InputError
 from schema.terminal import make_console, printable
@@ -81,7 +81,7 @@ def _name(file: Path) -> str:
 
 def _json_line(file: Path, pipeline: Pipeline, measures: Measures) -> str:
     head = {"file": str(file), "model_version": pipeline.model_version}
-    return json.dumps(head | measures.model_dump(), ensure_ascii=False)
+    return json_text(head | measures.model_dump())
 
 
 def _lines(measures: Measures) -> Iterable[tuple[str, str]]:

@@ -1,12 +1,12 @@
 """`textmill-worker retrain`."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from schema.base import json_text
 from schema.documents import Task
 from schema.exit_codes import EXIT_FAILURES
 from schema.settings import WorkerSettings, read
@@ -129,7 +129,7 @@ def _json_line(done: Retrained) -> str:
         "held_out": done.run.held_out,
         **done.comparisons.model_dump(),
     }
-    return json.dumps(fields, ensure_ascii=False)
+    return json_text(fields)
 
 
 def _lines(done: Retrained) -> list[str]:
