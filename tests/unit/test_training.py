@@ -98,6 +98,13 @@ def test_a_pretraining_that_is_broken_off_leaves_the_language_model_as_it_was(
     assert {file.name for file in folder.iterdir()} == before.keys()
 
 
+def test_a_language_model_is_for_every_login(language_model: Path) -> None:
+    """Without it, only the login that made it can start a training from it."""
+    modes = {file.name: file.stat().st_mode for file in language_model.iterdir()}
+
+    assert len(set(modes.values())) == 1, modes
+
+
 def test_a_small_source_is_seen_more_often_than_it_has_rows(tmp_path: Path) -> None:
     """Without it a set of a few thousand reviews drowns among tens of thousands of tweets."""
     plain = [{"text": f"The train {n} leaves at nine", "label": "neutral"} for n in range(200)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from schema.documents import Task
 from schema.errors import DocumentError, InputError
@@ -190,7 +190,7 @@ def pretrain(
     }
     with replaced(out) as whole:
         tokenizer.save(whole / TOKENIZER)
-        save_file(encoder, whole / WEIGHTS)
+        (whole / WEIGHTS).write_bytes(save(encoder))  # `save_file` lets nobody else read it
         (whole / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
