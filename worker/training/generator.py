@@ -17,7 +17,7 @@ from worker.pipeline.records import Encoded, IntArray
 from worker.pipeline.tokenize import Tokenizer
 from worker.training.cleaning import cleaned
 from worker.training.examples import OVERLAP, WINDOW, Example
-from worker.training.loop import TrainingConfig
+from worker.training.loop import TrainingConfig, stack_gold
 from worker.training.rows import KeywordsRow
 
 TRAINING: Final = TrainingConfig(epochs=3, budget=2048, learning_rate=3e-3)
@@ -44,7 +44,7 @@ class Generation(Network):
 
     def loss(self, ids: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
         """Mean negative log-likelihood of a phrase's token; `gold` is as in `phrase_examples`."""
-        return -self._log_likelihoods(ids, lengths, gold.long()).mean()
+        return -self._log_likelihoods(ids, lengths, gold).mean()
 
     @property
     def encoder(self) -> Encoder:
@@ -57,10 +57,8 @@ class Generation(Network):
         lost, count = 0.0, 0
         for rows in micro_batches([len(example.ids) for example in examples], BUDGET):
             ids, lengths = pad([examples[row].ids for row in rows])
-            gold = [torch.from_numpy(examples[row].gold).long() for row in rows]
-            log_likelihoods = self._log_likelihoods(
-                ids, lengths, torch.nn.utils.rnn.pad_sequence(gold, batch_first=True)
-            )
+            gold = stack_gold([examples[row] for row in rows])
+            log_likelihoods = self._log_likelihoods(ids, lengths, gold)
             lost, count = lost - log_likelihoods.sum().item(), count + len(log_likelihoods)
         return float(np.exp(-lost / count))
 
@@ -69,7 +67,7 @@ class Generation(Network):
             states = self.encoder(ids, lengths)
         longest = int((gold > 0).sum(2).max())
         source = Encoded(ids, states, token_mask(ids, lengths))
-        return self.generator.log_likelihoods(source, gold[:, :, :longest] - 1)
+        return self.generator.log_likelihoods(source, gold[:, :, :longest].long() - 1)
 
 
 def phrase_examples(rows: Sequence[KeywordsRow], tokenizer: Tokenizer) -> Iterator[Example]:

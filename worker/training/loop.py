@@ -181,7 +181,7 @@ def _step(
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
     ids, lengths = pad([example.ids for example in batch])
-    loss = state.model.loss(ids, lengths, _stack_gold(batch))
+    loss = state.model.loss(ids, lengths, stack_gold(batch))
     state.optimizer.zero_grad()
     torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(state.model.parameters(), config.clip)
@@ -212,8 +212,8 @@ def _parameters(model: nn.Module, *, encoder: bool) -> Iterator[nn.Parameter]:
             yield parameter
 
 
-def _stack_gold(batch: Sequence[Example]) -> Tensor:
-    """Gold of a micro-batch, (rows, longest), padded with 0."""
+def stack_gold(batch: Sequence[Example]) -> Tensor:
+    """Gold of a micro-batch, (rows, longest) or (rows, most phrases, steps), padded with 0."""
     return nn.utils.rnn.pad_sequence(
         [torch.from_numpy(example.gold) for example in batch], batch_first=True
     )
