@@ -28,7 +28,7 @@ from worker.training.generator import TRAINING
 from worker.training.loop import TrainingConfig
 from worker.training.recipe import Recipe
 from worker.training.run import Report, train_artifact
-from worker.training_runs import Decision, RunKey, TrainedModel, TrainingRun, TrainingRuns
+from worker.training_runs import Decision, RunKey, TrainingRun, TrainingRuns
 
 LEAST_JUDGED: Final = 20
 """Fewest judged documents; with fewer, there would be too little to learn from."""
@@ -123,12 +123,8 @@ def retrain(
             yield "comparing with the model that serves"
             candidate = folders.add(aside / "artifact")
             comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
-            decision = runs.finish(
-                key.run_id,
-                TrainedModel(wanted.task, candidate, parent.model_version),
-                comparisons,
-                serving if wanted.promotes else None,
-            )
+            instead_of = serving if wanted.promotes else None
+            decision = runs.finish(key.run_id, run, candidate, comparisons, instead_of)
         except BaseException as error:
             runs.fail(key, error)
             raise

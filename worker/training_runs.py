@@ -37,21 +37,6 @@ class TrainingRun:
     held_out: int
 
 
-@dataclass(frozen=True, slots=True)
-class TrainedModel:
-    """What a training run made.
-
-    Attributes:
-        task: the model's task.
-        version: its model version, the name of its folder.
-        parent: the model that its training run started from.
-    """
-
-    task: Task
-    version: str
-    parent: str
-
-
 class RunKey(NamedTuple):
     """Names one training run among those of all databases.
 
@@ -93,7 +78,8 @@ class TrainingRuns:
     def finish(
         self,
         run_id: int,
-        candidate: TrainedModel,
+        run: TrainingRun,
+        candidate: str,
         comparisons: Comparisons,
         instead_of: Promoted | None,
     ) -> Decision:
@@ -101,20 +87,22 @@ class TrainingRuns:
 
         Args:
             run_id: number of the training run.
-            candidate: what the training made.
+            run: what was known of it when it began.
+            candidate: version of the model that it made.
             comparisons: how the candidate compares with its parent.
             instead_of: promote only if this still serves; None for no promotion.
         """
         better, reason = not comparisons.faults, comparisons.reason
         with reachable(self._database), self._database.begin() as connection:
-            connection.execute(_MODEL, {**asdict(candidate), "run": run_id})
+            connection.execute(
+                _MODEL,
+                {"version": candidate, "task": run.task, "parent": run.parent, "run": run_id},
+            )
             promoted = False
             if better and instead_of is None:
                 reason += "; not promoted, as asked"
-            elif better and instead_of is not None:
-                promoted = promote_model(
-                    connection, candidate.task, candidate.version, instead_of=instead_of
-                )
+            elif better:
+                promoted = promote_model(connection, run.task, candidate, instead_of=instead_of)
                 if not promoted:
                     reason += "; not promoted, since another model was meanwhile"
             connection.execute(
@@ -122,7 +110,7 @@ class TrainingRuns:
                 {
                     "run": run_id,
                     "finished": TrainingRunState.FINISHED,
-                    "candidate": candidate.version,
+                    "candidate": candidate,
                     "metrics": comparisons.model_dump_json(),
                     "better": better,
                     "promoted": promoted,

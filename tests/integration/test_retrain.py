@@ -41,7 +41,7 @@ from worker.training.compare import Comparison, Comparisons
 from worker.training.recipe import REFINING
 from worker.training.rows import SentimentRow
 from worker.training.run import train_artifact
-from worker.training_runs import TrainedModel, TrainingRun, TrainingRuns
+from worker.training_runs import TrainingRun, TrainingRuns
 
 SENTIMENT = Task.SENTIMENT
 RIGHT = (
@@ -317,9 +317,9 @@ def test_finished_training_stays_finished_when_the_answer_is_lost(engine: sa.Eng
     """Without it, an error of the database hides that a model was promoted."""
     runs, parent, candidate = TrainingRuns(engine), "a" * 16, "b" * 16
     Registry(engine).add(SENTIMENT, parent)
-    run = runs.begin(TrainingRun(SENTIMENT, parent, {}, "hash", 1, 1))
-    made = TrainedModel(SENTIMENT, candidate, parent)
-    runs.finish(run.run_id, made, better(), Registry(engine).promoted(SENTIMENT))
+    begun = TrainingRun(SENTIMENT, parent, {}, "hash", 1, 1)
+    run = runs.begin(begun)
+    runs.finish(run.run_id, begun, candidate, better(), Registry(engine).promoted(SENTIMENT))
 
     runs.fail(run, ServiceUnavailableError("the server does not answer"))
 
