@@ -142,6 +142,22 @@ def test_an_extension_that_is_broken_off_leaves_the_artifact_as_it_was(
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
 
 
+def test_two_extensions_do_not_write_to_one_folder(
+    artifacts: Path, posts: Path, tmp_path: Path
+) -> None:
+    """Without it, the second one overwrites the checkpoint of the first."""
+    wanted = extension(posts, artifacts / "keywords")
+    first = extend(wanted, tmp_path, resume=False)
+    next(report for report in first if isinstance(report, EpochReport))
+
+    for resume in (False, True):
+        with pytest.raises(InputError, match="another training writes to"):
+            next(extend(wanted, tmp_path, resume=resume))
+
+    *_, last = first
+    assert isinstance(last, Finished)
+
+
 def test_what_cannot_be_extended_is_refused(
     artifacts: Path, data_folder: Path, posts: Path, tmp_path: Path
 ) -> None:

@@ -98,6 +98,20 @@ def test_a_pretraining_that_is_broken_off_leaves_the_language_model_as_it_was(
     assert {file.name for file in folder.iterdir()} == before.keys()
 
 
+def test_two_pretrainings_do_not_write_to_one_folder(data_folder: Path, tmp_path: Path) -> None:
+    """Without it, the second one deletes the checkpoint of the first."""
+    chosen = recipe(data_folder, Task.SENTIMENT).language_model()
+    first = pretrain(chosen, tmp_path, resume=False)
+    next(report for report in first if isinstance(report, EpochReport))
+
+    for resume in (False, True):
+        with pytest.raises(InputError, match="another training writes to"):
+            next(pretrain(chosen, tmp_path, resume=resume))
+
+    list(first)
+    assert (tmp_path / WEIGHTS).is_file()
+
+
 def test_a_language_model_is_for_every_login(language_model: Path) -> None:
     """Without it, only the login that made it can start a training from it."""
     modes = {file.name: file.stat().st_mode for file in language_model.iterdir()}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schema.errors import InputError
+from worker.folders import locked
 from worker.training.examples import Example
 from worker.training.loop import (
     EpochReport,
@@ -24,8 +26,33 @@ from worker.training.loop import (
 CHECKPOINT: Final = "checkpoint"
 """Subfolder of the output folder, removed when training is done."""
 
+_LOCK: Final = ".lock"
+"""A file in the output folder that its training keeps locked, and removes at the end."""
 _STATE: Final = "state.json"
 _PARTS: Final = ("model", "best", "optimizer")
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other trainings out of an output folder, whose checkpoint they would remove.
+
+    Args:
+        out: created if missing.
+
+    Raises:
+        InputError: another training writes to it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out / _LOCK))
+        except BlockingIOError as error:
+            msg = (
+                f"another training writes to {out}; wait for it, or name another folder with --out"
+            )
+            raise InputError(msg) from error
+        stack.callback((out / _LOCK).unlink, missing_ok=True)
+        yield
 
 
 def train_with_checkpoints(

@@ -25,7 +25,7 @@ from worker.pipeline.tokenize import Tokenizer
 from worker.training.artifact import replaced, round_weights, write_card, write_generator
 from worker.training.calibrate import generator_calibration
 from worker.training.card import Card, GeneratorCard, entry_of, limits_of
-from worker.training.checkpoint import CHECKPOINT, load_checkpoint, train_with_checkpoints
+from worker.training.checkpoint import CHECKPOINT, alone, load_checkpoint, train_with_checkpoints
 from worker.training.corpus import LicenceClass, Source, Split, data_hash, identity_of, sources
 from worker.training.data_sets import FINDS_ONLY, GENERATES
 from worker.training.examples import Example
@@ -91,11 +91,19 @@ def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]
         resume: continue from the checkpoint in `out` instead of starting over.
 
     Raises:
-        InputError: the data is missing or broken, no keyword in it is absent from its text, or
-            there is nothing to resume.
+        InputError: the data is missing or broken, no keyword in it is absent from its text, there
+            is nothing to resume, or another training writes to `out`.
         ArtifactError: the artifact is missing, broken, or of another task.
     """
-    config, checkpoint = extension.config(), out / CHECKPOINT
+    config = extension.config()
+    with alone(out):
+        yield from _extend(extension, config, out, resume=resume)
+
+
+def _extend(
+    extension: Extension, config: ArtifactConfig, out: Path, *, resume: bool
+) -> Iterator[Report]:
+    checkpoint = out / CHECKPOINT
     tokenizer = Tokenizer.load(extension.artifact / TOKENIZER)
     encoder = read_model(extension.artifact, config.model, "cpu").encoder
     yield "encoding the training texts"

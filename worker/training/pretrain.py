@@ -23,6 +23,7 @@ from worker.training.artifact import replaced
 from worker.training.card import LanguageModelCard, entry_of
 from worker.training.checkpoint import (
     CHECKPOINT,
+    alone,
     is_checkpoint,
     load_checkpoint,
     train_with_checkpoints,
@@ -142,13 +143,20 @@ def pretrain(
         resume: continue from the checkpoint in `out` instead of starting over.
 
     Raises:
-        InputError: the data is missing or broken, no source has rows to train on, or there is
-            nothing to resume.
+        InputError: the data is missing or broken, no source has rows to train on, there is nothing
+            to resume, or another training writes to `out`.
     """
-    checkpoint = out / CHECKPOINT
-    if resume and (out / WEIGHTS).is_file() and not checkpoint.exists():
+    if resume and (out / WEIGHTS).is_file() and not (out / CHECKPOINT).exists():
         return
     check_rows(pretraining.sources(), "train")
+    with alone(out):
+        yield from _pretrain(pretraining, out, resume=resume)
+
+
+def _pretrain(
+    pretraining: Pretraining, out: Path, *, resume: bool
+) -> Iterator[str | StepReport | EpochReport]:
+    checkpoint = out / CHECKPOINT
     if not resume:
         shutil.rmtree(checkpoint, ignore_errors=True)  # left by another training
         checkpoint.mkdir(parents=True)

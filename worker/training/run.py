@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,12 +10,12 @@ import numpy as np
 
 from schema.documents import LABELS
 from schema.errors import InputError
-from worker.folders import locked
 from worker.pipeline.model import Model
 from worker.training.artifact import replaced
 from worker.training.card import Card
 from worker.training.checkpoint import (
     CHECKPOINT,
+    alone,
     is_checkpoint,
     load_checkpoint,
     train_with_checkpoints,
@@ -38,9 +37,6 @@ from worker.training.validation import Validation
 
 LANGUAGE_MODEL: Final = "language-model"
 """Subfolder of the checkpoint for the language model, which is made if no start is given."""
-
-_LOCK: Final = ".lock"
-"""A file in the output folder that its training keeps locked, and removes at the end."""
 
 FOLD: Final = "training without fold {} of the texts, for the ranker"
 """Report before a tagger that the ranker learns from is trained."""
@@ -88,28 +84,8 @@ def train_artifact(recipe: Recipe, out: Path, *, resume: bool) -> Generator[Repo
             ]
         )
     given = None if recipe.start is None else Start.load(recipe.start)
-    with _alone(out):
+    with alone(out):
         yield from _train_artifact(recipe, given, out, resume=resume)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other trainings out of a folder, whose checkpoint they would remove.
-
-    Raises:
-        InputError: another training writes to it.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(out / _LOCK))
-        except BlockingIOError as error:
-            msg = (
-                f"another training writes to {out}; wait for it, or name another folder with --out"
-            )
-            raise InputError(msg) from error
-        stack.callback((out / _LOCK).unlink, missing_ok=True)
-        yield
 
 
 def _train_artifact(
