@@ -158,6 +158,22 @@ def test_two_extensions_do_not_write_to_one_folder(
     assert isinstance(last, Finished)
 
 
+def test_data_that_changes_during_an_extension_makes_no_artifact(
+    artifacts: Path, posts: Path, tmp_path: Path
+) -> None:
+    """Without it, a card would name data that the generator did not learn."""
+    data, out = shutil.copytree(posts, tmp_path / "data"), tmp_path / "out"
+    reports = extend(extension(data, artifacts / "keywords"), out, resume=False)
+    next(report for report in reports if isinstance(report, EpochReport))
+    train_file = data / "keywords" / "posts" / "train.jsonl.gz"
+    shutil.copy(train_file.with_name("test.jsonl.gz"), train_file)
+
+    with pytest.raises(InputError, match="changed during the training"):
+        list(reports)
+
+    assert [path.name for path in out.iterdir()] == [CHECKPOINT]
+
+
 def test_what_cannot_be_extended_is_refused(
     artifacts: Path, data_folder: Path, posts: Path, tmp_path: Path
 ) -> None:

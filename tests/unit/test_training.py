@@ -112,6 +112,22 @@ def test_two_pretrainings_do_not_write_to_one_folder(data_folder: Path, tmp_path
     assert (tmp_path / WEIGHTS).is_file()
 
 
+def test_data_that_changes_during_a_pretraining_makes_no_language_model(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    """Without it, a card would name texts that the language model did not read."""
+    data, out = shutil.copytree(data_folder, tmp_path / "data"), tmp_path / "out"
+    reports = pretrain(recipe(data, Task.SENTIMENT).language_model(), out, resume=False)
+    next(report for report in reports if isinstance(report, EpochReport))
+    train_file = data / "moderation" / "mail" / "train.jsonl.gz"
+    shutil.copy(train_file.with_name("test.jsonl.gz"), train_file)
+
+    with pytest.raises(InputError, match="changed during the training"):
+        list(reports)
+
+    assert [path.name for path in out.iterdir()] == [CHECKPOINT]
+
+
 def test_a_language_model_is_for_every_login(language_model: Path) -> None:
     """Without it, only the login that made it can start a training from it."""
     modes = {file.name: file.stat().st_mode for file in language_model.iterdir()}

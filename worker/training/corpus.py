@@ -151,6 +151,22 @@ def identity_of(options: Sequence[object], used: list[Source]) -> str:
     return content_hash([f"{options} {data_hash(used)}".encode()])
 
 
+def check_unchanged(data: Path, before: str, after: str) -> None:
+    """Check that the data is what a training began with, since the card names it by its hash.
+
+    Args:
+        data: the data folder.
+        before: the training's `identity_of` when it began.
+        after: the same when it ends.
+
+    Raises:
+        InputError: they differ.
+    """
+    if before != after:
+        msg = f"the data in {data} changed during the training; start it anew"
+        raise InputError(msg)
+
+
 def data_hash(used: list[Source]) -> str:
     """Hash over every file of the sources, 16 hex digits."""
     return content_hash(

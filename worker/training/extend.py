@@ -26,7 +26,15 @@ from worker.training.artifact import replaced, round_weights, write_card, write_
 from worker.training.calibrate import generator_calibration
 from worker.training.card import Card, GeneratorCard, entry_of, limits_of
 from worker.training.checkpoint import CHECKPOINT, alone, load_checkpoint, train_with_checkpoints
-from worker.training.corpus import LicenceClass, Source, Split, data_hash, identity_of, sources
+from worker.training.corpus import (
+    LicenceClass,
+    Source,
+    Split,
+    check_unchanged,
+    data_hash,
+    identity_of,
+    sources,
+)
 from worker.training.data_sets import FINDS_ONLY, GENERATES
 from worker.training.examples import Example
 from worker.training.finish import figures
@@ -91,21 +99,19 @@ def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]
         resume: continue from the checkpoint in `out` instead of starting over.
 
     Raises:
-        InputError: the data is missing or broken, no keyword in it is absent from its text, there
-            is nothing to resume, or another training writes to `out`.
+        InputError: the data is missing or broken, it changes meanwhile, no keyword in it is absent
+            from its text, there is nothing to resume, or another training writes to `out`.
         ArtifactError: the artifact is missing, broken, or of another task.
     """
-    config = extension.config()
+    identity = extension.identity()
     with alone(out):
-        yield from _extend(extension, config, out, resume=resume)
+        yield from _extend(extension, identity, out, resume=resume)
 
 
-def _extend(
-    extension: Extension, config: ArtifactConfig, out: Path, *, resume: bool
-) -> Iterator[Report]:
+def _extend(extension: Extension, identity: str, out: Path, *, resume: bool) -> Iterator[Report]:
     checkpoint = out / CHECKPOINT
     tokenizer = Tokenizer.load(extension.artifact / TOKENIZER)
-    encoder = read_model(extension.artifact, config.model, "cpu").encoder
+    encoder = read_model(extension.artifact, extension.config().model, "cpu").encoder
     yield "encoding the training texts"
     learned = _examples(extension, "train", tokenizer)
     if not learned:
@@ -114,22 +120,18 @@ def _extend(
     validation = _examples(extension, "valid", tokenizer) or learned
     state = _fresh_state(extension, encoder, learned)
     if resume:
-        load_checkpoint(checkpoint, state, extension.identity())
+        load_checkpoint(checkpoint, state, identity)
 
     def validate(model: Generation) -> float:
         return model.mean_token_probability(validation)
 
     yield from train_with_checkpoints(
-        state,
-        learned,
-        validate,
-        extension.training,
-        folder=checkpoint,
-        identity=extension.identity(),
+        state, learned, validate, extension.training, folder=checkpoint, identity=identity
     )
     yield "calibrating on validation, measuring on test"
     with replaced(out) as whole:
         card = _finish(extension, state, whole)
+        check_unchanged(extension.data, identity, extension.identity())
     yield Finished(card)
 
 

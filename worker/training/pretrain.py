@@ -34,6 +34,7 @@ from worker.training.corpus import (
     Source,
     Split,
     check_rows,
+    check_unchanged,
     data_hash,
     identity_of,
     sources,
@@ -143,18 +144,19 @@ def pretrain(
         resume: continue from the checkpoint in `out` instead of starting over.
 
     Raises:
-        InputError: the data is missing or broken, no source has rows to train on, there is nothing
-            to resume, or another training writes to `out`.
+        InputError: the data is missing or broken, it changes meanwhile, no source has rows to train
+            on, there is nothing to resume, or another training writes to `out`.
     """
     if resume and (out / WEIGHTS).is_file() and not (out / CHECKPOINT).exists():
         return
     check_rows(pretraining.sources(), "train")
+    identity = pretraining.identity()
     with alone(out):
-        yield from _pretrain(pretraining, out, resume=resume)
+        yield from _pretrain(pretraining, identity, out, resume=resume)
 
 
 def _pretrain(
-    pretraining: Pretraining, out: Path, *, resume: bool
+    pretraining: Pretraining, identity: str, out: Path, *, resume: bool
 ) -> Iterator[str | StepReport | EpochReport]:
     checkpoint = out / CHECKPOINT
     if not resume:
@@ -169,7 +171,7 @@ def _pretrain(
     validation = validation or windows[:VALIDATION_WINDOWS]
     state = pretraining.fresh_state(tokenizer, windows)
     if resume and is_checkpoint(checkpoint):
-        load_checkpoint(checkpoint, state, pretraining.identity())
+        load_checkpoint(checkpoint, state, identity)
 
     def validate(model: LanguageModel) -> float:
         return model.mean_token_probability(validation)
@@ -180,7 +182,7 @@ def _pretrain(
         validate,
         pretraining.training,
         folder=checkpoint,
-        identity=pretraining.identity(),
+        identity=identity,
     )
     card = LanguageModelCard(
         command=pretraining.command,
@@ -196,6 +198,7 @@ def _pretrain(
         for name, value in state.best_weights.items()
         if name.startswith("encoder.")
     }
+    check_unchanged(pretraining.data, identity, pretraining.identity())
     with replaced(out) as whole:
         tokenizer.save(whole / TOKENIZER)
         (whole / WEIGHTS).write_bytes(save(encoder))  # `save_file` lets nobody else read it

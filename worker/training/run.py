@@ -20,7 +20,7 @@ from worker.training.checkpoint import (
     load_checkpoint,
     train_with_checkpoints,
 )
-from worker.training.corpus import check_rows
+from worker.training.corpus import check_rows, check_unchanged
 from worker.training.evaluate import in_memory
 from worker.training.examples import Example
 from worker.training.finish import finish
@@ -116,19 +116,8 @@ def _train_artifact(
     yield "calibrating on validation, measuring on test"
     with replaced(out) as whole:
         card = finish(recipe, start, state, rows, fold_taggers, whole)
-        _check_unchanged(recipe, start, identity)
+        check_unchanged(recipe.data, identity, recipe.identity(start))
     yield Finished(card)
-
-
-def _check_unchanged(recipe: Recipe, start: Start, identity: str) -> None:
-    """Check that the data is what the training began with, since the card names it by its hash.
-
-    Raises:
-        InputError: it is not.
-    """
-    if recipe.identity(start) != identity:
-        msg = f"the data in {recipe.data} changed during the training; start it anew"
-        raise InputError(msg)
 
 
 def fresh_state(recipe: Recipe, start: Start) -> TrainingState[Model]:
