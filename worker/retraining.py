@@ -119,7 +119,7 @@ def retrain(
             (aside / _RUN).write_text(f"{key.run_id} {key.started_at.isoformat()}")
             yield from train_artifact(recipe, aside / "artifact", resume=False)
             if parent.generates:
-                yield from _extended(wanted, aside / "artifact")
+                yield from _extended(recipe, aside / "artifact")
             yield "comparing with the model that serves"
             candidate = folders.add(aside / "artifact")
             comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
@@ -175,15 +175,10 @@ def _lives(aside: Path) -> bool:
     return False
 
 
-def _extended(wanted: Retraining, artifact: Path) -> Iterator[Report]:
+def _extended(recipe: Recipe, artifact: Path) -> Iterator[Report]:
     """Train another generator, since the old one was made for the parent's encoder."""
-    extension = Extension(
-        artifact,
-        wanted.data,
-        wanted.licence_class,
-        wanted.command,
-        replace(TRAINING, seed=wanted.training.seed),
-    )
+    training = replace(TRAINING, seed=recipe.training.seed)
+    extension = Extension(artifact, replace(recipe, training=training))
     yield from extend(extension, artifact, resume=False)
 
 

@@ -10,7 +10,7 @@ import pytest
 from schema.documents import Task
 from schema.errors import ArtifactError, InputError
 from schema.outcomes import KeywordsResult
-from tests.fixtures.corpus import broken_off
+from tests.fixtures.corpus import SPLITS, broken_off
 from tests.fixtures.phrases import POSTS, extension
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
@@ -18,8 +18,10 @@ from worker.pipeline.artifact import GENERATOR, read_config
 from worker.training.card import Card
 from worker.training.checkpoint import CHECKPOINT
 from worker.training.data_sets import FINDS_ONLY
-from worker.training.extend import extend
+from worker.training.extend import Extension, extend
+from worker.training.feedback import Feedback, write_source
 from worker.training.loop import EpochReport
+from worker.training.rows import KeywordsRow
 from worker.training.run import Finished, Report
 
 UNCHANGED = ("tokenizer.json", "weights.safetensors", "ranker.safetensors")
@@ -132,14 +134,34 @@ def test_an_extension_that_is_broken_off_leaves_the_artifact_as_it_was(
     folder = shutil.copytree(generating / "keywords", tmp_path / "model")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     monkeypatch.setattr("worker.training.extend.write_card", broken_off)
-    wanted = extension(posts, folder)
-    wanted = replace(wanted, training=replace(wanted.training, seed=9))
+    chosen = extension(posts, folder).recipe
+    wanted = Extension(folder, replace(chosen, training=replace(chosen.training, seed=9)))
 
     with pytest.raises(KeyboardInterrupt):
         list(extend(wanted, folder, resume=False))
 
     assert (folder / CHECKPOINT).is_dir()
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+
+
+def test_what_people_judged_is_learned_and_measured_apart(
+    artifacts: Path, posts: Path, tmp_path: Path
+) -> None:
+    """Without it, a retrained model's generator learns held-out texts, and its card hides them."""
+    judged = [KeywordsRow(text=f"Tea, cup {n}", keywords=("pottery",)) for n in range(30)]
+    judged += [KeywordsRow(text=text, keywords=tuple(gold)) for text, gold in POSTS[:1]]
+    source = write_source(tmp_path / "feedback", Task.KEYWORDS, judged)
+    chosen = extension(posts, artifacts / "keywords").recipe
+    chosen = replace(chosen, feedback=Feedback(source, replay=9))
+
+    *_, last = extend(Extension(artifacts / "keywords", chosen), tmp_path / "out", resume=False)
+
+    assert isinstance(last, Finished)
+    assert last.card.generator is not None
+    measured = {test.name: test.measures.documents for test in last.card.tests}
+    learned = {entry.name: entry.rows for entry in last.card.generator.sources}
+    assert measured == {"posts": SPLITS["test"], "feedback": len(source.rows("test"))}
+    assert learned == {"posts": SPLITS["train"], "feedback": len(source.rows("train"))}
 
 
 def test_two_extensions_do_not_write_to_one_folder(

@@ -16,10 +16,11 @@ from worker.commands.options import (
     seed_option,
 )
 from worker.commands.progress import run_through
-from worker.pipeline.artifact import SHIPPED
+from worker.pipeline.artifact import SHIPPED, read_config
 from worker.training.corpus import LicenceClass
 from worker.training.extend import Extension, extend
 from worker.training.generator import TRAINING
+from worker.training.recipe import Recipe
 
 
 @click.command("extend", short_help="Add a generator to a keywords model.")
@@ -56,15 +57,17 @@ def command(
       textmill-worker extend --data my-labels --artifact my-model --out my-model
       textmill-worker extend --data DIR --resume
     """
-    extension = Extension(
-        artifact=artifact or SHIPPED / Task.KEYWORDS,
+    folder = artifact or SHIPPED / Task.KEYWORDS
+    recipe = Recipe(
+        task=Task.KEYWORDS,
         data=data,
         licence_class=licence_class,
+        cell=read_config(folder).model.cell,
+        training=replace(TRAINING, seed=seed),
         command=command_line(
             "extend", data=data, seed=seed, licence_class=licence_class, artifact=artifact
         ),
-        training=replace(TRAINING, seed=seed),
     )
     console = make_console(stderr=True)
-    run_through(extend(extension, out, resume=resume), console)
+    run_through(extend(Extension(folder, recipe), out, resume=resume), console)
     console.print(f"{out} holds the artifact; its figures are in {out / 'CARD.md'}")

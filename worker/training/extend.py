@@ -26,21 +26,14 @@ from worker.training.artifact import replaced, round_weights, write_card, write_
 from worker.training.calibrate import generator_calibration
 from worker.training.card import Card, GeneratorCard, entry_of, limits_of
 from worker.training.checkpoint import CHECKPOINT, alone, load_checkpoint, train_with_checkpoints
-from worker.training.corpus import (
-    LicenceClass,
-    Source,
-    Split,
-    check_unchanged,
-    data_hash,
-    identity_of,
-    sources,
-)
+from worker.training.corpus import Source, Split, check_unchanged, data_hash, identity_of
 from worker.training.data_sets import FINDS_ONLY, GENERATES
 from worker.training.examples import Example
 from worker.training.finish import figures
-from worker.training.generator import DROPOUT, TRAINING, Generation, outputs, phrase_examples
-from worker.training.loop import TrainingConfig, TrainingState
+from worker.training.generator import DROPOUT, Generation, outputs, phrase_examples
+from worker.training.loop import TrainingState
 from worker.training.measures import absent_keywords
+from worker.training.recipe import Recipe
 from worker.training.rows import KeywordsRow, of_type
 from worker.training.run import Finished, Report
 
@@ -51,21 +44,15 @@ class Extension:
 
     Attributes:
         artifact: folder of the keywords artifact; a generator that it has is ignored.
-        data: the data folder.
-        licence_class: sources beyond this class are left out.
-        command: written to the card.
-        training: how the generator is trained.
+        recipe: names the rows and the command; its training is the generator's.
     """
 
     artifact: Path
-    data: Path
-    licence_class: LicenceClass
-    command: str
-    training: TrainingConfig = TRAINING
+    recipe: Recipe
 
-    def sources(self) -> list[Source]:
-        """The labelled sources it learns from."""
-        return sources(self.data, Task.KEYWORDS, self.licence_class)
+    def sets(self, split: Split) -> list[tuple[Source, list[KeywordsRow]]]:
+        """The rows of each source, see `Recipe.sets`."""
+        return [(source, of_type(KeywordsRow, rows)) for source, rows in self.recipe.sets(split)]
 
     def config(self) -> ArtifactConfig:
         """The artifact's configuration without a generator.
@@ -83,8 +70,8 @@ class Extension:
     def identity(self) -> str:
         """Hash over everything that decides the result, for checkpoints."""
         version = model_version(self.artifact, self.config())
-        options = [version, self.licence_class, self.training]
-        return identity_of(options, self.sources())
+        options = [version, self.recipe.licence_class, self.recipe.training]
+        return identity_of(options, self.recipe.sources())
 
 
 def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]:
@@ -109,13 +96,13 @@ def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]
 
 
 def _extend(extension: Extension, identity: str, out: Path, *, resume: bool) -> Iterator[Report]:
-    checkpoint = out / CHECKPOINT
+    recipe, checkpoint = extension.recipe, out / CHECKPOINT
     tokenizer = Tokenizer.load(extension.artifact / TOKENIZER)
     encoder = read_model(extension.artifact, extension.config().model, "cpu").encoder
     yield "encoding the training texts"
     learned = _examples(extension, "train", tokenizer)
     if not learned:
-        msg = f"no keyword of {extension.data} is absent from its text: there is nothing to learn"
+        msg = f"no keyword of {recipe.data} is absent from its text: there is nothing to learn"
         raise InputError(msg)
     validation = _examples(extension, "valid", tokenizer) or learned
     state = _fresh_state(extension, encoder, learned)
@@ -126,20 +113,18 @@ def _extend(extension: Extension, identity: str, out: Path, *, resume: bool) -> 
         return model.mean_token_probability(validation)
 
     yield from train_with_checkpoints(
-        state, learned, validate, extension.training, folder=checkpoint, identity=identity
+        state, learned, validate, recipe.training, folder=checkpoint, identity=identity
     )
     yield "calibrating on validation, measuring on test"
     with replaced(out) as whole:
         card = _finish(extension, state, whole)
-        check_unchanged(extension.data, identity, extension.identity())
+        check_unchanged(recipe.data, identity, extension.identity())
     yield Finished(card)
 
 
 def _examples(extension: Extension, split: Split, tokenizer: Tokenizer) -> list[Example]:
     return [
-        example
-        for source in extension.sources()
-        for example in phrase_examples(of_type(KeywordsRow, source.rows(split)), tokenizer)
+        example for _, rows in extension.sets(split) for example in phrase_examples(rows, tokenizer)
     ]
 
 
@@ -151,7 +136,7 @@ def _fresh_state(
     def make() -> Generation:
         return Generation(encoder, Generator(encoder.embedding, states, makeable, DROPOUT))
 
-    return TrainingState.fresh(make, extension.training)
+    return TrainingState.fresh(make, extension.recipe.training)
 
 
 def _finish(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
@@ -172,8 +157,10 @@ def _calibrated(extension: Extension, generator: Generator, out: Path) -> Artifa
     everything = replace(config, generator=True, thresholds=config.thresholds | {"generated": 0.0})
     write_generator(out, everything, generator)
     sets = [
-        of_type(KeywordsRow, source.rows("valid") or source.rows("train"))
-        for source in extension.sources()
+        valid or train
+        for (_, valid), (_, train) in zip(
+            extension.sets("valid"), extension.sets("train"), strict=True
+        )
     ]
     line, threshold = generator_calibration(Pipeline.load(out, "cpu"), sets)
     generator.get_buffer("calibration").copy_(torch.tensor(line))
@@ -181,13 +168,10 @@ def _calibrated(extension: Extension, generator: Generator, out: Path) -> Artifa
 
 
 def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
-    used, pipeline = extension.sources(), Pipeline.load(out, "cpu")
+    recipe, pipeline = extension.recipe, Pipeline.load(out, "cpu")
     lacking = [
-        (
-            source,
-            [row for row in of_type(KeywordsRow, source.rows("train")) if absent_keywords(row)],
-        )
-        for source in used
+        (source, [row for row in rows if absent_keywords(row)])
+        for source, rows in extension.sets("train")
     ]
     learned = tuple(entry_of(source, "labels", rows) for source, rows in lacking if rows)
     outdated = {limit.text for limit in (FINDS_ONLY, *GENERATES)}
@@ -200,17 +184,17 @@ def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> 
         update={
             "model_version": pipeline.model_version,
             "tests": tuple(
-                figures(pipeline, source, rows) for source in used if (rows := source.rows("test"))
+                figures(pipeline, source, rows) for source, rows in extension.sets("test") if rows
             ),
             "limits": (
                 *limits_of(GENERATES, learned),
                 *(limit for limit in card.limits if limit not in outdated),
             ),
             "generator": GeneratorCard(
-                command=extension.command,
-                seed=extension.training.seed,
+                command=recipe.command,
+                seed=recipe.training.seed,
                 parameters=sum(value.numel() for value in state.model.parameters()),
-                data_hash=data_hash(used),
+                data_hash=data_hash(recipe.sources()),
                 sources=learned,
                 epochs=state.best_epoch,
                 likelihood=state.best_score,
