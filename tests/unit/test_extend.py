@@ -21,7 +21,7 @@ from worker.training.data_sets import FINDS_ONLY
 from worker.training.extend import Extension, extend
 from worker.training.feedback import Feedback, write_source
 from worker.training.loop import EpochReport
-from worker.training.rows import KeywordsRow
+from worker.training.rows import KeywordsRow, write_rows
 from worker.training.run import Finished, Report
 
 UNCHANGED = ("tokenizer.json", "weights.safetensors", "ranker.safetensors")
@@ -162,6 +162,24 @@ def test_what_people_judged_is_learned_and_measured_apart(
     learned = {entry.name: entry.rows for entry in last.card.generator.sources}
     assert measured == {"posts": SPLITS["test"], "feedback": len(source.rows("test"))}
     assert learned == {"posts": SPLITS["train"], "feedback": len(source.rows("train"))}
+
+
+def test_without_absent_keywords_in_validation_training_texts_calibrate(
+    artifacts: Path, posts: Path, tmp_path: Path
+) -> None:
+    """Without it, every score is next to nothing, and the threshold lets all phrases pass."""
+    data = shutil.copytree(posts, tmp_path / "data")
+    rows = [KeywordsRow(text="Dry soil", keywords=("dry soil",))]
+    write_rows(data / "keywords" / "posts" / "valid.jsonl.gz", rows)
+
+    list(extend(extension(data, artifacts / "keywords"), tmp_path / "out", resume=False))
+
+    pipeline = Pipeline.load(tmp_path / "out", "cpu")
+    (result,) = analyse(pipeline, [POSTS[0][0]], generate=True)
+    assert isinstance(result, KeywordsResult)
+    (made,) = [keyword for keyword in result.keywords if keyword.generated]
+    assert made.text == "botany"
+    assert made.score > 0.5
 
 
 def test_two_extensions_do_not_write_to_one_folder(

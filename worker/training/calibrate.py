@@ -223,7 +223,7 @@ def generator_calibration(
 
     Args:
         pipeline: with a generator that is not calibrated, and a threshold of 0.
-        sets: validation rows of each source.
+        sets: validation rows of each source; one at least has a keyword that is not in its text.
     """
     scored = [
         [

@@ -156,24 +156,26 @@ def _calibrated(extension: Extension, generator: Generator, out: Path) -> Artifa
     config = extension.config()
     everything = replace(config, generator=True, thresholds=config.thresholds | {"generated": 0.0})
     write_generator(out, everything, generator)
-    sets = [
-        valid or train
-        for (_, valid), (_, train) in zip(
-            extension.sets("valid"), extension.sets("train"), strict=True
-        )
-    ]
+    split: Split = "valid" if any(rows for _, rows in _lacking(extension, "valid")) else "train"
+    sets = [rows for _, rows in extension.sets(split)]
     line, threshold = generator_calibration(Pipeline.load(out, "cpu"), sets)
     generator.get_buffer("calibration").copy_(torch.tensor(line))
     return replace(everything, thresholds=config.thresholds | {"generated": threshold})
 
 
+def _lacking(extension: Extension, split: Split) -> list[tuple[Source, list[KeywordsRow]]]:
+    """The rows of each source that lack a keyword in their text."""
+    return [
+        (source, [row for row in rows if absent_keywords(row)])
+        for source, rows in extension.sets(split)
+    ]
+
+
 def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> Card:
     recipe, pipeline = extension.recipe, Pipeline.load(out, "cpu")
-    lacking = [
-        (source, [row for row in rows if absent_keywords(row)])
-        for source, rows in extension.sets("train")
-    ]
-    learned = tuple(entry_of(source, "labels", rows) for source, rows in lacking if rows)
+    learned = tuple(
+        entry_of(source, "labels", rows) for source, rows in _lacking(extension, "train") if rows
+    )
     outdated = {limit.text for limit in (FINDS_ONLY, *GENERATES)}
     try:
         card = Card.model_validate_json((extension.artifact / CARD).read_bytes())
