@@ -14,7 +14,7 @@ from tests.fixtures.corpus import SPLITS, broken_off
 from tests.fixtures.phrases import POSTS, extension
 from worker.pipeline import Pipeline
 from worker.pipeline.analysis import analyse
-from worker.pipeline.artifact import GENERATOR, read_config
+from worker.pipeline.artifact import CARD, GENERATOR, read_config
 from worker.training.card import Card
 from worker.training.checkpoint import CHECKPOINT
 from worker.training.data_sets import FINDS_ONLY
@@ -220,6 +220,10 @@ def test_what_cannot_be_extended_is_refused(
     """Without it hours of training would end in an artifact that nobody can use."""
     with pytest.raises(ArtifactError, match="name one for keywords"):
         next(extend(extension(posts, artifacts / Task.SENTIMENT), tmp_path, resume=False))
+    folder = shutil.copytree(artifacts / "keywords", tmp_path / "without card")
+    (folder / CARD).unlink()
+    with pytest.raises(ArtifactError, match="is missing or broken; restore it"):
+        next(extend(extension(posts, folder), tmp_path, resume=False))
     with pytest.raises(InputError, match="nothing to learn"):
         list(extend(extension(data_folder, artifacts / "keywords"), tmp_path, resume=False))
 

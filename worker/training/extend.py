@@ -67,6 +67,18 @@ class Extension:
         thresholds = {"keyword": config.thresholds["keyword"]}
         return replace(config, generator=False, thresholds=thresholds)
 
+    def card(self) -> Card:
+        """The artifact's card.
+
+        Raises:
+            ArtifactError: it is missing or broken.
+        """
+        try:
+            return Card.model_validate_json((self.artifact / CARD).read_bytes())
+        except (OSError, ValidationError) as error:
+            msg = f"{self.artifact / CARD} is missing or broken; restore it"
+            raise ArtifactError(msg) from error
+
     def identity(self) -> str:
         """Hash over everything that decides the result, for checkpoints."""
         version = model_version(self.artifact, self.config())
@@ -88,9 +100,10 @@ def extend(extension: Extension, out: Path, *, resume: bool) -> Iterator[Report]
     Raises:
         InputError: the data is missing or broken, it changes meanwhile, no keyword in it is absent
             from its text, there is nothing to resume, or another training writes to `out`.
-        ArtifactError: the artifact is missing, broken, or of another task.
+        ArtifactError: the artifact or its card is missing or broken, or it is of another task.
     """
     identity = extension.identity()
+    extension.card()  # a broken one is refused before hours of training
     with alone(out):
         yield from _extend(extension, identity, out, resume=resume)
 
@@ -177,11 +190,7 @@ def _card(extension: Extension, state: TrainingState[Generation], out: Path) -> 
         entry_of(source, "labels", rows) for source, rows in _lacking(extension, "train") if rows
     )
     outdated = {limit.text for limit in (FINDS_ONLY, *GENERATES)}
-    try:
-        card = Card.model_validate_json((extension.artifact / CARD).read_bytes())
-    except (OSError, ValidationError) as error:
-        msg = f"{extension.artifact / CARD} is missing or broken; restore it"
-        raise ArtifactError(msg) from error
+    card = extension.card()
     return card.model_copy(
         update={
             "model_version": pipeline.model_version,
