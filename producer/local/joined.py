@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from producer.local.stack import Stack, find, run_workers, running
-from schema.errors import UsageError
+from schema.errors import SettingsError, UsageError
 from schema.settings import ServiceSettings
 from schema.stack import STACK, lock_at_once, open_lock
 
@@ -89,6 +89,8 @@ def _join_or_start(
             return stack
         try:
             stack = held.enter_context(start(services))
+        except SettingsError:  # a kind of UsageError that no wait mends
+            raise
         except UsageError:  # another process was faster, or is just ending its stack
             if time.monotonic() > deadline:
                 raise

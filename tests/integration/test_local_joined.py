@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -16,7 +16,7 @@ import pytest
 
 from producer import Textmill
 from producer.local import Stack, find, joined, remove, servers
-from schema.errors import ServiceUnavailableError
+from schema.errors import ServiceUnavailableError, SettingsError
 from schema.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +89,21 @@ def test_processes_that_start_at_once_use_one_stack(services: ServiceSettings) -
 
     assert stacks[0] == stacks[1] == stacks[2]
     assert find(services) is None
+
+
+def test_a_start_that_cannot_succeed_is_tried_once(services: ServiceSettings) -> None:
+    """Without it, a command hangs for a minute before it says that no server is installed."""
+    tries: list[ServiceSettings] = []
+
+    def start(given: ServiceSettings) -> AbstractContextManager[Stack]:
+        tries.append(given)
+        msg = "no server is at hand"
+        raise SettingsError(msg)
+
+    with pytest.raises(SettingsError, match="at hand"), joined(services, start):
+        pass
+
+    assert tries == [services]
 
 
 def test_a_job_that_joined_servers_without_workers_is_worked_off(
