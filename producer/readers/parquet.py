@@ -44,14 +44,13 @@ def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[
     try:
         metadata = pq.read_metadata(file)
         _check_columns(pq.ParquetFile(file, metadata=metadata))
-        delta = delta_chunks(metadata)
+        repeating = repeating_chunks(metadata)
         # With a buffer size, a column is read piece by piece, not a row group at once. Strings stay
-        # in their dictionary: a file of a few hundred bytes may refer to one a billion times. Arrow
-        # makes no dictionary for columns in a delta encoding.
+        # in their dictionary: a file of a few hundred bytes may refer to one a billion times.
         parquet = pq.ParquetFile(
             file,
             metadata=metadata,
-            read_dictionary=[path for path in _string_columns(metadata) if path not in delta],
+            read_dictionary=[path for path in _string_columns(metadata) if path not in repeating],
             buffer_size=BUFFER,
             pre_buffer=False,
         )
@@ -62,20 +61,27 @@ def read_parquet(file: BinaryIO, expected: Expected, *, limit: int) -> Iterator[
         raise InputError(msg) from error
     expected.check(names)
     _refuse_bomb(metadata, expected.name)
-    # Each value may repeat all of the previous one, which the file holds once.
-    largest = max(delta.values(), default=0)
+    largest = max(repeating.values(), default=0)
     at_once = min(ROWS_AT_ONCE, BYTES_AT_ONCE // (largest + 1) + 1)
     batches = parquet.iter_batches(batch_size=at_once)
     yield from _rows(batches, expected.name, names, limit)
 
 
-def delta_chunks(metadata: pq.FileMetaData) -> dict[str, int]:
-    """Columns with strings in a delta encoding, each with the bytes of its largest column chunk."""
+def repeating_chunks(metadata: pq.FileMetaData) -> dict[str, int]:
+    """Columns whose strings Arrow holds as often as they occur, not in a dictionary.
+
+    Each value in a delta encoding may repeat all of the previous one, and each value of the type
+    JSON may be the same, although the file holds it once.
+
+    Returns:
+        The bytes of the largest column chunk of each.
+    """
     largest: dict[str, int] = {}
     for group in range(metadata.num_row_groups):
         for number in range(metadata.num_columns):
             chunk = metadata.row_group(group).column(number)
-            if not _DELTA.isdisjoint(chunk.encodings):
+            is_json = metadata.schema.column(number).logical_type.type == "JSON"
+            if is_json or not _DELTA.isdisjoint(chunk.encodings):
                 path = chunk.path_in_schema
                 largest[path] = max(largest.get(path, 0), chunk.total_uncompressed_size)
     return largest
@@ -165,6 +171,8 @@ def _values(column: pa.Array, limit: int) -> Iterator[object]:
 
 def _string_bytes(column: pa.Array) -> int:
     """Bytes of all strings in a column, each counted as often as it occurs."""
+    if isinstance(column, pa.ExtensionArray):  # JSON, or a UUID
+        column = column.storage
     kind = column.type
     if pa.types.is_dictionary(kind):
         sizes = pc.take(pc.binary_length(column.dictionary), column.indices)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from producer.readers import Format, read_documents
-from producer.readers.parquet import delta_chunks, read_parquet
+from producer.readers.parquet import read_parquet, repeating_chunks
 from producer.readers.rows import Expected, Row
 from schema.documents import Document, Record, Rejected
 from schema.errors import InputError
@@ -173,17 +173,24 @@ def test_a_column_that_goes_on_in_a_delta_encoding_is_found() -> None:
     described = pq.read_metadata(io.BytesIO(packed(columns)))
     described.append_row_groups(pq.read_metadata(io.BytesIO(packed(columns, **delta))))
 
-    assert delta_chunks(described).keys() == {"text"}
+    assert repeating_chunks(described).keys() == {"text"}
 
 
-def test_a_value_in_a_delta_encoding_that_is_too_large_costs_its_row() -> None:
-    """Its full length counts, as in a dictionary, although shared prefixes take no space."""
+DELTA = {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"}
+
+
+@pytest.mark.parametrize(("kind", "options"), [(pa.string(), DELTA), (pa.json_(), {})], ids=str)
+def test_a_value_that_shares_its_place_in_the_file_costs_its_row_if_it_is_too_large(
+    kind: pa.DataType, options: dict[str, object]
+) -> None:
+    """Without it, a small file that repeats one long value takes all memory."""
     text = pa.array(["x" * 2000] * 2 + ["short"])
-    data = packed({"text": text}, use_dictionary=False, column_encoding="DELTA_BYTE_ARRAY")
-    file = io.BytesIO(data)
+    column = text if kind == pa.string() else pa.ExtensionArray.from_storage(kind, text)
+    file = io.BytesIO(packed({"text": column}, **options))
 
     rows = list(read_parquet(file, Expected("a.parquet", ["text"]), limit=1000))
 
+    assert repeating_chunks(pq.read_metadata(file)).keys() == {"text"}
     assert [getattr(row, "code", None) for row in rows] == [ErrorCode.TEXT_TOO_LARGE] * 2 + [None]
 
 
