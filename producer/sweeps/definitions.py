@@ -150,20 +150,29 @@ def set_paused(engine: sa.Engine, name: str, *, paused: bool) -> datetime | None
         When it runs next; None while it is paused.
 
     Raises:
-        UsageError: there is no sweep of this name.
+        UsageError: there is no sweep of this name, or one to be resumed has a schedule that gives
+            no time.
         SettingsError: the role that logs in is not an operator.
         ServiceUnavailableError: Postgres does not answer.
     """
-    definition, _ = find(engine, name)
     with reachable(engine), engine.begin() as connection:
-        due = _due(connection, definition.cron, definition.timezone)
-        connection.execute(
+        row = connection.execute(
             sa.text(
-                "update textmill.sweep set paused = :paused, next_run_at = :due where name = :name"
+                "update textmill.sweep set paused = :paused where name = :name"
+                " returning cron, timezone"
             ),
-            {"paused": paused, "due": due, "name": name},
+            {"paused": paused, "name": name},
+        ).one_or_none()
+        if row is None:
+            raise _unknown(connection, name)
+        if paused:
+            return None
+        due = _due(connection, row.cron, row.timezone)
+        connection.execute(
+            sa.text("update textmill.sweep set next_run_at = :due where name = :name"),
+            {"due": due, "name": name},
         )
-    return None if paused else due
+        return due
 
 
 def make_due(engine: sa.Engine, name: str) -> None:

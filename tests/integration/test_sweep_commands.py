@@ -94,6 +94,23 @@ def test_sweeps_on_the_command_line(
     assert (unknown[0], "there is no sweep 'posts'; there are: none" in unknown[1]) == (2, True)
 
 
+def test_sweep_whose_schedule_gives_no_time_can_be_paused(
+    database: DatabaseUrls, engine: sa.Engine, shop_settings: SweepSettings
+) -> None:
+    """Without it, the alert about a schedule that was changed by mistake cannot be silenced."""
+    add(engine, definition(), shop_settings, None)
+    change(engine, "update textmill.sweep set cron = 'daily'")
+    owner = {"TEXTMILL_DATABASE_URL": database.owner}
+
+    paused = invoke(database, "sweep", "pause", "posts", **owner)
+    resumed = invoke(database, "sweep", "resume", "posts", **owner)
+
+    assert (paused.exit_code, resumed.exit_code) == (0, 2)
+    assert "the cron expression 'daily' has 1 field" in resumed.stderr
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("select paused from textmill.sweep_status"))
+
+
 def test_page_shows_what_the_commands_print(
     database: DatabaseUrls,
     engine: sa.Engine,
