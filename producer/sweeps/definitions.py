@@ -109,14 +109,14 @@ def add(
 
 
 def check_exists(engine: sa.Engine, name: str) -> None:
-    """Refuse a name that no sweep has.
+    """Refuse a name that no sweep has; any login may ask.
 
     Raises:
         UsageError: there is no sweep of this name.
         ServiceUnavailableError: Postgres does not answer.
     """
     with reachable(engine), engine.connect() as connection:
-        exists = sa.text("select exists (select from textmill.sweep where name = :name)")
+        exists = sa.text("select exists (select from textmill.sweep_status where name = :name)")
         if not connection.scalar(exists, {"name": name}):
             raise _unknown(connection, name)
 
@@ -226,5 +226,5 @@ def _due(connection: sa.Connection, cron: str, timezone: str) -> datetime:
 
 
 def _unknown(connection: sa.Connection, name: str) -> UsageError:
-    names = connection.scalars(sa.text("select name from textmill.sweep order by name"))
+    names = connection.scalars(sa.text("select name from textmill.sweep_status order by name"))
     return UsageError(f"there is no sweep {name!r}; there are: {', '.join(names) or 'none'}")

@@ -111,6 +111,23 @@ def test_sweep_whose_schedule_gives_no_time_can_be_paused(
         assert connection.scalar(sa.text("select paused from textmill.sweep_status"))
 
 
+def test_reader_sees_sweeps_and_their_runs(
+    database: DatabaseUrls, engine: sa.Engine, shop_settings: SweepSettings
+) -> None:
+    """Without it, whoever watches the sweeps needs a login that may change them."""
+    add(engine, definition(), shop_settings, None)
+    change(engine, NIGHTS)
+    reader = {"TEXTMILL_DATABASE_URL": database.reader}
+
+    listed = invoke(database, "sweep", "list", **reader)
+    runs = invoke(database, "sweep", "history", "posts", **reader)
+    unknown = invoke(database, "sweep", "history", "pots", **reader)
+
+    assert (listed.exit_code, runs.exit_code, unknown.exit_code) == (0, 0, 2)
+    assert runs.stdout.count("finished") == 4
+    assert "there is no sweep 'pots'; there are: posts" in unknown.stderr
+
+
 def test_page_shows_what_the_commands_print(
     database: DatabaseUrls,
     engine: sa.Engine,
