@@ -235,7 +235,8 @@ def _options(**given: object) -> JobOptions:
         return JobOptions.model_validate(given)
     except ValidationError as error:
         (fault, *_) = error.errors()
-        msg = f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['msg']}"
+        option = str(fault["loc"][0]).removesuffix("_at").replace("_", "-")
+        msg = f"--{option}: {fault['msg']}"
         raise click.UsageError(msg) from None
 
 

@@ -56,6 +56,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["submit", "sentiment", "good.jsonl", "--text-field", "body"], "'text'"),
         (["submit", "sentiment", "good.jsonl", "--id-field", "key"], "--id-field"),
         (["submit", "sentiment", "good.jsonl", "--name", "x" * 201], "--name"),
+        (["submit", "sentiment", "good.jsonl", "--deadline", "1960-01-01"], "--deadline: "),
         (["submit", "sentiment", "good.jsonl", ".", "--format", "txt"], "is a directory"),
         (["submit", "sentiment", "good.jsonl", "."], ". is a directory; name the files in it"),
         (["submit", "sentiment", "good.jsonl", "scan.pdf"], "--format"),
