@@ -43,10 +43,7 @@ def read_rows(
         InputError: the file cannot be read, is of another format, or is a table that lacks a column
             which every verdict needs and `given` does not name.
     """
-    chosen = file_format or guess_format(path)
-    if chosen not in FORMATS:
-        msg = f"{path}: verdicts do not come as plain text; give JSON Lines or a table"
-        raise InputError(msg)
+    chosen = file_format or guess_format(path, FORMATS)
     name = display_name(path)
     with opened(path) as stream:
         # Expects no fields: the message of `Expected` about a missing field is for documents.

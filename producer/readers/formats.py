@@ -1,5 +1,6 @@
 """The formats that documents are read from."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import PurePath
 
@@ -27,16 +28,17 @@ _BY_SUFFIX = {f".{known}": known for known in Format} | {
 }
 
 
-def guess_format(path: str) -> Format:
+def guess_format(path: str, formats: Collection[Format] = tuple(Format)) -> Format:
     """The format that the name of a file implies; `.gz` at its end is ignored.
 
     Raises:
-        InputError: its suffix is not known.
+        InputError: its suffix is that of none of `formats`.
     """
     if path == STDIN:
         return Format.JSONL
     name = PurePath(path.lower().removesuffix(".gz"))
-    if name.suffix not in _BY_SUFFIX:
-        msg = f"{path}: its name does not tell its format; give --format {'|'.join(Format)}"
+    found = _BY_SUFFIX.get(name.suffix)
+    if found is None or found not in formats:
+        msg = f"{path}: its name does not tell its format; give --format {'|'.join(formats)}"
         raise InputError(msg)
-    return _BY_SUFFIX[name.suffix]
+    return found

@@ -212,6 +212,20 @@ def test_table_that_is_of_something_else_is_refused_once(
     )
 
 
+@pytest.mark.parametrize("name", ["reviewed.txt", "reviewed.pdf"])
+def test_file_of_another_format_is_refused_with_those_of_verdicts(
+    database: DatabaseUrls, tmp_path: Path, name: str
+) -> None:
+    """Without it, the message names a format that the option refuses."""
+    file = tmp_path / name
+    file.touch()
+
+    ended = invoke(database, "feedback", "import", file)
+
+    assert ended.exit_code == 2
+    assert ended.stderr.endswith("give --format jsonl|csv|tsv|parquet\n")
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_results_with_verdicts_beside_them_can_be_imported(
     database: DatabaseUrls, jobs: dict[Task, JobId], tmp_path: Path, form: str
