@@ -140,6 +140,8 @@ def _end_if_all_refused(refused: int, jobs: tuple[JobId | str, ...]) -> None:
 
 
 def _why_nothing(job: JobStatus) -> str:
+    if job.state is JobState.PAUSED:
+        return f"job {job.job_id} is paused; continue it with: textmill resume {job.job_id}"
     if not job.finished:
         return f"job {job.job_id} is {job.state}; only a job that is over can be retried"
     if not job.failed:

@@ -73,7 +73,7 @@ def test_retry_of_a_job_that_is_paused_is_refused(
     beside = invoke(database, "retry", stopped, failed)
 
     assert (alone.exit_code, beside.exit_code) == (2, 0)
-    why = f"job {stopped} is paused; only a job that is over can be retried\n"
+    why = f"job {stopped} is paused; continue it with: textmill resume {stopped}\n"
     assert alone.stderr == beside.stderr == why
 
 
