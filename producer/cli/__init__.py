@@ -36,9 +36,9 @@ def main() -> None:
     Without TEXTMILL_DATABASE_URL and TEXTMILL_BROKER_URL, the commands use an embedded Postgres
     and Redis, kept in TEXTMILL_DATA_DIR.
 
-    Exit codes: 0 success; 1 a document failed, was rejected or was cancelled (submit --wait), a
-    file is damaged or all documents were rejected (submit), or a verdict was rejected (feedback
-    import); 2 usage; 3 a service is unreachable; 130 Ctrl-C.
+    Exit codes: 0 success; 1 a document failed, was rejected or was cancelled (submit --wait, status
+    JOB --watch), a file is damaged or all documents were rejected (submit), or a verdict was
+    rejected (feedback import); 2 usage; 3 a service is unreachable; 130 Ctrl-C.
     """
 
 

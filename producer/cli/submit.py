@@ -109,8 +109,8 @@ def submit(  # noqa: PLR0913  # a parameter for each option
     TASK is sentiment, keywords or moderation. Files are JSON Lines, CSV, TSV, Parquet or plain text
     (one document per line), also gzip-compressed; - is standard input. Fields other than text and
     id are kept as metadata. A broken record becomes a failed document of the job; the others run.
-    Exit code 1: all documents were rejected or a file is damaged; with --wait also: any document
-    failed, was rejected or was cancelled.
+    Exit code 1: all documents were rejected, a file is damaged, or the key names a job that was
+    cancelled; with --wait also: any document failed, was rejected or was cancelled.
 
     \b
     Examples:
