@@ -220,7 +220,7 @@ class Textmill:
         the first rows may be older than the last ones.
 
         Raises:
-            DocumentsGoneError: the job's month was dropped, perhaps while it was read.
+            DocumentsGoneError: the job's month was pruned, perhaps while it was read.
             JobNotFoundError: there is no such job.
             ServiceUnavailableError: Postgres does not answer, here or while rows are read.
             ValueError: there is no such status.
@@ -262,16 +262,16 @@ class Textmill:
         return control.resume(self.engine, _job_id(job_id))
 
     def retry(self, job_id: UUID | str) -> int:
-        """Run the failed documents of a completed job again.
+        """Run the failed documents of a job that is over again, and those that were cancelled.
 
         Documents that were rejected at intake, were erased, or held nothing to analyse would fail
         again, and stay failed.
 
         Returns:
-            The number of documents; 0 if there are none, or if the job is not completed.
+            The number of documents; 0 if there are none, or if the job is not over.
 
         Raises:
-            DocumentsGoneError: a part of the job's month was dropped or detached.
+            DocumentsGoneError: the job's month was pruned, or a part of it dropped.
             JobNotFoundError: there is no such job.
             ServiceUnavailableError: Postgres does not answer.
         """

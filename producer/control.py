@@ -59,7 +59,7 @@ def retry(engine: sa.Engine, job_id: JobId) -> int:
         The number of documents; 0 if there are none, or if the job is not over.
 
     Raises:
-        DocumentsGoneError: a part of the job's month was dropped or detached.
+        DocumentsGoneError: the job's month was pruned, or a part of it dropped.
         JobNotFoundError: there is no such job.
         ServiceUnavailableError: Postgres does not answer.
     """

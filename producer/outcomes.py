@@ -70,7 +70,7 @@ def outcomes(
         status: only documents of this status; None: of any. All are read all the same.
 
     Raises:
-        DocumentsGoneError: the job's month was dropped, perhaps while it was read; the rows read so
+        DocumentsGoneError: the job's month was pruned, perhaps while it was read; the rows read so
             far are not all.
         JobNotFoundError: there is no such job.
         ServiceUnavailableError: Postgres does not answer, here or while rows are read.
@@ -134,7 +134,7 @@ def _are_gone(connection: sa.Connection, job_id: JobId) -> bool:
 
 
 def documents_gone(job_id: JobId) -> DocumentsGoneError:
-    """The error for a job whose month was dropped."""
+    """The error for a job whose month was pruned."""
     return DocumentsGoneError(
         f"the documents of job {job_id} are gone, or their outcomes: their month was pruned;"
         " `textmill status` has what was counted"

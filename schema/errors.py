@@ -47,7 +47,7 @@ class JobNotFoundError(UsageError):
 
 
 class DocumentsGoneError(UsageError):
-    """The job's month was dropped, wholly or in part: not everything that was counted is left."""
+    """The job's month was pruned, or a part of it dropped: not all that was counted is left."""
 
 
 class SourceError(UsageError):

@@ -1,8 +1,8 @@
 """The tables, as SQLAlchemy Core metadata; the migrations create them, a test compares the two.
 
 `document`, `result` and `failure` are partitioned by RANGE (job_id). Job ids are ordered by time,
-so a job lies in one partition of each, and retention drops whole partitions. These tables have no
-foreign keys: COPY stays fast, and a partition can be dropped without scanning the others.
+so a job lies in one partition of each, and retention empties whole partitions. These tables have no
+foreign keys: COPY stays fast, and a partition can be emptied without scanning the others.
 """
 
 import sqlalchemy as sa

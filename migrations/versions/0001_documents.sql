@@ -1,6 +1,6 @@
 -- Partitioned by ranges of job ids, as results and failures are: ids order by time, so a job lies in one
--- partition, and retention drops whole partitions. No foreign keys, so that COPY stays fast and a
--- partition can be dropped without a scan of the others.
+-- partition, and retention empties whole partitions. No foreign keys, so that COPY stays fast and a
+-- partition can be emptied without a scan of the others.
 create table textmill.document (
     job_id uuid not null,
     seq bigint not null,

@@ -127,7 +127,7 @@ def flagged(selection: Selection) -> str:
 
 
 def disputed(selection: Selection) -> str:
-    """Like `flagged`, for the order `disputed`; results whose month was dropped are left out."""
+    """Like `flagged`, for the order `disputed`; results whose month was pruned are left out."""
     return (
         "from textmill.feedback_status r"
         f" where r.task = :task and r.state = '{FeedbackState.DISPUTED}'{of_job(selection, 'r')}"
