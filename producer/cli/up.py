@@ -5,6 +5,7 @@ import shlex
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import click
 
@@ -65,7 +66,8 @@ def up(*, workers: int | None, as_json: bool) -> None:
             click.echo(json.dumps(ready))
         else:
             say(f"ready; in another terminal:  {_elsewhere(services)}submit sentiment FILE --wait")
-            _show_logins(stack, services)
+            if services.database_url is None:
+                _show_logins(stack, services.data_dir.absolute() / PASSFILE)
         while not stop.wait(0.5):
             stack.check()
 
@@ -77,20 +79,15 @@ def _elsewhere(services: ServiceSettings) -> str:
     return f"TEXTMILL_DATA_DIR={shlex.quote(str(services.data_dir.absolute()))} textmill "
 
 
-def _show_logins(stack: Stack, services: ServiceSettings) -> None:
+def _show_logins(stack: Stack, passfile: Path) -> None:
     """Print commands without passwords: every account of the machine sees a running command."""
-    embedded = services.database_url is None
-    passfile = services.data_dir.absolute() / PASSFILE
     # Without the second variable, psql sends the password in clear to whoever took the port.
-    prefix = (
-        f"PGPASSFILE={shlex.quote(str(passfile))} PGREQUIREAUTH=scram-sha-256 " if embedded else ""
-    )
+    prefix = f"PGPASSFILE={shlex.quote(str(passfile))} PGREQUIREAUTH=scram-sha-256 "
     console.print("to look at rows with SQL, read-only and without texts:")
     click.echo(prefix + shlex.join([psql(), without_passwords(stack.urls.reader)]))
     console.print("to submit and to give feedback with SQL, too:")
     click.echo(prefix + shlex.join([psql(), without_passwords(stack.urls.producer)]))
-    if embedded:
-        say(f"for other database clients, the passwords are at the ends of the lines of {passfile}")
+    say(f"for other database clients, the passwords are at the ends of the lines of {passfile}")
 
 
 def _wait_for_workers(

@@ -56,3 +56,17 @@ def test_up_prints_a_login_that_reads_and_one_that_also_writes_and_answers_ctrl_
     assert not [secret for secret in passwords.values() if secret in "".join(shown)]
     up.send_signal(signal.SIGINT)
     assert next(up.stdout) == "stopping; chunks in work are finished first …\n"
+
+
+def test_up_on_a_database_of_ones_own_claims_no_login_of_a_reader(
+    start: Start, tmp_path: Path
+) -> None:
+    """Without it, a command that is said to be read-only and without texts logs in as the owner."""
+    data = tmp_path / "data"
+
+    up = start("producer.cli", "up", "--workers", "0", TEXTMILL_DATA_DIR=str(data))
+
+    assert up.stdout is not None
+    assert [line.split()[0] for line in islice(up.stdout, 2)] == ["starting", "ready;"]
+    up.send_signal(signal.SIGINT)
+    assert next(up.stdout).startswith("stopping; ")
