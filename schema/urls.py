@@ -60,16 +60,6 @@ def database_place(url: sa.URL) -> str:
     return place.render_as_string()
 
 
-def without_passwords(url: str) -> str:
-    """A database URL for a command line, which every account of the machine sees.
-
-    libpq finds the password in a file or asks for it.
-    """
-    parsed = parse_database_url(url).difference_update_query(["password", "sslpassword"])
-    place = sa.make_url(database_place(parsed))
-    return place.set(query=parsed.query).render_as_string()
-
-
 def broker_place(url: str) -> str:
     """Where a Redis is, without the parts of its URL that may be secret."""
     parts = urlsplit(url)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import click
+import sqlalchemy as sa
 
 from producer.cli.options import json_option
 from producer.cli.show import console, say
@@ -18,7 +19,7 @@ from producer.local.folder import PASSFILE
 from producer.workers import Worker, database_time, started_since
 from schema.database import closing_engine
 from schema.settings import ServiceSettings, read
-from schema.urls import without_passwords
+from schema.urls import database_place
 
 LONG_START = 60.0
 """Seconds after which a start with no worker ready is reported."""
@@ -80,13 +81,16 @@ def _elsewhere(services: ServiceSettings) -> str:
 
 
 def _show_logins(stack: Stack, passfile: Path) -> None:
-    """Print commands without passwords: every account of the machine sees a running command."""
+    """Print commands without passwords: every account of the machine sees a running command.
+
+    libpq finds the password of each login in `passfile`.
+    """
     # Without the second variable, psql sends the password in clear to whoever took the port.
     prefix = f"PGPASSFILE={shlex.quote(str(passfile))} PGREQUIREAUTH=scram-sha-256 "
     console.print("to look at rows with SQL, read-only and without texts:")
-    click.echo(prefix + shlex.join([psql(), without_passwords(stack.urls.reader)]))
+    click.echo(prefix + shlex.join([psql(), database_place(sa.make_url(stack.urls.reader))]))
     console.print("to submit and to give feedback with SQL, too:")
-    click.echo(prefix + shlex.join([psql(), without_passwords(stack.urls.producer)]))
+    click.echo(prefix + shlex.join([psql(), database_place(sa.make_url(stack.urls.producer))]))
     say(f"for other database clients, the passwords are at the ends of the lines of {passfile}")
 
 
