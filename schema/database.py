@@ -52,7 +52,7 @@ def create_engine(
     """Make an engine for `url`; nothing connects before it is used.
 
     Args:
-        url: `postgresql://…`, as psql accepts it.
+        url: `postgresql://user:password@host:port/database`.
         application: shown in `pg_stat_activity`.
         role: role that the login should be a member of; the error names it if a right is missing.
         connections: most connections held at once.
@@ -66,7 +66,7 @@ def create_engine(
     try:
         parsed = parse_database_url(url)
     except ValueError as error:
-        msg = f"TEXTMILL_DATABASE_URL: {error}"
+        msg = f"the URL of the database: {error}"
         raise SettingsError(msg) from None
     engine = sa.create_engine(
         parsed.set(drivername="postgresql+psycopg"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import producer
-from producer import Document, JobNotFoundError, Textmill
+from producer import Document, JobNotFoundError, SettingsError, Textmill
 from producer.local import remove
 from schema.documents import Rejected
 from schema.outcomes import ErrorCode
@@ -62,6 +62,15 @@ def test_task_that_is_none_is_refused_with_the_names_of_all(database_url: str) -
 
     with Textmill(database_url) as textmill, pytest.raises(ValueError, match=tasks):
         textmill.submit("sentimnt", [])
+
+
+def test_url_that_a_program_gives_is_not_taken_for_a_variable() -> None:
+    """Without it, the error names a variable that nobody set."""
+    with (
+        pytest.raises(SettingsError, match=r"^the URL of the database: it must begin with"),
+        Textmill("mysql://db/texts"),
+    ):
+        pass
 
 
 def test_latest_jobs_come_newest_first(database_url: str) -> None:
