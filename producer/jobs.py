@@ -66,14 +66,10 @@ def status(engine: sa.Engine, job_id: JobId) -> JobStatus:
         JobNotFoundError: there is no such job, or it is still loading.
         ServiceUnavailableError: Postgres does not answer.
     """
-    with reachable(engine), engine.connect() as connection:
-        row = connection.execute(
-            sa.text(f"select {_COLUMNS} from textmill.job_status where job_id = :job_id"),  # noqa: S608
-            {"job_id": job_id},
-        ).one_or_none()
-    if row is None:
+    found = _found(engine, "job_id = :job_id", {"job_id": job_id, "limit": 1})
+    if not found:
         raise job_not_found(job_id)
-    return JobStatus.model_validate(row._asdict())
+    return found[0]
 
 
 def job_not_found(job_id: JobId) -> JobNotFoundError:

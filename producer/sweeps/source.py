@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from producer.sweeps.row_values import converter, read_as_text
 from producer.sweeps.watermarks import WatermarkType, watermark_type
-from schema.database import create_engine
+from schema.database import closing_engine
 from schema.database_errors import is_outage, refuses_login, what_it_says
 from schema.errors import InputError, SettingsError, SourceAwayError, SourceError
 from schema.settings import SweepSettings
@@ -209,8 +209,5 @@ def open_source(
             f"TEXTMILL_SOURCES names no source {name!r}; it must do so here and where dispatch runs"
         )
         raise SettingsError(msg)
-    read = create_engine(url, application="textmill-sweep", connections=1)
-    try:
+    with closing_engine(url, application="textmill-sweep") as read:
         yield Source(read, name, settings.source_timeout, query, column)
-    finally:
-        read.dispose()
