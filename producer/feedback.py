@@ -116,13 +116,13 @@ def add(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) ->
     return _call(engine, f"add_feedback({arguments})", given)
 
 
-def is_there(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = None) -> bool:
+def is_there(engine: sa.Engine, verdict: Verdict, *, annotator: str) -> bool:
     """Whether the same annotator gave the same verdict on the same document before.
 
     Args:
         engine: database of a migrated Textmill.
         verdict: what a person says; the order of labels or keywords does not matter.
-        annotator: who gives the verdict if it names nobody; None means the database user.
+        annotator: who gives the verdict if it names nobody.
 
     Raises:
         ServiceUnavailableError: Postgres does not answer.
@@ -132,7 +132,7 @@ def is_there(engine: sa.Engine, verdict: Verdict, *, annotator: str | None = Non
         select f.verdict, f.labels, f.keywords, f.comment from textmill.document d
         join textmill.feedback f using (job_id, seq)
         where d.job_id = :job_id and d.external_id = :external_id
-            and f.annotator = coalesce(:annotator, session_user) and f.adjudicates = :adjudicates
+            and f.annotator = :annotator and f.adjudicates = :adjudicates
     """)
     given = verdict.model_dump(include={"job_id", "external_id", "adjudicates"})
     given["annotator"] = verdict.annotator or annotator
