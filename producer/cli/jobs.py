@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from producer import jobs
-from producer.cli.connected import connected, is_served
+from producer.cli.connected import connected
 from producer.cli.job_ids import job_argument, resolved
 from producer.cli.options import TASK, json_lines_option
 from producer.cli.show import (
@@ -85,7 +85,6 @@ def status(  # noqa: PLR0913  # a parameter for each option
     if job is not None and (task or state or name):
         msg = "JOB names the job to show; leave --task, --state and --name out"
         raise click.UsageError(msg)
-    served = is_served()
     with connected() as textmill:
         if job is not None:
             listed = [textmill.status(resolved(textmill.engine, job))]
@@ -98,7 +97,7 @@ def status(  # noqa: PLR0913  # a parameter for each option
             printed = make_console()
             printed.print(_shown(listed, printed, alone=job is not None))
         if not as_json:
-            tell_if_nothing_runs(textmill, listed, served=served)
+            tell_if_nothing_runs(textmill, listed)
         if watch:
             listed = _watched(textmill, listed, alone=job is not None, as_json=as_json)
     if watch and job is not None and (listed[0].failed or listed[0].cancelled):

@@ -17,6 +17,7 @@ from rich.table import Table
 from producer.client import Textmill
 from producer.jobs import JobStatus
 from producer.workers import any_alive
+from schema.settings import ServiceSettings, read
 from schema.states import RUNNABLE_JOB_STATES
 from schema.terminal import Columns, cell, fitting, fitting_table, make_console, printable
 
@@ -110,13 +111,13 @@ def progress_line(job: JobStatus) -> str:
     return f"{job.state}, {done}, {_count(job.documents_per_second or 0)} a second"
 
 
-def tell_if_nothing_runs(
-    textmill: Textmill, statuses: Iterable[JobStatus], *, served: bool
-) -> None:
+def tell_if_nothing_runs(textmill: Textmill, statuses: Iterable[JobStatus]) -> None:
     """Say so if a job cannot continue because no worker is alive: its state does not show it."""
     waits = any(status.state in RUNNABLE_JOB_STATES for status in statuses)
     if waits and not any_alive(textmill.engine):
-        start = "textmill-worker run" if served else "textmill up"
+        # `textmill-worker run` looks for no embedded stack.
+        own_servers = read(ServiceSettings).database_url is not None
+        start = "textmill-worker run" if own_servers else "textmill up"
         say(f"no worker process is alive; start some with: {start}")
 
 

@@ -257,7 +257,7 @@ def _follow(progress: Progress, textmill: Textmill, submission: Submission) -> J
             say(progress_line(seen))
         if others_work:
             others_work = False  # said once
-            tell_if_nothing_runs(textmill, [seen], served=True)
+            tell_if_nothing_runs(textmill, [seen])
     return seen
 
 

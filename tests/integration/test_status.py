@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from producer import control
+from producer import Textmill, control
+from producer.cli.show import tell_if_nothing_runs
 from schema.documents import JobId
 from schema.outcomes import Failure, Result
 from tests.fixtures.chunks import add_job
@@ -73,6 +74,22 @@ def test_status_says_where_a_job_waits_and_no_worker_lives(
     told = "no worker process is alive; start some with: textmill-worker run\n"
     assert alone.stderr == told
     assert (as_json.stderr, served.stderr) == ("", "")
+
+
+def test_note_about_workers_names_a_command_that_can_start_them(
+    database: DatabaseUrls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it, a stack without workers advises a command that looks for no stack."""
+    with Textmill(database.producer) as textmill:
+        seen = textmill.status(textmill.submit("sentiment", [{"text": "good"}]).job_id)
+
+        tell_if_nothing_runs(textmill, [seen])
+        monkeypatch.setenv("TEXTMILL_DATABASE_URL", database.producer)
+        tell_if_nothing_runs(textmill, [seen])
+
+    embedded, own = capsys.readouterr().err.splitlines()
+    assert embedded == "no worker process is alive; start some with: textmill up"
+    assert own == "no worker process is alive; start some with: textmill-worker run"
 
 
 def test_watching_a_job_tells_how_it_ended(
