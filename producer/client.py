@@ -194,8 +194,12 @@ class Textmill:
         return seen
 
     def watch(self, stack: Stack) -> None:
-        """Have `check` also watch the processes of `stack` that this process started."""
+        """Have `check` also watch the processes of `stack` that this process started.
+
+        It does so until the end of the `with` block.
+        """
         self._watched.append(stack)
+        self._exits.callback(self._watched.remove, stack)
 
     def check(self) -> None:
         """Check that everything this process started for its jobs is still running.

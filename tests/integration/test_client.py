@@ -7,10 +7,26 @@ from typing import Any
 import pytest
 
 import producer
-from producer import Document, JobNotFoundError, SettingsError, Textmill
-from producer.local import remove
+from producer import (
+    Document,
+    JobNotFoundError,
+    ServiceUnavailableError,
+    SettingsError,
+    Textmill,
+)
+from producer.local import Stack, remove
+from producer.local.stack import Urls
 from schema.documents import Rejected
 from schema.outcomes import ErrorCode
+
+
+class EndedStack(Stack):
+    """A stack one of whose processes has ended."""
+
+    def check(self) -> None:
+        """Say so."""
+        msg = "dispatch ended with code 0"
+        raise ServiceUnavailableError(msg)
 
 
 def test_a_few_lines_of_python_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +87,18 @@ def test_url_that_a_program_gives_is_not_taken_for_a_variable() -> None:
         Textmill("mysql://db/texts"),
     ):
         pass
+
+
+def test_second_block_watches_nothing_of_the_first(database_url: str) -> None:
+    """Without it, a program that opens the same object again cannot wait for a job."""
+    textmill = Textmill(database_url)
+
+    with textmill:
+        textmill.watch(EndedStack(Urls(*[""] * 6), ()))
+        with pytest.raises(ServiceUnavailableError):
+            textmill.check()
+    with textmill:
+        textmill.check()
 
 
 def test_latest_jobs_come_newest_first(database_url: str) -> None:
