@@ -213,7 +213,7 @@ def _print_json(statuses: Iterable[JobStatus]) -> None:
 def _format_of(output: Path | None) -> OutputFormat:
     if output is None:
         return OutputFormat.JSONL
-    suffix = output.suffix.removeprefix(".")
+    suffix = output.suffix.removeprefix(".").lower()
     if suffix not in list(OutputFormat):
         msg = f"{output}: its name does not tell its format; give --format {'|'.join(OutputFormat)}"
         raise InputError(msg)

@@ -158,6 +158,19 @@ def test_results_are_those_of_a_status_where_asked(
             textmill.results(job_id, status="broken")
 
 
+def test_name_in_capitals_tells_the_format_as_that_of_an_input_does(
+    database: DatabaseUrls, tmp_path: Path
+) -> None:
+    """Without it, a name that `submit` reads as CSV is refused for results."""
+    job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
+    output = tmp_path / "OUTCOMES.CSV"
+
+    ended = invoke(database, "results", job_id, "-o", output)
+
+    assert ended.exit_code == 0, ended.stderr
+    assert output.read_text(encoding="utf-8").startswith("external_id,status,label,")
+
+
 def test_a_dash_is_standard_output(database: DatabaseUrls, tmp_path: Path) -> None:
     """Without it, people who know `-` from other programs get a file of that name."""
     job_id = invoke(database, "submit", "sentiment", "-", stdin=GOOD).stdout.strip()
