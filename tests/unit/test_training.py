@@ -87,8 +87,7 @@ def test_a_pretraining_that_is_broken_off_leaves_the_language_model_as_it_was(
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     chosen = recipe(data_folder, Task.SENTIMENT).language_model()
     chosen = replace(chosen, training=replace(chosen.training, seed=9))
-    reports = pretrain(chosen, folder, resume=False)
-    next(report for report in reports if isinstance(report, EpochReport))
+    interrupt(pretrain(chosen, folder, resume=False))
     between = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
     list(pretrain(chosen, folder, resume=True))

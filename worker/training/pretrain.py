@@ -5,7 +5,7 @@ Howard & Ruder 2018), so that a task with few labelled rows starts with words an
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -135,7 +135,7 @@ class Pretraining:
 
 def pretrain(
     pretraining: Pretraining, out: Path, *, resume: bool
-) -> Iterator[str | StepReport | EpochReport]:
+) -> Generator[str | StepReport | EpochReport]:
     """Train a language model and write its vocabulary and its encoder.
 
     Args:
