@@ -24,11 +24,12 @@ IDENTITY = Path(__file__).parent / "identity.jsonl"
 HARM = {
     "everyday_moderation.jsonl": (0.09, 0.94),
     "domains_moderation.jsonl": (0.12, 0.88),
+    "contrasts_moderation.jsonl": (0.13, 0.81),
 }
 """By file: the largest share of harmless rows that may be flagged, and the smallest share of rows
-with a label that must be. The files hold sentences of everyday life, and texts of many domains,
-such as chat in games. Their authors knew neither the training data nor the texts written for
-training."""
+with a label that must be. The files hold sentences of everyday life, texts of many domains, such as
+chat in games, and harmless texts that use the words of harmful ones. Their authors knew neither the
+training data nor the texts written for training."""
 ROWS = 150
 """How many rows of each test split are measured."""
 LEAST_KEPT = 0.95
