@@ -146,6 +146,8 @@ def find(engine: sa.Engine, name: str) -> tuple[Definition, str]:
 def set_paused(engine: sa.Engine, name: str, *, paused: bool) -> datetime | None:
     """Pause a sweep, or resume it at its next time; a run that is under way finishes in any case.
 
+    A sweep that is not paused keeps its next time when it is resumed.
+
     Returns:
         When it runs next; None while it is paused.
 
@@ -158,21 +160,23 @@ def set_paused(engine: sa.Engine, name: str, *, paused: bool) -> datetime | None
     with reachable(engine), engine.begin() as connection:
         row = connection.execute(
             sa.text(
-                "update textmill.sweep set paused = :paused where name = :name"
-                " returning cron, timezone"
+                "select paused, cron, timezone, next_run_at from textmill.sweep where name = :name"
+                " for update"
             ),
-            {"paused": paused, "name": name},
+            {"name": name},
         ).one_or_none()
         if row is None:
             raise _unknown(connection, name)
-        if paused:
-            return None
-        due = _due(connection, row.cron, row.timezone)
+        due: datetime = row.next_run_at
+        if row.paused and not paused:
+            due = _due(connection, row.cron, row.timezone)
         connection.execute(
-            sa.text("update textmill.sweep set next_run_at = :due where name = :name"),
-            {"due": due, "name": name},
+            sa.text(
+                "update textmill.sweep set paused = :paused, next_run_at = :due where name = :name"
+            ),
+            {"paused": paused, "due": due, "name": name},
         )
-        return due
+        return None if paused else due
 
 
 def make_due(engine: sa.Engine, name: str) -> None:

@@ -94,6 +94,19 @@ def test_sweeps_on_the_command_line(
     assert (unknown[0], "there is no sweep 'posts'; there are: none" in unknown[1]) == (2, True)
 
 
+def test_sweep_that_is_not_paused_keeps_its_next_time_when_it_is_resumed(
+    database: DatabaseUrls, engine: sa.Engine, shop_settings: SweepSettings
+) -> None:
+    """Without it, `resume` of a sweep that is due puts its run off to the next night."""
+    add(engine, definition(), shop_settings, None)
+    change(engine, "update textmill.sweep set next_run_at = '2026-01-02 03:04:00+00'")
+
+    resumed = invoke(database, "sweep", "resume", "posts", TEXTMILL_DATABASE_URL=database.owner)
+
+    assert resumed.exit_code == 0
+    assert "sweep posts runs next at 2026-01-02 03:04 UTC" in resumed.output
+
+
 def test_sweep_whose_schedule_gives_no_time_can_be_paused(
     database: DatabaseUrls, engine: sa.Engine, shop_settings: SweepSettings
 ) -> None:
