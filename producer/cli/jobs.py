@@ -37,6 +37,9 @@ STATE = click.Choice([state.value for state in JobState if state is not JobState
 
 STATUS = click.Choice([*map(str, DocumentStatus)])
 
+LISTED = 20
+"""Jobs that are listed without `--limit`."""
+
 WATCH_JSON_INTERVAL = 1
 """Seconds between the lines of `--watch --json`."""
 
@@ -56,9 +59,7 @@ class _Job(click.Argument):
 @click.option(
     "--limit",
     type=click.IntRange(1, 1_000_000),
-    default=20,
-    show_default=True,
-    help="Most jobs listed.",
+    help=f"Most jobs listed.  [default: {LISTED}]",
 )
 @click.option("--watch", is_flag=True, help="Keep showing until finished.")
 @json_lines_option
@@ -68,7 +69,7 @@ def status(  # noqa: PLR0913  # a parameter for each option
     task: str | None,
     state: str | None,
     name: str | None,
-    limit: int,
+    limit: int | None,
     watch: bool,
     as_json: bool,
 ) -> None:
@@ -82,14 +83,14 @@ def status(  # noqa: PLR0913  # a parameter for each option
       textmill status 0190f3c2-… --watch
       textmill status --state running --json | jq .eta
     """
-    if job is not None and (task or state or name):
-        msg = "JOB names the job to show; leave --task, --state and --name out"
+    if job is not None and (task or state or name or limit):
+        msg = "JOB names the job to show; leave --task, --state, --name and --limit out"
         raise click.UsageError(msg)
     with connected() as textmill:
         if job is not None:
             listed = [textmill.status(resolved(textmill.engine, job))]
         else:
-            listed = textmill.jobs(limit, task=task, state=state, name=name)
+            listed = textmill.jobs(limit or LISTED, task=task, state=state, name=name)
         if as_json and not watch:
             _print_json(listed)
             return

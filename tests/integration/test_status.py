@@ -55,9 +55,10 @@ def test_status_lists_only_what_is_asked_for(database: DatabaseUrls) -> None:
     assert listed("--limit", 2) == [third, second]
     invoke(database, "submit", "sentiment", "-", "--name", "night", stdin=GOOD)
     assert len(listed("--name", "night")) == 1
-    refused = invoke(database, "status", first, "--state", "running")
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert "leave --task, --state and --name out" in refused.stderr
+    for option in (("--state", "running"), ("--limit", 1)):
+        refused = invoke(database, "status", first, *option)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "leave --task, --state, --name and --limit out" in refused.stderr
 
 
 def test_status_says_where_a_job_waits_and_no_worker_lives(
