@@ -159,6 +159,11 @@ def ended_well(program: str) -> Iterator[None]:
         sys.exit(EXIT_INTERRUPTED)
 
 
+def asks_for_help(group: click.Context) -> bool:
+    """Whether the command line of a group's command asks for help, which needs no settings."""
+    return not {*group.help_option_names}.isdisjoint(group.args)
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Raise KeyboardInterrupt instead of an error that is only a consequence of Ctrl-C.

@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 from schema.settings import check_all
-from schema.terminal import ended_well
+from schema.terminal import asks_for_help, ended_well
 
 COMMANDS = (
     "evaluate",
@@ -45,7 +45,8 @@ class LazyGroup(click.Group):
         """Run a command. SIGTERM ends it as Ctrl-C does, except `run`, which handles it itself."""
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         with ended_well("textmill-worker"):
-            check_all()
+            if not asks_for_help(ctx):
+                check_all()
             return super().invoke(ctx)
 
 

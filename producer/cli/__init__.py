@@ -12,13 +12,14 @@ from producer.cli.submit import submit
 from producer.cli.sweep import sweep
 from producer.cli.up import up
 from schema.settings import check_all
-from schema.terminal import ended_well
+from schema.terminal import asks_for_help, ended_well
 
 
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         with ended_well("textmill"):
-            check_all()
+            if not asks_for_help(ctx):
+                check_all()
             return super().invoke(ctx)
 
 

@@ -178,6 +178,14 @@ def test_malformed_setting_exits_with_2_and_is_named(database: DatabaseUrls, nam
     assert "many" not in ended.stderr
 
 
+def test_help_needs_no_valid_setting(database: DatabaseUrls) -> None:
+    """Without it, whoever mistyped a setting cannot read which options there are instead."""
+    asked = invoke(database, "db", "prune", "--help", TEXTMILL_LOAD_BATCH="many")
+
+    assert asked.exit_code == 0
+    assert asked.stdout.startswith("Usage: main db prune")
+
+
 def test_data_directory_that_is_a_file_is_refused_in_a_line(
     database: DatabaseUrls, tmp_path: Path
 ) -> None:
