@@ -122,7 +122,7 @@ def _bidirectional(model: Model) -> nn.Module:
 
 def _documents_of(tokens: int, pipeline: Pipeline) -> list[str]:
     """Documents of about `tokens` tokens."""
-    texts = make(20_000, words=tokens - 3, seed=1)
+    texts = make(20_000, words=tokens, seed=1)
     near = (tokens - 1, tokens, tokens + 1)
     return [text for text in texts if len(pipeline.prepare(text).ids) in near][:2048]
 
