@@ -145,7 +145,9 @@ class Engine:
 
     def _serve(self) -> None:
         while self._collect():
-            self._schedule.drop_abandoned()
+            if self._schedule.drop_abandoned():
+                # What is left of a micro-batch that did not fit says too little about the memory.
+                self._fitted.clear()
             with self._core.if_free(self._wake) as free:
                 chosen = self._schedule.next(bulk=free)
                 if chosen is not None:

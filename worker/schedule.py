@@ -115,12 +115,22 @@ class Schedule:
                 return chosen
         return None
 
-    def drop_abandoned(self) -> None:
-        """Forget the windows of abandoned requests, and end these with `AbandonedError`."""
-        for request in self._requests:
-            if request.abandoned.is_set():
-                self._end(request, AbandonedError())
+    def drop_abandoned(self) -> bool:
+        """Forget the windows of abandoned requests, and end these with `AbandonedError`.
+
+        Returns:
+            Whether parts of a micro-batch that failed were among these windows.
+        """
+        abandoned = [request for request in self._requests if request.abandoned.is_set()]
+        for request in abandoned:
+            self._end(request, AbandonedError())
         self.drop_answered()
+        return any(
+            window.request in abandoned
+            for halves in self._halves.values()
+            for _, windows in halves
+            for window in windows
+        )
 
     def drop_answered(self) -> None:
         """Forget requests that have all their answers."""

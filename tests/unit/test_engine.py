@@ -208,6 +208,36 @@ def test_one_window_that_does_not_fit_lowers_no_budget(model: FakeModel) -> None
     assert [len(batch) for batch in model.batches] == [5]
 
 
+def test_abandoned_rest_of_a_batch_that_does_not_fit_lowers_no_budget(model: FakeModel) -> None:
+    """Without it a cancelled job leaves micro-batches as small as the one that came next, for ever.
+
+    The budget is kept in a file, so a restart does not help.
+    """
+    model.fits = 4 * SMALLEST
+    model.gate = threading.Semaphore(0)
+    abandoned = threading.Event()
+    ceilings: list[int] = []
+    windows = [window(n, length=SMALLEST) for n in range(8)]
+
+    with (
+        engine(
+            model, budget=8 * SMALLEST, on_ceiling=lambda _, budget: ceilings.append(budget)
+        ) as running,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        cancelled = pool.submit(predict, running, model, windows, abandoned=abandoned)
+        model.calls.get(timeout=PATIENCE)
+        abandoned.set()
+        model.gate.release(1_000)
+        with pytest.raises(AbandonedError):
+            cancelled.result(PATIENCE)
+        predict(running, model, [window(1)])
+        assert ceilings == []
+        predict(running, model, windows)
+
+    assert ceilings == [4 * SMALLEST]
+
+
 def test_lost_device_is_told_to_everyone(model: FakeModel) -> None:
     """Without it a process with a dead GPU fails every document that it is given."""
     lost: list[Exception] = []
