@@ -180,14 +180,11 @@ class Supervisor:
             if slot.process is not None:
                 slot.process.terminate()
         deadline = time.monotonic() + self._drain
-        signals = self._signals
         for slot in running:
             if slot.process is None:
                 continue
             while (
-                slot.process.poll() is None
-                and time.monotonic() < deadline
-                and self._signals <= max(signals, 1)
+                slot.process.poll() is None and time.monotonic() < deadline and self._signals <= 1
             ):
                 time.sleep(0.1)
             if slot.process.poll() is None:
