@@ -273,9 +273,10 @@ declare
         ' case when row_number() over () = 1 then to_json(q.*) end as head from (%s%s) as q) as given'
         ' where head is null or textmill.has_unique_columns(head)',
         pg_catalog.rtrim(query, E' \t\r\n;'), E'\n');
-    -- Hash of the rows, for the idempotency key: without one, nobody asks whether rows are the same.
+    -- Hash of the rows, for the idempotency key: without one, nobody asks whether rows are the same. Their
+    -- order does not count, since without ORDER BY it may differ from one call to the next.
     summary constant text := 'select sha256(convert_to(concat_ws(''|'', $1, count(*), sum('
-        'hashtextextended(concat_ws(E''\x1f'', seq, coalesce(id, E''\x1e''),'
+        'hashtextextended(concat_ws(E''\x1f'', coalesce(id, E''\x1e''),'
         ' coalesce(text, E''\x1e''), metadata), 0)::numeric)), ''UTF8'')) from (';
     key constant text := options ->> 'idempotency_key';
     hash bytea;

@@ -56,6 +56,19 @@ def test_rows_of_a_query_become_documents(engine: sa.Engine, producer_engine: sa
     ]
 
 
+def test_order_of_rows_is_no_other_content(producer_engine: sa.Engine) -> None:
+    """Without it, a repeat is refused if Postgres reads a table in another order than before."""
+    query = "select id, 'text ' || id as text from (values {}) as post (id)"
+    key: dict[str, object] = {"idempotency_key": "night"}
+
+    first = submit_query(producer_engine, query.format("(1), (2), (3)"), key)
+    again = submit_query(producer_engine, query.format("(1), (3), (2)"), key)
+
+    assert again == first
+    with pytest.raises(sa.exc.IntegrityError, match="used before"):
+        submit_query(producer_engine, query.format("(1), (3), (3)"), key)
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [
