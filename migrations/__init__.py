@@ -7,6 +7,7 @@ from alembic import command
 from alembic.config import Config
 
 from schema.database import MIGRATION, check_version, migration
+from schema.errors import SettingsError
 
 _LOCK = sa.text("select pg_advisory_xact_lock(hashtext('textmill.upgrade'))")
 """Held until the end of the transaction, so that a database has one upgrade at a time."""
@@ -24,6 +25,7 @@ def upgrade(engine: sa.Engine) -> str | None:
 
     Raises:
         SchemaVersionError: the database is newer than this code.
+        SettingsError: the database cannot hold every text, because its encoding is not UTF8.
     """
     package = files(__name__)
     with as_file(package) as folder, engine.connect() as connection:
@@ -32,6 +34,7 @@ def upgrade(engine: sa.Engine) -> str | None:
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         config.attributes["connection"] = connection
         connection.execute(_LOCK)
+        _check_encoding(connection)
         if (migration(connection) or "") > MIGRATION:
             check_version(connection)
         command.upgrade(config, "head")
@@ -44,6 +47,21 @@ def upgrade(engine: sa.Engine) -> str | None:
             raise
         return roles
     return None
+
+
+def _check_encoding(connection: sa.Connection) -> None:
+    """Refuse a database whose encoding lacks characters; a server without a locale has SQL_ASCII.
+
+    Raises:
+        SettingsError: the encoding is not UTF8.
+    """
+    encoding = connection.scalar(sa.text("show server_encoding"))
+    if encoding != "UTF8":
+        msg = (
+            f"the encoding of the database is {encoding}, and it must be UTF8;"
+            " create it with: create database … encoding 'UTF8' template template0"
+        )
+        raise SettingsError(msg)
 
 
 def _grant(engine: sa.Engine, roles: str) -> None:

@@ -184,6 +184,25 @@ def test_upgrade_by_older_code_is_refused(database: DatabaseUrls, engine: sa.Eng
     assert "update textmill" in ended.stderr
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_database_that_cannot_hold_every_text_is_refused(
+    database: DatabaseUrls, engine: sa.Engine, encoding: str
+) -> None:
+    """Without it, `db upgrade` on a server without a locale ends in a traceback of all its SQL."""
+    name = f"encoded_{uuid4().hex}"
+    url = sa.make_url(database.owner).set(database=name).render_as_string(hide_password=False)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(
+            f"create database {name} encoding '{encoding}' locale 'C' template template0"
+        )
+
+        ended = invoke(database, "db", "upgrade", TEXTMILL_DATABASE_URL=url)
+
+        connection.exec_driver_sql(f"drop database {name} with (force)")
+    assert ended.exit_code == 2
+    assert f"the encoding of the database is {encoding}, and it must be UTF8" in ended.stderr
+
+
 def test_several_may_upgrade_at_once(database: DatabaseUrls, engine: sa.Engine) -> None:
     """Without it, one of several containers that upgrade on start ends in a traceback."""
     assert engine is not None
