@@ -80,8 +80,9 @@ $$;
 
 -- A verdict is about one result: find that result, check the verdict against its task, and copy what
 -- later training needs. A disagreement that names the result's own answer is refused. Messages say what is
--- wrong with which document, hints say what to do; `textmill` prints both. SECURITY DEFINER, so that a
--- role that inserts feedback need not be able to read documents.
+-- wrong with which document, hints say what to do; `textmill` prints both. Whatever a client can get wrong is
+-- refused here: if a constraint refused it, its message would quote the row, with the text, into Postgres's
+-- log. SECURITY DEFINER, so that a role that inserts feedback need not be able to read documents.
 create function textmill.check_feedback() returns trigger
     language plpgsql security definer
     set search_path = pg_catalog, pg_temp
@@ -93,6 +94,16 @@ declare
 begin
     -- An erasure of the text waits for this transaction.
     perform textmill.limit_idling();
+    if new.verdict is null or new.verdict not in ('agree', 'disagree') then
+        raise exception 'the verdict "%" is unknown', new.verdict
+            using errcode = 'check_violation', hint = 'It is agree or disagree.';
+    end if;
+    if new.annotator is null or char_length(new.annotator) not between 1 and 200 then
+        raise exception 'the name of the annotator has % characters',
+                coalesce(char_length(new.annotator), 0)
+            using errcode = 'check_violation', hint = 'It may have 1 to 200.';
+    end if;
+    new.adjudicates := coalesce(new.adjudicates, false);
     -- A login that may submit hands over verdicts in any name. Others, such as that of a review page, may
     -- not judge in the name of a person who has a login.
     if new.annotator <> session_user
@@ -162,6 +173,12 @@ begin
                     else 'Name exactly one of: %s.' end,
                 array_to_string(allowed, ', '));
     end if;
+    if num_nonnulls(new.labels, new.keywords) <> (new.verdict = 'disagree')::integer then
+        raise exception 'the verdict % on document "%" does not fit what it names', new.verdict,
+                new.external_id
+            using errcode = 'check_violation',
+            hint = 'A disagreement names the right labels or keywords, an agreement neither.';
+    end if;
     new.given := textmill.answer_of(new.task, 'agree', new.payload, null, null);
     new.answer := textmill.answer_of(new.task, new.verdict, new.payload, new.labels, new.keywords);
     if new.verdict = 'disagree' and new.answer = new.given then
@@ -188,10 +205,6 @@ declare
     added bigint;
     broken text;
 begin
-    if add_feedback.verdict is null or add_feedback.verdict not in ('agree', 'disagree') then
-        raise exception 'the verdict "%" is unknown', add_feedback.verdict
-            using errcode = 'check_violation', hint = 'It is agree or disagree.';
-    end if;
     insert into textmill.feedback
         (job_id, external_id, verdict, labels, keywords, comment, annotator, adjudicates)
         values (add_feedback.job_id, add_feedback.external_id, add_feedback.verdict,
@@ -211,15 +224,6 @@ exception
                 add_feedback.external_id
             using errcode = 'unique_violation',
             hint = 'The verdict stands; name another annotator, or adjudicate to overrule it.';
-    when check_violation then
-        get stacked diagnostics broken = constraint_name;
-        if broken = 'feedback_correction' then
-            raise exception 'the verdict % on document "%" does not fit what it names',
-                    add_feedback.verdict, add_feedback.external_id
-                using errcode = 'check_violation',
-                hint = 'A disagreement names the right labels or keywords, an agreement neither.';
-        end if;
-        raise;
 end
 $$;
 

@@ -237,6 +237,40 @@ def test_plain_insert_meets_the_same_rules(
     assert tuple(good) == ("green tea, a pot", "sentiment", "test")
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("verdict", "'maybe'"), ("labels", "'{neutral}'"), ("annotator", "''"), ("annotator", "null")],
+)
+def test_refused_verdict_does_not_show_the_text(
+    producer_engine: sa.Engine, jobs: dict[Task, JobId], column: str, value: str
+) -> None:
+    """Without it, a slip at a SQL prompt writes what a user wrote into the log of Postgres."""
+    given = {"job_id": f"'{jobs[Task.SENTIMENT]}'", "external_id": "'a'", "verdict": "'agree'"}
+    given[column] = value
+    columns, values = ", ".join(given), ", ".join(given.values())
+
+    with producer_engine.connect() as connection, pytest.raises(sa.exc.IntegrityError) as raised:
+        connection.exec_driver_sql(f"insert into textmill.feedback ({columns}) values ({values})")
+
+    diagnosis = getattr(raised.value.orig, "diag", None)
+    assert diagnosis
+    assert diagnosis.message_hint
+    assert diagnosis.message_detail is None
+
+
+def test_verdict_that_says_nothing_of_adjudicating_does_not(
+    producer_engine: sa.Engine, jobs: dict[Task, JobId]
+) -> None:
+    """Without it, a program that hands over null for "no" is refused, and shown the text."""
+    call = (
+        f"select textmill.add_feedback('{jobs[Task.SENTIMENT]}', 'a', 'agree', adjudicates => null)"
+    )
+    with producer_engine.begin() as connection:
+        connection.exec_driver_sql(call)
+
+        assert connection.scalar(sa.text("select adjudicates from textmill.feedback")) is False
+
+
 def test_add_on_the_command_line(database: DatabaseUrls, jobs: dict[Task, JobId]) -> None:
     """Without it, a person at a terminal needs SQL to disagree."""
     job = jobs[Task.SENTIMENT]
@@ -284,6 +318,8 @@ def test_malformed_verdict_is_refused_in_words_for_people(
         ("'a', 'disagree', array['positive']", 'document "a" is already: positive', "Agree"),
         ("'b', 'agree'", 'judged document "b" before', "adjudicate"),
         ("'b', 'agree', adjudicates => true", "was adjudicated before", "feedback_status"),
+        ("'a', 'agree', annotator => null", "the annotator has 0 characters", "1 to 200"),
+        ("'a', 'agree', annotator => repeat('k', 201)", "has 201 characters", "1 to 200"),
     ],
 )
 def test_feedback_function_says_what_is_wrong(
