@@ -218,8 +218,8 @@ create view textmill.job_status as
 select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
     accepted - succeeded - failed - cancelled as pending,
     rejected,
-    case accepted when 0 then 100.0
-        else round(100.0 * (succeeded + failed) / accepted, 1) end as percent,
+    case when succeeded + failed = accepted then 100.0
+        else least(round(100.0 * (succeeded + failed) / accepted, 1), 99.9) end as percent,
     submitted_by, created_at, started_at, finished_at,
     rate::real as documents_per_second,
     -- Beyond a year an estimate means nothing, and far beyond it Postgres has no such time.
@@ -257,8 +257,8 @@ comment on column textmill.job_status.cancelled is
 comment on column textmill.job_status.pending is 'Documents without an outcome so far.';
 comment on column textmill.job_status.rejected is 'Failed documents that were rejected at intake.';
 comment on column textmill.job_status.percent is
-    'Share of the documents that succeeded or failed, 0 to 100; cancelled ones did neither. 100 for an empty'
-    ' job.';
+    'Share of the documents that succeeded or failed, 0 to 100; cancelled ones did neither. 100 if all of'
+    ' them did, and for an empty job.';
 comment on column textmill.job_status.submitted_by is 'Who submitted the job.';
 comment on column textmill.job_status.created_at is 'When loading began.';
 comment on column textmill.job_status.started_at is 'When the first chunk was claimed.';

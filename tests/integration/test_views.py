@@ -121,6 +121,27 @@ def test_what_was_cancelled_is_not_counted_as_done(producer_engine: sa.Engine) -
 
 
 @pytest.mark.parametrize(
+    ("succeeded", "percent"), [(0, 0), (9_994, 99.9), (9_999, 99.9), (10_000, 100)]
+)
+def test_only_a_job_without_anything_left_shows_100_percent(
+    engine: sa.Engine, succeeded: int, percent: float
+) -> None:
+    """Without it, a program that waits for 100 percent reads results before all are there."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "insert into textmill.job (task, lane, state, accepted, succeeded, started_at)"
+                " values ('sentiment', 'bulk', 'running', 10000, :succeeded, now())"
+            ),
+            {"succeeded": succeeded},
+        )
+
+    (job,) = jobs.latest(engine, 1)
+
+    assert job.percent == percent
+
+
+@pytest.mark.parametrize(
     ("since", "done", "eta"),
     [
         ("120 days", 1, None),
