@@ -24,6 +24,9 @@ _FROM_ENVIRONMENT = SettingsConfigDict(
     extra="ignore",
 )
 
+_YEAR = 31_536_000
+"""Most seconds of a setting: neither dates of Postgres nor waits of a thread reach without end."""
+
 
 def _user_name() -> str:
     """The account's name; in a container, the user id may have none."""
@@ -94,7 +97,7 @@ class IntakeSettings(BaseSettings):
     chunk_documents: Annotated[int, Field(ge=1)] = 2048
     chunk_tokens: Annotated[int, Field(ge=1)] = 65_536
     load_batch: Annotated[int, Field(ge=1)] = 10_000
-    abandoned_after: Annotated[float, Field(gt=0)] = 3600
+    abandoned_after: Annotated[float, Field(gt=0, le=_YEAR)] = 3600
     max_pending: Annotated[int, Field(ge=1)] | None = None
     max_pending_per_submitter: Annotated[int, Field(ge=1)] | None = None
     submitter: Annotated[str, Field(min_length=1)] = Field(default_factory=_user_name)
@@ -111,8 +114,8 @@ class DispatchSettings(BaseSettings):
 
     model_config = _FROM_ENVIRONMENT
 
-    poll_interval: Annotated[float, Field(gt=0)] = 1
-    republish_after: Annotated[float, Field(gt=0)] = 10
+    poll_interval: Annotated[float, Field(gt=0, le=_YEAR)] = 1
+    republish_after: Annotated[float, Field(gt=0, le=_YEAR)] = 10
 
 
 class SweepSettings(BaseSettings):
@@ -126,7 +129,8 @@ class SweepSettings(BaseSettings):
     model_config = _FROM_ENVIRONMENT
 
     sources: Json[dict[str, SecretStr]] = Field(default="{}", validate_default=True)
-    source_timeout: Annotated[float, Field(gt=0)] = 300
+    # Postgres counts a statement's time in milliseconds, up to 2^31.
+    source_timeout: Annotated[float, Field(gt=0, le=2_000_000)] = 300
 
     @field_validator("sources")
     @classmethod
@@ -169,11 +173,11 @@ class WorkerSettings(BaseSettings):
     threads: Annotated[int, Field(ge=2)] = 4
     lease: Annotated[float, Field(gt=0, le=3600)] = 25
     heartbeat: Annotated[float, Field(gt=0, le=10)] = 5
-    chunk_timeout: Annotated[float, Field(gt=0)] = 900
+    chunk_timeout: Annotated[float, Field(gt=0, le=_YEAR)] = 900
     max_attempts: Annotated[int, Field(ge=1)] = 5
     micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None
-    linger: Annotated[float, Field(ge=0)] = 0.003
-    drain: Annotated[float, Field(ge=0)] = 30
+    linger: Annotated[float, Field(ge=0, le=_YEAR)] = 0.003
+    drain: Annotated[float, Field(ge=0, le=_YEAR)] = 30
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     cache_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("textmill")))
     artifacts: Path | None = None

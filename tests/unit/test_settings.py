@@ -49,6 +49,26 @@ def test_malformed_setting_is_refused_by_name(
         read(settings)
 
 
+@pytest.mark.parametrize("value", ["inf", "1e12"])
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (settings, f"TEXTMILL_{name.upper()}")
+        for settings in CONCERNS
+        for name, field in settings.model_fields.items()
+        if field.annotation is float
+    ],
+)
+def test_time_that_never_ends_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, settings: type[BaseSettings], name: str, value: str
+) -> None:
+    """Without it, dispatch ends in a traceback if a load is to be kept for ever."""
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError, match=name):
+        read(settings)
+
+
 @pytest.mark.parametrize(
     "url",
     ["mysql://etl:sesame@db/shop", "postgresql://etl:9@sesame@db/shop", "postgresql://etl:sesame"],
