@@ -23,7 +23,7 @@ select q.task, q.lane, count(distinct o.job_id) as jobs,
     count(*) filter (where o.state = 'dispatched') as dispatched_chunks,
     count(*) filter (where o.state = 'running') as running_chunks,
     coalesce(sum(o.documents) filter (where o.state <> 'running'), 0)::bigint as waiting_documents,
-    now() - min(o.created_at) filter (where o.state <> 'running') as oldest,
+    statement_timestamp() - min(o.created_at) filter (where o.state <> 'running') as oldest,
     (select coalesce(sum(w.threads), 0) from textmill.worker w
         where q.task = any (w.tasks) and textmill.is_alive(w.heartbeat_at)) as threads
 from (values ('sentiment'), ('keywords'), ('moderation')) as t (task)

@@ -214,6 +214,8 @@ begin
 end
 $$;
 
+-- Views tell the time by statement_timestamp(): now() stands still in the transaction of a client that
+-- looks again and again, and never commits.
 create view textmill.job_status as
 select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
     accepted - succeeded - failed - cancelled as pending,
@@ -225,9 +227,10 @@ select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
     -- Beyond a year an estimate means nothing, and far beyond it Postgres has no such time.
     case when state = 'running'
             and accepted - succeeded - failed - cancelled < rate * 365 * 24 * 60 * 60
-        then now() + make_interval(secs => (accepted - succeeded - failed - cancelled) / rate)
+        then statement_timestamp()
+            + make_interval(secs => (accepted - succeeded - failed - cancelled) / rate)
         end as eta,
-    coalesce(finished_at, now()) - created_at as age,
+    coalesce(finished_at, statement_timestamp()) - created_at as age,
     deadline_at, weight, idempotency_key,
     coalesce((options ->> 'explain')::boolean, false) as explain,
     coalesce((options ->> 'generate')::boolean, false) as generate,
@@ -235,8 +238,8 @@ select job_id, task, name, lane, state, accepted, succeeded, failed, cancelled,
 from textmill.job
 cross join lateral (
     select (succeeded + failed - rejected)
-        / nullif(extract(epoch from coalesce(finished_at, now()) - started_at)::double precision, 0)
-        as rate
+        / nullif(extract(epoch from coalesce(finished_at, statement_timestamp()) - started_at)
+            ::double precision, 0) as rate
 ) as speed
 where state <> 'loading';
 

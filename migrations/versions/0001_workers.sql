@@ -23,12 +23,12 @@ create function textmill.is_alive(heartbeat_at timestamptz) returns boolean
     language sql stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select heartbeat_at > now() - interval '30 seconds'
+    select heartbeat_at > statement_timestamp() - interval '30 seconds'
 $$;
 
 create view textmill.worker_status as
 select w.worker, w.host, w.pid, w.device, w.tasks, w.threads, w.started_at, w.heartbeat_at,
-    now() - w.heartbeat_at as silent,
+    statement_timestamp() - w.heartbeat_at as silent,
     w.documents,
     case when textmill.is_alive(w.heartbeat_at) then w.documents_per_second else 0 end
         as documents_per_second,

@@ -178,6 +178,35 @@ def test_one_slow_job_hides_no_other(
     assert etas[Task.SENTIMENT] == eta
 
 
+def test_time_goes_on_in_an_open_transaction(engine: sa.Engine, reader_engine: sa.Engine) -> None:
+    """Without it, a monitor that never commits takes dead workers for alive."""
+    with reader_engine.connect() as connection:
+        connection.exec_driver_sql("select now()")  # begins the transaction
+        with engine.begin() as other:
+            other.exec_driver_sql(
+                "insert into textmill.worker (worker, host, pid, device, tasks, threads,"
+                " heartbeat_at) values ('mill-1', 'mill', 1, 'cpu', '{keywords}', 4,"
+                " clock_timestamp())"
+            )
+            other.exec_driver_sql(
+                "insert into textmill.job (task, lane, state, accepted, succeeded, created_at,"
+                " started_at) values ('keywords', 'bulk', 'running', 2, 1, clock_timestamp(),"
+                " clock_timestamp());"
+                "insert into textmill.chunk (job_id, chunk_no, first_seq, last_seq, tokens)"
+                " select job_id, 0, 1, 2, 2 from textmill.job"
+            )
+
+        passed = connection.execute(
+            sa.text("""
+                select w.silent > '0', j.age > '0', j.documents_per_second > 0, q.oldest > '0'
+                from textmill.worker_status w, textmill.job_status j, textmill.queue_status q
+                where q.task = 'keywords' and q.lane = 'bulk'
+            """)
+        ).one()
+
+    assert tuple(passed) == (True, True, True, True)
+
+
 def test_views_count_the_workers_that_dispatch_counts(
     engine: sa.Engine, reader_engine: sa.Engine
 ) -> None:
