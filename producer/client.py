@@ -40,6 +40,8 @@ class Textmill:
     running (`textmill up`), it starts servers, which stop at the end of the `with` block, or later,
     when no other process that joined them is left. Workers start with the first wait for a job.
 
+    Any number of threads may share it; each call that is under way holds a connection.
+
     Jobs are named by their id, a UUID or its text; anything else raises `JobNotFoundError` too.
     The errors that methods raise can be imported from `producer`. Each method that queries the
     database may also raise `SettingsError`, if the login is refused or lacks a right, and
@@ -71,7 +73,8 @@ class Textmill:
             TextmillError: the embedded servers cannot be started.
         """
         url = self._database_url or self._default_url()
-        self._engine = create_engine(url, application="textmill")
+        # A submit holds its connection for as long as the documents take to come.
+        self._engine = create_engine(url, application="textmill", connections=None)
         self._exits.callback(self._engine.dispose)
         return self
 

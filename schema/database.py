@@ -32,6 +32,9 @@ CONNECT_TIMEOUT = 10
 _ROLE = "textmill_role"
 """Engine option that names the role its login should be a member of."""
 
+_KEPT = 4
+"""Connections that an engine keeps open while nobody uses them."""
+
 _UNDEFINED = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
@@ -45,7 +48,7 @@ def create_engine(
     *,
     application: str,
     role: str = "textmill_producer",
-    connections: int = 4,
+    connections: int | None = _KEPT,
     connect_timeout: int = CONNECT_TIMEOUT,
     pings: bool = True,
 ) -> sa.Engine:
@@ -55,7 +58,8 @@ def create_engine(
         url: `postgresql://user:password@host:port/database`.
         application: shown in `pg_stat_activity`.
         role: role that the login should be a member of; the error names it if a right is missing.
-        connections: most connections held at once.
+        connections: most connections held at once, beyond which a thread waits for another one;
+            None sets no limit, so that no thread waits.
         connect_timeout: seconds to wait for a connection, 2 at least.
         pings: whether a connection is tested each time before it is used; if not, the caller must
             try again when it gets one that was lost meanwhile.
@@ -70,8 +74,8 @@ def create_engine(
         raise SettingsError(msg) from None
     engine = sa.create_engine(
         parsed.set(drivername="postgresql+psycopg"),
-        pool_size=connections,
-        max_overflow=0,
+        pool_size=connections or _KEPT,
+        max_overflow=0 if connections else -1,
         # Parameters hold texts and keywords, which must not reach a log.
         hide_parameters=True,
         pool_pre_ping=pings,

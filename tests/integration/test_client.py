@@ -1,7 +1,10 @@
 """`producer.Textmill`, as an ETL program uses it."""
 
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -180,3 +183,20 @@ def test_record_that_a_program_rejects_is_stored_as_far_as_postgres_can(database
         "invalid_id",
         "missing_text",
     ]
+
+
+def test_any_number_of_threads_submit_at_once(database_url: str) -> None:
+    """Without it, the fifth source of documents that is slow ends in an error about a pool."""
+    threads = 9
+    all_submit = Barrier(threads)
+
+    def documents() -> Iterator[dict[str, object]]:
+        all_submit.wait(timeout=20)
+        yield {"text": "good"}
+
+    with Textmill(database_url) as textmill, ThreadPoolExecutor(threads) as pool:
+        submitting = [
+            pool.submit(textmill.submit, "sentiment", documents()) for _ in range(threads)
+        ]
+
+        assert [job.result().accepted for job in submitting] == [1] * threads
