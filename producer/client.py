@@ -40,7 +40,8 @@ class Textmill:
     running (`textmill up`), it starts servers, which stop at the end of the `with` block, or later,
     when no other process that joined them is left. Workers start with the first wait for a job.
 
-    Any number of threads may share it; each call that is under way holds a connection.
+    Any number of threads may share it; each call that is under way holds a connection. Processes
+    that are forked in the `with` block may use it, too.
 
     Jobs are named by their id, a UUID or its text; anything else raises `JobNotFoundError` too.
     The errors that methods raise can be imported from `producer`. Each method that queries the

@@ -1,7 +1,9 @@
 """Engines for Postgres: one way to connect, with timeouts and errors that say what to do."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakSet
 
 import psycopg
 import sqlalchemy as sa
@@ -35,6 +37,9 @@ _ROLE = "textmill_role"
 _KEPT = 4
 """Connections that an engine keeps open while nobody uses them."""
 
+_engines: WeakSet[sa.Engine] = WeakSet()
+"""Every engine of this process."""
+
 _UNDEFINED = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
@@ -53,6 +58,8 @@ def create_engine(
     pings: bool = True,
 ) -> sa.Engine:
     """Make an engine for `url`; nothing connects before it is used.
+
+    A process that forks may use it on both sides: the child makes connections of its own.
 
     Args:
         url: `postgresql://user:password@host:port/database`.
@@ -97,6 +104,7 @@ def create_engine(
         },
     )
     sa.event.listen(engine, "handle_error", _leave_standby)
+    _engines.add(engine)
     return engine
 
 
@@ -110,6 +118,15 @@ def closing_engine(
         yield engine
     finally:
         engine.dispose()
+
+
+def _leave_connections_to_parent() -> None:
+    """Forget the connections of the process that forked: two that write to one would garble it."""
+    for engine in _engines:
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_leave_connections_to_parent)
 
 
 def _leave_standby(context: sa.ExceptionContext) -> None:

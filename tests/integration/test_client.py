@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import producer
 from producer import (
@@ -200,3 +202,24 @@ def test_any_number_of_threads_submit_at_once(database_url: str) -> None:
         ]
 
         assert [job.result().accepted for job in submitting] == [1] * threads
+
+
+def test_forked_process_leaves_the_connections_of_its_parent_alone(database_url: str) -> None:
+    """Without it, both write to one connection, and each may read the answer to the other."""
+    forking = get_context("fork")
+    told, telling = forking.Pipe(duplex=False)
+
+    def child() -> None:
+        telling.send(textmill.engine.connect().scalar(sa.text("select pg_backend_pid()")))
+
+    with Textmill(database_url) as textmill:
+        with textmill.engine.connect() as connection:
+            served_by = connection.scalar(sa.text("select pg_backend_pid()"))
+        process = forking.Process(target=child)
+        process.start()
+        process.join()
+
+        assert process.exitcode == 0
+        assert told.recv() != served_by
+        with textmill.engine.connect() as connection:
+            assert connection.scalar(sa.text("select pg_backend_pid()")) == served_by
