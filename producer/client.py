@@ -1,12 +1,13 @@
 """The Python interface that an ETL job imports."""
 
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 
 from producer import control, feedback, jobs
@@ -106,8 +107,10 @@ class Textmill:
         Args:
             task: sentiment, keywords or moderation.
             documents: `Document`s, or mappings with `text`, `id` and any other fields, which are
-                kept as metadata; read once, so a generator over millions is fine. Rows of a
-                database cursor can be passed as they are. Ids may be strings, integers or UUIDs.
+                kept as metadata; read once, so a generator over millions is fine. An error that it
+                raises comes as it is, and nothing is submitted. Rows of a database cursor can be
+                passed as they are if they are mappings, as psycopg's `dict_row` and SQLAlchemy's
+                `mappings()` make them. Ids may be strings, integers or UUIDs.
                 Besides JSON values, metadata may hold dates and times (written in ISO 8601),
                 decimals, durations and UUIDs (as strings), bytes (as UTF-8), tuples (as lists)
                 and numpy scalars. NaN and NaT become None.
@@ -132,14 +135,15 @@ class Textmill:
                 "documents are a list or another iterable of documents; put a single one in a list"
             )
             raise TypeError(msg)
-        return submit(
-            self.engine,
-            _member(Task, "task", task),
-            (self._record(document) for document in documents),
-            options or JobOptions(),
-            submitter=self._intake.submitter,
-            limits=self._intake,
-        )
+        with _errors_of_documents():
+            return submit(
+                self.engine,
+                _member(Task, "task", task),
+                self._records(iter(documents)),
+                options or JobOptions(),
+                submitter=self._intake.submitter,
+                limits=self._intake,
+            )
 
     def status(self, job_id: UUID | str) -> JobStatus:
         """The status of a job.
@@ -297,6 +301,13 @@ class Textmill:
         """
         return feedback.add(self.engine, verdict, annotator=self._intake.submitter)
 
+    def _records(self, documents: Iterator[Record | Mapping[str, object]]) -> Iterator[Record]:
+        try:
+            for document in documents:
+                yield self._record(document)
+        except (sa.exc.DBAPIError, psycopg.Error) as error:
+            raise _DocumentsError(error) from error
+
     def _record(self, document: Record | Mapping[str, object]) -> Record:
         match document:
             case Document():
@@ -321,6 +332,23 @@ class Textmill:
         stack = self._exits.enter_context(joined(services, servers))
         self._bare = None if stack.has_dispatch else stack
         return stack.urls.producer
+
+
+class _DocumentsError(Exception):
+    """Whoever makes the documents got this error of a database, perhaps of another one."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+@contextmanager
+def _errors_of_documents() -> Iterator[None]:
+    """Raise the error of whoever makes the documents as it is, not as one of our database."""
+    try:
+        yield
+    except _DocumentsError as failed:
+        raise failed.error from failed.error.__cause__
 
 
 def _member(kind: type[_Kind], what: str, given: str) -> _Kind:

@@ -1,15 +1,17 @@
 """`producer.Textmill`, as an ETL program uses it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg.rows import dict_row
 
 import producer
 from producer import (
@@ -21,6 +23,7 @@ from producer import (
 )
 from producer.local import Stack, remove
 from producer.local.stack import Urls
+from schema.database import closing_engine
 from schema.documents import Rejected
 from schema.outcomes import ErrorCode
 
@@ -223,3 +226,43 @@ def test_forked_process_leaves_the_connections_of_its_parent_alone(database_url:
         assert told.recv() != served_by
         with textmill.engine.connect() as connection:
             assert connection.scalar(sa.text("select pg_backend_pid()")) == served_by
+
+
+def _from_the_driver(url: str) -> Iterator[dict[str, object]]:
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        yield from connection.execute("select 'good' as text from no_such_table")
+
+
+def _through_sqlalchemy(url: str) -> Iterator[dict[str, object]]:
+    with closing_engine(url, application="tests") as source, source.connect() as connection:
+        yield from map(dict, connection.execute(sa.text("select from no_such_table")).mappings())
+
+
+def _of_a_server_that_is_away(_: str) -> Iterator[dict[str, object]]:
+    msg = "connection refused"
+    raise psycopg.OperationalError(msg)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        (_from_the_driver, psycopg.errors.UndefinedTable),
+        (_through_sqlalchemy, sa.exc.ProgrammingError),
+        (_of_a_server_that_is_away, psycopg.OperationalError),
+    ],
+)
+def test_error_of_the_database_that_documents_come_from_is_not_taken_for_ours(
+    database_url: str, rows: Callable[[str], Iterator[dict[str, object]]], error: type[Exception]
+) -> None:
+    """Without it, whoever mistypes a table of their own is told to migrate Textmill's database."""
+
+    def documents() -> Iterator[dict[str, object]]:
+        yield {"text": "good"}
+        yield from rows(database_url)
+
+    with Textmill(database_url) as textmill:
+        with pytest.raises(error) as raised:
+            textmill.submit("sentiment", documents())
+
+        assert not isinstance(raised.value.__cause__, error)
+        assert textmill.jobs() == []
