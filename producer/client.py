@@ -122,7 +122,8 @@ class Textmill:
             InputError: the options name a model that does not exist, or do not fit the task.
             PendingLimitError: too many documents are already pending; nothing was submitted.
             SchemaVersionError: the database is at another migration; nothing was submitted.
-            ServiceUnavailableError: Postgres does not answer; nothing was submitted.
+            ServiceUnavailableError: Postgres does not answer. Nothing was submitted, unless the
+                answer to the commit was lost; with an idempotency key, submit again to be sure.
             TypeError: `documents` is a single document, something in it is neither a Document nor a
                 mapping, or `options` is not a JobOptions.
             ValueError: there is no such task.
