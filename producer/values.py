@@ -93,7 +93,9 @@ def _decoded(value: bytes) -> str:
 
 def _of_numpy(value: Any) -> object:  # noqa: ANN401  # numpy is not imported for its types
     kind = getattr(getattr(value, "dtype", None), "kind", "")
-    if kind in ("b", "i", "u", "f") and value.shape == ():
+    if kind == "f" and value.shape == ():
+        return plain(float(value))  # what `item` makes of a long double is a long double again
+    if kind in ("b", "i", "u") and value.shape == ():
         return plain(value.item())
     if kind in ("M", "m") and value.shape == ():
         return None if str(value) == _NO_TIME else str(value)

@@ -105,6 +105,7 @@ def test_an_id_that_cannot_name_a_document_is_refused(external_id: object, code:
         (b"\xff", ErrorCode.INVALID_ENCODING),
         ({1, 2}, ErrorCode.INVALID_METADATA),
         (np.float32("inf"), ErrorCode.INVALID_METADATA),
+        (np.longdouble("inf"), ErrorCode.INVALID_METADATA),
         (np.array([1]), ErrorCode.INVALID_METADATA),
         (nested(MAX_METADATA_DEPTH), ErrorCode.INVALID_METADATA),
         (nested(100_000), ErrorCode.INVALID_METADATA),
@@ -134,6 +135,7 @@ def test_metadata_that_jsonb_cannot_hold_is_refused(value: object, code: ErrorCo
         (MappingProxyType({"a": [Decimal(1)]}), {"a": ["1"]}),
         (np.int64(3), 3),
         (np.float32(0.5), 0.5),
+        (np.longdouble(0.5), 0.5),
         (np.bool_(True), True),  # noqa: FBT003
         (float("nan"), None),
         ({"deep": [1.5, float("nan")]}, {"deep": [1.5, None]}),
