@@ -113,7 +113,7 @@ class Textmill:
                 `mappings()` make them. Ids may be strings, integers or UUIDs.
                 Besides JSON values, metadata may hold dates and times (written in ISO 8601),
                 decimals, durations and UUIDs (as strings), bytes (as UTF-8), tuples (as lists)
-                and numpy scalars. NaN and NaT become None.
+                and numpy scalars. NaN, NaT and pandas' NA become None.
             options: how to run the job; `JobOptions(…)` itself raises `pydantic.ValidationError`
                 for wrong values.
 

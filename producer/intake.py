@@ -4,9 +4,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from math import isnan
 
-from producer.values import MAX_METADATA_DEPTH, intake_error, plain
+from producer.values import MAX_METADATA_DEPTH, intake_error, is_none, plain
 from schema.documents import Document, Record, Rejected
 from schema.errors import DocumentError
 from schema.outcomes import ErrorCode
@@ -68,7 +67,8 @@ def examine(
     Args:
         external_id: a string without control characters; an integer, also as a decimal or as a
             float, into which pandas turns a column with gaps; a value that `plain` turns into a
-            string or an integer; or None or NaN if the document has no id.
+            string or an integer; or None, or what `plain` turns into None, if the document has no
+            id.
         text: a string that is not blank, or its bytes in UTF-8.
         metadata: anything that JSON can hold or `plain` can convert.
         limits: largest text, metadata and id.
@@ -163,7 +163,7 @@ def _is_whole(value: float | Decimal) -> bool:
 
 
 def _examine_text(value: object, field: str, limit: int) -> str:
-    if value is None or (isinstance(value, float) and isnan(value)):
+    if not isinstance(value, str | bytes) and is_none(value):
         msg = f"the field {field[:NAME_SHOWN]!r} is missing or null"
         raise intake_error(ErrorCode.MISSING_TEXT, msg)
     if isinstance(value, bytes):

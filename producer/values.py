@@ -14,6 +14,8 @@ MAX_METADATA_DEPTH = 64
 """Levels of objects and lists that metadata may nest."""
 
 _NO_TIME = "NaT"  # of pandas and numpy
+_NO_VALUE = ("NAType", "MaskedConstant")
+"""Types of what pandas and numpy put where there is no value of whatever type."""
 
 
 def plain(value: object, depth: int = 2) -> object:
@@ -21,8 +23,9 @@ def plain(value: object, depth: int = 2) -> object:
 
     Dates and times are written in ISO 8601; decimals, durations and UUIDs as strings; bytes are
     decoded as UTF-8. Mappings become objects with strings as keys, tuples become lists, and numpy
-    numbers become Python numbers. NaN, also of decimals, and NaT, which means that there is no
-    time, become None. Values that JSON can hold stay as they are.
+    numbers become Python numbers. NaN, also of decimals, NaT, which means that there is no time,
+    NA of pandas and the masked value of numpy become None. Values that JSON can hold stay as they
+    are.
 
     Args:
         value: of any type.
@@ -46,6 +49,14 @@ def plain(value: object, depth: int = 2) -> object:
             return value
         case _:
             return _written_out(value)
+
+
+def is_none(value: object) -> bool:
+    """Whether a value that is neither a string nor bytes becomes None in `plain`."""
+    try:
+        return plain(value) is None
+    except DocumentError:
+        return False
 
 
 def intake_error(code: ErrorCode, message: str) -> DocumentError:
@@ -92,6 +103,8 @@ def _decoded(value: bytes) -> str:
 
 
 def _of_numpy(value: Any) -> object:  # noqa: ANN401  # numpy is not imported for its types
+    if type(value).__name__ in _NO_VALUE:
+        return None
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if kind == "f" and value.shape == ():
         return plain(float(value))  # what `item` makes of a long double is a long double again

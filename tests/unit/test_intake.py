@@ -31,6 +31,10 @@ ANYTHING = st.recursive(
 )
 
 
+class NAType:
+    """Stands for the class of `pandas.NA`."""
+
+
 def nested(depth: int) -> dict[str, object]:
     value: dict[str, object] = {}
     for _ in range(depth - 1):
@@ -50,6 +54,9 @@ def refusal(**parts: object) -> Rejected:
     [
         (None, ErrorCode.MISSING_TEXT),
         (float("nan"), ErrorCode.MISSING_TEXT),
+        (np.float32("nan"), ErrorCode.MISSING_TEXT),
+        (np.datetime64("NaT"), ErrorCode.MISSING_TEXT),
+        (NAType(), ErrorCode.MISSING_TEXT),
         (5, ErrorCode.INVALID_RECORD),
         (["fine"], ErrorCode.INVALID_RECORD),
         (True, ErrorCode.INVALID_RECORD),
@@ -143,6 +150,9 @@ def test_metadata_that_jsonb_cannot_hold_is_refused(value: object, code: ErrorCo
         (Decimal("nan"), None),
         ({"deep": [Decimal("-sNaN123")]}, {"deep": [None]}),
         (np.datetime64("NaT"), None),
+        (NAType(), None),
+        ({"deep": [NAType()]}, {"deep": [None]}),
+        (np.ma.masked, None),
         (np.datetime64("2024-02-29T01:02:03.5", "ns"), "2024-02-29T01:02:03.500000000"),
     ],
 )
@@ -163,6 +173,7 @@ def test_what_programs_hold_and_json_lacks_is_written_out(value: object, expecte
         (3.0, "3"),
         (np.float64(-(2**53)), "-9007199254740992"),
         (float("nan"), None),
+        (NAType(), None),
         (Decimal("4.0"), "4"),
         (Decimal("-0.00"), "0"),
         (Decimal(2**64), str(2**64)),
