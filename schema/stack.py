@@ -50,7 +50,7 @@ def running_stack(data_dir: Path) -> dict[str, Any] | None:
     """The content of `STACK` for the stack that runs in a data directory; None if none runs.
 
     Raises:
-        SettingsError: the data directory belongs to another account.
+        SettingsError: the data directory belongs to another account, or cannot be used.
     """
     if not _is_owned(data_dir):
         return None
@@ -65,16 +65,31 @@ def _is_owned(data_dir: Path) -> bool:
     """Whether a live process owns the data directory.
 
     Raises:
-        SettingsError: the data directory belongs to another account.
+        SettingsError: the data directory belongs to another account, or cannot be used.
     """
     path = data_dir / OWNER_LOCK
-    if not path.exists():
+    if not is_there(path):
         return False
     lock = open_lock(path)
     try:
         return not lock_at_once(lock, fcntl.LOCK_SH)
     finally:
         os.close(lock)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file in the data directory exists.
+
+    Raises:
+        SettingsError: the data directory belongs to another account, or cannot be used.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unusable(path.parent, error) from error
+    return True
 
 
 def open_lock(path: Path) -> int:
@@ -85,13 +100,8 @@ def open_lock(path: Path) -> int:
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except PermissionError as error:
-        msg = f"{path.parent} belongs to another account; set TEXTMILL_DATA_DIR"
-        raise SettingsError(msg) from error
     except OSError as error:
-        why = error.strerror
-        msg = f"{path.parent} cannot hold the stack's data ({why}); set TEXTMILL_DATA_DIR"
-        raise SettingsError(msg) from error
+        raise _unusable(path.parent, error) from error
 
 
 def lock_at_once(lock: int, kind: int) -> bool:
@@ -101,3 +111,10 @@ def lock_at_once(lock: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _unusable(data_dir: Path, error: OSError) -> SettingsError:
+    if isinstance(error, PermissionError):
+        return SettingsError(f"{data_dir} belongs to another account; set TEXTMILL_DATA_DIR")
+    why = error.strerror
+    return SettingsError(f"{data_dir} cannot hold the stack's data ({why}); set TEXTMILL_DATA_DIR")

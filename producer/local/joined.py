@@ -13,7 +13,7 @@ from typing import Final
 from producer.local.stack import Stack, find, run_workers, running
 from schema.errors import SettingsError, UsageError
 from schema.settings import ServiceSettings
-from schema.stack import STACK, lock_at_once, open_lock
+from schema.stack import OWNER_LOCK, STACK, is_there, lock_at_once, open_lock
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _join_or_start(
 
 def _join(services: ServiceSettings, held: ExitStack) -> Stack | None:
     """The running stack, if any; it lasts until `held` is closed."""
-    if not services.data_dir.exists():
+    if not is_there(services.data_dir / OWNER_LOCK):
         return None
     lock = open_lock(services.data_dir / _USERS_LOCK)
     # Locked first, so that the process that runs the stack does not end it once it is found.

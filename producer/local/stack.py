@@ -79,7 +79,7 @@ def find(services: ServiceSettings) -> Stack | None:
     """The stack that runs in the data directory of `services`, whoever started it.
 
     Raises:
-        SettingsError: the data directory belongs to another account.
+        SettingsError: the data directory belongs to another account, or cannot be used.
     """
     content = running_stack(services.data_dir)
     if content is None:

@@ -15,7 +15,7 @@ from typing import IO
 import psycopg
 import pytest
 
-from producer.local import binaries, postgres, remove, servers
+from producer.local import binaries, find, joined, postgres, remove, servers
 from schema.errors import ServiceUnavailableError, SettingsError
 from schema.settings import ServiceSettings
 
@@ -172,6 +172,33 @@ def test_a_data_directory_that_cannot_be_made_is_named(folder: Path) -> None:
 
     with pytest.raises(SettingsError, match="TEXTMILL_DATA_DIR"), servers(services):
         pass
+
+
+def _refused(data_dir: Path) -> set[str]:
+    """Why a command and a program cannot use a data directory."""
+    services = ServiceSettings(data_dir=data_dir)
+    with pytest.raises(SettingsError) as command:
+        find(services)
+    with pytest.raises(SettingsError) as program, joined(services, servers):
+        pass
+    return {str(command.value), str(program.value)}
+
+
+@as_root
+def test_data_directory_in_the_home_of_another_account_is_named(folder: Path) -> None:
+    """Without it, every command ends with a traceback if `HOME` is still that of root."""
+    os.seteuid(NOBODY)
+    try:
+        said = _refused(folder / "data")
+    finally:
+        os.seteuid(0)
+
+    assert said == {f"{folder}/data belongs to another account; set TEXTMILL_DATA_DIR"}
+
+
+def test_data_directory_whose_name_is_too_long_is_named(folder: Path) -> None:
+    """Without it, every command ends with a traceback."""
+    assert all("(File name too long); set" in said for said in _refused(folder / ("a" * 300)))
 
 
 def _python_of_others(folder: Path) -> tuple[Path, dict[str, str]]:
