@@ -105,11 +105,21 @@ def open_lock(path: Path) -> int:
 
 
 def lock_at_once(lock: int, kind: int) -> bool:
-    """Lock an open file until it is closed; return False if another process has locked it."""
+    """Lock an open file until it is closed; return False if another process has locked it.
+
+    Raises:
+        SettingsError: its file system has no locks.
+    """
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        msg = (
+            f"the file system of the data directory has no locks ({error.strerror});"
+            " let TEXTMILL_DATA_DIR name a folder on a local disk"
+        )
+        raise SettingsError(msg) from error
     return True
 
 

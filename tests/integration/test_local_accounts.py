@@ -1,5 +1,7 @@
 """The embedded stack for ordinary users, and for root, whose Postgres needs another account."""
 
+import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -199,6 +201,23 @@ def test_data_directory_in_the_home_of_another_account_is_named(folder: Path) ->
 def test_data_directory_whose_name_is_too_long_is_named(folder: Path) -> None:
     """Without it, every command ends with a traceback."""
     assert all("(File name too long); set" in said for said in _refused(folder / ("a" * 300)))
+
+
+def test_data_directory_on_a_file_system_without_locks_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, someone whose home is on such a network file system sees a traceback."""
+
+    def flock(_lock: int, _kind: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+    with (
+        pytest.raises(SettingsError, match=r"no locks \(.*\); let TEXTMILL_DATA_DIR name a folder"),
+        servers(ServiceSettings(data_dir=folder)),
+    ):
+        pass
 
 
 def _python_of_others(folder: Path) -> tuple[Path, dict[str, str]]:
