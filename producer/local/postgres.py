@@ -1,5 +1,6 @@
 """The embedded Postgres: its cluster on disk and its server."""
 
+import os
 import re
 import shutil
 import signal
@@ -14,9 +15,14 @@ from producer.local.account import Account, open_to_all, postgres_account
 from producer.local.binaries import postgres_install
 from producer.local.children import Child, Children, Program
 from producer.local.ports import LOOPBACK, start_on_free_port
+from schema.settings import WorkerSettings, read
 
 OWNER = "textmill"
 """The superuser of the cluster."""
+
+OTHER_CONNECTIONS = 100
+"""Connections that are left for everybody else while a worker process on each core holds all of its
+own: Postgres allows no more than that by default, and refuses whoever comes then."""
 
 _ROOT_HOME = Path("/var/lib/textmill")
 _ENVIRONMENT = {"LC_ALL": "C"}  # our PGPORT and LD_LIBRARY_PATH must not reach it
@@ -62,7 +68,8 @@ def start_postgres(children: Children, link: Path, password: str, *, durable: bo
     state.unlink(missing_ok=True)
 
     def program(port: int) -> Program:
-        settings = _SETTINGS | {"port": str(port)} | ({} if durable else _NOT_DURABLE)
+        settings = _SETTINGS | {"port": str(port), "max_connections": str(_most_connections())}
+        settings |= {} if durable else _NOT_DURABLE
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return server.program("postgres", [server.binaries / "postgres", "-D", data, *options])
 
@@ -95,6 +102,11 @@ class _Server:
             stop=signal.SIGINT,  # "fast": ends sessions, then writes a checkpoint
             grace=30,
         )
+
+
+def _most_connections() -> int:
+    a_process = read(WorkerSettings).threads + 2
+    return OTHER_CONNECTIONS + (os.cpu_count() or 1) * a_process
 
 
 def _port_in(file: Path) -> int:

@@ -92,6 +92,19 @@ def test_postgres_keeps_its_port_while_that_is_free(folder: Path) -> None:
     assert third != first
 
 
+def test_postgres_has_room_for_a_worker_process_on_every_core(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, on a machine of many cores the workers leave no connection to a submit."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setenv("TEXTMILL_THREADS", "8")
+
+    with servers(_services(folder), durable=False) as stack, psycopg.connect(stack.urls.owner) as c:
+        (most,) = c.execute("show max_connections").fetchone() or ("0",)
+
+    assert int(most) >= 64 * (8 + 2) + 100
+
+
 def test_a_stack_is_found_while_it_runs_and_only_then(folder: Path) -> None:
     """Without it, `submit` would start a second stack, or talk to one that is gone."""
     services = _services(folder)
