@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
+from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import UUID
@@ -63,6 +64,7 @@ class Textmill:
         self._exits = ExitStack()
         self._engine: sa.Engine | None = None
         self._bare: Stack | None = None
+        self._starts = Lock()
         self._watched: list[Stack] = []
 
     def __enter__(self) -> Self:
@@ -194,9 +196,7 @@ class Textmill:
             TimeoutError: the job did not finish in time; it continues.
         """
         job = _job_id(job_id)
-        if self._bare is not None:
-            self.watch(self._exits.enter_context(own_workers(self._bare, read(ServiceSettings))))
-            self._bare = None
+        self._start_workers()
         for seen in jobs.statuses(self.engine, job, timeout):
             if not seen.finished:
                 self.check()
@@ -301,6 +301,14 @@ class Textmill:
             ServiceUnavailableError: Postgres does not answer.
         """
         return feedback.add(self.engine, verdict, annotator=self._intake.submitter)
+
+    def _start_workers(self) -> None:
+        """Start dispatch and workers, once for all threads, if the embedded stack has none."""
+        with self._starts:
+            if self._bare is not None:
+                whole = own_workers(self._bare, read(ServiceSettings))
+                self.watch(self._exits.enter_context(whole))
+                self._bare = None
 
     def _records(self, documents: Iterator[Record | Mapping[str, object]]) -> Iterator[Record]:
         try:

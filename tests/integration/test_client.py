@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import psycopg
@@ -205,6 +206,32 @@ def test_any_number_of_threads_submit_at_once(database_url: str) -> None:
         ]
 
         assert [job.result().accepted for job in submitting] == [1] * threads
+
+
+def test_threads_that_wait_start_the_workers_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, each of them starts workers, which share the cores and double the memory."""
+    monkeypatch.setenv("TEXTMILL_DATA_DIR", str(tmp_path / "data"))
+    started = []
+    second = Barrier(2)
+
+    @contextmanager
+    def own_workers(stack: Stack, _: object) -> Iterator[Stack]:
+        started.append(stack)
+        with suppress(BrokenBarrierError):
+            second.wait(timeout=1)  # until another one is started
+        yield stack
+
+    monkeypatch.setattr("producer.client.own_workers", own_workers)
+    with Textmill() as textmill, ThreadPoolExecutor(2) as pool:
+        job_id = textmill.submit("sentiment", []).job_id
+        ends = [pool.submit(textmill.wait, job_id) for _ in range(2)]
+
+        assert all(end.result().finished for end in ends)
+
+    remove(tmp_path / "data")
+    assert len(started) == 1
 
 
 def test_forked_process_leaves_the_connections_of_its_parent_alone(database_url: str) -> None:
