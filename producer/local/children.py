@@ -115,6 +115,7 @@ class Children:
         self._logs = logs
         self._lock = lock
         self._guard = guard
+        self._parent = os.getpid()
         self._running: list[Child] = []
 
     def start(self, program: Program) -> Child:
@@ -153,7 +154,12 @@ class Children:
         self._tell(f"{child.pid}")
 
     def end_all(self) -> None:
-        """End every program, last started first: each may need those started before it."""
+        """End every program, last started first: each may need those started before it.
+
+        A process that this one forked leaves them to it.
+        """
+        if os.getpid() != self._parent:
+            return
         for child in reversed(tuple(self._running)):
             self.end(child)
 

@@ -95,7 +95,7 @@ def _join_or_start(
             if time.monotonic() > deadline:
                 raise
             continue
-        held.push(partial(_outlast_others, services.data_dir))
+        held.push(partial(_outlast_others, services.data_dir, os.getpid()))
         return stack
 
 
@@ -113,9 +113,14 @@ def _join(services: ServiceSettings, held: ExitStack) -> Stack | None:
     return stack
 
 
-def _outlast_others(data_dir: Path, error: type[BaseException] | None, *_: object) -> None:
-    """Wait until nobody else uses the stack, then make sure that nobody can find it."""
-    if error is KeyboardInterrupt:
+def _outlast_others(
+    data_dir: Path, starter: int, error: type[BaseException] | None, *_: object
+) -> None:
+    """Wait until nobody else uses the stack, then make sure that nobody can find it.
+
+    A process that `starter` forked leaves this to it.
+    """
+    if error is KeyboardInterrupt or os.getpid() != starter:
         return
     lock = open_lock(data_dir / _USERS_LOCK)
     try:

@@ -221,10 +221,12 @@ def _announced(services: ServiceSettings, urls: Urls, started: Children) -> Iter
     processes = [process._asdict() for process in stack.processes]
     state = _state(services)
     write_private(state, json.dumps({"urls": asdict(urls), "processes": processes}))
+    starter = os.getpid()
     try:
         yield stack
     finally:
-        state.unlink(missing_ok=True)
+        if os.getpid() == starter:  # not a process that it forked
+            state.unlink(missing_ok=True)
 
 
 def _state(services: ServiceSettings) -> Path:

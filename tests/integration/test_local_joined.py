@@ -36,6 +36,22 @@ with joined(ServiceSettings(data_dir=Path(sys.argv[1])), servers) as stack:
     sys.stdin.readline()
 """
 
+FORK_AND_STAY = """
+import os
+import sys
+from pathlib import Path
+from producer.local import find, joined, servers
+from schema.settings import ServiceSettings
+
+services = ServiceSettings(data_dir=Path(sys.argv[1]))
+with joined(services, servers):
+    if (forked := os.fork()) == 0:
+        sys.exit()
+    os.waitpid(forked, 0)
+    print("found" if find(services) else "lost", flush=True)
+    sys.stdin.readline()
+"""
+
 
 @pytest.fixture
 def services() -> Iterator[ServiceSettings]:
@@ -137,22 +153,40 @@ def test_a_wait_ends_with_the_workers_that_it_started(
     assert finished.cancelled == 1
 
 
+def test_forked_process_that_leaves_the_block_leaves_the_stack_to_its_parent(
+    services: ServiceSettings,
+) -> None:
+    """Without it, nobody finds the stack any more, and it outlives its owner's kill for good."""
+    with program(FORK_AND_STAY, services) as owner:
+        assert owner.stdout
+        said = heard(owner.stdout)
+        owner.kill()
+
+    assert said == "found"
+    with servers(services, durable=False):
+        pass  # an owner waits until the servers of earlier owners are gone
+
+
 @contextmanager
 def other_process(
     services: ServiceSettings,
 ) -> Iterator[tuple[Callable[[], int], Callable[[], str]]]:
     """A process that has joined: one function lets it continue, the other reads its next line."""
-    with subprocess.Popen(
-        [sys.executable, "-c", USE_UNTIL_TOLD, services.data_dir],
+    with program(USE_UNTIL_TOLD, services) as other:
+        assert other.stdin
+        assert other.stdout
+        yield partial(other.stdin.write, "\n"), partial(heard, other.stdout)
+
+
+def program(source: str, services: ServiceSettings) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", source, services.data_dir],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         bufsize=1,
-    ) as other:
-        assert other.stdin
-        assert other.stdout
-        yield partial(other.stdin.write, "\n"), partial(heard, other.stdout)
+    )
 
 
 def heard(lines: IO[str]) -> str:
