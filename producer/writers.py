@@ -6,9 +6,10 @@ CSV and Parquet have additional columns for what people look at first.
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
+from stat import S_IMODE
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -69,7 +70,8 @@ def write_outcomes(
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` only once it is complete.
 
-    A link, a pipe or a device is written to directly, so that it stays one.
+    It can be read by whoever may read the file at `path`, if there is one. A link, a pipe or a
+    device is written to directly, so that it stays one.
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
         with path.open("wb") as file:
@@ -78,6 +80,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     part = path.with_name(f".{uuid4().hex}.part")
     try:
         with part.open("xb") as file:
+            with suppress(OSError):  # there is no file, or its file system keeps no modes
+                part.chmod(S_IMODE(path.stat().st_mode))
             yield file
         part.replace(path)
     finally:

@@ -4,13 +4,15 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from stat import S_IMODE
 
 import pyarrow.parquet as pq
 import pytest
 
 from producer import writers
 from producer.outcomes import FIELDS
-from producer.writers import OutputFormat, write_outcomes
+from producer.writers import OutputFormat, replacing, write_outcomes
 
 ROWS: list[dict[str, object]] = [
     {
@@ -163,6 +165,18 @@ def test_row_groups_of_long_texts_are_small(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert pq.ParquetFile(out).num_row_groups == 5
     assert pq.read_table(out).num_rows == 10
+
+
+def test_file_that_is_replaced_stays_as_private_as_it_was(tmp_path: Path) -> None:
+    """Without it, the second night's results of a private file can be read by everybody."""
+    path = tmp_path / "results.csv"
+    path.touch(mode=0o600)
+
+    with replacing(path) as file:
+        file.write(b"secret")
+
+    assert path.read_bytes() == b"secret"
+    assert S_IMODE(path.stat().st_mode) == 0o600
 
 
 def texts_in(data: bytes, form: OutputFormat) -> list[object]:
