@@ -46,6 +46,13 @@ class _ProcessSlot:
     crashes: int = 0
     due: float = 0.0
 
+    def wait(self, delay: float | None = None) -> None:
+        """Put off the next start; by default for longer, the more crashes were in a row."""
+        if delay is None:
+            delay = RESTART_DELAYS[min(self.crashes, len(RESTART_DELAYS) - 1)]
+        self.due = time.monotonic() + delay
+        self.crashes += 1
+
 
 class Supervisor:
     """Keeps the processes of all devices running until it is told to stop.
@@ -110,7 +117,7 @@ class Supervisor:
         """Start the slot's process, or return its exit code if it died."""
         if slot.process is None:
             if time.monotonic() >= slot.due:
-                self._start(slot)
+                self._start_or_wait(slot)
             return None
         code = slot.process.poll()
         if code is None:
@@ -127,9 +134,7 @@ class Supervisor:
             slot.crashes = 0
         # A process that died over chunks is replaced at once: each such death narrows down the
         # poison document, so they come to an end.
-        delay = 0 if ended_work else RESTART_DELAYS[min(slot.crashes, len(RESTART_DELAYS) - 1)]
-        slot.due = time.monotonic() + delay
-        slot.crashes += 1
+        slot.wait(0 if ended_work else None)
         return code
 
     def _kill_if_silent(self, slot: _ProcessSlot) -> None:
@@ -138,35 +143,46 @@ class Supervisor:
             logger.error("%s has not run for %d s; killing it", slot.name, SILENT)
             slot.process.kill()
 
+    def _start_or_wait(self, slot: _ProcessSlot) -> None:
+        """Start the slot's process, or try again later: the others run on without it."""
+        try:
+            self._start(slot)
+        except OSError as error:  # no memory, or too many processes or open files
+            slot.wait()
+            logger.error("a process on %s cannot be started: %s", slot.device.name, error)  # noqa: TRY400
+
     def _start(self, slot: _ProcessSlot) -> None:
         # Each process has a unique name: a successor never owns its predecessor's chunks.
         slot.name = f"{socket.gethostname()}:{slot.device.name}:{secrets.token_hex(4)}"
         if slot.pulse is not None:
             slot.pulse.close()
+            slot.pulse = None
         slot.pulse = Pulse()
-        slot.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",  # a file named torch.py in the working directory is not ours
-                "-m",
-                "worker.process",
-                "--name",
-                slot.name,
-                "--device",
-                slot.device.seen_as(),
-                "--tasks",
-                ",".join(self._tasks),
-                "--pulse",
-                str(slot.pulse.sender),
-                *_option("--metrics-port", slot.metrics_port),
-            ],
-            env={**os.environ, **slot.device.environment()},
-            stdin=subprocess.PIPE,
-            # Ctrl-C in the terminal reaches only the supervisor, which decides when to stop.
-            start_new_session=True,
-            pass_fds=[slot.pulse.sender],
-        )
-        os.close(slot.pulse.sender)
+        try:
+            slot.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",  # a file named torch.py in the working directory is not ours
+                    "-m",
+                    "worker.process",
+                    "--name",
+                    slot.name,
+                    "--device",
+                    slot.device.seen_as(),
+                    "--tasks",
+                    ",".join(self._tasks),
+                    "--pulse",
+                    str(slot.pulse.sender),
+                    *_option("--metrics-port", slot.metrics_port),
+                ],
+                env={**os.environ, **slot.device.environment()},
+                stdin=subprocess.PIPE,
+                # Ctrl-C in the terminal reaches only the supervisor, which decides when to stop.
+                start_new_session=True,
+                pass_fds=[slot.pulse.sender],
+            )
+        finally:
+            os.close(slot.pulse.sender)
         slot.started = time.monotonic()
         logger.info("started %s, process %d", slot.name, slot.process.pid)
 
