@@ -52,7 +52,8 @@ class ChunkProcessor:
             False if the process drains and the chunk was not started: the message goes back.
         """
         try:
-            if self._enter(message):
+            # Each try enters anew: a chunk that cannot be claimed yet keeps nobody out.
+            if patiently(lambda: self._enter(message)):
                 return True
         except ClosedError:
             return False
@@ -68,19 +69,19 @@ class ChunkProcessor:
         with self._gate.together():
             if self._work(message, alone=False):
                 return True
-        if not self._while_open(lambda: self._chunks.is_suspect(message)):
+        if not self._chunks.is_suspect(message):
             return False
         with self._leases.keeping(message), self._gate.alone():
             return self._work(message, alone=True)
 
     def _work(self, message: ChunkMessage, *, alone: bool) -> bool:
         """Claim the chunk and process it; return False if it could not be claimed."""
-        claim = self._while_open(lambda: self._chunks.claim(message, alone=alone))
+        claim = self._chunks.claim(message, alone=alone)
         if claim is None:
             return False
         with self._leases.renewing(claim) as lease:
             try:
-                documents = patiently(lambda: self._chunks.load(claim), lease.excuse)
+                documents = self._patiently(lease, lambda: self._chunks.load(claim))
                 outcomes = self._analyse(lease, documents)
                 self._store(lease, outcomes)
                 self._count(outcomes)
@@ -102,15 +103,9 @@ class ChunkProcessor:
                 self._fail(lease, error)
         return True
 
-    def _while_open(self, action: Callable[[], Value]) -> Value:
-        """Run `action` patiently until the gate closes; for steps before the chunk is started."""
-
-        def attempt() -> Value:
-            if self._gate.closed:
-                raise ClosedError
-            return action()
-
-        return patiently(attempt)
+    def _patiently(self, lease: Lease, action: Callable[[], Value]) -> Value:
+        """Run an action of a chunk inside the gate until Postgres does it."""
+        return patiently(action, lease.excuse, waiting=self._gate.stalled())
 
     def _store(self, lease: Lease, outcomes: Outcomes) -> None:
         """Store within the lease, even if the connection breaks or another session holds the job.
@@ -133,12 +128,12 @@ class ChunkProcessor:
                 uncertain = True
                 raise
 
-        patiently(attempt, lease.excuse)
+        self._patiently(lease, attempt)
 
     def _fail(self, lease: Lease, error: Exception) -> None:
         claim = lease.claim
         try:
-            state = patiently(lambda: self._chunks.fail(claim, error), lease.excuse)
+            state = self._patiently(lease, lambda: self._chunks.fail(claim, error))
         except sa.exc.DBAPIError as refused:
             message = "chunk %d of job %s waits for its lease to run out: %s"
             logger.error(  # noqa: TRY400  # a traceback would show the message from Postgres

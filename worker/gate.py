@@ -13,13 +13,14 @@ class Gate:
     """Decides what may be in work in a process at once: any number of chunks, or one suspect.
 
     A waiting suspect goes before chunks that arrive later, so that a busy process does not keep it
-    waiting for ever.
+    waiting for ever. While a chunk inside is stalled, which may take hours, later chunks go on.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._together = 0
         self._alone = 0
+        self._stalled = 0
         self._suspects_waiting = 0
         self._closed = False
 
@@ -36,13 +37,13 @@ class Gate:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Enter together with others, once no suspect is inside or waiting.
+        """Enter together with others, once no suspect is inside, or waits for chunks that run.
 
         Raises:
             ClosedError: the gate was closed first.
         """
         with self._changed:
-            self._wait(lambda: not self._alone and not self._suspects_waiting)
+            self._wait(lambda: not self._alone and (self._stalled or not self._suspects_waiting))
             self._together += 1
         try:
             yield
@@ -73,7 +74,19 @@ class Gate:
                 self._alone -= 1
                 self._changed.notify_all()
 
-    def _wait(self, free: Callable[[], bool]) -> None:
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Say that a chunk inside waits for Postgres, or for a lock that another session holds."""
+        with self._changed:
+            self._stalled += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._stalled -= 1
+
+    def _wait(self, free: Callable[[], object]) -> None:
         self._changed.wait_for(lambda: self._closed or free())
         if self._closed:
             raise ClosedError

@@ -1,6 +1,7 @@
 """A chunk from its message to its outcomes, while Postgres goes down and comes back."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
@@ -9,10 +10,11 @@ import sqlalchemy as sa
 from schema.documents import Task
 from schema.messages import ChunkMessage
 from schema.outcomes import Failure, Result, SentimentResult
-from tests.fixtures.chunks import add_job, mark
+from tests.fixtures.chunks import add_job, chunks, mark
 from tests.fixtures.invariants import broken, outcomes
 from tests.fixtures.postgres import read_only
 from tests.fixtures.processors import ends, processor
+from tests.fixtures.waiting import PATIENCE, until, until_blocked
 from worker.chunks import ChunkStore
 from worker.claims import Claim
 from worker.engine import Engine
@@ -180,6 +182,73 @@ def test_store_whose_answer_was_lost_is_not_repeated(  # all parts of a process
 
     assert ends(engine) == [("done", 1, 0, 3)]
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.fixture
+def three_chunks(engine: sa.Engine, producer_engine: sa.Engine) -> list[ChunkMessage]:
+    """Messages of three jobs with one document each: one that runs, a suspect, and another."""
+    running, suspect, _ = (add_job(producer_engine, 1) for _ in range(3))
+    messages = mark(producer_engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("select textmill.begin_job(:job)"), {"job": running})
+        connection.execute(
+            sa.text("update textmill.chunk set suspect = true where job_id = :job"),
+            {"job": suspect},
+        )
+    return messages
+
+
+def test_stalled_chunk_and_a_suspect_keep_no_chunk_out(
+    engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    three_chunks: list[ChunkMessage],
+) -> None:
+    """Without it, a transaction left open on a job stops a process, interactive jobs included."""
+    running, suspect, other = three_chunks
+    process, _ = processor(worker_engine, device, pipelines)
+    with ThreadPoolExecutor() as pool, engine.connect() as person:
+        person.execute(
+            sa.text("select from textmill.job where job_id = :job for update"),
+            {"job": running.job_id},
+        )
+
+        first = pool.submit(process, running)
+        until_blocked(engine, first)
+        second = pool.submit(process, suspect)
+        until(lambda: any(chunk.suspect and chunk.taken_at for chunk in chunks(engine)))
+        assert pool.submit(process, other).result(PATIENCE)
+
+        assert not first.done()
+        assert not second.done()
+        person.rollback()
+        assert first.result(PATIENCE)
+        assert second.result(PATIENCE)
+    assert [chunk.state for chunk in chunks(engine)] == ["done"] * 3
+
+
+def test_suspect_that_cannot_be_claimed_keeps_no_chunk_out(
+    engine: sa.Engine,
+    worker_engine: sa.Engine,
+    device: Engine,
+    pipelines: dict[Task, Pipeline],
+    three_chunks: list[ChunkMessage],
+) -> None:
+    """Without it, a transaction left open on a suspect stops every process that has its message."""
+    _, suspect, other = three_chunks
+    process, _ = processor(worker_engine, device, pipelines)
+    with ThreadPoolExecutor() as pool, engine.connect() as person:
+        person.exec_driver_sql("select from textmill.chunk where suspect for update")
+
+        waiting = pool.submit(process, suspect)
+        until_blocked(engine, waiting)
+        assert pool.submit(process, other).result(PATIENCE)
+
+        assert not waiting.done()
+        person.rollback()
+        assert waiting.result(PATIENCE)
+    assert [chunk.state for chunk in chunks(engine)] == ["dispatched", "done", "done"]
 
 
 def test_chunk_that_fails_as_a_whole_is_retried(

@@ -40,9 +40,9 @@ class WatchedGate(Gate):
         self.inside = Inside()
         self.at_thread: dict[int, Visitor] = {}
 
-    def _wait(self, free: Callable[[], bool]) -> None:
+    def _wait(self, free: Callable[[], object]) -> None:
         def noted() -> bool:
-            is_free = free()
+            is_free = bool(free())
             self.at_thread[threading.get_ident()].refusals += not is_free
             return is_free
 
@@ -148,6 +148,33 @@ def test_suspects_go_one_by_one(gate: WatchedGate, visit: Callable[..., Visitor]
     chunk.leave()
 
     assert gate.inside.order == ["first", "second", "chunk"]
+
+
+def test_suspect_that_waits_for_a_stalled_chunk_keeps_nobody_out(
+    gate: WatchedGate, visit: Callable[..., Visitor]
+) -> None:
+    """Without it, one locked row and one suspect stop a process for as long as the lock is held."""
+    first = visit("first")
+    assert first.goes_in()
+    suspect = visit("suspect", alone=True)
+    assert suspect.is_refused()
+    later = visit("later")
+    assert later.is_refused()
+
+    with gate.stalled():
+        assert later.goes_in()
+    last = visit("last")
+    assert last.is_refused()
+    later.leave()
+    first.leave()
+    assert suspect.goes_in()
+    with gate.stalled():
+        assert last.is_refused(times=2)
+    suspect.leave()
+    assert last.goes_in()
+    last.leave()
+
+    assert gate.inside.order == ["first", "later", "suspect", "last"]
 
 
 def test_closed_gate_lets_nobody_in_and_everybody_out(
