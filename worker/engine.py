@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Self
 
 from schema.documents import Lane
+from schema.errors import DeviceFullError
 from worker.core import Core
 from worker.device_errors import document_error, is_lost
 from worker.meter import Meter
@@ -28,6 +29,11 @@ from worker.token_budgets import SMALLEST
 from worker.waiting import Request, Stream, Window
 
 logger = logging.getLogger(__name__)
+
+
+FULL_PAUSE = 1.0
+"""Seconds to rest when the device has no memory left: else a long job's chunks would fail by the
+hundreds, each to be tried again."""
 
 
 class _Signal(Enum):
@@ -113,6 +119,7 @@ class Engine:
         Raises:
             AbandonedError: `abandoned` was set before all windows were run; it is checked before
                 every micro-batch.
+            DeviceFullError: the device has no memory left.
             DeviceLostError: the device failed for good.
         """
         if not windows:
@@ -231,11 +238,33 @@ class Engine:
             # A window that does not fit even alone says nothing about the right budget.
             self._note_fit(chosen, self._schedule.budget(chosen.pipeline) if len(batch) == 1 else 0)
         if len(batch) == 1:
-            log_once(f"the model failed on one window: {type(error).__name__}", error)
-            batch[0].answer(document_error(error))
+            self._blame(chosen, batch[0], error)
             return
         logger.warning("halving a micro-batch of %d: %s", len(batch), type(error).__name__)
         self._schedule.add_halves(chosen, batch)
+
+    def _blame(self, chosen: Stream, window: Window, error: Exception) -> None:
+        """Fail the document of a window that failed alone, unless the device has no memory left.
+
+        It has none if not even half of the window fits.
+        """
+        half = window.ids[: max(1, window.length // 2)]
+        if is_out_of_memory(error) and not self._fits(chosen, half):
+            time.sleep(FULL_PAUSE)
+            msg = "the device has no memory left, even for half of a window; free some"
+            self._schedule.end(window.request, DeviceFullError(msg))
+            return
+        log_once(f"the model failed on one window: {type(error).__name__}", error)
+        window.answer(document_error(error))
+
+    def _fits(self, chosen: Stream, ids: IntArray) -> bool:
+        try:
+            chosen.run([ids])
+        except Exception as error:
+            if is_lost(error):
+                raise DeviceLostError(str(error)) from error
+            return not is_out_of_memory(error)
+        return True
 
     def _note_fit(self, chosen: Stream, tokens: int) -> None:
         """Remember the most that has fitted since a micro-batch of the model did not fit."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from schema.database_errors import MISCONFIGURED, TOO_LARGE, has_state
-from schema.errors import ArtifactError, NotLoadedError
+from schema.errors import ArtifactError, DeviceFullError, NotLoadedError
 
 LONGEST = timedelta(minutes=1)
 """Longest delay before the next attempt."""
@@ -68,9 +68,10 @@ def gives_up(error: Exception, failed_attempts: int, max_attempts: int) -> bool:
 def is_no_fault_of_the_chunk(error: Exception) -> bool:
     """Whether an operator has to mend it, or it passes: no document may fail by it.
 
-    In Postgres a right, a table or a function is missing; or a whole model could not be loaded.
+    In Postgres a right, a table or a function is missing; or the device has no memory left, or a
+    whole model could not be loaded.
     """
-    return isinstance(error, NotLoadedError) or has_state(error, MISCONFIGURED)
+    return isinstance(error, NotLoadedError | DeviceFullError) or has_state(error, MISCONFIGURED)
 
 
 def is_permanent(error: Exception) -> bool:

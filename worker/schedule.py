@@ -123,7 +123,7 @@ class Schedule:
         """
         abandoned = [request for request in self._requests if request.abandoned.is_set()]
         for request in abandoned:
-            self._end(request, AbandonedError())
+            self.end(request, AbandonedError())
         self.drop_answered()
         return any(
             window.request in abandoned
@@ -136,17 +136,18 @@ class Schedule:
         """Forget requests that have all their answers."""
         self._requests = [request for request in self._requests if not request.future.done()]
 
-    def fail(self, error: Exception) -> None:
-        """End all requests with an error."""
-        for request in self._requests:
-            self._end(request, error)
-        for halves in self._halves.values():
-            halves.clear()
-
-    def _end(self, request: Request, error: Exception) -> None:
+    def end(self, request: Request, error: Exception) -> None:
+        """End a request with an error; its windows are not run any more."""
         self._waiting[request.stream].drop(request)
         if not request.future.done():
             request.future.set_exception(error)
+
+    def fail(self, error: Exception) -> None:
+        """End all requests with an error."""
+        for request in self._requests:
+            self.end(request, error)
+        for halves in self._halves.values():
+            halves.clear()
 
     def _lanes(self, *, bulk: bool) -> list[Lane]:
         """The lanes to look into, in order."""

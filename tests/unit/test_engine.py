@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from schema.documents import Lane, Task
-from schema.errors import DocumentError
+from schema.errors import DeviceFullError, DocumentError
 from schema.outcomes import ErrorCode
 from tests.fixtures.engines import engine_of
 from tests.fixtures.waiting import PATIENCE, until
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 POISON = 666
 FATAL = 667
 BUDGET = 64
+TINY = 4
 
 
 class FakeModel:
@@ -52,7 +53,7 @@ class FakeModel:
         self.gate.acquire()
         if max(map(len, windows)) * len(windows) > self.fits:
             raise torch.OutOfMemoryError
-        if self.too_large.intersection(self.batches[-1]):
+        if self.too_large.intersection(int(window[0]) for window in windows if len(window) > TINY):
             raise torch.OutOfMemoryError
         if any(window[0] == POISON for window in windows):
             message = "poison"
@@ -206,6 +207,48 @@ def test_one_window_that_does_not_fit_lowers_no_budget(model: FakeModel) -> None
     assert numbers(answers) == [0, 1, 2, 3, 4, ErrorCode.TOO_LARGE_FOR_DEVICE, 6, 7]
     assert ceilings == []
     assert [len(batch) for batch in model.batches] == [5]
+
+
+def test_device_without_memory_blames_no_document(
+    model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a job fails as a whole while another program fills the device."""
+    monkeypatch.setattr("worker.engine.FULL_PAUSE", 0)
+    model.fits = 0
+    ceilings: list[int] = []
+    windows = [window(n, length=8) for n in range(8)]
+
+    with engine(model, on_ceiling=lambda _, budget: ceilings.append(budget)) as running:
+        with pytest.raises(DeviceFullError, match="no memory left"):
+            predict(running, model, windows)
+        with pytest.raises(DeviceFullError):
+            predict(running, model, [window(1, length=1)])
+        model.fits = 10_000
+        answers = predict(running, model, windows)
+
+    assert numbers(answers) == list(range(8))
+    assert ceilings == []
+
+
+def test_device_lost_while_it_is_asked_for_memory_ends_the_process(
+    model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a broken device is taken for one that merely finds a document too large."""
+    model.fits = 4
+    lost: list[Exception] = []
+    whole, half = window(1, length=8), [FATAL, 1, 1, 1]
+    whole[:4] = half
+
+    def predict_whole(windows: Sequence[IntArray]) -> list[Prediction]:
+        if len(windows[0]) > TINY:
+            raise torch.OutOfMemoryError
+        return FakeModel.predict(model, windows)
+
+    monkeypatch.setattr(model, "predict", predict_whole)
+    with engine(model, on_lost=lost.append) as running, pytest.raises(DeviceLostError):
+        predict(running, model, [whole])
+
+    assert len(lost) == 1
 
 
 def test_abandoned_rest_of_a_batch_that_does_not_fit_lowers_no_budget(model: FakeModel) -> None:

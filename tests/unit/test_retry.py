@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from producer.capacity import LONGEST_WAIT
 from schema.database_errors import is_outage
-from schema.errors import ArtifactError, NotLoadedError
+from schema.errors import ArtifactError, DeviceFullError, NotLoadedError
 from worker.retry import LONGEST, GiveUp, Retry, decide
 
 SEED = "job 1, chunk 7, attempt 2"
@@ -111,9 +111,12 @@ def test_what_an_operator_must_mend_is_tried_until_it_is_mended(cause: psycopg.E
     assert LONGEST / 2 <= decision.wait <= LONGEST
 
 
-def test_a_model_that_may_yet_be_loaded_fails_no_document() -> None:
-    """Without it, a network drive that stalls for some seconds fails whole chunks."""
-    decision = decide(NotLoadedError("no memory"), 1000, max_attempts=5, seed=SEED)
+@pytest.mark.parametrize("error", [NotLoadedError, DeviceFullError])
+def test_a_model_that_may_yet_be_loaded_or_run_fails_no_document(
+    error: type[NotLoadedError | DeviceFullError],
+) -> None:
+    """Without it, a network drive or a device that others fill for a while fails whole chunks."""
+    decision = decide(error("no memory"), 1000, max_attempts=5, seed=SEED)
 
     assert isinstance(decision, Retry)
     assert not decision.counts
