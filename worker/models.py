@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from schema.documents import Task
-from schema.errors import ArtifactError
+from schema.errors import ArtifactError, NotLoadedError
 from worker.artifact_folders import ArtifactFolders
 from worker.engine import Engine
 from worker.pipeline import Pipeline
@@ -126,12 +126,21 @@ class Models:
             with self._lock:
                 loaded = self._find(wanted)
             if loaded is None:
-                pipeline = self._folders.load(task, wanted, self._device)
+                pipeline = self._load(task, wanted)
                 self._engine.adopt(pipeline, self._defaults[task])
                 loaded = _Loaded(pipeline, users=1)
                 with self._lock:
                     self._loaded[wanted] = loaded
             return loaded
+
+    def _load(self, task: Task, version: str) -> Pipeline:
+        """Load a model, if need be in the memory that unused ones take."""
+        try:
+            return self._folders.load(task, version, self._device)
+        except NotLoadedError:
+            if not self._drop_idle(keep=0):
+                raise
+        return self._folders.load(task, version, self._device)
 
     def _find(self, version: str) -> _Loaded | None:
         """A loaded model, marked as most recently used and with one more user; needs the lock."""
@@ -146,12 +155,15 @@ class Models:
             loaded.users -= 1
         self._drop_idle()
 
-    def _drop_idle(self) -> None:
+    def _drop_idle(self, keep: int = IDLE_MODELS) -> int:
+        """Drop unused models but the last `keep`, and return how many were dropped."""
         with self._lock:
             idle = [
                 version
                 for version, loaded in self._loaded.items()
                 if not loaded.users and version not in self._serving.values()
             ]
-            for version in idle[:-IDLE_MODELS]:
+            dropped = idle[: max(0, len(idle) - keep)]
+            for version in dropped:
                 self._engine.dismiss(self._loaded.pop(version).pipeline)
+            return len(dropped)

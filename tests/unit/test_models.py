@@ -168,6 +168,34 @@ def test_pinned_models_are_loaded_on_demand_and_few_of_them_kept(
         assert loaded_anew is not used[0]
 
 
+def test_unused_models_make_room_for_one_that_is_wanted(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a pinned job waits for ever for the memory of models that nobody uses."""
+    unused, used, serving, wanted = (variant(tmp_path, number) for number in range(4))
+    models.follow({SENTIMENT: serving})
+    with models.using(SENTIMENT, unused):
+        pass
+    load = Pipeline.load
+
+    def load_if_there_is_room(folder: Path, *more: object) -> Pipeline:
+        if unused in models._loaded:  # noqa: SLF001
+            raise torch.OutOfMemoryError
+        return load(folder, *more)  # type: ignore[arg-type]
+
+    with models.using(SENTIMENT, used) as kept:
+        monkeypatch.setattr(Pipeline, "load", load_if_there_is_room)
+        with models.using(SENTIMENT, wanted) as loaded:
+            assert loaded.model_version == wanted
+        monkeypatch.setattr(Pipeline, "load", raising(torch.OutOfMemoryError()))
+        with pytest.raises(NotLoadedError), models.using(SENTIMENT, unused):
+            pass
+
+        with models.using(SENTIMENT, used) as again, models.using(SENTIMENT) as still:
+            assert again is kept
+            assert still.model_version == serving
+
+
 def test_unknown_version_leads_nowhere_else(models: Models) -> None:
     """Without it, a forged version makes a worker read another folder of its host."""
     with pytest.raises(ArtifactError, match="does not hold model"):
