@@ -78,8 +78,8 @@ class IntakeSettings(BaseSettings):
         max_job_documents: most documents of a job, rejected ones included.
         chunk_documents: most documents of a chunk.
         chunk_tokens: most estimated tokens of a chunk; a longer document is a chunk of its own.
-        load_batch: documents per transaction while a job loads; a job no larger than this is
-            loaded and opened in a single one.
+        load_batch: documents per transaction while a job loads, or fewer if they take 64 MB; a job
+            that fits in one is loaded and opened in it.
         abandoned_after: seconds without a batch after which a loading job is purged.
         max_pending: most documents without an outcome at once; None sets no limit.
         max_pending_per_submitter: the most that one submitter may have of these.

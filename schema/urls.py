@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from schema.errors import SettingsError
 
-_ENCODE = "percent-encode @, /, ?, # and ; in the password"
+_ENCODE = "percent-encode %, @, /, ?, # and ; in the password"
 
 
 def parse_database_url(url: str) -> sa.URL:

@@ -38,8 +38,9 @@ def main() -> None:
     and Redis, kept in TEXTMILL_DATA_DIR.
 
     Exit codes: 0 success; 1 a document failed, was rejected or was cancelled (submit --wait, status
-    JOB --watch), a file is damaged or all documents were rejected (submit), or a verdict was
-    rejected (feedback import); 2 usage; 3 a service is unreachable; 130 Ctrl-C.
+    JOB --watch), a file is damaged, all documents were rejected or the key is that of a cancelled
+    job (submit), or a verdict was rejected (feedback import); 2 usage; 3 a service is unreachable;
+    130 Ctrl-C.
     """
 
 
