@@ -9,18 +9,18 @@ import click
 from schema.settings import check_all
 from schema.terminal import asks_for_help, ended_well
 
-COMMANDS = (
-    "evaluate",
-    "extend",
-    "models",
-    "predict",
-    "pretrain",
-    "retrain",
-    "run",
-    "teach",
-    "train",
-)
-"""Modules of `worker.commands`; each defines its `command`."""
+COMMANDS = {
+    "evaluate": "Measure a model of TASK on labelled FILES.",
+    "extend": "Add a generator to a keywords model.",
+    "models": "List, add, promote and roll back models.",
+    "predict": "Analyse documents in this process, without servers.",
+    "pretrain": "Train a language model over the texts of all tasks.",
+    "retrain": "Train a model on feedback; promote it if better.",
+    "run": "Process chunks until SIGTERM.",
+    "teach": "Make soft labels with a transformer.",
+    "train": "Train a model for TASK and write its artifact.",
+}
+"""What each command does, by its module of `worker.commands`, which defines it as `command`."""
 
 
 class LazyGroup(click.Group):
@@ -40,6 +40,11 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"worker.commands.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them, which takes seconds."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command. SIGTERM ends it as Ctrl-C does, except `run`, which handles it itself."""

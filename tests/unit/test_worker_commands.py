@@ -1,5 +1,7 @@
 """`textmill-worker train` and `extend`, and behaviour that commands share."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from schema.documents import Task
 from tests.fixtures.worker_commands import run
+from worker.cli import COMMANDS
 from worker.commands.options import command_line
 from worker.pipeline import Pipeline
 from worker.training.loop import TrainingConfig
@@ -123,3 +126,19 @@ def test_the_command_on_a_card_can_be_given_again() -> None:
         "textmill-worker train sentiment --data 'my data' --soft-labels one --soft-labels other"
         " --seed 0 --unlabelled"
     )
+
+
+def test_help_lists_the_commands_without_importing_them() -> None:
+    """Without it, `textmill-worker --help` takes seconds, or lists a command that there is not."""
+    script = (
+        "import sys; from worker.cli import main; main(['--help'], standalone_mode=False);"
+        " print('torch' in sys.modules)"
+    )
+    listed = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, check=True, text=True
+    ).stdout
+
+    assert all(f"  {name} " in listed for name in COMMANDS)
+    assert listed.endswith("False\n")
+    for name in COMMANDS:
+        assert import_module(f"worker.commands.{name}").command.name == name

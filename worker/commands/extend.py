@@ -23,7 +23,7 @@ from worker.training.generator import TRAINING
 from worker.training.recipe import Recipe
 
 
-@click.command("extend", short_help="Add a generator to a keywords model.")
+@click.command("extend")
 @data_option
 @artifact_option
 @click.option(

@@ -22,7 +22,7 @@ from worker.training.loop import TrainingConfig
 from worker.training.recipe import REFINING
 
 
-@click.command("retrain", short_help="Train a model on feedback; promote it if better.")
+@click.command("retrain")
 @click.argument("task", type=TASK)
 @data_option
 @click.option(

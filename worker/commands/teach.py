@@ -22,7 +22,7 @@ from worker.training.recipe import Recipe
 from worker.training.teacher import TEACHING, Teaching, teach
 
 
-@click.command("teach", short_help="Make soft labels with a transformer.")
+@click.command("teach")
 @click.argument("task", type=click.Choice([Task.SENTIMENT.value, Task.MODERATION.value]))
 @data_option
 @click.option(
