@@ -61,10 +61,17 @@ class Monkey:
         ended, before = time.monotonic(), self._outcomes()
 
         def goes_on() -> bool:
+            self._start_ended_workers()
             return self._outcomes() > before or not self._unfinished()
 
         self._mill.until(goes_on, f"outcomes after: {fault}", 300)
         self.done.append(Done(fault, time.monotonic() - ended))
+
+    def _start_ended_workers(self) -> None:
+        """Start workers anew that found no server when they started, as a service manager would."""
+        for place, supervisor in enumerate(self._supervisors):
+            if supervisor.poll() is not None:
+                self._supervisors[place] = self._mill.start_workers(tasks=ALL_TASKS)
 
     def heal(self) -> None:
         """Restore the network, and continue stopped dispatchers and supervisors."""
