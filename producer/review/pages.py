@@ -16,7 +16,13 @@ from starlette.templating import Jinja2Templates
 from producer import feedback
 from producer.review import progress
 from producer.review.document_view import LONGEST_COMMENT, VerdictForm, document_view
-from producer.review.documents import ReviewedDocument, last_verdict, load, verdicts
+from producer.review.documents import (
+    GivenVerdict,
+    ReviewedDocument,
+    last_verdict,
+    load,
+    verdicts,
+)
 from producer.review.guard import Keys, same
 from producer.review.orders import ORDERS, Order, Place, Selection, following
 from schema.database import reachable
@@ -186,6 +192,7 @@ class Pages:
         form: VerdictForm | None = None,
     ) -> Response:
         disputed = document is not None and selection.order is Order.DISPUTED
+        last = last_verdict(connection, self._annotator, selection.task)
         return self._page(
             request,
             "review.html",
@@ -194,7 +201,8 @@ class Pages:
             orders=ORDERS[selection.task],
             jobs=progress.job_choices(connection, selection.task),
             progress=progress.progress(connection, selection, self._annotator),
-            last=last_verdict(connection, self._annotator, selection.task),
+            last=last,
+            undoing=last and _given_in(selection, last),
             view=document and document_view(document, request.query_params, form),
             verdicts=verdicts(connection, document.place) if document and disputed else [],
             after=after,
@@ -219,6 +227,20 @@ def address(path: str, selection: Selection | None = None, **more: object) -> st
         if value is not None:
             query[name] = f"{value.job_id}/{value.seq}" if isinstance(value, Place) else value
     return f"{path}?{urlencode(query)}" if query else path
+
+
+def _given_in(selection: Selection, verdict: GivenVerdict) -> Selection:
+    """The selection, in an order in which the verdict can be given again as what it was.
+
+    A verdict on a dispute decides for all annotators; no other one does.
+    """
+    if verdict.adjudicates:
+        order = Order.DISPUTED
+    elif selection.order is Order.DISPUTED:
+        order = ORDERS[selection.task][0]
+    else:
+        order = selection.order
+    return selection.model_copy(update={"order": order})
 
 
 def _task(name: str) -> Task:

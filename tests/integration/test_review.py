@@ -202,6 +202,37 @@ def test_dispute_is_shown_with_what_was_said_and_decided(visit: Visit, engine: s
 
 
 @pytest.mark.usefixtures("invented")
+def test_undone_verdict_is_given_again_as_what_it_was(visit: Visit, engine: sa.Engine) -> None:
+    """Without it, a verdict undone among disputes decides for all, or a decision counts as one."""
+    kim, lin = visit("kim"), visit("lin")
+    kim.judge(kim.get("/review/moderation"), "answer", answer=["fraud"])
+    lin.judge(lin.get("/review/moderation?second=1"))
+    lin.judge(lin.get("/review/moderation"))
+
+    undone = lin.follow(lin.undo(lin.get("/review/moderation?order=disputed")))
+    lin.judge(undone)
+    lin.judge(lin.get("/review/moderation?order=disputed"))
+    decision = lin.follow(lin.undo(lin.get("/review/moderation?order=uncertain")))
+    lin.judge(decision)
+
+    assert (undone.document, decision.document) == ("post-4712", "post-4711")
+    assert ("You decide" in undone.text, "You decide" in decision.text) == (False, True)
+    with engine.connect() as connection:
+        given = connection.execute(
+            sa.text(
+                "select external_id, annotator, adjudicates from textmill.feedback"
+                " order by feedback_id"
+            )
+        )
+        assert [tuple(row) for row in given] == [
+            ("post-4711", "kim", False),
+            ("post-4711", "lin", False),
+            ("post-4712", "lin", False),
+            ("post-4711", "lin", True),
+        ]
+
+
+@pytest.mark.usefixtures("invented")
 def test_progress_is_everyones(visit: Visit) -> None:
     """Without it, nobody knows what is left, or how far to trust each annotator."""
     kim, lin = visit("kim"), visit("lin")
