@@ -46,6 +46,8 @@ as $$
 $$;
 
 -- The right answer according to a verdict, sorted: what the person names, or else what the result says.
+-- Each run of blanks becomes one: a keyword that spans two lines of its text is otherwise another one as
+-- soon as a form, a spreadsheet or a person writes it.
 create function textmill.answer_of(task text, verdict text, payload jsonb, labels text[],
     keywords text[]) returns text[]
     language sql immutable
@@ -53,17 +55,21 @@ create function textmill.answer_of(task text, verdict text, payload jsonb, label
 as $$
     select coalesce(array_agg(word order by word collate "C"), '{}')
     from (
-        select unnest(labels) as word where verdict = 'disagree' and task <> 'keywords'
-        union
-        select unnest(keywords) where verdict = 'disagree' and task = 'keywords'
-        union
-        select payload ->> 'label' where verdict = 'agree' and task = 'sentiment'
-        union
-        select jsonb_array_elements_text(payload -> 'labels')
-            where verdict = 'agree' and task = 'moderation'
-        union
-        select jsonb_array_elements(payload -> 'keywords') ->> 'text'
-            where verdict = 'agree' and task = 'keywords'
+        select distinct
+            btrim(regexp_replace(named, '[' || textmill.blanks() || ']+', ' ', 'g')) as word
+        from (
+            select unnest(labels) where verdict = 'disagree' and task <> 'keywords'
+            union all
+            select unnest(keywords) where verdict = 'disagree' and task = 'keywords'
+            union all
+            select payload ->> 'label' where verdict = 'agree' and task = 'sentiment'
+            union all
+            select jsonb_array_elements_text(payload -> 'labels')
+                where verdict = 'agree' and task = 'moderation'
+            union all
+            select jsonb_array_elements(payload -> 'keywords') ->> 'text'
+                where verdict = 'agree' and task = 'keywords'
+        ) as said (named)
     ) as words
 $$;
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 from starlette.datastructures import FormData
 
 from producer.review import highlight
-from producer.review.documents import ReviewedDocument
+from producer.review.documents import ReviewedDocument, on_one_line
 from producer.review.highlight import Mark, Piece
 from schema.documents import LABELS
 from schema.outcomes import KeywordsResult
@@ -51,7 +51,7 @@ class VerdictForm(NamedTuple):
     def answer(self) -> list[str]:
         """The labels or keywords that are right, each once."""
         more = self.more.replace("；", ";").replace("\n", ";").split(";")
-        return list(dict.fromkeys([*self.chosen, *filter(None, map(str.strip, more))]))
+        return list(dict.fromkeys([*self.chosen, *filter(None, map(on_one_line, more))]))
 
 
 class Choice(NamedTuple):
@@ -139,8 +139,9 @@ def _marks(document: ReviewedDocument, reason: str | None) -> list[Mark]:
 
 def _choices(document: ReviewedDocument, chosen: list[str]) -> list[Choice]:
     if isinstance(document.result, KeywordsResult):
-        scores = {keyword.text: keyword.score for keyword in document.result.keywords}
-        made = {keyword.text for keyword in document.result.keywords if keyword.generated}
+        keywords = [(on_one_line(found.text), found) for found in document.result.keywords]
+        scores = {name: found.score for name, found in keywords}
+        made = {name for name, found in keywords if found.generated}
     else:
         made = set()
         given = {str(label): score for label, score in document.result.scores.items()}

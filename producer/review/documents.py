@@ -39,14 +39,14 @@ class ReviewedDocument(NamedTuple):
 
     @property
     def given(self) -> list[str]:
-        """The labels or keywords of the result, in its order."""
+        """The labels or keywords of the result, in its order, each on one line."""
         match self.result:
             case SentimentResult(label=label):
                 return [label]
             case result if result.task == "moderation":
                 return list(result.labels)
             case result:
-                return [keyword.text for keyword in result.keywords]
+                return [on_one_line(keyword.text) for keyword in result.keywords]
 
 
 class GivenVerdict(NamedTuple):
@@ -71,6 +71,14 @@ class GivenVerdict(NamedTuple):
     answer: list[str]
     comment: str | None
     adjudicates: bool
+
+
+def on_one_line(words: str) -> str:
+    """The words with one blank between them, as the answers of verdicts have them.
+
+    A keyword may go on in the next line of its text, and a browser sends line breaks as others.
+    """
+    return " ".join(words.split())
 
 
 def load(connection: sa.Connection, place: Place) -> ReviewedDocument | None:

@@ -75,6 +75,39 @@ def test_generated_keyword_is_marked(
     assert re.findall(r">\+</span><bdi>(.*?)</bdi>", page) == ["hot drinks"]
 
 
+def test_keyword_of_two_lines_is_the_same_when_it_is_sent_back(
+    visit: Visit, engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, a model that is right is called wrong wherever a keyword spans two lines."""
+    job = submit(
+        producer_engine,
+        Task.KEYWORDS,
+        [Document(external_id=name, text="green\ntea, a pot") for name in ("1", "2")],
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    keywords = [
+        Keyword(text="green\ntea", score=0.75, spans=[(0, 9)]),
+        Keyword(text="pot", score=0.5, spans=[(13, 16)]),
+    ]
+    work_off(producer_engine, worker_engine, job, TEA.model_copy(update={"keywords": keywords}))
+    kim, lin = visit("kim"), visit("lin")
+
+    page = kim.get("/review/keywords")
+    ticked = re.findall(r'name="answer" value="([^"]*)" checked', page.text)
+    as_browsers_send_it = [re.sub(r"\r?\n", "\r\n", value) for value in ticked]
+    again = kim.follow(kim.judge(page, "answer", answer=as_browsers_send_it))
+    kim.judge(again, "answer", answer=as_browsers_send_it[:1])
+    lin.judge(lin.get("/review/keywords?second=1"))
+
+    assert said(engine) == [
+        ("1", "kim", "agree", ["green tea", "pot"]),
+        ("2", "kim", "disagree", ["green tea"]),
+        ("1", "lin", "agree", ["green tea", "pot"]),
+    ]
+
+
 @pytest.mark.usefixtures("invented")
 def test_refused_verdict_says_why_and_keeps_what_was_typed(visit: Visit, engine: sa.Engine) -> None:
     """Without it, a mistake loses the comment, or a refused verdict seems to be saved."""

@@ -162,6 +162,22 @@ def test_keywords_are_unticked_and_added(kim: Person, engine: sa.Engine) -> None
     ]
 
 
+@pytest.mark.usefixtures("invented")
+def test_selection_over_a_line_break_keeps_its_words_apart(kim: Person, engine: sa.Engine) -> None:
+    """Without it, a keyword that spans two lines becomes a word that no text contains."""
+    kim.open("/review/keywords")
+    kim.driver.execute_script(
+        "const text = document.querySelector('#text').firstChild;"
+        "text.data = text.data.replace('the last', 'the\\nlast');"
+        "const found = text.data.indexOf('the');"
+        "getSelection().setBaseAndExtent(text, found, text, found + 8)"
+    )
+    kim.press("k", Keys.ENTER, until="ticket-2")
+
+    ((_, _, answer, _),) = verdicts(engine)
+    assert "the last" in answer
+
+
 def test_dispute_is_decided_by_taking_an_answer(
     kim: Person, annotator_engine: sa.Engine, engine: sa.Engine, invented: dict[Task, JobId]
 ) -> None:

@@ -18,7 +18,8 @@ function showWhetherChanged() {
 
 function press(target) {
   if (target.matches("[name=more]")) {
-    const selected = String(getSelection()).trim();
+    // A field drops line breaks, and would join the words before and after one.
+    const selected = String(getSelection()).replace(/\s+/g, " ").trim();
     if (selected) {
       target.value = [target.value.trim(), selected].filter(Boolean).join("; ");
       showWhetherChanged();
