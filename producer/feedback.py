@@ -127,11 +127,17 @@ def is_there(engine: sa.Engine, verdict: Verdict, *, annotator: str) -> bool:
     Raises:
         ServiceUnavailableError: Postgres does not answer.
     """
-    # Joins by the document's position, which the index of feedback holds.
+    # Joins by the document's position, which the index of feedback holds; a job whose month was
+    # pruned has only its verdicts.
     query = sa.text("""
         select f.verdict, f.labels, f.keywords, f.comment from textmill.document d
         join textmill.feedback f using (job_id, seq)
         where d.job_id = :job_id and d.external_id = :external_id
+            and f.annotator = :annotator and f.adjudicates = :adjudicates
+        union all
+        select f.verdict, f.labels, f.keywords, f.comment from textmill.feedback f
+        where not exists (select from textmill.document d where d.job_id = :job_id)
+            and f.job_id = :job_id and f.external_id = :external_id
             and f.annotator = :annotator and f.adjudicates = :adjudicates
     """)
     given = verdict.model_dump(include={"job_id", "external_id", "adjudicates"})

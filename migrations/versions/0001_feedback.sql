@@ -134,6 +134,10 @@ begin
         limit 1;
     if not found then
         perform textmill.job_state(new.job_id);
+        if not exists (select from textmill.document d where d.job_id = new.job_id) then
+            raise exception 'the documents of job % are gone: its month was pruned', new.job_id
+                using errcode = 'foreign_key_violation', hint = 'Judge those of a later job.';
+        end if;
         select s.status into given_status from textmill.document_status s
             where s.job_id = new.job_id and s.external_id = new.external_id
             order by s.seq

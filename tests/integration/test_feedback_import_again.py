@@ -41,6 +41,25 @@ def test_file_that_came_in_before_can_be_imported_again(
     assert different.stderr.count("judged document") == 3
 
 
+def test_file_can_be_imported_again_after_its_month_was_pruned(
+    database: DatabaseUrls, engine: sa.Engine, jobs: dict[Task, JobId], tmp_path: Path
+) -> None:
+    """Without it, verdicts that are stored are rejected, with a remedy that finds no document."""
+    row = {"job_id": str(jobs[Task.SENTIMENT]), "verdict": "agree", "annotator": "kim"}
+    file = write_lines(tmp_path / "a.jsonl", row | {"external_id": "a"})
+    late = write_lines(tmp_path / "late.jsonl", row | {"external_id": "b"})
+    invoke(database, "feedback", "import", file)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("truncate textmill.document, textmill.result, textmill.failure")
+
+    again = invoke(database, "feedback", "import", file, "--json")
+    refused = invoke(database, "feedback", "import", late, "--json")
+
+    assert json.loads(again.stdout) == _counts(there_already=1)
+    assert json.loads(refused.stdout) == _counts(rejected=1)
+    assert "are gone: its month was pruned; judge those of a later job" in refused.stderr
+
+
 def test_verdict_that_comes_in_meanwhile_is_there_already(
     database: DatabaseUrls, engine: sa.Engine, jobs: dict[Task, JobId], tmp_path: Path
 ) -> None:
