@@ -71,9 +71,17 @@ class Registry:
             InputError: nothing was promoted before.
         """
         with self._begin() as connection:
-            version: str | None = connection.scalar(
-                sa.text("select textmill.rollback_model(:task)"), {"task": task}
-            )
+            return _roll_back(connection, task)
+
+    def previous(self, task: Task) -> str | None:
+        """The version that `rollback` would return; nothing changes.
+
+        Raises:
+            InputError: nothing was promoted before.
+        """
+        with self._begin() as connection, connection.begin_nested() as tried:
+            version = _roll_back(connection, task)
+            tried.rollback()
         return version
 
     def models(self, task: Task | None = None) -> list[dict[str, object]]:
@@ -162,6 +170,13 @@ def promote_model(
         {"task": task, "version": version, "number": number},
     )
     return promotion_id is not None
+
+
+def _roll_back(connection: sa.Connection, task: Task) -> str | None:
+    version: str | None = connection.scalar(
+        sa.text("select textmill.rollback_model(:task)"), {"task": task}
+    )
+    return version
 
 
 @contextmanager

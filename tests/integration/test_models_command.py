@@ -1,6 +1,7 @@
 """`textmill-worker models`, and the functions of the database behind it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,27 @@ def test_model_that_cannot_be_loaded_is_not_promoted(
     assert str(tmp_path / broken) in refused[0].stderr
     assert "is a model for moderation" in refused[1].stderr
     assert registry.promoted(SENTIMENT) == Promoted(None, 0)
+
+
+def test_model_that_is_gone_does_not_come_back(
+    command: Command, registry: Registry, tmp_path: Path
+) -> None:
+    """Without it, a rollback says that the old model serves, and every worker keeps the bad one."""
+    gone, serving = variant(tmp_path, 1), variant(tmp_path, 2)
+    for version in (gone, serving):
+        registry.add(SENTIMENT, version)
+        registry.promote(SENTIMENT, version)
+    shutil.rmtree(tmp_path / gone)
+    before = registry.promoted(SENTIMENT)
+
+    refused = command("rollback", "sentiment")
+    after = registry.promoted(SENTIMENT)
+    past_it = command("promote", "sentiment", "default")
+
+    assert refused.exit_code == 2
+    assert f"does not hold model {gone}" in refused.stderr
+    assert after == before
+    assert past_it.exit_code == 0
 
 
 def test_rollback_goes_back_step_by_step_and_history_stays(

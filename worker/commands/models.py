@@ -144,12 +144,18 @@ def promote(*, task: str, version: str, as_json: bool) -> None:
 def rollback(*, task: str, as_json: bool) -> None:
     """Have workers serve TASK with the model promoted before; repeat it to go back further.
 
+    That model is loaded here first. If it cannot be, nothing changes: promote another one.
+
     \b
     Example:
       textmill-worker models rollback sentiment
     """
     with connected() as engine:
-        version = Registry(engine).rollback(Task(task))
+        registry = Registry(engine)
+        previous = registry.previous(Task(task))
+        if previous is not None:
+            _folders().load(Task(task), previous, "cpu")
+        version = registry.rollback(Task(task))
     _announce(task, version, as_json=as_json)
 
 
