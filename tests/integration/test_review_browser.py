@@ -14,7 +14,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from producer.feedback import add, parse
-from schema.documents import JobId, Task
+from producer.submit import submit
+from schema.documents import Document, JobId, JobOptions, Task
+from schema.settings import IntakeSettings
+from tests.fixtures.outcomes import TEA, work_off
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
 DESK, PHONE = (1280, 800), (390, 844)
@@ -176,6 +179,34 @@ def test_selection_over_a_line_break_keeps_its_words_apart(kim: Person, engine: 
 
     ((_, _, answer, _),) = verdicts(engine)
     assert "the last" in answer
+
+
+def test_selection_has_no_names_of_hidden_characters(
+    kim: Person, engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, a keyword that is selected in a text says U+200B, which no text contains."""
+    document = Document(external_id="1", text="green tea, a p\u200bot of it")
+    job_id = submit(
+        *(producer_engine, Task.KEYWORDS, [document], JobOptions()),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    work_off(
+        producer_engine,
+        worker_engine,
+        job_id,
+        TEA.model_copy(update={"keywords": TEA.keywords[:1]}),
+    )
+    kim.open("/review/keywords")
+    kim.driver.execute_script(
+        "const end = document.querySelector('#text').lastChild;"
+        "const before = end.previousSibling.previousSibling;"
+        "getSelection().setBaseAndExtent(before, before.data.indexOf('p'), end, 2)"
+    )
+
+    kim.press("k", Keys.ENTER, until="That was the last one")
+
+    assert verdicts(engine) == [("1", "disagree", ["green tea", "pot"], None)]
 
 
 def test_dispute_is_decided_by_taking_an_answer(

@@ -16,10 +16,19 @@ function showWhetherChanged() {
   one("[data-judges]")?.classList.toggle("changed", changed);
 }
 
+// What is selected, on one line, since a field would join the words around a line break. The names
+// that stand for hidden characters are no part of the text.
+function selectedWords() {
+  const selection = getSelection();
+  if (!selection.rangeCount) return "";
+  const part = selection.getRangeAt(0).cloneContents();
+  for (const name of part.querySelectorAll(".hidden-character")) name.remove();
+  return part.textContent.replace(/\s+/g, " ").trim();
+}
+
 function press(target) {
   if (target.matches("[name=more]")) {
-    // A field drops line breaks, and would join the words before and after one.
-    const selected = String(getSelection()).replace(/\s+/g, " ").trim();
+    const selected = selectedWords();
     if (selected) {
       target.value = [target.value.trim(), selected].filter(Boolean).join("; ");
       showWhetherChanged();
