@@ -58,11 +58,12 @@ class ArtifactFolders:
 
         Raises:
             ArtifactError: the version is neither in the models folder nor the default.
+            NotLoadedError: this login may not look into the models folder, or it is away.
         """
         default = self.defaults / task
         if version is None:
             return default
-        if re.fullmatch("[0-9a-f]{16}", version) and (self.models / version).is_dir():
+        if re.fullmatch("[0-9a-f]{16}", version) and self._has_folder(version):
             return self.models / version
         if self.default_version(task) == version:
             return default
@@ -73,11 +74,11 @@ class ArtifactFolders:
         raise ArtifactError(msg)
 
     def default_version(self, task: Task) -> str | None:
-        """The model version of the default, or None if this task has none."""
+        """The model version of the default, or None if this task has none that can be read."""
         folder = self.defaults / task
         try:
             return model_version(folder, read_config(folder))
-        except ArtifactError:  # this worker serves other tasks only
+        except (ArtifactError, OSError):  # this worker serves other tasks only, or may not read it
             return None
 
     def add(self, folder: Path) -> str:
@@ -94,6 +95,16 @@ class ArtifactFolders:
             with written(self.models):
                 self._copy(folder, version)
         return version
+
+    def _has_folder(self, version: str) -> bool:
+        try:
+            return (self.models / version).is_dir()
+        except OSError as error:
+            msg = (
+                f"cannot look into the models folder {self.models} ({error.strerror or error});"
+                " give this login the right, or name another with TEXTMILL_MODELS_DIR"
+            )
+            raise NotLoadedError(msg) from error
 
     def _copy(self, folder: Path, version: str) -> None:
         self.models.mkdir(parents=True, exist_ok=True)

@@ -130,6 +130,24 @@ def test_artifact_that_lacks_a_file_which_its_config_names_is_refused(
     assert not isinstance(refused.value, NotLoadedError)
 
 
+def test_models_folder_that_cannot_be_read_is_named_and_stops_no_other_task(
+    default: Pipeline, engine: Engine, tmp_path: Path
+) -> None:
+    """Without it, no promotion of any task is followed, and only a traceback in a log says so."""
+    away = tmp_path / ("x" * 300)  # root may read every folder, but no name is as long as this one
+    keywords = Pipeline.load(SHIPPED / Task.KEYWORDS, "cpu")
+    folders = ArtifactFolders(SHIPPED, away)
+    models = Models({SENTIMENT: default, Task.KEYWORDS: keywords}, folders, engine, "cpu")
+
+    models.follow({SENTIMENT: "0123456789abcdef", Task.KEYWORDS: "fedcba9876543210"})
+
+    said = models.error or ""
+    assert f"sentiment keeps {shipped_version()}: cannot look into the models folder" in said
+    assert f"keywords keeps {keywords.model_version}: cannot look into" in said
+    assert "File name too long" in said
+    assert ArtifactFolders(away, tmp_path).default_version(SENTIMENT) is None
+
+
 def test_model_that_arrives_late_is_served_then(models: Models, tmp_path: Path) -> None:
     """Without it, a slow copy between hosts needs every worker restarted."""
     promoted = variant(tmp_path, 1)
