@@ -225,7 +225,8 @@ begin
 exception
     when unique_violation then
         get stacked diagnostics broken = constraint_name;
-        if broken = 'feedback_adjudicated' then
+        -- Who adjudicates again breaks both constraints, of which Postgres names one.
+        if broken = 'feedback_adjudicated' or add_feedback.adjudicates then
             raise exception 'document "%" was adjudicated before', add_feedback.external_id
                 using errcode = 'unique_violation',
                 hint = 'That verdict stands; see textmill.feedback_status.';

@@ -319,6 +319,11 @@ def test_malformed_verdict_is_refused_in_words_for_people(
         ("'a', 'disagree', array['positive']", 'document "a" is already: positive', "Agree"),
         ("'b', 'agree'", 'judged document "b" before', "adjudicate"),
         ("'b', 'agree', adjudicates => true", "was adjudicated before", "feedback_status"),
+        (
+            "'b', 'agree', annotator => 'lead', adjudicates => true",
+            "was adjudicated before",
+            "feedback_status",
+        ),
         ("'a', 'agree', annotator => null", "the annotator has 0 characters", "1 to 200"),
         ("'a', 'agree', annotator => repeat('k', 201)", "has 201 characters", "1 to 200"),
     ],
