@@ -16,8 +16,8 @@ class ReviewedDocument(NamedTuple):
 
     Attributes:
         place: its job and its position there.
-        external_id: the producer's own id.
-        text: the original text; None if it was erased.
+        external_id: the producer's own id; the position if the month's documents were dropped.
+        text: the original text; None if it was erased, or if the month's documents were dropped.
         metadata: what was submitted with the text.
         result: what the model said.
         job_name: what people call its job.
@@ -85,11 +85,12 @@ def load(connection: sa.Connection, place: Place) -> ReviewedDocument | None:
     """The document at `place`; None if there is none with a result."""
     row = connection.execute(
         sa.text("""
-            select d.external_id, d.text, d.metadata, r.payload, j.name, r.created_at
-            from textmill.document d
-            join textmill.result r using (job_id, seq)
+            select coalesce(d.external_id, seq::text) as external_id, d.text, d.metadata,
+                r.payload, j.name, r.created_at
+            from textmill.result r
             join textmill.job_status j using (job_id)
-            where d.job_id = :job_id and d.seq = :seq
+            left join textmill.document d using (job_id, seq)
+            where job_id = :job_id and seq = :seq
         """),
         place._asdict(),
     ).one_or_none()

@@ -265,6 +265,26 @@ def test_undone_verdict_is_given_again_as_what_it_was(visit: Visit, engine: sa.E
         ]
 
 
+def test_results_whose_documents_were_dropped_hide_no_others(
+    visit: Visit, engine: sa.Engine, invented: dict[Task, JobId]
+) -> None:
+    """Without it, the page says that all is judged, though other jobs wait for an annotator."""
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("delete from textmill.document where job_id = :job_id and seq = 1"),
+            {"job_id": invented[Task.MODERATION]},
+        )
+    kim = visit("kim")
+
+    page = kim.get("/review/moderation")
+    refused = kim.judge(page)
+    following = kim.get(f"/review/moderation?after={page.field('place')}")
+
+    assert "cannot be judged any more" in page.text
+    assert (refused.status, said(engine)) == (422, [])
+    assert following.document == "post-4712"
+
+
 @pytest.mark.usefixtures("invented")
 def test_progress_is_everyones(visit: Visit) -> None:
     """Without it, nobody knows what is left, or how far to trust each annotator."""
