@@ -159,7 +159,7 @@ def promote_model(
         instead_of: promote only if this still serves; None to promote in any case.
 
     Returns:
-        False if something else was promoted since `instead_of`.
+        False if another model was promoted since `instead_of`.
 
     Raises:
         sa.exc.DataError: the task has no such model; see `refused_by_database`.

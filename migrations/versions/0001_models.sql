@@ -97,8 +97,8 @@ end
 $$;
 
 -- Promote a version for a task, or, with null, each worker's default. Running workers follow. Returns
--- the number of the promotion; null, with nothing done, if `instead_of` is not the number of the latest
--- promotion (0: there is none).
+-- the number of the promotion, which is the latest one if that promoted this version; null, with nothing
+-- done, if another was promoted since `instead_of`, the number of a promotion (0: before the first one).
 create function textmill.promote_model(task text, model_version text,
     instead_of bigint default null) returns bigint
     language plpgsql security definer
@@ -111,12 +111,12 @@ begin
     if promote_model.model_version is not null then
         perform textmill.check_model(promote_model.task, promote_model.model_version);
     end if;
-    if instead_of <> coalesce(latest.promotion_id, 0) then
-        return null;
-    end if;
     if latest.promotion_id is not null
             and latest.model_version is not distinct from promote_model.model_version then
         return latest.promotion_id;
+    end if;
+    if instead_of <> coalesce(latest.promotion_id, 0) then
+        return null;
     end if;
     insert into textmill.model_promotion (task, model_version, previous)
         values (promote_model.task, promote_model.model_version, latest.promotion_id)
