@@ -51,6 +51,9 @@ class Verdict(Frozen):
     adjudicates: bool = False
 
 
+_ROWS_AT_ONCE: Final = 32
+"""Rows that an export holds in memory; a text may be a megabyte long, and more are no faster."""
+
 _EXPECTED: Final = {
     "job_id": "a job's id, as `textmill submit` prints it",
     "external_id": "the id of a document, a string",
@@ -186,7 +189,7 @@ def export(engine: sa.Engine, task: Task, *, gold: bool = False) -> Iterator[dic
     chosen = "select * from textmill.gold" if gold else everything
     query = sa.text(f"{chosen} where task = :task order by feedback_id")
     with reachable(engine), engine.connect() as connection:
-        rows = connection.execution_options(yield_per=1000).execute(query, {"task": task})
+        rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query, {"task": task})
         for row in rows:
             yield {
                 "id": f"feedback-{row.feedback_id}",

@@ -1,6 +1,7 @@
 """Verdicts of people: every way to give them, and their export as training data."""
 
 import json
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -38,6 +39,30 @@ def test_verdict_comes_back_as_gold(producer_engine: sa.Engine, jobs: dict[Task,
     assert moderation["labels"] == []
     assert "spam" in str(moderation["annotated"])
     assert keywords["keywords"] == ["teapot"]
+
+
+def test_export_of_long_texts_takes_little_memory(
+    engine: sa.Engine, producer_engine: sa.Engine, jobs: dict[Task, JobId]
+) -> None:
+    """Without it, an export of a thousand verdicts on long documents takes a gigabyte."""
+    add(producer_engine, verdict(jobs[Task.SENTIMENT], verdict="agree"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("alter table textmill.feedback disable trigger feedback_check")
+        connection.exec_driver_sql(
+            "insert into textmill.feedback (job_id, external_id, verdict, seq, task, text, payload,"
+            " model_version, given, answer)"
+            " select job_id, n::text, verdict, n, task, repeat('x', 1000000), payload,"
+            " model_version, given, answer"
+            " from textmill.feedback cross join generate_series(101, 300) as n"
+        )
+
+    tracemalloc.start()
+    characters = sum(len(str(row["text"])) for row in export(producer_engine, Task.SENTIMENT))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert characters > 200_000_000
+    assert most < 60_000_000
 
 
 @pytest.mark.parametrize(
