@@ -33,6 +33,9 @@ from schema.states import Agreement
 SEE_OTHER = 303
 REFUSED = 422
 
+_PASSED_OVER = 100
+"""Most documents without a text that a page passes over; each costs a query or two."""
+
 _MOST_DIGITS = 18
 """Most digits of a number in an address or a form; Postgres can hold every such number."""
 
@@ -88,8 +91,7 @@ class Pages:
         selection = _selection(request.path_params["task"], request.query_params)
         after = _place(request.query_params.get("after"))
         with reachable(self._engine), self._engine.connect() as connection:
-            place = following(connection, selection, self._annotator, after)
-            document = load(connection, place) if place else None
+            document = self._next(connection, selection, after)
             return self._document(request, connection, selection, document, after=after)
 
     def document(self, request: Request) -> Response:
@@ -176,6 +178,19 @@ class Pages:
         if not same(str(form.get("form_token", "")), self._keys.form):
             raise HTTPException(403, "This form is of an earlier run; open the page again.")
         return form
+
+    def _next(
+        self, connection: sa.Connection, selection: Selection, after: Place | None
+    ) -> ReviewedDocument | None:
+        """The next document with a text; of those whose text was erased, many are passed over."""
+        document = None
+        for _ in range(_PASSED_OVER):
+            place = following(connection, selection, self._annotator, after)
+            document = load(connection, place) if place else None
+            if document is None or document.text is not None:
+                break
+            after = document.place
+        return document
 
     def _progress(self, connection: sa.Connection, task: Task, order: Order) -> progress.Progress:
         return progress.progress(connection, Selection(task=task, order=order), self._annotator)

@@ -265,24 +265,33 @@ def test_undone_verdict_is_given_again_as_what_it_was(visit: Visit, engine: sa.E
         ]
 
 
-def test_results_whose_documents_were_dropped_hide_no_others(
-    visit: Visit, engine: sa.Engine, invented: dict[Task, JobId]
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update textmill.document set text = null, metadata = null",  # as an erasure does
+        "delete from textmill.document",
+    ],
+)
+def test_document_without_a_text_is_passed_over(
+    visit: Visit, engine: sa.Engine, invented: dict[Task, JobId], statement: str
 ) -> None:
-    """Without it, the page says that all is judged, though other jobs wait for an annotator."""
+    """Without it, everyone skips what nobody can judge, or the page says that all is judged."""
+    job = invented[Task.MODERATION]
     with engine.begin() as connection:
         connection.execute(
-            sa.text("delete from textmill.document where job_id = :job_id and seq = 1"),
-            {"job_id": invented[Task.MODERATION]},
+            sa.text(f"{statement} where job_id = :job_id and seq in (1, 3)"), {"job_id": job}
         )
     kim = visit("kim")
 
-    page = kim.get("/review/moderation")
-    refused = kim.judge(page)
-    following = kim.get(f"/review/moderation?after={page.field('place')}")
+    first = kim.get("/review/moderation")
+    second = kim.follow(kim.judge(first))
+    without = kim.get(f"/document/{job}/1")
+    refused = kim.judge(without)
 
-    assert "cannot be judged any more" in page.text
-    assert (refused.status, said(engine)) == (422, [])
-    assert following.document == "post-4712"
+    assert (first.document, second.document) == ("post-4712", "post-4714")
+    assert "cannot be judged any more" in without.text
+    assert refused.status == 422
+    assert said(engine) == [("post-4712", "kim", "agree", ["fraud", "spam"])]
 
 
 @pytest.mark.usefixtures("invented")
