@@ -4,9 +4,12 @@ The database checks a verdict against its result, so that a verdict given in SQL
 rules.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from html.entities import html5
+from itertools import pairwise
 from typing import Annotated, Final
 
 import psycopg
@@ -54,6 +57,8 @@ class Verdict(Frozen):
 _ROWS_AT_ONCE: Final = 32
 """Rows that an export holds in memory; a text may be a megabyte long, and more are no faster."""
 
+_ENTITY: Final = re.compile(r"&(#\d+|#[xX][\da-fA-F]+|[a-zA-Z][a-zA-Z\d]*);")
+
 _EXPECTED: Final = {
     "job_id": "a job's id, as `textmill submit` prints it",
     "external_id": "the id of a document, a string",
@@ -88,6 +93,21 @@ def parse(fields: Mapping[str, object]) -> Verdict:
     except ValidationError as error:
         faults = {fault["loc"][:1]: fault["type"] for fault in error.errors()}
         raise InputError("; ".join(_said_of(faults))) from None
+
+
+def split_list(written: str) -> list[str]:
+    """The parts of a list that is written `a;b`.
+
+    A semicolon that ends an HTML entity separates nothing: results quote their keywords as the text
+    has them, as in `Procter &amp; Gamble`.
+    """
+    ends = {
+        entity.end()
+        for entity in _ENTITY.finditer(written)
+        if entity[1].startswith("#") or f"{entity[1]};" in html5
+    }
+    cuts = [place for place, sign in enumerate(written, 1) if sign == ";" and place not in ends]
+    return [written[first : last - 1] for first, last in pairwise([0, *cuts, len(written) + 1])]
 
 
 def is_unjudged(fields: Mapping[str, object]) -> bool:
@@ -208,7 +228,7 @@ def _read(name: str, value: object) -> object:
     match value:
         case str() if name in ("labels", "keywords"):
             mark = "+" if name == "keywords" else ""
-            parts = (part.strip().removeprefix(mark) for part in value.split(";"))
+            parts = (part.strip().removeprefix(mark) for part in split_list(value))
             return [part for part in parts if part]
         case int() | float() | Decimal() if name == "external_id":
             with suppress(DocumentError):  # a boolean is not an id

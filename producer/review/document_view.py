@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 
 from starlette.datastructures import FormData
 
+from producer.feedback import split_list
 from producer.review import highlight
 from producer.review.documents import ReviewedDocument, on_one_line
 from producer.review.highlight import Mark, Piece
@@ -50,7 +51,7 @@ class VerdictForm(NamedTuple):
     @property
     def answer(self) -> list[str]:
         """The labels or keywords that are right, each once."""
-        more = self.more.replace("；", ";").replace("\n", ";").split(";")
+        more = split_list(self.more.replace("；", ";").replace("\n", ";"))
         return list(dict.fromkeys([*self.chosen, *filter(None, map(on_one_line, more))]))
 
 

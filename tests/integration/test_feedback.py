@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -332,6 +333,19 @@ def test_malformed_verdict_is_refused_in_words_for_people(
     """Without it, reviewers have to understand the messages of our validator."""
     with pytest.raises(InputError, match=reason):
         parse({"job_id": NO_JOB, "external_id": "a", "verdict": "agree", field: value})
+
+
+@pytest.mark.parametrize(
+    ("written", "parts"),
+    [
+        ("green tea;+Procter &amp; Gamble; pot", ["green tea", "Procter &amp; Gamble", "pot"]),
+        ("a&nbsp;b;c&#8211;d;e&#x2013;f;", ["a&nbsp;b", "c&#8211;d", "e&#x2013;f"]),
+        ("R&D;Q&A;&;", ["R&D", "Q&A", "&"]),
+    ],
+)
+def test_keyword_with_an_entity_is_one_keyword(written: str, parts: list[str]) -> None:
+    """Without it, results that were judged in a spreadsheet come back with keywords cut in two."""
+    assert verdict(JobId(UUID(NO_JOB)), keywords=written).keywords == parts
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_verdicts_of_every_task_are_stored_and_lead_on(visit: Visit, engine: sa.
     sentiment = kim.get("/review/sentiment")
     kim.judge(sentiment, "answer", answer=["neutral"])
     keywords = kim.get("/review/keywords")
-    kim.judge(keywords, "answer", answer=["invoice page"], more=" log out ；invoice page; ")
+    kim.judge(keywords, "answer", answer=["invoice page"], more=" log out ；invoice page; R&amp;D ")
 
     assert [page.document, second.document, third.document, fourth.document] == [
         "post-4711",
@@ -45,7 +45,7 @@ def test_verdicts_of_every_task_are_stored_and_lead_on(visit: Visit, engine: sa.
         ("post-4713", "kim", "agree", ["abuse"]),
         ("post-4714", "kim", "disagree", []),
         ("review-17", "kim", "disagree", ["neutral"]),
-        ("ticket-1", "kim", "disagree", ["invoice page", "log out"]),
+        ("ticket-1", "kim", "disagree", ["R&amp;D", "invoice page", "log out"]),
     ]
     with engine.connect() as connection:
         comments = connection.scalars(sa.text("select comment from textmill.feedback")).all()
