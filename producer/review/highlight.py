@@ -18,6 +18,9 @@ LEVELS = 4
 _JOINERS = "\u200c\u200d"
 """Part of emoji and of some scripts; after ASCII or Chinese characters they only hide something."""
 
+_FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Letters and marks by their category, but nothing is seen of them."""
+
 
 class Mark(NamedTuple):
     """A part of a text to mark.
@@ -108,7 +111,7 @@ def _parts(text: str, start: int, end: int) -> Iterator[Part]:
     plain = start
     for position in range(start, end):
         character = text[position]
-        if character.isprintable() or not _is_hidden(text, position):
+        if not _is_hidden(text, position):
             continue
         if plain < position:
             yield Part(text[plain:position])
@@ -120,6 +123,8 @@ def _parts(text: str, start: int, end: int) -> Iterator[Part]:
 
 def _is_hidden(text: str, position: int) -> bool:
     character = text[position]
+    if character.isprintable():
+        return character in _FILLERS
     if character in _JOINERS and position:
         before = text[position - 1]
         return before.isascii() or unicodedata.name(before, "").startswith("CJK")

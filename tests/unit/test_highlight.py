@@ -46,6 +46,8 @@ def test_pieces_are_the_text_each_under_its_strongest_mark(text: str, marks: lis
         ("s\u200dpam 加\u200d微", ["ZERO WIDTH JOINER"] * 2),
         ("a\x00b\x1b[2J", ["control character"] * 2),
         ("\ufeffspam\u00ad", ["ZERO WIDTH NO-BREAK SPACE", "SOFT HYPHEN"]),
+        ("s\u3164pa\u034fm", ["HANGUL FILLER", "COMBINING GRAPHEME JOINER"]),
+        ("s\u2800pam", ["BRAILLE PATTERN BLANK"]),
         ("family 👩\u200d👧, tabs\tand\nlines\u3000", []),
     ],
 )
