@@ -116,12 +116,13 @@ def retrain(
         run = _run_of(wanted, recipe, parent)
         key = runs.begin(run)
         try:
-            (aside / _RUN).write_text(f"{key.run_id} {key.started_at.isoformat()}")
-            yield from train_artifact(recipe, aside / "artifact", resume=False)
-            if parent.generates:
-                yield from _extended(recipe, aside / "artifact")
-            yield "comparing with the model that serves"
-            candidate = folders.add(aside / "artifact")
+            with written(folders.models):  # so that the run's row says what to do
+                (aside / _RUN).write_text(f"{key.run_id} {key.started_at.isoformat()}")
+                yield from train_artifact(recipe, aside / "artifact", resume=False)
+                if parent.generates:
+                    yield from _extended(recipe, aside / "artifact")
+                yield "comparing with the model that serves"
+                candidate = folders.add(aside / "artifact")
             comparisons = _compare(recipe, parent, folders.load(wanted.task, candidate, "cpu"))
             instead_of = serving if wanted.promotes else None
             decision = runs.finish(key.run_id, run, candidate, comparisons, instead_of)

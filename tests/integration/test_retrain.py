@@ -268,6 +268,30 @@ def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
     assert list((tmp_path / "models").iterdir()) == []
 
 
+def test_full_disk_is_named_in_the_row_of_its_training(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, a night's training ended with "OSError", and nobody knows what to do."""
+    models = tmp_path / "models"
+    judge_all(producer_engine, worker_engine)
+
+    def fill(_: object, out: Path, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out))
+
+    monkeypatch.setattr("worker.retraining.train_artifact", fill)
+    with pytest.raises(NotLoadedError, match="No space left on device"):
+        list(retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, models)))
+
+    with engine.connect() as connection:
+        error = connection.scalar(sa.text("select error from textmill.training_status"))
+    assert str(error).startswith(f"cannot write to the models folder {models} (No space left")
+
+
 def test_default_that_no_worker_serves_is_not_trained_further(
     engine: sa.Engine, data_folder: Path, tmp_path: Path
 ) -> None:
