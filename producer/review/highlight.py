@@ -103,6 +103,11 @@ def pieces(text: str, marks: Sequence[Mark]) -> list[Piece]:
     return found
 
 
+def parts(text: str) -> list[Part]:
+    """A text without marks, such as a keyword, which is a part of what strangers wrote."""
+    return list(_parts(text, 0, len(text)))
+
+
 def _level(value: float, most: float) -> int:
     return max(1, min(LEVELS, ceil(LEVELS * value / most)))
 

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from producer import feedback
-from producer.review import progress
+from producer.review import highlight, progress
 from producer.review.document_view import LONGEST_COMMENT, VerdictForm, document_view
 from producer.review.documents import (
     GivenVerdict,
@@ -62,6 +62,7 @@ class Pages:
             "form_token": keys.form,
             "longest_comment": LONGEST_COMMENT,
             "most": progress.MOST,
+            "parts": highlight.parts,
             "tasks": list(ORDERS),
         }
 

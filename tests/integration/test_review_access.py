@@ -1,5 +1,6 @@
 """Whom the review page lets in, and that hostile texts have no effect on it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,10 @@ from markupsafe import escape
 
 from producer.submit import submit
 from schema.documents import Document, JobId, JobOptions, Task
+from schema.outcomes import Keyword
 from schema.settings import IntakeSettings
 from tests.fixtures.invented import HOSTILE
-from tests.fixtures.outcomes import POSITIVE, work_off
+from tests.fixtures.outcomes import POSITIVE, TEA, work_off
 from tests.fixtures.review import Visit, Visitor, said
 
 PATHS = ["/", "/review/moderation", "/progress/moderation"]
@@ -131,6 +133,28 @@ def test_hostile_text_is_text(visit: Visit, invented: dict[Task, JobId]) -> None
     assert "{{ 7 * 7 }}" in page.text
     assert "\u202e" not in page.text
     assert 'title="RIGHT-TO-LEFT OVERRIDE">U+202E</span>' in page.text
+
+
+def test_keyword_shows_its_hidden_characters(
+    visit: Visit, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, an annotator cannot see that a keyword is disguised, or reads it reversed."""
+    text = "green tea, a p\u200bo\u202et"
+    found = Keyword(text="p\u200bo\u202et", score=0.5, spans=[(13, 18)])
+    result = TEA.model_copy(update={"keywords": [*TEA.keywords[:1], found]})
+    job_id = submit(
+        *(producer_engine, Task.KEYWORDS, [Document(external_id="a\u202eb", text=text)]),
+        JobOptions(),
+        submitter="tester",
+        limits=IntakeSettings(),
+    ).job_id
+    work_off(producer_engine, worker_engine, job_id, result)
+
+    page = visit("kim").get("/review/keywords").text
+
+    shown = re.sub(r"<(?!bdi|/bdi)[^>]*>", "", page)
+    assert "<bdi>aU+202Eb</bdi>" in shown
+    assert "<bdi>pU+200BoU+202Et</bdi>" in shown
 
 
 def test_hostile_names_are_text_and_huge_texts_are_cut(
