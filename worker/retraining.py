@@ -13,7 +13,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from schema.documents import Task
-from schema.errors import InputError, TextmillError
+from schema.errors import InputError, ServiceUnavailableError, TextmillError
 from worker.artifact_folders import ArtifactFolders, written
 from worker.folders import locked
 from worker.gold import read_gold
@@ -127,7 +127,8 @@ def retrain(
             instead_of = serving if wanted.promotes else None
             decision = runs.finish(key.run_id, run, candidate, comparisons, instead_of)
         except BaseException as error:
-            runs.fail(key, error)
+            with suppress(ServiceUnavailableError):  # what went wrong before says more
+                runs.fail(key, error)
             raise
     yield Retrained(key.run_id, run, candidate, comparisons, decision)
 

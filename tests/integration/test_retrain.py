@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -176,6 +176,15 @@ def better() -> Comparisons:
     return Comparisons(feedback=ahead, elsewhere=ahead, sets={})
 
 
+def raising(error: Exception) -> Callable[..., None]:
+    """A function that raises an error, whatever it is called with."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
 def no_locks(*_: object) -> None:
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -290,6 +299,24 @@ def test_full_disk_is_named_in_the_row_of_its_training(
     with engine.connect() as connection:
         error = connection.scalar(sa.text("select error from textmill.training_status"))
     assert str(error).startswith(f"cannot write to the models folder {models} (No space left")
+
+
+def test_what_went_wrong_is_said_even_if_the_database_is_away_by_then(
+    engine: sa.Engine,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, a night's training ends with an outage of a minute in place of the fault."""
+    judge_all(producer_engine, worker_engine)
+    fault, outage = InputError("the data changed"), ServiceUnavailableError("it does not answer")
+    monkeypatch.setattr("worker.retraining.train_artifact", raising(fault))
+    monkeypatch.setattr(TrainingRuns, "fail", raising(outage))
+
+    with pytest.raises(InputError, match="the data changed"):
+        list(retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, tmp_path / "m")))
 
 
 def test_default_that_no_worker_serves_is_not_trained_further(
