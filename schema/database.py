@@ -145,7 +145,7 @@ def reachable(engine: sa.Engine) -> Iterator[None]:
         InputError: what was sent is larger than Postgres accepts.
         SchemaVersionError: the database lacks a table, a column or a function.
         ServiceUnavailableError: the connection was refused or lost, Postgres takes no writes, or
-            another session is in the way.
+            another session is in the way, or a statement took longer than it may.
         SettingsError: the role may not log in, or lacks a right.
     """
     try:
@@ -194,6 +194,8 @@ def _unavailable(cause: BaseException | None, said: str, where: str) -> str | No
                 f"Postgres at {where} takes no writes ({said});"
                 " wait until it does, or let TEXTMILL_DATABASE_URL name the one that does"
             )
+        case psycopg.errors.QueryCanceled():
+            return f"Postgres cancelled a statement ({said}); ask for less, or raise its time limit"
         case psycopg.OperationalError() | IDLED():
             return (
                 f"Postgres at {where} does not answer ({said});"

@@ -12,6 +12,7 @@ from schema.database import reachable
 from schema.documents import Task
 from schema.errors import TextmillError
 from schema.states import TrainingRunState
+from worker.patience import patiently
 from worker.registry import Promoted, promote_model
 from worker.training.compare import Comparisons
 
@@ -85,6 +86,9 @@ class TrainingRuns:
     ) -> Decision:
         """Register the candidate, promote it if it is better, and record both in one transaction.
 
+        Waits while Postgres is away: a night's training is at stake. Doing it twice is harmless, so
+        an answer that was lost is, too.
+
         Args:
             run_id: number of the training run.
             run: what was known of it when it began.
@@ -92,8 +96,19 @@ class TrainingRuns:
             comparisons: how the candidate compares with its parent.
             instead_of: promote only if this still serves; None for no promotion.
         """
+        with reachable(self._database):
+            return patiently(lambda: self._finish(run_id, run, candidate, comparisons, instead_of))
+
+    def _finish(
+        self,
+        run_id: int,
+        run: TrainingRun,
+        candidate: str,
+        comparisons: Comparisons,
+        instead_of: Promoted | None,
+    ) -> Decision:
         better, reason = not comparisons.faults, comparisons.reason
-        with reachable(self._database), self._database.begin() as connection:
+        with self._database.begin() as connection:
             connection.execute(
                 _MODEL,
                 {"version": candidate, "task": run.task, "parent": run.parent, "run": run_id},

@@ -37,6 +37,18 @@ def test_error_that_says_so_counts_as_an_outage_too(engine: sa.Engine) -> None:
     assert is_outage(error)
 
 
+def test_statement_that_took_too_long_is_no_outage_for_people(engine: sa.Engine) -> None:
+    """Without it, whoever asks for too much is told to start a server that runs."""
+    slow = "set local statement_timeout = '1ms'; select pg_sleep(9)"
+
+    with (
+        pytest.raises(ServiceUnavailableError, match="cancelled a statement"),
+        reachable(engine),
+        engine.begin() as connection,
+    ):
+        connection.exec_driver_sql(slow)
+
+
 def test_tests_run_on_the_postgres_that_they_are_given(postgres: Path, engine: sa.Engine) -> None:
     """Without it, a run that is meant for an older Postgres may silently use the newest."""
     said = subprocess.run(
