@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import redis
@@ -90,7 +91,8 @@ class Monkey:
         pid = self._signal_worker(signal.SIGSTOP)
         if pid is not None:
             time.sleep(FROZEN)
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # it was about to end when it was to freeze
+                os.kill(pid, signal.SIGCONT)
 
     def kill_supervisor(self) -> None:
         """SIGKILL a supervisor, which orphans its processes, and start another."""
