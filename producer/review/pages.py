@@ -149,6 +149,9 @@ class Pages:
     def _verdict(
         self, document: ReviewedDocument, selection: Selection, form: VerdictForm
     ) -> feedback.Verdict:
+        if document.text is None:  # its id may be made up, and that of another document
+            msg = "the text of this document was erased; it cannot be judged any more"
+            raise InputError(msg)
         agrees = form.agrees or set(form.answer) == set(document.given)
         of_keywords = document.task is Task.KEYWORDS
         return feedback.parse(

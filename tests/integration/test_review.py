@@ -294,6 +294,26 @@ def test_document_without_a_text_is_passed_over(
     assert said(engine) == [("post-4712", "kim", "agree", ["fraud", "spam"])]
 
 
+def test_verdict_on_a_dropped_document_is_not_given_on_another(
+    visit: Visit, engine: sa.Engine, invented: dict[Task, JobId]
+) -> None:
+    """Without it, a document that has the number of a dropped one gets its verdict."""
+    job = invented[Task.MODERATION]
+    with engine.begin() as connection:
+        for statement in (
+            "delete from textmill.document where job_id = :job_id and seq = 1",
+            "update textmill.document set external_id = '1' where job_id = :job_id and seq = 2",
+        ):
+            connection.execute(sa.text(statement), {"job_id": job})
+    kim = visit("kim")
+
+    refused = kim.judge(kim.get(f"/document/{job}/1"))
+
+    assert refused.status == 422
+    assert "cannot be judged any more" in refused.text
+    assert said(engine) == []
+
+
 @pytest.mark.usefixtures("invented")
 def test_progress_is_everyones(visit: Visit) -> None:
     """Without it, nobody knows what is left, or how far to trust each annotator."""
