@@ -26,14 +26,17 @@ from worker.training.extend import Extension, extend
 from worker.training.feedback import Feedback, write_source
 from worker.training.generator import TRAINING
 from worker.training.loop import TrainingConfig
+from worker.training.measures import present_keywords
 from worker.training.recipe import Recipe
+from worker.training.rows import KeywordsRow, LabelledRow
 from worker.training.run import Report, train_artifact
 from worker.training_runs import Decision, RunKey, TrainingRun, TrainingRuns
 
 LEAST_JUDGED: Final = 20
 """Fewest judged documents; with fewer, there would be too little to learn from."""
 LEAST_HELD_OUT: Final = 10
-"""Fewest judged documents that are held out; with fewer, chance would often seem surely better."""
+"""Fewest judged documents that are held out and can be right or wrong; with fewer, chance would
+often seem surely better."""
 _ASIDE: Final = ".retrain-"
 """Prefix of the folders in which trainings keep their working files."""
 _FEEDBACK: Final = "feedback"
@@ -187,7 +190,7 @@ def _extended(recipe: Recipe, artifact: Path) -> Iterator[Report]:
 def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) -> Recipe:
     gold = read_gold(database, wanted.task)
     source = write_source(folder, wanted.task, gold)
-    held_out = len(source.rows("test"))
+    held_out = sum(map(_decides, source.rows("test")))
     if len(gold) < LEAST_JUDGED or held_out < LEAST_HELD_OUT or not source.rows("train"):
         msg = (
             f"people agree on {len(gold)} documents of {wanted.task}, and {LEAST_JUDGED} are"
@@ -213,6 +216,11 @@ def _recipe(wanted: Retraining, database: sa.Engine, start: Path, folder: Path) 
         )
         raise InputError(msg)
     return recipe
+
+
+def _decides(row: LabelledRow) -> bool:
+    """Whether a held-out row says which model is better: keywords are found only in their text."""
+    return not isinstance(row, KeywordsRow) or bool(present_keywords(row))
 
 
 def _run_of(wanted: Retraining, recipe: Recipe, parent: Pipeline) -> TrainingRun:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -39,7 +39,7 @@ from worker.registry import Registry
 from worker.retraining import Retraining, retrain
 from worker.training.compare import Comparison, Comparisons
 from worker.training.recipe import REFINING
-from worker.training.rows import SentimentRow
+from worker.training.rows import KeywordsRow, LabelledRow, SentimentRow
 from worker.training.run import train_artifact
 from worker.training_runs import TrainingRun, TrainingRuns
 
@@ -239,20 +239,33 @@ def test_too_little_feedback_is_said(loop: Loop) -> None:
     assert refused.stdout == ""
 
 
+FEW = [SentimentRow(text=f"text {n}", label="neutral") for n in range(30)]
+ABSENT = [KeywordsRow(text=f"text {n}", keywords=("pump", "valve")) for n in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("gold", "said"),
+    [
+        (FEW, "agree on 30 documents of sentiment, .* [1-9] are held out, .* 10 are needed"),
+        (ABSENT, "agree on 300 documents of keywords, .* 0 are held out, .* 10 are needed"),
+    ],
+    ids=["few", "no keyword in its text"],
+)
 def test_few_held_out_documents_are_no_proof(
     engine: sa.Engine,
     data_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    gold: Sequence[LabelledRow],
+    said: str,
 ) -> None:
     """Without it, a model that is equally good is promoted by chance, one time in five."""
-    gold = [SentimentRow(text=f"text {n}", label="neutral") for n in range(30)]
     monkeypatch.setattr("worker.retraining.read_gold", lambda *_: gold)
+    task = SENTIMENT if gold is FEW else Task.KEYWORDS
+    wanted = replace(retraining(data_folder), task=task)
 
-    with pytest.raises(InputError, match=r"agree on 30 .*; [1-9] are held out, .* 10 are needed"):
-        list(
-            retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, tmp_path / "models"))
-        )
+    with pytest.raises(InputError, match=said):
+        list(retrain(wanted, engine, ArtifactFolders(SHIPPED, tmp_path / "models")))
 
 
 def test_training_that_fails_leaves_a_row_that_says_so_and_no_texts(
