@@ -3,6 +3,7 @@
 import fcntl
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -42,6 +43,8 @@ _ASIDE: Final = ".retrain-"
 _FEEDBACK: Final = "feedback"
 _LOCK: Final = "lock"
 """A file that its training keeps locked."""
+_YOUNG: Final = 3600
+"""Seconds for which a folder without feedback is taken for one that is just being made."""
 _RUN: Final = "run"
 """A file with the number of the training and the time at which it started."""
 
@@ -154,22 +157,25 @@ def _aside(models: Path, runs: TrainingRuns) -> Iterator[Path]:
     failed; a lock shows that a training is alive.
     """
     models.mkdir(parents=True, exist_ok=True)
-    for feedback in models.glob(f"{_ASIDE}*/{_FEEDBACK}"):
-        if not _lives(feedback.parent):
+    for other in models.glob(f"{_ASIDE}*"):
+        if not _lives(other):
             with suppress(FileNotFoundError, ValueError):  # killed before the file was complete
-                run_id, started_at = (feedback.parent / _RUN).read_text().split()
+                run_id, started_at = (other / _RUN).read_text().split()
                 key = RunKey(int(run_id), datetime.fromisoformat(started_at))
                 runs.fail(key, TextmillError("it was killed"))
-            shutil.rmtree(feedback.parent, ignore_errors=True)
+            shutil.rmtree(other, ignore_errors=True)
     with (
         tempfile.TemporaryDirectory(dir=models, prefix=_ASIDE) as name,
         locked(Path(name) / _LOCK),  # without locks, no training removes another's folder
     ):
-        yield Path(name)  # feedback is written after the lock, so it never looks left behind
+        yield Path(name)
 
 
 def _lives(aside: Path) -> bool:
     """Whether the training of a folder is still running; True if that cannot be told."""
+    with suppress(FileNotFoundError):  # another training has just removed it
+        if time.time() - aside.stat().st_mtime < _YOUNG and not (aside / _FEEDBACK).exists():
+            return True  # perhaps it is not locked yet; feedback is written after that
     try:
         with (aside / _LOCK).open("r+b") as lock:  # over NFS, a lock requires write access
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -429,13 +429,16 @@ def test_what_killed_trainings_left_goes_and_what_living_ones_need_stays(
     for name in (".retrain-killed", ".retrain-half-removed", ".retrain-alive"):
         write(models / name / "feedback" / "train.jsonl.gz")
     write(models / ".retrain-killed" / "lock")
+    write(models / ".retrain-young" / "lock")
+    write(models / ".retrain-nearly-removed" / "artifact" / "checkpoint")
+    os.utime(models / ".retrain-nearly-removed", (0, 0))
 
     with write(models / ".retrain-alive" / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="people agree on 0 documents"):
             list(retrain(retraining(data_folder), engine, ArtifactFolders(SHIPPED, models)))
 
-    assert [path.name for path in models.iterdir()] == [".retrain-alive"]
+    assert {path.name for path in models.iterdir()} == {".retrain-alive", ".retrain-young"}
     assert (models / ".retrain-alive" / "feedback" / "train.jsonl.gz").exists()
 
 
