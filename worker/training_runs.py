@@ -96,43 +96,37 @@ class TrainingRuns:
             comparisons: how the candidate compares with its parent.
             instead_of: promote only if this still serves; None for no promotion.
         """
-        with reachable(self._database):
-            return patiently(lambda: self._finish(run_id, run, candidate, comparisons, instead_of))
 
-    def _finish(
-        self,
-        run_id: int,
-        run: TrainingRun,
-        candidate: str,
-        comparisons: Comparisons,
-        instead_of: Promoted | None,
-    ) -> Decision:
-        better, reason = not comparisons.faults, comparisons.reason
-        with self._database.begin() as connection:
-            connection.execute(
-                _MODEL,
-                {"version": candidate, "task": run.task, "parent": run.parent, "run": run_id},
-            )
-            promoted = False
-            if better and instead_of is None:
-                reason += "; not promoted, as asked"
-            elif better:
-                promoted = promote_model(connection, run.task, candidate, instead_of=instead_of)
-                if not promoted:
-                    reason += "; not promoted, since another model was meanwhile"
-            connection.execute(
-                _FINISH,
-                {
-                    "run": run_id,
-                    "finished": TrainingRunState.FINISHED,
-                    "candidate": candidate,
-                    "metrics": comparisons.model_dump_json(),
-                    "better": better,
-                    "promoted": promoted,
-                    "reason": reason,
-                },
-            )
-        return Decision(better, promoted, reason)
+        def in_one_transaction() -> Decision:
+            better, reason = not comparisons.faults, comparisons.reason
+            with self._database.begin() as connection:
+                connection.execute(
+                    _MODEL,
+                    {"version": candidate, "task": run.task, "parent": run.parent, "run": run_id},
+                )
+                promoted = False
+                if better and instead_of is None:
+                    reason += "; not promoted, as asked"
+                elif better:
+                    promoted = promote_model(connection, run.task, candidate, instead_of=instead_of)
+                    if not promoted:
+                        reason += "; not promoted, since another model was meanwhile"
+                connection.execute(
+                    _FINISH,
+                    {
+                        "run": run_id,
+                        "finished": TrainingRunState.FINISHED,
+                        "candidate": candidate,
+                        "metrics": comparisons.model_dump_json(),
+                        "better": better,
+                        "promoted": promoted,
+                        "reason": reason,
+                    },
+                )
+            return Decision(better, promoted, reason)
+
+        with reachable(self._database):
+            return patiently(in_one_transaction)
 
     def fail(self, run: RunKey, error: BaseException) -> None:
         """Record that a run failed, quoting only a `TextmillError`: others may hold texts.
