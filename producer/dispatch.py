@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from producer.broker import Broker
 from producer.capacity import free_slots, under_way
+from producer.clock import DatabaseClock
 from producer.control import close_batch
 from producer.marking import Addressed, mark, mark_again
 from producer.notifications import NotificationListener
@@ -37,7 +38,8 @@ Made = TypeVar("Made")
 
 RECONNECTING = 10
 """Seconds after an outage of Postgres during which no lease is ended: workers were cut off as well,
-and their heartbeats must arrive first. The same holds after a start: it may follow an outage."""
+and their heartbeats must arrive first. The same holds after a start, which may follow an outage,
+and after the clock of Postgres jumped ahead, which makes every lease run out at once."""
 
 CLOSED_AT_ONCE = 20
 """Batches of chunks that one step closes for each job that is being ended."""
@@ -79,6 +81,7 @@ class Dispatcher:
         self._settings = settings
         self._abandoned_after = abandoned_after
         self._turn = Turn()
+        self._clock = DatabaseClock()
         self._upkeep_due = 0.0
         self._purges = False
         self._rescue_due = time.monotonic() + RECONNECTING
@@ -134,8 +137,7 @@ class Dispatcher:
                 # This needs no turn.
                 with self._engine.begin() as connection:
                     self._purges = purge_abandoned(connection, self._abandoned_after)
-            if time.monotonic() >= self._rescue_due:
-                self._in_turn(rescue)
+            self._in_turn(self._rescue)
             for job_id in self._in_turn(_ending) or ():
                 self._close(job_id)
         return self.publish() + self._republish()
@@ -187,6 +189,18 @@ class Dispatcher:
                 "dispatch met a lock that another session holds; the next step tries again"
             )
             return None
+
+    def _rescue(self, connection: sa.Connection) -> None:
+        """Rescue chunks, unless their workers may be alive and had no time for a heartbeat."""
+        if self._clock.jumped(connection):
+            self._rescue_due = time.monotonic() + RECONNECTING
+            logger.warning(
+                "the clock of Postgres jumped ahead, or this machine slept;"
+                " dispatch ends no lease for %d s",
+                RECONNECTING,
+            )
+        if time.monotonic() >= self._rescue_due:
+            rescue(connection)
 
     def _mark(self, connection: sa.Connection) -> list[Addressed]:
         waiting = connection.scalars(sa.text(_WAITING), {"lanes": list(Lane)}).all()

@@ -1,13 +1,14 @@
 """Dispatch while servers forget or refuse, and after others left their work undone."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
 import sqlalchemy as sa
 
-from producer import dispatch, loading, turn
+from producer import clock, dispatch, loading, turn
 from producer.batches import batches
 from producer.broker import Broker
 from producer.dispatch import Dispatcher
@@ -119,6 +120,34 @@ def test_dispatch_that_begins_ends_no_lease_until_workers_could_renew_theirs(
     assert chunks(producer_engine)[0].state == "running"
     monkeypatch.setattr(dispatch, "RECONNECTING", 0)
     dispatcher(producer_engine, broker).step()
+    assert chunks(producer_engine)[0].state == "pending"
+
+
+def test_leases_that_a_jump_of_the_clock_ended_are_renewed_first(
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it, a laptop that wakes from sleep takes all running chunks for crashed.
+
+    The same if the clock of Postgres is set ahead, or after a failover to a server whose clock is.
+    """
+    monkeypatch.setattr(dispatch, "RECONNECTING", 0)
+    add_chunks(producer_engine, 1)
+    claim_one(producer_engine, chunk_store(worker_engine))
+    ours = dispatcher(producer_engine, broker)
+    ours.step()
+
+    expire(worker_engine)
+    monkeypatch.setattr(dispatch, "RECONNECTING", 60)
+    with monkeypatch.context() as jumped:
+        jumped.setattr(clock, "monotonic", lambda: time.monotonic() - 3600)
+        ours.step()
+
+    assert chunks(producer_engine)[0].state == "running"
+    monkeypatch.setattr(ours, "_rescue_due", 0)
+    ours.step()
     assert chunks(producer_engine)[0].state == "pending"
 
 
