@@ -7,7 +7,7 @@ import psycopg
 import sqlalchemy as sa
 
 from producer.jobs import job_not_found
-from producer.outcomes import documents_gone
+from producer.outcomes import are_gone, documents_gone
 from schema.database import reachable
 from schema.documents import JobId
 from schema.states import JobState
@@ -63,7 +63,10 @@ def retry(engine: sa.Engine, job_id: JobId) -> int:
         JobNotFoundError: there is no such job.
         ServiceUnavailableError: Postgres does not answer.
     """
-    return int(_call(engine, "retry", job_id))
+    documents = int(_call(engine, "retry", job_id))
+    if documents == 0 and are_gone(engine, job_id):
+        raise documents_gone(job_id)
+    return documents
 
 
 def close_chunks(engine: sa.Engine, job_id: JobId) -> None:

@@ -15,7 +15,6 @@ from producer.cli.options import json_lines_option
 from producer.cli.show import say
 from producer.client import Textmill
 from producer.jobs import JobStatus
-from producer.outcomes import are_gone, documents_gone
 from schema.documents import JobId
 from schema.errors import DocumentsGoneError
 from schema.exit_codes import EXIT_USAGE
@@ -104,12 +103,9 @@ def retry(jobs: tuple[JobId | str, ...], *, as_json: bool) -> None:
 def _retried(textmill: Textmill, job_id: JobId) -> tuple[int, str | None]:
     """How many documents run again, and why there are none if the job's documents are gone."""
     try:
-        documents = textmill.retry(job_id)
+        return textmill.retry(job_id), None
     except DocumentsGoneError as error:
         return 0, str(error)
-    if documents == 0 and are_gone(textmill.engine, job_id):
-        return 0, str(documents_gone(job_id))
-    return documents, None
 
 
 def _each(

@@ -199,6 +199,19 @@ def test_job_whose_outcomes_are_gone_is_not_retried(
     assert counts(producer_engine) == before
 
 
+def test_retry_of_a_pruned_job_says_that_its_documents_are_gone(
+    engine: sa.Engine, producer_engine: sa.Engine, worker_engine: sa.Engine
+) -> None:
+    """Without it, a program learns that nothing failed, although what failed is lost."""
+    job_id = add_job(producer_engine, 2)
+    work_off(producer_engine, worker_engine, job_id, FAILURE)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("truncate textmill.document, textmill.failure")
+
+    with pytest.raises(DocumentsGoneError, match=str(job_id)):
+        control.retry(producer_engine, job_id)
+
+
 def test_document_found_to_crash_stays_under_suspicion_when_retried(
     producer_engine: sa.Engine, worker_engine: sa.Engine
 ) -> None:
