@@ -79,15 +79,19 @@ _FORGET: Final = sa.text(
         select job_id from textmill.job
         where finished_at is not null and job_id > :last and job_id < textmill.job_id_at(:before)
         order by job_id limit :batch
-    ), forgotten as (
-        delete from textmill.job j using page
-        where j.job_id = page.job_id and j.finished_at is not null
+    ), unlocked as (
+        select j.job_id from textmill.job j join page using (job_id)
+        where j.finished_at is not null
             and not exists (select from textmill.document d where d.job_id = j.job_id offset 0)
             and not exists (select from textmill.result r where r.job_id = j.job_id offset 0)
             and not exists (select from textmill.failure f where f.job_id = j.job_id offset 0)
             and not exists (select from textmill.feedback b where b.job_id = j.job_id offset 0)
             and not exists (select from textmill.sweep_run s
                 where s.job_id = j.job_id and s.state = 'running')
+        for update of j skip locked
+    ), forgotten as (
+        delete from textmill.job j using unlocked
+        where j.job_id = unlocked.job_id
         returning j.job_id
     )
     select (select max(job_id::text)::uuid from page) as last, (select count(*) from forgotten)
@@ -153,7 +157,8 @@ def empty_old_months(engine: sa.Engine, kept: int) -> Iterator[Month]:
 def forget_jobs(engine: sa.Engine, kept: int) -> int:
     """Delete the rows of old jobs, and of their chunks, of which nothing else is left.
 
-    Jobs on which people gave feedback stay. The idempotency keys of the others become free.
+    Jobs on which people gave feedback stay, and so do those that somebody has locked; the next call
+    deletes the latter. The idempotency keys of the others become free.
 
     Args:
         engine: the database, as its owner.

@@ -269,6 +269,27 @@ def test_jobs_of_which_nothing_is_left_are_forgotten(
     assert left == {judged, recent}
 
 
+def test_job_that_somebody_has_locked_is_forgotten_later(
+    engine: sa.Engine, add_old: AddOld
+) -> None:
+    """Without it, a forgotten prompt keeps each night's call waiting for ever, without a word."""
+    locked, _ = add_old(3), add_old(3)
+    list(empty_old_months(engine, 1))
+
+    with engine.connect() as prompt, ThreadPoolExecutor(1) as pool:
+        prompt.execute(
+            sa.text("select from textmill.job where job_id = :job_id for update"),
+            {"job_id": locked},
+        )
+        forgetting = pool.submit(forget_jobs, engine, 1)
+        try:
+            assert forgetting.result(timeout=10) == 1
+        finally:
+            prompt.rollback()
+
+    assert forget_jobs(engine, 1) == 1
+
+
 def test_key_whose_job_is_deleted_meanwhile_is_said_to_be_free(producer_engine: sa.Engine) -> None:
     """Without it, SQL is told to choose another key for what may be submitted again."""
     with producer_engine.connect() as connection, pytest.raises(sa.exc.OperationalError) as refused:
