@@ -252,7 +252,7 @@ class Textmill:
 
         Raises:
             JobNotFoundError: there is no such job.
-            ServiceUnavailableError: Postgres does not answer.
+            ServiceUnavailableError: Postgres does not answer, or another session holds the job.
         """
         return control.cancel(self.engine, _job_id(job_id))
 
@@ -261,7 +261,7 @@ class Textmill:
 
         Raises:
             JobNotFoundError: there is no such job.
-            ServiceUnavailableError: Postgres does not answer.
+            ServiceUnavailableError: Postgres does not answer, or another session holds the job.
         """
         return control.pause(self.engine, _job_id(job_id))
 
@@ -270,7 +270,7 @@ class Textmill:
 
         Raises:
             JobNotFoundError: there is no such job.
-            ServiceUnavailableError: Postgres does not answer.
+            ServiceUnavailableError: Postgres does not answer, or another session holds the job.
         """
         return control.resume(self.engine, _job_id(job_id))
 
@@ -286,7 +286,7 @@ class Textmill:
         Raises:
             DocumentsGoneError: the job's month was pruned, or a part of it dropped.
             JobNotFoundError: there is no such job.
-            ServiceUnavailableError: Postgres does not answer.
+            ServiceUnavailableError: Postgres does not answer, or another session holds the job.
         """
         return control.retry(self.engine, _job_id(job_id))
 

@@ -8,9 +8,12 @@ import sqlalchemy as sa
 
 from producer.jobs import job_not_found
 from producer.outcomes import are_gone, documents_gone
-from schema.database import reachable
+from schema.database import reachable, unblocked
 from schema.documents import JobId
 from schema.states import JobState
+
+LOCK_TIMEOUT = "10s"
+"""How long each call waits for a session that holds the job, perhaps at an open prompt."""
 
 
 def cancel(engine: sa.Engine, job_id: JobId) -> JobState:
@@ -22,7 +25,7 @@ def cancel(engine: sa.Engine, job_id: JobId) -> JobState:
 
     Raises:
         JobNotFoundError: there is no such job.
-        ServiceUnavailableError: Postgres does not answer.
+        ServiceUnavailableError: Postgres does not answer, or another session holds the job.
     """
     _call(engine, "cancel", job_id)
     close_chunks(engine, job_id)
@@ -34,7 +37,7 @@ def pause(engine: sa.Engine, job_id: JobId) -> JobState:
 
     Raises:
         JobNotFoundError: there is no such job.
-        ServiceUnavailableError: Postgres does not answer.
+        ServiceUnavailableError: Postgres does not answer, or another session holds the job.
     """
     return JobState(_call(engine, "pause", job_id))
 
@@ -44,7 +47,7 @@ def resume(engine: sa.Engine, job_id: JobId) -> JobState:
 
     Raises:
         JobNotFoundError: there is no such job.
-        ServiceUnavailableError: Postgres does not answer.
+        ServiceUnavailableError: Postgres does not answer, or another session holds the job.
     """
     return JobState(_call(engine, "resume", job_id))
 
@@ -61,7 +64,7 @@ def retry(engine: sa.Engine, job_id: JobId) -> int:
     Raises:
         DocumentsGoneError: the job's month was pruned, or a part of it dropped.
         JobNotFoundError: there is no such job.
-        ServiceUnavailableError: Postgres does not answer.
+        ServiceUnavailableError: Postgres does not answer, or another session holds the job.
     """
     documents = int(_call(engine, "retry", job_id))
     if documents == 0 and are_gone(engine, job_id):
@@ -92,7 +95,8 @@ def close_batch(connection: sa.Connection, job_id: JobId) -> int:
 
 
 def _call(engine: sa.Engine, function: str, job_id: JobId) -> str:
-    with _known(job_id), reachable(engine), engine.begin() as connection:
+    waiting = unblocked(engine, lock_timeout=LOCK_TIMEOUT)
+    with _known(job_id), reachable(engine), waiting as connection:
         return str(
             connection.scalar(
                 sa.text(f"select textmill.{function}(:job_id)"),

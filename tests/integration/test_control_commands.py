@@ -1,10 +1,13 @@
 """`textmill cancel`, `pause`, `resume` and `retry`, and the deadline of `submit`."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import sqlalchemy as sa
 
+from producer import control
 from tests.fixtures.chunks import add_job
 from tests.fixtures.commands import invoke
 from tests.fixtures.outcomes import FAILURE, POSITIVE, work_off
@@ -75,6 +78,39 @@ def test_retry_of_a_job_that_is_paused_is_refused(
     assert (alone.exit_code, beside.exit_code) == (2, 0)
     why = f"job {stopped} is paused; continue it with: textmill resume {stopped}\n"
     assert alone.stderr == beside.stderr == why
+
+
+@pytest.mark.parametrize("command", ["cancel", "pause", "resume", "retry"])
+def test_job_that_another_session_holds_is_given_up_with_a_reason(
+    database: DatabaseUrls,
+    producer_engine: sa.Engine,
+    worker_engine: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    """Without it, the command hangs as long as somebody's transaction is open, without a word."""
+    monkeypatch.setattr(control, "LOCK_TIMEOUT", "100ms")
+    job_id = add_job(producer_engine, 1)
+    if command == "resume":
+        control.pause(producer_engine, job_id)
+    if command == "retry":
+        work_off(producer_engine, worker_engine, job_id, FAILURE)
+
+    with producer_engine.begin() as prompt:
+        prompt.execute(
+            sa.text("update textmill.job set weight = 2 where job_id = :job_id"),
+            {"job_id": job_id},
+        )
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(invoke, database, command, job_id)
+            wait([held], timeout=20)
+            done = held.done()
+            prompt.rollback()
+
+    assert done
+    assert held.result().exit_code == 3
+    assert "another session of Postgres was in the way" in held.result().stderr
+    assert invoke(database, command, job_id).exit_code == 0
 
 
 def test_deadline_option_reaches_the_job(
