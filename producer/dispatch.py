@@ -27,7 +27,7 @@ from producer.rescue import rescue
 from producer.turn import Turn
 from producer.upkeep import UPKEEP_INTERVAL, purge_abandoned, tidy
 from producer.workers import live_workers
-from schema.database import check_version, reachable
+from schema.database import check_version, reachable, unblocked
 from schema.documents import JobId, Lane, Task
 from schema.errors import ServiceUnavailableError
 from schema.settings import DispatchSettings
@@ -134,9 +134,7 @@ class Dispatcher:
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
                 self._purges = True
             if self._purges:
-                # This needs no turn.
-                with self._engine.begin() as connection:
-                    self._purges = purge_abandoned(connection, self._abandoned_after)
+                self._purges = self._purge()
             self._in_turn(self._rescue)
             for job_id in self._in_turn(_ending) or ():
                 self._close(job_id)
@@ -179,16 +177,18 @@ class Dispatcher:
         The transaction waits at most 1 s for a lock, since all dispatchers wait for it: its
         statements skip locked rows, and if one still meets a lock, the next step tries again.
         """
-        try:
-            with self._engine.begin() as connection:
-                return work(connection) if self._turn.take(connection, durable=durable) else None
-        except sa.exc.OperationalError as error:
-            if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
-                raise
-            logger.warning(
-                "dispatch met a lock that another session holds; the next step tries again"
-            )
-            return None
+        with _passing_locks(), self._engine.begin() as connection:
+            return work(connection) if self._turn.take(connection, durable=durable) else None
+        return None
+
+    def _purge(self) -> bool:
+        """Purge a part of an abandoned load, which needs no turn; whether more may be left.
+
+        After it met a lock, the purge goes on with the next upkeep: no step waits for it till then.
+        """
+        with _passing_locks(), unblocked(self._engine, lock_timeout="1s") as connection:
+            return purge_abandoned(connection, self._abandoned_after)
+        return False
 
     def _rescue(self, connection: sa.Connection) -> None:
         """Rescue chunks, unless their workers may be alive and had no time for a heartbeat."""
@@ -255,6 +255,17 @@ class Dispatcher:
         for _ in range(CLOSED_AT_ONCE):
             if not self._in_turn(lambda connection: close_batch(connection, job_id)):
                 return
+
+
+@contextmanager
+def _passing_locks() -> Iterator[None]:
+    """Give up the work of this context if it met a lock for too long, so that dispatch goes on."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise
+        logger.warning("dispatch met a lock that another session holds; it tries again later")
 
 
 def _ending(connection: sa.Connection) -> Sequence[JobId]:

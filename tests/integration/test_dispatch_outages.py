@@ -276,3 +276,28 @@ def test_abandoned_load_is_purged_in_parts(
             )
         )
     assert left == 0
+
+
+@pytest.mark.usefixtures("live_worker")
+def test_purge_that_meets_a_lock_holds_up_no_job(
+    engine: sa.Engine, producer_engine: sa.Engine, broker: Broker
+) -> None:
+    """Without it, dispatch stands still while an administrator makes an index, if a load is old."""
+    with producer_engine.connect() as connection:
+        load = Load(connection, Task.SENTIMENT, JobOptions(), submitter="tester", limits=LIMITS)
+        load.add(next(batches([Document(text="one")], LIMITS)))
+        connection.execute(sa.text("update textmill.job set loaded_at = now() - interval '1 day'"))
+        connection.commit()
+    add_chunks(producer_engine, 1)
+
+    with engine.begin() as indexing, ThreadPoolExecutor(1) as pool:
+        indexing.exec_driver_sql("lock table textmill.failure in share mode")
+        stepping = pool.submit(dispatcher(producer_engine, broker).step)
+        try:
+            assert stepping.result(timeout=20) == 1
+        finally:
+            indexing.rollback()
+
+    dispatcher(producer_engine, broker).step()
+    with producer_engine.connect() as connection:
+        assert connection.scalar(sa.text("select count(*) from textmill.job")) == 1
