@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from schema.documents import Lane, Task
 from schema.errors import ServiceUnavailableError
@@ -35,7 +35,8 @@ class Broker:
         """Publish each message to the queue of its task and lane.
 
         Raises:
-            ServiceUnavailableError: Redis does not answer; earlier messages may have gone out.
+            ServiceUnavailableError: Redis does not answer, or takes no messages; earlier ones may
+                have gone out.
             SettingsError: Redis refuses the login.
         """
         with self._reachable(), self._app.producer_pool.acquire(block=True) as producer:
@@ -70,10 +71,13 @@ class Broker:
         try:
             yield
         except (OperationalError, RedisError, OSError) as error:
-            if any(isinstance(told, AuthenticationError) for told in (error, error.__cause__)):
-                raise login_refused(self._url, error) from error
-            msg = (
-                f"Redis at {broker_place(self._url)} does not answer ({error});"
-                " start it, or correct TEXTMILL_BROKER_URL"
-            )
+            cause = error.__cause__ if isinstance(error, OperationalError) else error
+            match cause:
+                case AuthenticationError():
+                    raise login_refused(self._url, error) from error
+                case ResponseError():  # no memory, no right, or a replica
+                    fault = f"refuses a command ({error}); give it memory, and the login the right"
+                case _:
+                    fault = f"does not answer ({error}); start it, or correct TEXTMILL_BROKER_URL"
+            msg = f"Redis at {broker_place(self._url)} {fault}"
             raise ServiceUnavailableError(msg) from error

@@ -84,6 +84,7 @@ class Dispatcher:
         self._clock = DatabaseClock()
         self._upkeep_due = 0.0
         self._purges = False
+        self._purge_due = 0.0
         self._rescue_due = time.monotonic() + RECONNECTING
         self._step_due = 0.0
 
@@ -129,13 +130,13 @@ class Dispatcher:
             ServiceUnavailableError: Postgres or Redis does not answer.
         """
         with self._reachable():
+            self._in_turn(self._rescue)
             if time.monotonic() >= self._upkeep_due:
                 self._in_turn(tidy)
                 self._upkeep_due = time.monotonic() + UPKEEP_INTERVAL
                 self._purges = True
-            if self._purges:
+            if self._purges and time.monotonic() >= self._purge_due:
                 self._purges = self._purge()
-            self._in_turn(self._rescue)
             for job_id in self._in_turn(_ending) or ():
                 self._close(job_id)
         return self.publish() + self._republish()
@@ -194,6 +195,7 @@ class Dispatcher:
         """Rescue chunks, unless their workers may be alive and had no time for a heartbeat."""
         if self._clock.jumped(connection):
             self._rescue_due = time.monotonic() + RECONNECTING
+            self._purge_due = time.monotonic() + self._abandoned_after
             logger.warning(
                 "the clock of Postgres jumped ahead, or this machine slept;"
                 " dispatch ends no lease for %d s",

@@ -191,6 +191,25 @@ def test_dispatch_ends_where_redis_refuses_its_login(
 
 
 @pytest.mark.usefixtures("live_worker")
+def test_redis_that_refuses_a_command_is_not_told_to_be_started(
+    producer_engine: sa.Engine, broker_url: str, key_prefix: str
+) -> None:
+    """Without it, whoever has to give Redis memory or a right looks for a server that is down."""
+    add_chunks(producer_engine, 1)
+    with redis.Redis.from_url(broker_url) as client:
+        client.acl_setuser(
+            "weak", enabled=True, nopass=True, keys="*", commands=["+@all", "-lpush"]
+        )
+        try:
+            weak = Broker(f"redis://weak:any@{broker_url.rpartition('@')[2]}", key_prefix)
+
+            with pytest.raises(ServiceUnavailableError, match=r"refuses a command .*lpush"):
+                dispatcher(producer_engine, weak).step()
+        finally:
+            client.acl_deluser("weak")
+
+
+@pytest.mark.usefixtures("live_worker")
 def test_dispatchers_take_turns(producer_engine: sa.Engine, broker: Broker) -> None:
     """Without it, a frozen dispatcher stops all others, or two publish a chunk twice."""
     add_chunks(producer_engine, 3)
@@ -243,6 +262,28 @@ def test_dispatch_outlasts_a_database_that_takes_no_writes(
 
     running.result()
     assert states(engine)[job, "dispatched"] == 1
+
+
+def test_load_that_outlasts_a_jump_of_the_clock_is_not_abandoned(
+    producer_engine: sa.Engine, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a submit on a machine that slept is refused, though its producer lives."""
+    limits = LIMITS.model_copy(update={"load_batch": 1})
+    given = batches([Document(text="one"), Document(text="two")], limits)
+    with producer_engine.connect() as connection:
+        load = Load(connection, Task.SENTIMENT, JobOptions(), submitter="tester", limits=limits)
+        load.add(next(given))
+        ours = dispatcher(producer_engine, broker)
+        ours.step()
+        connection.execute(sa.text("update textmill.job set loaded_at = now() - interval '1 day'"))
+        connection.commit()
+
+        monkeypatch.setattr(ours, "_upkeep_due", 0)
+        with monkeypatch.context() as jumped:
+            jumped.setattr(clock, "monotonic", lambda: time.monotonic() - 3600)
+            ours.step()
+
+        load.add(next(given))
 
 
 def test_abandoned_load_is_purged_in_parts(
