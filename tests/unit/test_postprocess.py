@@ -241,6 +241,24 @@ def test_a_phrase_inside_a_better_one_is_dropped_unless_it_stands_elsewhere() ->
     assert [keyword.text for keyword in elsewhere.keywords] == ["solar cells", "cells"]
 
 
+def test_phrases_that_are_one_place_in_the_original_text_are_one_keyword() -> None:
+    """Text that was damaged twice maps as a whole: the same keyword would fill the whole list."""
+    text = "图像和文字".encode().decode("latin-1").encode().decode("latin-1")
+
+    found = keywords(text, [("图像", 0.9), ("文字", 0.8)]).keywords
+
+    assert [(keyword.text, keyword.spans) for keyword in found] == [(text, [(0, len(text))])]
+
+
+def test_a_keyword_names_each_place_once() -> None:
+    """Text that was damaged twice maps as a whole: whoever counts spans would count it often."""
+    text = "图像和图像".encode().decode("latin-1").encode().decode("latin-1")
+
+    found = keywords(text, [("图像", 0.9)]).keywords
+
+    assert [keyword.spans for keyword in found] == [[(0, len(text))]]
+
+
 def test_places_add_up_but_overlapping_windows_count_once() -> None:
     """Without it a phrase would score higher only because two windows overlap there."""
     text = "tea and tea or"

@@ -95,8 +95,9 @@ def keywords_result(
     """Choose among ranked phrases and find their spans.
 
     The spans of a keyword are all its occurrences as whole words, found by the model or not, except
-    across the end of the title or of a paragraph. A phrase that occurs only inside occurrences of
-    better ones is dropped.
+    across the end of the title or of a paragraph, each place once. A phrase that occurs only inside
+    occurrences of better ones is dropped. Both count in the original text, where several phrases
+    may be one place: text that was damaged twice maps as a whole.
 
     Args:
         document: the document, with spans.
@@ -106,14 +107,14 @@ def keywords_result(
         model_version: model version that made them.
     """
     kept: list[Keyword] = []
-    reach = np.zeros(len(document.clean.text), dtype=np.int32)
+    reach = np.zeros(len(layout.original), dtype=np.int32)
     for phrase in phrases:
         if phrase.score < cut.threshold or len(kept) == cut.limit:
             break
-        occurrences = list(occurrences_of(document.clean.text, phrase.text, layout.ends))
-        if not _adds(occurrences, reach):
+        occurrences = occurrences_of(document.clean.text, phrase.text, layout.ends)
+        spans = [*dict.fromkeys(document.clean.original_span(*place) for place in occurrences)]
+        if not _adds(spans, reach):
             continue
-        spans = [document.clean.original_span(*occurrence) for occurrence in occurrences]
         first = slice(*spans[0])
         score = round(phrase.score, DECIMALS)
         kept.append(Keyword(text=layout.original[first], score=score, spans=spans))
@@ -174,17 +175,18 @@ def _most_promising(scores: Sequence[float], total: float) -> int:
     return int(np.argmax(np.cumsum(scores) / (counts + total))) + 1
 
 
-def _adds(occurrences: Sequence[tuple[int, int]], reach: IntArray) -> bool:
-    """Whether any occurrence lies outside all kept ones; if so, all of `occurrences` are kept.
+def _adds(spans: Sequence[tuple[int, int]], reach: IntArray) -> bool:
+    """Whether any span lies outside all kept ones; if so, all of `spans` are kept.
 
     Args:
-        occurrences: where a phrase occurs; empty for a piece of a run that is too long for a word.
-        reach: for each character, the farthest end of a kept occurrence that begins at or before
-            it, or 0; updated here.
+        spans: where a phrase occurs in the original text, ascending; empty for a piece of a run
+            that is too long for a word.
+        reach: for each character of that text, the farthest end of a kept span that begins at or
+            before it, or 0; updated here.
     """
-    if not occurrences:
+    if not spans:
         return False
-    starts, ends = np.array(occurrences, dtype=np.int32).T
+    starts, ends = np.array(spans, dtype=np.int32).T
     if np.all(reach[starts] >= ends):
         return False
     reach[starts] = np.maximum(reach[starts], ends)
