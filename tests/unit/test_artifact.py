@@ -109,6 +109,8 @@ def _broken_tokenizer(folder: Path) -> None:
         (Task.SENTIMENT, {"window": 0}),
         (Task.SENTIMENT, {"overlap": 256}),
         (Task.MODERATION, {"thresholds": {"abuse": 0.5}}),
+        (Task.KEYWORDS, {"thresholds": {"keyword": 60}}),
+        (Task.KEYWORDS, {"thresholds": {"keyword": float("nan")}}),
         (Task.KEYWORDS, {"thresholds": {}}),
         (Task.KEYWORDS, {"keywords": 0}),
     ],
@@ -116,7 +118,7 @@ def _broken_tokenizer(folder: Path) -> None:
 def test_a_config_that_cannot_serve_is_refused(
     task: Task, changes: dict[str, Any], artifacts: Path, tmp_path: Path
 ) -> None:
-    """Without it every document would fail, or the worker would start again and again."""
+    """Without it every document would fail or lack a label, or workers start again and again."""
     folder = tmp_path / "artifact"
     shutil.copytree(artifacts / task, folder)
     config = json.loads((folder / "config.json").read_bytes())

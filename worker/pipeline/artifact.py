@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import torch
-from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import Embedding
@@ -44,7 +44,7 @@ class ArtifactConfig:
         model: shape of the network.
         thresholds: for moderation, the score from which each label holds; for keywords, the score
             from which a phrase is one, as `keyword`, and if there is a generator, from which a
-            generated one is returned, as `generated`; empty for sentiment.
+            generated one is returned, as `generated`; empty for sentiment. From 0 to 1, as scores.
         window: most tokens of a window.
         overlap: tokens that neighbouring windows share, fewer than `window`.
         keywords: most keywords of a document.
@@ -55,7 +55,7 @@ class ArtifactConfig:
     """
 
     model: ModelConfig
-    thresholds: dict[str, float]
+    thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
     window: PositiveInt
     overlap: NonNegativeInt
     keywords: PositiveInt = 10
