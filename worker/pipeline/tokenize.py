@@ -24,7 +24,8 @@ LONGEST_WORD = 64
 """Most characters of a word; longer runs are cut, so that no word costs much time or memory."""
 
 REMEMBERED_WORDS = 100_000
-"""How many words are remembered: in about 50 MB, or, if all are as long as can be, in 450 MB."""
+"""How many words are remembered, besides those of one more document: in about 50 MB, or, if all are
+as long as can be, in 450 MB."""
 
 _WORD = (
     rf"[{HAN}]{{1,512}}"
