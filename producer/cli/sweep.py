@@ -1,5 +1,6 @@
 """`textmill sweep`."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -220,7 +221,9 @@ def remove(name: str) -> None:
         watermark = definitions.remove(engine, name)
     console.print(f"sweep {name} is removed")
     if not is_lowest(watermark):
-        say(f"one that goes on where it ended: textmill sweep add … --from {watermark!r}")
+        say(
+            f"one that goes on where it ended: textmill sweep add … --from {shlex.quote(watermark)}"
+        )
 
 
 @contextmanager

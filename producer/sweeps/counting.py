@@ -8,10 +8,25 @@ import sqlalchemy as sa
 from producer.sweeps.summary import RUNS_COMPARED, RunCounts, alert, usual_rate
 from schema.documents import JobId
 
+_FAIL_WITHOUT_JOB = """
+    update textmill.sweep_run r set state = 'failed', finished_at = now(), error = lost.error,
+        alert = 'the run failed: ' || lost.error
+    from (
+        select run_id, 'its job was deleted; the rows above ' || from_watermark || ', up to '
+            || to_watermark || ', are not swept again' as error
+        from textmill.sweep_run s
+        where s.state = 'running'
+            and not exists (select from textmill.job j where j.job_id = s.job_id)
+        for update of s skip locked
+    ) as lost
+    where r.run_id = lost.run_id
+"""
+
 
 def finish_runs(engine: sa.Engine) -> None:
-    """Summarise every run whose job has ended."""
+    """Summarise every run whose job has ended; one whose job was deleted has failed."""
     with engine.begin() as connection:
+        connection.execute(sa.text(_FAIL_WITHOUT_JOB))
         ended = connection.execute(
             sa.text("""
                 select r.run_id, r.sweep_id, r.job_id, j.accepted, j.failed, j.cancelled

@@ -89,7 +89,7 @@ def test_sweeps_on_the_command_line(
     assert (never["watermark"], first["from_watermark"], first["to_watermark"]) == (None, None, "2")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT18:00:00Z", never["next_run_at"])
     assert (paused[0], resumed[0], removed[0]) == (0, 0, 0)
-    assert "textmill sweep add … --from '2'" in removed[1]
+    assert "textmill sweep add … --from 2" in removed[1]
     assert (resting[0], "textmill sweep resume posts" in resting[1]) == (2, True)
     assert (unknown[0], "there is no sweep 'posts'; there are: none" in unknown[1]) == (2, True)
 

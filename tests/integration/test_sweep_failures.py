@@ -53,6 +53,28 @@ def test_source_that_fails_is_tried_again_and_then_reported(
     assert swept(engine) == [["1"]]
 
 
+def test_run_whose_job_is_deleted_has_failed_and_the_next_one_begins(
+    engine: sa.Engine, shop: sa.Engine, shop_settings: SweepSettings, sweeper: Sweeper
+) -> None:
+    """Without it, whoever deletes a job ends its sweep for good, and no alert says so."""
+    add(engine, definition(), shop_settings, None)
+    write(shop, 1)
+    make_due(engine, "posts")
+    sweeper.step()
+    for table in ("document", "chunk", "job"):
+        change(engine, f"delete from textmill.{table}")
+
+    sweeper.step()
+    failed = one(engine, "sweep_history")
+    write(shop, 2)
+    make_due(engine, "posts")
+    sweeper.step()
+
+    assert failed.state == "failed"
+    assert str(failed.alert).startswith("the run failed: its job was deleted; the rows above ")
+    assert swept(engine) == [["2"]]
+
+
 @pytest.mark.parametrize("statement", MEANINGLESS)
 def test_sweep_whose_schedule_means_nothing_says_so(
     engine: sa.Engine,
