@@ -97,7 +97,7 @@ def keywords_result(
     The spans of a keyword are all its occurrences as whole words, found by the model or not, except
     across the end of the title or of a paragraph, each place once. A phrase that occurs only inside
     occurrences of better ones is dropped. Both count in the original text, where several phrases
-    may be one place: text that was damaged twice maps as a whole.
+    may be one place: a run whose encoding was damaged may map as a whole.
 
     Args:
         document: the document, with spans.
