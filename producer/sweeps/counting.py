@@ -12,8 +12,8 @@ _FAIL_WITHOUT_JOB = """
     update textmill.sweep_run r set state = 'failed', finished_at = now(), error = lost.error,
         alert = 'the run failed: ' || lost.error
     from (
-        select run_id, 'its job was deleted; the rows above ' || from_watermark || ', up to '
-            || to_watermark || ', are not swept again' as error
+        select run_id, 'its job was deleted; its rows, up to ' || to_watermark
+            || ', are not swept again' as error
         from textmill.sweep_run s
         where s.state = 'running'
             and not exists (select from textmill.job j where j.job_id = s.job_id)

@@ -71,7 +71,8 @@ def test_run_whose_job_is_deleted_has_failed_and_the_next_one_begins(
     sweeper.step()
 
     assert failed.state == "failed"
-    assert str(failed.alert).startswith("the run failed: its job was deleted; the rows above ")
+    why = "the run failed: its job was deleted; its rows, up to 1, are not swept again"
+    assert failed.alert == why
     assert swept(engine) == [["2"]]
 
 
