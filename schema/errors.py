@@ -16,7 +16,7 @@
     ├── SchemaVersionError                3  the database is at another migration
     ├── ArtifactError                     2  an artifact is missing, broken or for another task
     │   └── NotLoadedError                3  may pass: memory, device or file system failed
-    ├── DeviceFullError                   3  may pass: the device has no memory left
+    ├── DeviceFullError                   2  a chunk is tried again; no command ends with it
     ├── DocumentError                     2  one document fails, the others continue
     └── LeaseLostError                    2  another attempt continues; nothing was written
 
@@ -110,11 +110,5 @@ class LeaseLostError(TextmillError):
 
 def exit_code(error: TextmillError) -> int:
     """The exit code of a command that failed with `error`."""
-    may_pass = (
-        ServiceUnavailableError,
-        SchemaVersionError,
-        NotLoadedError,
-        DeviceFullError,
-        SourceAwayError,
-    )
+    may_pass = (ServiceUnavailableError, SchemaVersionError, NotLoadedError, SourceAwayError)
     return EXIT_UNREACHABLE if isinstance(error, may_pass) else EXIT_USAGE

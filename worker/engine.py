@@ -30,7 +30,6 @@ from worker.waiting import Request, Stream, Window
 
 logger = logging.getLogger(__name__)
 
-
 FULL_PAUSE = 1.0
 """Seconds to rest when the device has no memory left: else a long job's chunks would fail by the
 hundreds, each to be tried again."""

@@ -24,11 +24,6 @@ class Gate:
         self._suspects_waiting = 0
         self._closed = False
 
-    @property
-    def closed(self) -> bool:
-        """Whether the gate is closed: nothing may start any more."""
-        return self._closed
-
     def close(self) -> None:
         """Let nothing in any more; chunks already inside may finish."""
         with self._changed:

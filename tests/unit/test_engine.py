@@ -234,10 +234,8 @@ def test_device_lost_while_it_is_asked_for_memory_ends_the_process(
     model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without it, a broken device is taken for one that merely finds a document too large."""
-    model.fits = 4
     lost: list[Exception] = []
-    whole, half = window(1, length=8), [FATAL, 1, 1, 1]
-    whole[:4] = half
+    whole = np.array([FATAL, *[1] * 7], dtype=np.int32)
 
     def predict_whole(windows: Sequence[IntArray]) -> list[Prediction]:
         if len(windows[0]) > TINY:
